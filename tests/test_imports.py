@@ -1,0 +1,84 @@
+"""The house: imports go one way, and the client needs nothing but the standard library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "refgenied"
+
+# Lower layers first. A module may import from its own layer's package and from lower layers only.
+LAYERS = [
+    {"refgenied"},
+    {"model"},
+    {"genomes"},
+    {"archive"},
+    {"config"},
+    {"store"},
+    {"jobs"},
+    {"reconciler", "watcher", "worker"},
+    {"control"},
+    {"daemon"},
+    {"__main__"},
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+ALONE = {"client"}  # talks to the daemon over the socket only
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE).with_suffix("")
+    return "refgenied" if relative.parts == ("__init__",) else relative.parts[0]
+
+
+def imports_of(path: Path) -> set[str]:
+    """The parts of the package that a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+            if node.module == "refgenied":
+                names = [f"refgenied.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "refgenied":
+                found.add(name.split(".")[1] if "." in name else "refgenied")
+    return {"refgenied" if name == "__version__" else name for name in found}
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_only(path: Path) -> None:
+    part = part_of(path)
+    if part in ALONE:
+        return
+    for imported in imports_of(path) - {part}:
+        assert imported in RANK or imported in ALONE, f"{path.name} imports an unplaced module {imported}"
+        if part == "__main__" and imported in ALONE:
+            continue
+        assert RANK[imported] < RANK[part], f"{path.name} imports {imported}, which is above it or beside it"
+
+
+def test_the_blocking_parts_know_nothing_of_asyncio_sql_or_sockets() -> None:
+    for path in [*PACKAGE.glob("genomes/*.py"), *PACKAGE.glob("archive/*.py")]:
+        text = path.read_text()
+        for word in ("asyncio", "anyio", "sqlite", "aiosqlite", "socket"):
+            assert f"import {word}" not in text, f"{path.name} imports {word}"
+
+
+def test_the_client_imports_only_the_standard_library_until_it_draws() -> None:
+    code = (
+        "import sys; import refgenied.client; "
+        "third = [m for m in sys.modules if m.split('.')[0] in "
+        "('msgspec','anyio','rich','yaml','structlog','watchfiles','aiosqlite','deflate')]; "
+        "print(third); sys.exit(bool(third))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
