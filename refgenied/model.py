@@ -44,9 +44,7 @@ class AssetState(StrEnum):
     UNREADABLE = "unreadable"  # a folder or file that may not or cannot be read
 
 
-ARCHIVABLE = frozenset(
-    {AssetState.COMPLETE, AssetState.UNREGISTERED, AssetState.PULLED, AssetState.ADDED}
-)
+ARCHIVABLE = frozenset({AssetState.COMPLETE, AssetState.UNREGISTERED, AssetState.PULLED, AssetState.ADDED})
 """States in which an asset's files are at rest, so that an archive of them can be asked for."""
 
 
@@ -64,7 +62,7 @@ class Asset(msgspec.Struct, frozen=True):
     """Changes whenever the files, the build flags or refgenie's entry change; empty when they could not be
     read or are not at rest. Two equal stamps mean: not built again, nothing touched in between."""
     files_stamp: str = ""
-    """The part of `stamp` that covers the files alone (paths, types, modes, sizes, mtimes, ctimes, inodes)."""
+    """The part of `stamp` that covers the files alone (path, type, mode, size, mtime, ctime, inode)."""
     built_at: float | None = None
     """When the build finished (mtime of its completed flag, Unix seconds); None without a flag."""
     asset_digest: str | None = None
@@ -237,7 +235,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class ArchiveRecord(msgspec.Struct, frozen=True):
-    """What the database knows of one archive. The manifest beside the file knows the same and its file list."""
+    """What the database knows of one archive. The manifest beside the file knows more."""
 
     key: AssetKey
     aliases: tuple[str, ...]
