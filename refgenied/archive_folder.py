@@ -1,0 +1,83 @@
+"""The archive folder as a whole: is it the one we know, how much room is there, which archives are in place."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from refgenied.model import ArchiveRecord, AssetKey, ConfigError
+
+MARKER = ".refgenied"
+"""A file with an id. Without it an unmounted disk would look like an empty archive folder, and every asset would be
+packed again into the folder underneath."""
+
+
+class ArchiveFolder:
+    """Blocking; an empty `path` means that none is set."""
+
+    def __init__(self, path: str, known_id: str | None) -> None:
+        self.path = path
+        self.id = known_id
+
+    def open(self) -> str | None:
+        """Make the folder when it is missing, and learn or check its id. Raises ConfigError when it cannot be used."""
+        if not self.path:
+            return None
+        marker = Path(self.path, MARKER)
+        try:
+            if self.id is None:
+                Path(self.path).mkdir(parents=True, exist_ok=True)
+                if not marker.exists():
+                    marker.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
+                self.id = marker.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"the archive folder {self.path} cannot be used: {error}",
+                hint="make it writable for the daemon's user, or set refgenie.genome_archive_folder to another",
+            ) from None
+        return self.id
+
+    def problem(self) -> str:
+        """Why nothing can be archived there now; empty when all is well (or none is set)."""
+        if not self.path:
+            return ""
+        marker = Path(self.path, MARKER)
+        try:
+            found = marker.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return (
+                f"{self.path} is not the archive folder that the database knows: {MARKER} is not in it "
+                f"(disk not mounted? a new, empty folder is taken after: echo {self.id} > {marker})"
+            )
+        except (OSError, UnicodeDecodeError) as error:
+            return f"{self.path} cannot be read: {error}"
+        if found != self.id:
+            return (
+                f"{self.path} is another archive folder ({found}) than the database knows ({self.id}): "
+                f"move the database away to read its records anew"
+            )
+        return "" if os.access(self.path, os.W_OK | os.X_OK) else f"{self.path} is not writable for the daemon"
+
+    def lost(self, records: Mapping[AssetKey, ArchiveRecord]) -> dict[AssetKey, str]:
+        """Recorded archives whose file is not there, or has another size."""
+        found: dict[AssetKey, str] = {}
+        for key, record in records.items():
+            path = Path(self.path, record.path)
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                found[key] = f"{path}: {error.strerror}"
+                continue
+            if size != record.size:
+                found[key] = f"{path} has {size} bytes instead of {record.size}"
+        return found
+
+    def free(self) -> int:
+        """Bytes that this process may still write; 0 when the folder is not there."""
+        try:
+            room = os.statvfs(self.path)
+        except OSError:
+            return 0
+        return room.f_bavail * room.f_frsize

@@ -1,0 +1,291 @@
+"""Jobs: enqueue, claim, finish, retry, cancel, recover. A change and its event are one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from refgenied.config import Current
+from refgenied.feed import Feed
+from refgenied.health import Clock
+from refgenied.model import (
+    ArchiveRecord,
+    Arrow,
+    AssetKey,
+    ConflictError,
+    Event,
+    Job,
+    JobNotFoundError,
+    JobState,
+    Outcome,
+    Priority,
+    Progress,
+    RefgeniedError,
+    Removal,
+    Requester,
+)
+from refgenied.store import Store, Transaction, archives, events
+from refgenied.store import jobs as rows
+
+MAX_CRASHES = 3
+KEEP_ENDED = 30 * 86_400.0
+
+
+class Change:
+    """One transaction, and the events that subscribers hear of after its commit."""
+
+    def __init__(self, tx: Transaction, now: float) -> None:
+        self.tx = tx
+        self.now = now
+        self.events: list[Event] = []
+
+    async def log(self, kind: str, key: AssetKey | None = None, job: int | None = None, **data: Any) -> None:
+        self.events.append(await events.add(self.tx, kind, at=self.now, key=key, job=job, **data))
+
+
+class Jobs:
+    def __init__(self, store: Store, feed: Feed, current: Current, clock: Clock) -> None:
+        self.store = store
+        self.feed = feed
+        self._current = current
+        self._clock = clock
+        self._wake = anyio.Event()
+        self._running: dict[int, anyio.CancelScope] = {}
+        self._cancelled_by: dict[int, Requester] = {}
+        self.progress: dict[int, Progress] = {}
+        """Job → where it is; written by the worker, gone when the job ends."""
+
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[Change]:
+        async with self.store.transaction() as tx:
+            change = Change(tx, self._clock())
+            yield change
+        self.feed.publish(change.events)
+
+    # ----------------------------------------------------------------- wishes
+
+    async def enqueue(
+        self, key: AssetKey, *, stamp: str, priority: int, force: bool = False, requester: Requester | None = None
+    ) -> tuple[Job, bool]:
+        """Wish for the asset's archive to be brought up to date: (its job, whether it is a new one).
+
+        A queued job is sharpened. A running one is joined when it packs that very state of the asset.
+        """
+        requester = requester or Requester()
+        async with self.change() as change:
+            tx = change.tx
+            running = await rows.in_state(tx, key, JobState.RUNNING)
+            if running and running.stamp == stamp and running.force >= force:
+                return running, False
+            queued = await rows.in_state(tx, key, JobState.QUEUED)
+            if queued:
+                await rows.sharpen(tx, queued.id, priority=priority, force=force, stamp=stamp, now=change.now)
+                job = await self._get(tx, queued.id)
+            else:
+                number = await rows.add(
+                    tx,
+                    key,
+                    priority=priority,
+                    force=force,
+                    stamp=stamp,
+                    requested_by=requester.name,
+                    now=change.now,
+                )
+                await change.log("job.queued", key, number, requested_by=requester.name)
+                job = await self._get(tx, number)
+        self.wake()
+        return job, queued is None
+
+    async def cancel(self, number: int, requester: Requester) -> Job:
+        """Cancel a queued job at once, or ask the worker to stop a running one (it ends within 0.3 s)."""
+        async with self.change() as change:
+            job = await self._get(change.tx, number)
+            if job.state is JobState.QUEUED:
+                await self._end(change, job, Arrow.CANCEL_QUEUED, "cancelled", f"cancelled by {requester.name}")
+                return await self._get(change.tx, number)
+            if job.state is not JobState.RUNNING:
+                raise ConflictError(f"job {number} is {job.state} already")
+        self._cancelled_by[number] = requester
+        scope = self._running.get(number)
+        if scope is not None:
+            scope.cancel()
+        return job
+
+    async def retry(self, number: int, requester: Requester) -> Job:
+        """Queue an ended job's asset again, with all its attempts. ConflictError for one that has not ended."""
+        async with self.change() as change:
+            job = await self._get(change.tx, number)
+            twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
+            if twin:
+                raise ConflictError(f"job {twin.id} is queued for {job.key.registry_path} already")
+            await rows.move(
+                change.tx,
+                number,
+                Arrow.REVIVE,
+                attempts=0,
+                crashes=0,
+                priority=Priority.ASKED,
+                not_before=change.now,
+                ended_at=None,
+                error=None,
+                error_kind=None,
+                requested_by=requester.name,
+            )
+            await change.log("job.queued", job.key, number, requested_by=requester.name, retried=True)
+            job = await self._get(change.tx, number)
+        self.wake()
+        return job
+
+    # ----------------------------------------------------------------- the worker's side
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def wait_due(self, *, paused: Callable[[], bool]) -> None:
+        """Return when a job may be due (or a wish has come); the caller tries to claim then."""
+        self._wake = anyio.Event()
+        async with self.store.transaction() as tx:
+            due = await rows.next_time(tx)
+        pause = None if due is None or paused() else max(0.05, due - self._clock())
+        with anyio.move_on_after(pause):
+            await self._wake.wait()
+
+    async def claim(self) -> Job | None:
+        """Take the next due job: one attempt is charged from here on."""
+        async with self.change() as change:
+            job = await rows.next_due(change.tx, change.now)
+            if job is None:
+                return None
+            await rows.move(
+                change.tx, job.id, Arrow.CLAIM, started_at=change.now, attempts=job.attempts + 1, error=None
+            )
+            await change.log("job.running", job.key, job.id, attempt=job.attempts + 1)
+            return await self._get(change.tx, job.id)
+
+    async def restamp(self, job: Job, stamp: str) -> None:
+        """The asset changed between queue and claim: the job is for the state that it really packs."""
+        async with self.store.transaction() as tx:
+            await tx.execute("UPDATE job SET stamp = ? WHERE id = ?", (stamp, job.id))
+
+    @asynccontextmanager
+    async def cancellable(self, job: Job) -> AsyncIterator[anyio.CancelScope]:
+        """While this is open, `cancel` reaches the worker."""
+        with anyio.CancelScope() as scope:
+            self._running[job.id] = scope
+            if job.id in self._cancelled_by:  # asked for between claim and here
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                del self._running[job.id]
+                self.progress.pop(job.id, None)
+
+    def cancelled_by(self, job: Job) -> Requester | None:
+        return self._cancelled_by.pop(job.id, None)
+
+    async def succeed(self, job: Job, outcome: Outcome, record: ArchiveRecord) -> None:
+        """The archive is on disk, durably: record it, end the job and tell of it in one transaction."""
+        async with self.change() as change:
+            if outcome is Outcome.UNCHANGED:
+                await archives.touch(
+                    change.tx,
+                    job.key,
+                    stamp=record.stamp,
+                    files_stamp=record.files_stamp,
+                    aliases=record.aliases,
+                )
+            else:
+                await archives.put(change.tx, record)
+            await rows.move(change.tx, job.id, Arrow.SUCCEED, ended_at=change.now, outcome=outcome)
+            await change.log(
+                f"archive.{outcome}", job.key, job.id, digest=record.digest, size=record.size, path=record.path
+            )
+            await change.log("job.succeeded", job.key, job.id, outcome=outcome)
+            await rows.prune(change.tx, before=change.now - KEEP_ENDED)
+
+    async def fail(self, job: Job, error: RefgeniedError) -> None:
+        """End the job, or queue it again when trying again may help and attempts are left."""
+        policy = self._current.settings.archive
+        if error.permanent or job.attempts >= policy.attempts:
+            async with self.change() as change:
+                await self._end(change, job, Arrow.FAIL, error.kind, error.message)
+            return
+        async with self.change() as change:
+            wait = policy.retry_seconds * 2 ** (job.attempts - 1)
+            await self._requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, crashes=0)
+        self.wake()
+
+    async def hand_back(self, job: Job, reason: RefgeniedError) -> None:
+        """Give the job back to the queue and charge nothing: shutdown, or a full disk."""
+        async with self.change() as change:
+            await self._requeue(change, job, Arrow.HAND_BACK, reason, wait=0.0, attempts=job.attempts - 1, crashes=0)
+
+    async def end_cancelled(self, job: Job, kind: str, reason: str) -> None:
+        async with self.change() as change:
+            await self._end(change, job, Arrow.CANCEL_RUNNING, kind, reason)
+
+    async def recover(self) -> list[Job]:
+        """At start: jobs found running took the daemon down. Each is charged; the third time it ends as failed."""
+        async with self.change() as change:
+            found = [job for job in await rows.unfinished(change.tx) if job.state is JobState.RUNNING]
+            for job in found:
+                crashes = job.crashes + 1
+                if crashes >= MAX_CRASHES:
+                    message = f"the daemon went down {crashes} times in a row while this job ran"
+                    await rows.move(change.tx, job.id, Arrow.CRASHED_OUT, crashes=crashes)
+                    await self._ended(change, job, "crashed", message)
+                else:
+                    reason = ConflictError("the daemon went down while this job ran")
+                    await self._requeue(change, job, Arrow.CRASHED, reason, wait=0.0, crashes=crashes)
+        return found
+
+    async def remove_archive(self, removal: Removal, requester: Requester) -> None:
+        """Forget the archive and remember that a user wanted that."""
+        async with self.change() as change:
+            await archives.forget(change.tx, removal.key)
+            await archives.put_removal(change.tx, removal)
+            await change.log("archive.removed", removal.key, removed_by=requester.name)
+
+    # ----------------------------------------------------------------- arrows
+
+    async def _get(self, tx: Transaction, number: int) -> Job:
+        job = await rows.get(tx, number)
+        if job is None:
+            raise JobNotFoundError(f"there is no job {number}", hint="`refgeniectl queue list --all` shows them")
+        return job
+
+    async def _end(self, change: Change, job: Job, arrow: Arrow, kind: str, message: str) -> None:
+        await rows.move(change.tx, job.id, arrow)
+        await self._ended(change, job, kind, message)
+
+    async def _ended(self, change: Change, job: Job, kind: str, message: str) -> None:
+        await change.tx.execute(
+            "UPDATE job SET ended_at = ?, error_kind = ?, error = ? WHERE id = ?",
+            (change.now, kind, message, job.id),
+        )
+        ended = await self._get(change.tx, job.id)
+        await change.log(f"job.{ended.state}", job.key, job.id, error=message, kind=kind)
+
+    async def _requeue(
+        self, change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int
+    ) -> None:
+        twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
+        if twin:
+            await rows.sharpen(
+                change.tx, twin.id, priority=job.priority, force=job.force, stamp=twin.stamp, now=change.now
+            )
+            await self._end(change, job, Arrow.FOLD, "folded", f"job {twin.id} takes its place: {reason.message}")
+            return
+        await rows.move(
+            change.tx,
+            job.id,
+            arrow,
+            not_before=change.now + wait,
+            error_kind=reason.kind,
+            error=reason.message,
+            **columns,
+        )
+        await change.log("job.requeued", job.key, job.id, error=reason.message, kind=reason.kind, wait=wait)

@@ -1,0 +1,127 @@
+"""What is wanted: one pure answer for each asset, used by the reconciler, by `asset list` and by `archive wait`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from refgenied.config import Archive
+from refgenied.genomes.registry_path import matches
+from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Job, JobState, Priority, Removal
+
+
+class ArchiveState(StrEnum):
+    NONE = "none"
+    ARCHIVED = "archived"  # the archive is of the asset as it is
+    STALE = "stale"  # the asset has changed since, or its file is gone or cut
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the database and the archive folder know, taken together with one look."""
+
+    archives: Mapping[AssetKey, ArchiveRecord]
+    lost: Mapping[AssetKey, str]
+    """Recorded archives whose file is not there as recorded, and what is wrong with it."""
+    jobs: Mapping[AssetKey, Job]
+    """Each asset's newest job."""
+    removals: Mapping[AssetKey, Removal]
+    first_started_at: float
+    archive_folder: str
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where one asset stands."""
+
+    archive: ArchiveState
+    job: Job | None
+    """Its queued or running job."""
+    wanted: bool
+    """It will be archived without anybody asking."""
+    why_not: str
+    """When it is not wanted and not archived: the reason, as a plain line."""
+    priority: int = Priority.BUILT
+
+    @property
+    def due(self) -> bool:
+        return self.wanted and self.archive is not ArchiveState.ARCHIVED and self.job is None
+
+
+_NOT_AT_REST = frozenset({"asset_incomplete", "asset_not_found"})
+"""Errors that tell of a moment, not of the asset's state: they hold nothing back."""
+
+
+def standing(asset: Asset, facts: Facts, policy: Archive) -> Standing:
+    archive = _archive_state(asset, facts)
+    newest = facts.jobs.get(asset.key)
+    job = newest if newest and newest.state in (JobState.QUEUED, JobState.RUNNING) else None
+    why_not = _why_not(asset, facts, policy)
+    backlog = asset.built_at is None or asset.built_at < facts.first_started_at
+    return Standing(
+        archive=archive,
+        job=job,
+        wanted=not why_not,
+        why_not=why_not,
+        priority=Priority.BACKLOG if backlog else Priority.BUILT,
+    )
+
+
+def _archive_state(asset: Asset, facts: Facts) -> ArchiveState:
+    record = facts.archives.get(asset.key)
+    if record is None:
+        return ArchiveState.NONE
+    if asset.key in facts.lost:
+        return ArchiveState.STALE
+    gone = asset.state is AssetState.MISSING  # the archive is all that is left: it is as good as it was
+    return ArchiveState.ARCHIVED if gone or record.stamp == asset.stamp else ArchiveState.STALE
+
+
+def _why_not(asset: Asset, facts: Facts, policy: Archive) -> str:
+    """Why the asset is not archived by itself; empty when it is."""
+    return (
+        _state_forbids(asset, policy)
+        or _policy_forbids(asset, facts, policy)
+        or _history_forbids(asset, facts)
+        or ("" if facts.archive_folder else "no genome_archive_folder is set")
+    )
+
+
+def _state_forbids(asset: Asset, policy: Archive) -> str:
+    if asset.state is AssetState.COMPLETE or (asset.state is AssetState.PULLED and policy.pulled):
+        return "" if asset.stamp else asset.reason
+    if asset.state is AssetState.ADDED and policy.added:
+        return "" if asset.stamp else asset.reason
+    if asset.state is AssetState.PULLED:
+        return "pulled assets are archived when asked (archive create), or by archive.pulled = true"
+    if asset.state is AssetState.ADDED:
+        return "added assets are archived when asked (archive create), or by archive.added = true"
+    if asset.state is AssetState.UNREGISTERED:
+        return f"unregistered assets are archived when asked (archive create): {asset.reason}"
+    return f"it is {asset.state}: {asset.reason}"
+
+
+def _policy_forbids(asset: Asset, facts: Facts, policy: Archive) -> str:
+    if not policy.automatic:
+        return "archive.automatic is off"
+    for pattern in policy.exclude:
+        if matches(pattern, asset.key, asset.aliases):
+            return f"excluded by archive.exclude ({pattern})"
+    if not any(matches(pattern, asset.key, asset.aliases) for pattern in policy.include):
+        return "not included by archive.include"
+    if not policy.existing and asset.built_at is not None and asset.built_at < facts.first_started_at:
+        return "built before the first start, and archive.existing is off"
+    return ""
+
+
+def _history_forbids(asset: Asset, facts: Facts) -> str:
+    removal = facts.removals.get(asset.key)
+    if removal and removal.stamp == asset.stamp:
+        return f"its archive was removed by {removal.removed_by}; it comes back when rebuilt or asked for"
+    job = facts.jobs.get(asset.key)
+    if job and job.stamp == asset.stamp and job.error_kind not in _NOT_AT_REST:
+        if job.state is JobState.FAILED:
+            return f"job {job.id} failed: {job.error}"
+        if job.state is JobState.CANCELLED:
+            return f"job {job.id} was cancelled: {job.error}"
+    return ""

@@ -1,0 +1,211 @@
+"""Compares what is wanted with what is present, and enqueues the difference. Events only say "look again"."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.config import Current
+from refgenied.genomes.folder import GenomeFolder
+from refgenied.health import Clock, Health
+from refgenied.jobs import Jobs
+from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Look
+from refgenied.policy import ArchiveState, Facts, Standing, standing
+from refgenied.store import archives
+from refgenied.store import jobs as rows
+
+log = structlog.get_logger("reconciler")
+
+POLL_SECONDS = 1.0
+"""How often assets seen building are looked at."""
+
+EMPTY = Look(assets={}, genomes={}, problems=(), layout="", root=None, watch=())
+
+
+class Reconciler:
+    def __init__(
+        self,
+        folder: GenomeFolder,
+        archive_folder: ArchiveFolder,
+        jobs: Jobs,
+        current: Current,
+        health: Health,
+        clock: Clock,
+        *,
+        first_started_at: float,
+    ) -> None:
+        self.folder = folder
+        self._archive_folder = archive_folder
+        self._jobs = jobs
+        self._current = current
+        self._health = health
+        self._clock = clock
+        self._first_started_at = first_started_at
+        self._limiter = anyio.CapacityLimiter(1)
+        self._lock = anyio.Lock()
+        self._hinted = anyio.Event()
+        self._hinted_at = 0.0
+        self._began = -1.0
+        self.first_look = anyio.Event()
+        """Set once the first look is done."""
+        self.looked = anyio.Event()
+        """Set at the end of the look under way; each look has its own."""
+        self.look = EMPTY
+        """The last look that could read the genome folder."""
+        self.looked_at = 0.0
+        self.took = 0.0
+        self.next_sweep_at = 0.0
+
+    # ----------------------------------------------------------------- asking for a look
+
+    def hint(self) -> None:
+        """Something may have changed: look when it is quiet."""
+        self._hinted_at = time.monotonic()
+        self._hinted.set()
+
+    async def look_again(self) -> None:
+        """Look now; return when a look that began after this call is done and its difference is queued."""
+        asked = time.monotonic()
+        async with self._lock:
+            if self._began < asked:
+                await self._look()
+
+    async def standing_of(self, asset: Asset) -> Standing:
+        facts = await self.facts([asset.key])
+        return standing(asset, facts, self._current.settings.archive)
+
+    async def standings(self) -> dict[AssetKey, tuple[Asset, Standing]]:
+        """Every asset found, and every archived one that is gone from the genome folder, and where it stands."""
+        facts = await self.facts()
+        policy = self._current.settings.archive
+        assets = dict(self.look.assets)
+        for key, record in facts.archives.items():
+            if key not in assets and self.look.ok:
+                assets[key] = _gone(key, record, self.look)
+        return {key: (asset, standing(asset, facts, policy)) for key, asset in sorted(assets.items())}
+
+    async def facts(self, keys: list[AssetKey] | None = None) -> Facts:
+        async with self._jobs.store.transaction() as tx:
+            recorded = await archives.everything(tx)
+            newest = await rows.latest(tx)
+            removals = await archives.removals(tx)
+        wanted = recorded if keys is None else {key: recorded[key] for key in keys if key in recorded}
+        lost = await anyio.to_thread.run_sync(self._archive_folder.lost, wanted, limiter=self._limiter_for_stats)
+        return Facts(
+            archives=recorded,
+            lost=lost,
+            jobs=newest,
+            removals=removals,
+            first_started_at=self._first_started_at,
+            archive_folder=self._archive_folder.path,
+        )
+
+    @property
+    def _limiter_for_stats(self) -> anyio.CapacityLimiter:
+        return anyio.to_thread.current_default_thread_limiter()
+
+    # ----------------------------------------------------------------- the loop
+
+    async def run(self) -> None:
+        """Look at start, at each sweep, and when a hint has settled. Ends only by cancellation."""
+        await self.look_again()
+        self.first_look.set()
+        while True:
+            watch = self._current.settings.watch
+            spread = random.uniform(-watch.sweep_jitter, watch.sweep_jitter)  # noqa: S311
+            pause = watch.sweep_seconds * (1 + spread)
+            self.next_sweep_at = self._clock() + pause
+            with anyio.move_on_after(pause):
+                await self._until_worth_a_look()
+            await self.look_again()
+
+    async def _until_worth_a_look(self) -> None:
+        """Return when a hint has settled: quiet for `settle_seconds`, but after `settle_max_seconds` at the latest."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._poll_building)
+            await self._hinted.wait()
+            group.cancel_scope.cancel()
+        watch = self._current.settings.watch
+        latest = self._hinted_at + watch.settle_max_seconds
+        while True:
+            self._hinted = anyio.Event()
+            quiet_at = min(self._hinted_at + watch.settle_seconds, latest)
+            pause = quiet_at - time.monotonic()
+            if pause <= 0:
+                return
+            with anyio.move_on_after(pause):
+                await self._hinted.wait()
+
+    async def _poll_building(self) -> None:
+        """A running build may end without a word to us: look at those we know of, every second."""
+        while True:
+            await anyio.sleep(POLL_SECONDS)
+            for asset in [a for a in self.look.assets.values() if a.state is AssetState.BUILDING]:
+                found = await anyio.to_thread.run_sync(
+                    self.folder.asset, asset.key, self._clock(), limiter=self._limiter
+                )
+                if found is None or found.state is not AssetState.BUILDING:
+                    self.hint()
+                    return
+
+    # ----------------------------------------------------------------- one look
+
+    async def _look(self) -> None:
+        self._began = time.monotonic()
+        found = await anyio.to_thread.run_sync(self.folder.look, self._clock(), limiter=self._limiter)
+        self._report(found)
+        if found.ok:
+            self._note_changes(found)
+            self.look = found
+        problem = await anyio.to_thread.run_sync(self._archive_folder.problem)
+        self._health.note("archive_folder", problem)
+        self.looked_at, self.took = self._clock(), time.monotonic() - self._began
+        if found.ok and not problem:
+            await self._enqueue_difference()
+        self.looked.set()
+        self.looked = anyio.Event()
+
+    def _report(self, found: Look) -> None:
+        path = self._current.settings.refgenie.genome_folder
+        self._health.note(
+            "genome_folder",
+            "" if found.ok else found.problems[0].message if found.problems else f"{path} is missing",
+        )
+        if found.ok:
+            lines = [f"{problem.path}: {problem.message}" for problem in found.problems]
+            more = f" (and {len(lines) - 1} more: refgeniectl status --json)" if len(lines) > 1 else ""
+            self._health.note("genomes", lines[0] + more if lines else "")
+
+    def _note_changes(self, found: Look) -> None:
+        for key, asset in found.assets.items():
+            before = self.look.assets.get(key)
+            if before is None or before.state is not asset.state:
+                log.info(
+                    "asset.state",
+                    asset=asset.key.aliased(asset.aliases[0]) if asset.aliases else key.registry_path,
+                    state=asset.state,
+                    reason=asset.reason,
+                )
+
+    async def _enqueue_difference(self) -> None:
+        for key, (asset, stands) in (await self.standings()).items():
+            fresher = stands.job is not None and stands.job.stamp != asset.stamp
+            if stands.due or (stands.wanted and stands.archive is not ArchiveState.ARCHIVED and fresher):
+                await self._jobs.enqueue(key, stamp=asset.stamp, priority=stands.priority)
+
+
+def _gone(key: AssetKey, record: ArchiveRecord, look: Look) -> Asset:
+    genome = look.genomes.get(key.genome_digest)
+    return Asset(
+        key=key,
+        state=AssetState.MISSING,
+        reason="archived, but no longer in the genome folder",
+        folder="",
+        aliases=genome.aliases if genome else record.aliases,
+        asset_digest=record.asset_digest,
+    )

@@ -1,0 +1,94 @@
+"""Statements about archives, removals and the few facts the daemon remembers."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from refgenied.model import ArchiveRecord, AssetKey, Removal
+from refgenied.store.connection import Row, Transaction
+from refgenied.store.jobs import names
+
+_PLAIN = tuple(name for name in ArchiveRecord.__struct_fields__ if name not in ("key", "aliases"))
+_COLUMNS = ", ".join(("genome_digest", "asset_group", "asset", "aliases", *_PLAIN))
+_OF_ASSET = "genome_digest = ? AND asset_group = ? AND asset = ?"
+
+
+def _record(row: Row) -> ArchiveRecord:
+    genome, group, asset, aliases, *plain = row
+    fields = dict(zip(_PLAIN, plain, strict=True))
+    return msgspec.convert(
+        {"key": AssetKey(genome, group, asset), "aliases": tuple(json.loads(aliases)), **fields},
+        ArchiveRecord,
+    )
+
+
+async def put(tx: Transaction, record: ArchiveRecord) -> None:
+    """Record a published archive. The download count of the asset is kept; a removal of it is over."""
+    values = (*names(record.key), json.dumps(record.aliases), *(getattr(record, name) for name in _PLAIN))
+    updates = ", ".join(f"{name} = excluded.{name}" for name in ("aliases", *_PLAIN) if name != "download_count")
+    await tx.execute(
+        f"INSERT INTO archive ({_COLUMNS}) VALUES ({', '.join('?' for _ in values)}) "
+        f"ON CONFLICT (genome_digest, asset_group, asset) DO UPDATE SET {updates}",
+        values,
+    )
+    await tx.execute(f"DELETE FROM removal WHERE {_OF_ASSET}", names(record.key))
+
+
+async def touch(tx: Transaction, key: AssetKey, *, stamp: str, files_stamp: str, aliases: tuple[str, ...]) -> None:
+    """The asset was looked at again, and its archive is still right."""
+    await tx.execute(
+        f"UPDATE archive SET stamp = ?, files_stamp = ?, aliases = ? WHERE {_OF_ASSET}",
+        (stamp, files_stamp, json.dumps(aliases), *names(key)),
+    )
+
+
+async def get(tx: Transaction, key: AssetKey) -> ArchiveRecord | None:
+    row = await tx.one(f"SELECT {_COLUMNS} FROM archive WHERE {_OF_ASSET}", names(key))
+    return _record(row) if row else None
+
+
+async def everything(tx: Transaction) -> dict[AssetKey, ArchiveRecord]:
+    rows = await tx.all(f"SELECT {_COLUMNS} FROM archive ORDER BY genome_digest, asset_group, asset")
+    return {record.key: record for record in map(_record, rows)}
+
+
+async def forget(tx: Transaction, key: AssetKey) -> None:
+    await tx.execute(f"DELETE FROM archive WHERE {_OF_ASSET}", names(key))
+
+
+async def totals(tx: Transaction) -> tuple[int, int]:
+    """Number of archives and their bytes."""
+    row = await tx.one("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM archive")
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+async def put_removal(tx: Transaction, removal: Removal) -> None:
+    await tx.execute(
+        "INSERT OR REPLACE INTO removal (genome_digest, asset_group, asset, stamp, removed_at, removed_by) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (*names(removal.key), removal.stamp, removal.removed_at, removal.removed_by),
+    )
+
+
+async def removals(tx: Transaction) -> dict[AssetKey, Removal]:
+    rows = await tx.all("SELECT genome_digest, asset_group, asset, stamp, removed_at, removed_by FROM removal")
+    return {
+        removal.key: removal
+        for removal in (Removal(AssetKey(g, a, t), stamp, at, by) for g, a, t, stamp, at, by in rows)
+    }
+
+
+async def fact(tx: Transaction, name: str) -> str | None:
+    """Something remembered between starts: `first_started_at`, `paused_by`, `archive_folder_id`."""
+    row = await tx.one("SELECT value FROM fact WHERE name = ?", (name,))
+    return row[0] if row else None
+
+
+async def put_fact(tx: Transaction, name: str, value: str) -> None:
+    await tx.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (name, value))
+
+
+async def forget_fact(tx: Transaction, name: str) -> None:
+    await tx.execute("DELETE FROM fact WHERE name = ?", (name,))

@@ -1,0 +1,167 @@
+"""The one connection and the one way to a transaction.
+
+aiosqlite's traps, each measured: an unclosed connection keeps the process from ever exiting; a cancelled
+statement still runs; and what task B commits includes what task A has half done. Hence one lock around each
+transaction, a shield inside it, and one place that owns the connection. SQLite before 3.51.3 can corrupt a WAL
+database that two connections write, so there is one for everything.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import anyio
+
+from refgenied.model import StateError
+from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "glusterfs",
+        "fuse.sshfs",
+    }
+)
+
+Row = Sequence[Any]
+
+
+class Transaction:
+    """Statements inside one transaction. It is over when the `async with` that gave it ends."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, sql: str, values: Iterable[Any] = ()) -> int:
+        """Run one statement; the number of rows it changed."""
+        cursor = await self._connection.execute(sql, tuple(values))
+        changed = cursor.rowcount
+        await cursor.close()
+        return changed
+
+    async def insert(self, sql: str, values: Iterable[Any] = ()) -> int:
+        """Run one INSERT; the new row's id."""
+        cursor = await self._connection.execute(sql, tuple(values))
+        row = cursor.lastrowid
+        await cursor.close()
+        if row is None:
+            raise StateError("the database gave no row id")
+        return row
+
+    async def all(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
+        return list(await self._connection.execute_fetchall(sql, tuple(values)))
+
+    async def one(self, sql: str, values: Iterable[Any] = ()) -> Row | None:
+        rows = await self.all(sql, values)
+        return rows[0] if rows else None
+
+
+class Store:
+    """An open database. Make one with `open_store`."""
+
+    def __init__(self, connection: aiosqlite.Connection, path: Path, *, fresh: bool) -> None:
+        self._connection = connection
+        self._lock = anyio.Lock()
+        self.path = path
+        self.fresh = fresh
+        """Whether this start made the database."""
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, folder: Path) -> AsyncIterator[Store]:
+        """Open (or make) the database in `folder`; close it for sure at the end.
+
+        Raises StateError when the folder lies on a network disk, the file is not ours, is damaged, or was
+        written by a newer refgenied.
+        """
+        _refuse_network_disk(folder)
+        path = folder / "refgenied.sqlite3"
+        connection = await aiosqlite.connect(path, isolation_level=None)
+        try:
+            try:
+                fresh = await _prepare(connection, path)
+            except sqlite3.Error as error:
+                raise StateError(
+                    f"{path}: {error}",
+                    hint="stop the daemon, move the file away and start again: the records are read anew from the "
+                    "manifests in the archive folder (download counts apart)",
+                ) from None
+            yield cls(connection, path, fresh=fresh)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await connection.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """All of the body, or nothing. A cancellation is felt before the body or after it, never inside."""
+        async with self._lock:
+            with anyio.CancelScope(shield=True):
+                await self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield Transaction(self._connection)
+                except BaseException:
+                    await self._connection.execute("ROLLBACK")
+                    raise
+                await self._connection.execute("COMMIT")
+
+
+async def _prepare(connection: aiosqlite.Connection, path: Path) -> bool:
+    """Set the pragmas and bring the schema up to date; whether the database is new."""
+    store = Store(connection, path, fresh=False)
+
+    async def pragma(name: str) -> int:
+        rows = list(await connection.execute_fetchall(f"PRAGMA {name}"))
+        return int(rows[0][0])
+
+    version, application = await pragma("user_version"), await pragma("application_id")
+    if version == 0 and application == 0 and await pragma("schema_version") != 0:
+        raise StateError(f"{path} is a database of something else", hint="set another state.folder")
+    if version and application != APPLICATION_ID:
+        raise StateError(f"{path} is a database of something else", hint="set another state.folder")
+    if version > len(MIGRATIONS):
+        raise StateError(
+            f"{path} was written by a newer refgenied (schema {version}, this one knows {len(MIGRATIONS)})",
+            hint="install that version again, or move the file away: the records are read anew from the manifests",
+        )
+    for statement in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
+        await connection.execute(f"PRAGMA {statement}")
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        async with store.transaction() as tx:
+            for statement in statements:
+                await tx.execute(statement)
+            await tx.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            await tx.execute(f"PRAGMA user_version = {number}")
+    return version == 0
+
+
+def _refuse_network_disk(folder: Path) -> None:
+    """SQLite's locks are not to be trusted over a network; find the mount that holds the folder."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return
+    device = os.stat(folder).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts:
+        fields, _, rest = line.partition(" - ")
+        if fields.split()[2] == number and rest.split()[0] in NETWORK_FILE_SYSTEMS:
+            raise StateError(
+                f"the state folder {folder} lies on a network disk ({rest.split()[0]})",
+                hint="set state.folder to a folder on a local disk",
+            )

@@ -1,0 +1,158 @@
+"""Statements about jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refgenied.model import ARROWS, Arrow, AssetKey, ConflictError, Job, JobState, Outcome
+from refgenied.store.connection import Row, Transaction
+
+_COLUMNS = (
+    "id, genome_digest, asset_group, asset, state, priority, force, stamp, attempts, crashes, requested_by, "
+    "created_at, not_before, started_at, ended_at, outcome, error_kind, error"
+)
+_OF_ASSET = "genome_digest = ? AND asset_group = ? AND asset = ?"
+
+
+def _job(row: Row) -> Job:
+    (number, genome, group, asset, state, priority, force, stamp, attempts, crashes, by, created, not_before,
+     started, ended, outcome, kind, error) = row  # fmt: skip
+    return Job(
+        id=number,
+        key=AssetKey(genome, group, asset),
+        state=JobState(state),
+        priority=priority,
+        force=bool(force),
+        stamp=stamp,
+        attempts=attempts,
+        crashes=crashes,
+        requested_by=by,
+        created_at=created,
+        not_before=not_before,
+        started_at=started,
+        ended_at=ended,
+        outcome=Outcome(outcome) if outcome else None,
+        error_kind=kind,
+        error=error,
+    )
+
+
+def names(key: AssetKey) -> tuple[str, str, str]:
+    return (key.genome_digest, key.asset_group, key.asset)
+
+
+async def add(
+    tx: Transaction, key: AssetKey, *, priority: int, force: bool, stamp: str, requested_by: str, now: float
+) -> int:
+    """A new queued job; sqlite3.IntegrityError when one is queued already."""
+    return await tx.insert(
+        "INSERT INTO job (genome_digest, asset_group, asset, state, priority, force, stamp, requested_by, "
+        "created_at, not_before) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
+        (*names(key), priority, int(force), stamp, requested_by, now, now),
+    )
+
+
+async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
+    """Follow one arrow of the state table, setting `columns` as well. ConflictError when the job is elsewhere."""
+    sources, target = ARROWS[arrow]
+    settings = "".join(f", {name} = ?" for name in columns)
+    marks = ", ".join("?" for _ in sources)
+    changed = await tx.execute(
+        f"UPDATE job SET state = ?{settings} WHERE id = ? AND state IN ({marks})",
+        (target, *columns.values(), job, *sorted(sources)),
+    )
+    if changed != 1:
+        found = await get(tx, job)
+        state = found.state if found else "gone"
+        raise ConflictError(f"job {job} is {state}, so it cannot {arrow.value.replace('_', ' ')}")
+
+
+async def sharpen(tx: Transaction, job: int, *, priority: int, force: bool, stamp: str, now: float) -> None:
+    """A second wish for a queued job: the more urgent priority, the stronger wish, the newer stamp count.
+
+    What is more urgent now, or another state of the asset, does not wait for a back-off.
+    """
+    await tx.execute(
+        "UPDATE job SET not_before = ?, attempts = 0, crashes = 0 "
+        "WHERE id = ? AND state = 'queued' AND (stamp <> ? OR priority > ?)",
+        (now, job, stamp, priority),
+    )
+    await tx.execute(
+        "UPDATE job SET priority = MIN(priority, ?), force = MAX(force, ?), stamp = ? "
+        "WHERE id = ? AND state = 'queued'",
+        (priority, int(force), stamp, job),
+    )
+
+
+async def get(tx: Transaction, job: int) -> Job | None:
+    row = await tx.one(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (job,))
+    return _job(row) if row else None
+
+
+async def in_state(tx: Transaction, key: AssetKey, state: JobState) -> Job | None:
+    """The asset's queued or running job; there is at most one of each."""
+    row = await tx.one(f"SELECT {_COLUMNS} FROM job WHERE {_OF_ASSET} AND state = ?", (*names(key), state))
+    return _job(row) if row else None
+
+
+async def next_due(tx: Transaction, now: float) -> Job | None:
+    """The job to run now: due, most urgent, oldest, and no other of the same asset running."""
+    row = await tx.one(
+        f"SELECT {_COLUMNS} FROM job AS j WHERE state = 'queued' AND not_before <= ? AND NOT EXISTS "
+        "(SELECT 1 FROM job AS r WHERE r.state = 'running' AND r.genome_digest = j.genome_digest "
+        "AND r.asset_group = j.asset_group AND r.asset = j.asset) ORDER BY priority, id LIMIT 1",
+        (now,),
+    )
+    return _job(row) if row else None
+
+
+async def next_time(tx: Transaction) -> float | None:
+    """When the next queued job is due, Unix seconds; None for an empty queue."""
+    row = await tx.one("SELECT MIN(not_before) FROM job WHERE state = 'queued'")
+    return row[0] if row else None
+
+
+async def unfinished(tx: Transaction) -> list[Job]:
+    """Running ones first, then queued ones in the order in which they will run."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM job WHERE state IN ('running', 'queued') ORDER BY state = 'queued', priority, id"
+    )
+    return [_job(row) for row in rows]
+
+
+async def latest(tx: Transaction) -> dict[AssetKey, Job]:
+    """Each asset's newest job."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM job WHERE id IN (SELECT MAX(id) FROM job GROUP BY genome_digest, asset_group, asset)"
+    )
+    return {job.key: job for job in map(_job, rows)}
+
+
+async def latest_of(tx: Transaction, key: AssetKey) -> Job | None:
+    row = await tx.one(f"SELECT {_COLUMNS} FROM job WHERE {_OF_ASSET} ORDER BY id DESC LIMIT 1", names(key))
+    return _job(row) if row else None
+
+
+async def ended(tx: Transaction, limit: int) -> list[Job]:
+    """The last ended jobs, newest first."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM job WHERE state IN ('succeeded', 'failed', 'cancelled') "
+        "ORDER BY ended_at DESC, id DESC LIMIT ?",
+        (limit,),
+    )
+    return [_job(row) for row in rows]
+
+
+async def counts(tx: Transaction) -> dict[str, int]:
+    rows = await tx.all("SELECT state, COUNT(*) FROM job GROUP BY state")
+    found = {str(state): int(number) for state, number in rows}
+    return {state.value: found.get(state, 0) for state in JobState}
+
+
+async def prune(tx: Transaction, *, before: float) -> int:
+    """Forget jobs that ended before then, but never an asset's newest: it says what holds for the asset."""
+    return await tx.execute(
+        "DELETE FROM job WHERE ended_at < ? AND id NOT IN "
+        "(SELECT MAX(id) FROM job GROUP BY genome_digest, asset_group, asset)",
+        (before,),
+    )

@@ -1,0 +1,83 @@
+"""The tables, as migrations: one per version, each in one transaction. Never change one that was released."""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x72676E64  # "rgnd": file(1) and a wrong database can be told apart
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE job (
+            id             INTEGER PRIMARY KEY AUTOINCREMENT,
+            genome_digest  TEXT    NOT NULL,
+            asset_group    TEXT    NOT NULL,
+            asset          TEXT    NOT NULL,
+            state          TEXT    NOT NULL CHECK (state IN ('queued','running','succeeded','failed','cancelled')),
+            priority       INTEGER NOT NULL,
+            force          INTEGER NOT NULL CHECK (force IN (0, 1)),
+            stamp          TEXT    NOT NULL,
+            attempts       INTEGER NOT NULL DEFAULT 0,
+            crashes        INTEGER NOT NULL DEFAULT 0,
+            requested_by   TEXT    NOT NULL,
+            created_at     REAL    NOT NULL,
+            not_before     REAL    NOT NULL,
+            started_at     REAL,
+            ended_at       REAL,
+            outcome        TEXT,
+            error_kind     TEXT,
+            error          TEXT
+        ) STRICT
+        """,
+        # One asset, at most one job queued and at most one running: the database says so, not the code.
+        "CREATE UNIQUE INDEX job_one_queued ON job (genome_digest, asset_group, asset) WHERE state = 'queued'",
+        "CREATE UNIQUE INDEX job_one_running ON job (genome_digest, asset_group, asset) WHERE state = 'running'",
+        "CREATE INDEX job_next ON job (priority, id) WHERE state = 'queued'",
+        "CREATE INDEX job_of_asset ON job (genome_digest, asset_group, asset, id)",
+        """
+        CREATE TABLE archive (
+            genome_digest  TEXT    NOT NULL,
+            asset_group    TEXT    NOT NULL,
+            asset          TEXT    NOT NULL,
+            aliases        TEXT    NOT NULL,
+            path           TEXT    NOT NULL UNIQUE,
+            size           INTEGER NOT NULL,
+            digest         TEXT    NOT NULL,
+            asset_digest   TEXT    NOT NULL,
+            content_digest TEXT    NOT NULL,
+            files          INTEGER NOT NULL,
+            source_size    INTEGER NOT NULL,
+            stamp          TEXT    NOT NULL,
+            files_stamp    TEXT    NOT NULL,
+            created_at     REAL    NOT NULL,
+            proved_at      REAL,
+            download_count INTEGER NOT NULL DEFAULT 0,
+            requested_by   TEXT    NOT NULL,
+            PRIMARY KEY (genome_digest, asset_group, asset)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE removal (
+            genome_digest  TEXT NOT NULL,
+            asset_group    TEXT NOT NULL,
+            asset          TEXT NOT NULL,
+            stamp          TEXT NOT NULL,
+            removed_at     REAL NOT NULL,
+            removed_by     TEXT NOT NULL,
+            PRIMARY KEY (genome_digest, asset_group, asset)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE event (
+            seq            INTEGER PRIMARY KEY AUTOINCREMENT,
+            at             REAL NOT NULL,
+            kind           TEXT NOT NULL,
+            genome_digest  TEXT,
+            asset_group    TEXT,
+            asset          TEXT,
+            job            INTEGER,
+            data           TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    ),
+)

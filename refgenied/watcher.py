@@ -1,0 +1,97 @@
+"""The kernel's change notices, taken as hints. Nothing depends on them: the sweep finds what they miss.
+
+watchfiles never reports an overflow, misses files in folders that are new, and its watch limit, hit later, is
+silent. So few folders are watched, none recursively, and an error only means: build a new watch after a while.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import anyio
+import structlog
+import watchfiles
+
+from refgenied.config import Current
+from refgenied.health import Health
+from refgenied.reconciler import Reconciler
+
+log = structlog.get_logger("watcher")
+
+LONGEST_BACK_OFF = 60.0
+
+
+class WatchSource(Protocol):
+    """Yields whenever something changed in one of the folders; ends when `stop` is set; raises when it is broken."""
+
+    def __call__(self, folders: tuple[str, ...], stop: anyio.Event) -> AsyncIterator[object]: ...
+
+
+def kernel_notices(folders: tuple[str, ...], stop: anyio.Event) -> AsyncIterator[object]:
+    return watchfiles.awatch(
+        *folders, watch_filter=None, debounce=400, step=50, stop_event=stop, recursive=False, force_polling=False
+    )
+
+
+class Watcher:
+    def __init__(
+        self, reconciler: Reconciler, current: Current, health: Health, source: WatchSource = kernel_notices
+    ) -> None:
+        self._reconciler = reconciler
+        self._current = current
+        self._health = health
+        self._source = source
+        self.watching: tuple[str, ...] = ()
+
+    async def run(self) -> None:
+        """Keep a watch alive on the folders that the last look named. Ends only by cancellation."""
+        back_off = 1.0
+        await self._reconciler.first_look.wait()
+        while True:
+            folders, root = self._wanted()
+            if not folders:
+                await self._reconciler.looked.wait()
+                continue
+            try:
+                await self._watch(folders, root)
+                back_off = 1.0
+            except (
+                OSError,
+                RuntimeError,
+                watchfiles.watchfiles.WatchfilesRustInternalError,
+            ) as error:  # its own errors
+                self._health.set("watch", f"change notices do not work ({error}); the sweeps go on")
+                await anyio.sleep(back_off)
+                back_off = min(back_off * 2, LONGEST_BACK_OFF)
+
+    def _wanted(self) -> tuple[tuple[str, ...], tuple[int, int] | None]:
+        if not self._current.settings.watch.enabled:
+            return (), None
+        look = self._reconciler.look
+        return tuple(folder for folder in look.watch if os.path.isdir(folder)), look.root
+
+    async def _watch(self, folders: tuple[str, ...], root: tuple[int, int] | None) -> None:
+        """Pass hints on until other folders are wanted, or the root is another one."""
+        stop = anyio.Event()
+
+        async def stopper() -> None:
+            # Cancelling awatch waits for its Rust thread, with rust_timeout=0 for ever; the event ends it in 4 ms.
+            try:
+                while self._wanted() == (folders, root):
+                    await self._reconciler.looked.wait()
+            finally:
+                stop.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stopper)
+            self.watching = folders
+            self._health.clear("watch")
+            self._reconciler.hint()  # what changed between the look and the watch
+            try:
+                async for _ in self._source(folders, stop):
+                    self._reconciler.hint()
+            finally:
+                self.watching = ()
+            group.cancel_scope.cancel()
