@@ -11,8 +11,8 @@ import anyio.from_thread
 import anyio.to_thread
 import structlog
 
-from refgenied.archive.place import Place
 from refgenied.archive.manifest import Manifest
+from refgenied.archive.place import Place
 from refgenied.archive.publish import About, Draft, check, pack_asset, read_manifest
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current

@@ -22,6 +22,7 @@ LAYERS = [
     {"pause", "reconciler"},
     {"watcher", "worker"},
     {"control"},
+    {"recovery", "notify"},
     {"daemon"},
     {"__main__"},
 ]

@@ -1,0 +1,92 @@
+"""Writing: a commented configuration, and the effective settings for people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from msgspec import Meta
+
+from refgenied.config.settings import Settings, get, sections
+from refgenied.model import ConfigError
+
+
+def effective(settings: Settings) -> list[tuple[str, Any, str]]:
+    """Every setting as (`section.key`, value, where it came from), in the order of the file."""
+    return [
+        (name, get(settings, name), settings.origins.get(name, "default"))
+        for section, table in sections()
+        for name in (f"{section}.{key}" for key in table.__struct_fields__)
+    ]
+
+
+def render(values: Mapping[str, Any] | None = None) -> str:
+    """A commented `config.toml`: every key with its default and a sentence; keys in `values` are set."""
+    values = values or {}
+    lines = [
+        "# The configuration of refgenied. Every key is shown with its default;",
+        "# remove the '#' before one to change it. `refgenied check-config` shows what is in force.",
+    ]
+    for section, table in sections():
+        lines += ["", f"[{section}]", f"# {table.__doc__}"]
+        hints = get_type_hints(table, include_extras=True)
+        defaults = table()
+        for key in table.__struct_fields__:
+            name = f"{section}.{key}"
+            lines += ["", *_comment(_description(hints[key]))]
+            value = values.get(name, getattr(defaults, key))
+            lines.append(f"{'' if name in values else '#'}{key} = {as_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _description(hint: Any) -> str:
+    metas: tuple[Any, ...] = getattr(hint, "__metadata__", ())
+    return next((meta.description for meta in metas if isinstance(meta, Meta) and meta.description), "")
+
+
+def _comment(text: str) -> list[str]:
+    lines, line = [], "#"
+    for word in text.split():
+        if len(line) + 1 + len(word) > 100:
+            lines.append(line)
+            line = "#"
+        line += f" {word}"
+    return [*lines, line]
+
+
+def as_toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(as_toml(part) for part in value) + "]"
+    return repr(value)
+
+
+def init(target: Path, values: Mapping[str, str | None], *, force: bool) -> tuple[Path, list[Path]]:
+    """Write a configuration with these settings and make their folders: (the file, the folders that were made).
+
+    Raises ConfigError when a configuration is there and `force` is not given, or when a folder cannot be made.
+    """
+    given = {name: os.path.abspath(os.path.expanduser(value)) for name, value in values.items() if value}
+    if not given.get("refgenie.genome_folder") and not given.get("refgenie.genome_config"):
+        raise ConfigError("init needs --genome-folder (or --genome-config)")
+    if target.exists() and not force:
+        raise ConfigError(f"{target} is there already", hint="edit it, or overwrite it with --force")
+    made: list[Path] = []
+    try:
+        for name in ("refgenie.genome_folder", "refgenie.genome_archive_folder", "state.folder"):
+            folder = Path(given[name]) if name in given else None
+            if folder and not folder.is_dir():
+                folder.mkdir(parents=True)
+                made.append(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        partial.write_text(render(given), encoding="utf-8")
+        partial.rename(target)
+    except OSError as error:
+        raise ConfigError(f"{error.filename or target}: {error.strerror}") from None
+    return target, made

@@ -1,0 +1,197 @@
+"""The composition root: the only place that builds objects. Lock, open, recover, task group, signals, drain."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from refgenied import __version__, config, logs
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.control.context import Context
+from refgenied.control.socket import ControlSocket
+from refgenied.feed import Feed
+from refgenied.genomes.folder import GenomeFolder
+from refgenied.health import Health
+from refgenied.jobs import Jobs
+from refgenied.model import ConfigError, RefgeniedError
+from refgenied.notify import notify
+from refgenied.pause import Pause
+from refgenied.reconciler import Reconciler
+from refgenied.recovery import recover
+from refgenied.store import Store, archives
+from refgenied.watcher import Watcher
+from refgenied.worker import Worker
+
+log = structlog.get_logger("daemon")
+
+
+class AlreadyRunningError(RefgeniedError):
+    """Another daemon holds the state folder: exit 75 (EX_TEMPFAIL)."""
+
+    kind = "already_running"
+
+
+@contextmanager
+def held(state: Path) -> Iterator[None]:
+    """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
+    lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "an unknown process"
+            raise AlreadyRunningError(
+                f"another refgenied ({holder}) holds the state folder {state}",
+                hint="stop it first, or give this one another state.folder",
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"pid {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)  # the lock goes with it; the file stays, or two starts could lock two files
+
+
+class Daemon:
+    def __init__(self, settings: config.Settings, load: Callable[[], config.Settings]) -> None:
+        self.current = config.Current(settings)
+        self._load = load
+
+    async def run(self) -> None:
+        """Run until a signal or `server.shutdown`. Raises RefgeniedError when it cannot start."""
+        settings = self.current.settings
+        state = Path(settings.state.folder)
+        try:
+            state.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"the state folder {state} cannot be made: {error.strerror}") from None
+        with held(state):
+            async with AsyncExitStack() as stack:
+                store = await stack.enter_async_context(Store.opened(state))
+                await self._run(store)
+
+    async def _run(self, store: Store) -> None:
+        settings = self.current.settings
+        clock = time.time
+        health = Health(clock)
+        jobs = Jobs(store, Feed(), self.current, clock)
+        folder = GenomeFolder(
+            settings.refgenie.genome_folder,
+            config=settings.refgenie.genome_config or None,
+            interrupted_after=settings.watch.interrupted_seconds,
+        )
+        first_started_at, archive_folder = await self._first_facts(store, clock())
+        await recover(jobs, archive_folder, clock())
+        pause = Pause(jobs, health)
+        await pause.load()
+        reconciler = Reconciler(
+            folder, archive_folder, jobs, self.current, health, clock, first_started_at=first_started_at
+        )
+        watcher = Watcher(reconciler, self.current, health)
+        worker = Worker(folder, archive_folder, jobs, pause, self.current, health, clock)
+        stop = anyio.Event()
+        context = Context(
+            store=store,
+            feed=jobs.feed,
+            jobs=jobs,
+            pause=pause,
+            reconciler=reconciler,
+            archive_folder=archive_folder,
+            health=health,
+            current=self.current,
+            clock=clock,
+            started_at=clock(),
+            watcher=watcher,
+            shutdown=stop.set,
+            reload=self.reload,
+        )
+        async with anyio.create_task_group() as group, ControlSocket(context).listening() as control:
+            log.info(
+                "daemon.started",
+                version=__version__,
+                genome_folder=settings.refgenie.genome_folder,
+                archive_folder=settings.refgenie.genome_archive_folder,
+                socket=control.path,
+                config=settings.path,
+            )
+            if not settings.refgenie.genome_archive_folder:
+                health.set("archive_folder", "no genome_archive_folder is set: nothing is archived, only reported")
+            group.start_soon(reconciler.run)
+            group.start_soon(watcher.run)
+            group.start_soon(pause.run)
+            group.start_soon(control.run)
+            group.start_soon(self._signals, stop, group.cancel_scope)
+            notify("READY=1")
+            await _work_until(stop, worker)
+            notify("STOPPING=1")
+            log.info("daemon.draining")
+            await control.drain()
+            group.cancel_scope.cancel()
+        log.info("daemon.stopped")
+
+    async def _first_facts(self, store: Store, now: float) -> tuple[float, ArchiveFolder]:
+        """When the daemon first started on this state, and the archive folder that belongs to it."""
+        path = self.current.settings.refgenie.genome_archive_folder
+        async with store.transaction() as tx:
+            started = await archives.fact(tx, "first_started_at")
+            known = await archives.fact(tx, f"archive_folder_id:{path}")
+        folder = ArchiveFolder(path, known)
+        found = await anyio.to_thread.run_sync(folder.open)
+        async with store.transaction() as tx:
+            if started is None:
+                await archives.put_fact(tx, "first_started_at", repr(now))
+            if found and found != known:
+                await archives.put_fact(tx, f"archive_folder_id:{path}", found)
+        return (float(started) if started else now), folder
+
+    # ----------------------------------------------------------------- signals
+
+    async def _signals(self, stop: anyio.Event, everything: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number is signal.SIGHUP:
+                    await self._reload_and_log()
+                elif stop.is_set():
+                    log.warning("daemon.stopping_now", signal=number.name)
+                    everything.cancel()
+                else:
+                    log.info("daemon.signal", signal=number.name)
+                    stop.set()
+
+    async def _reload_and_log(self) -> None:
+        try:
+            await self.reload()
+        except ConfigError as error:
+            log.error("config.refused", error=error.message, hint=error.hint)
+
+    async def reload(self) -> list[str]:
+        """Read the configuration again; the settings that differ and need a restart. ConfigError: the old ones hold."""
+        new = await anyio.to_thread.run_sync(self._load)
+        fixed = config.changed_fixed(self.current.settings, new)
+        if fixed:
+            log.warning("config.needs_restart", settings=fixed)
+        self.current.settings = config.keeping_fixed(self.current.settings, new)
+        logs.set_up(self.current.settings.log)
+        log.info("config.reloaded", config=new.path)
+        return fixed
+
+
+async def _work_until(stop: anyio.Event, worker: Worker) -> None:
+    """Run the worker; when `stop` is set, let it hand its job back, or finish a publish."""
+    async with anyio.create_task_group() as group:
+
+        async def drain_on_stop() -> None:
+            await stop.wait()
+            worker.drain()
+
+        group.start_soon(drain_on_stop)
+        await worker.run()
+        group.cancel_scope.cancel()
