@@ -60,6 +60,14 @@ def held(state: Path) -> Iterator[None]:
         os.close(lock)  # the lock goes with it; the file stays, or two starts could lock two files
 
 
+def _made(state: Path) -> Path:
+    try:
+        state.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the state folder {state} cannot be made: {error.strerror}") from None
+    return state
+
+
 class Daemon:
     def __init__(self, settings: config.Settings, load: Callable[[], config.Settings]) -> None:
         self.current = config.Current(settings)
@@ -68,11 +76,7 @@ class Daemon:
     async def run(self) -> None:
         """Run until a signal or `server.shutdown`. Raises RefgeniedError when it cannot start."""
         settings = self.current.settings
-        state = Path(settings.state.folder)
-        try:
-            state.mkdir(mode=0o750, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"the state folder {state} cannot be made: {error.strerror}") from None
+        state = _made(Path(settings.state.folder))
         with held(state):
             async with AsyncExitStack() as stack:
                 store = await stack.enter_async_context(Store.opened(state))
@@ -89,7 +93,7 @@ class Daemon:
             interrupted_after=settings.watch.interrupted_seconds,
         )
         first_started_at, archive_folder = await self._first_facts(store, clock())
-        await recover(jobs, archive_folder, clock())
+        await recover(jobs, archive_folder)
         pause = Pause(jobs, health)
         await pause.load()
         reconciler = Reconciler(
@@ -170,7 +174,7 @@ class Daemon:
         try:
             await self.reload()
         except ConfigError as error:
-            log.error("config.refused", error=error.message, hint=error.hint)
+            log.warning("config.refused", error=error.message, hint=error.hint)
 
     async def reload(self) -> list[str]:
         """Read the configuration again; the settings that differ and need a restart. ConfigError: the old ones hold."""

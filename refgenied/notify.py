@@ -7,7 +7,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET. A lost word is no error: systemd has its time-outs."""
+    """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET. A lost word is no error."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

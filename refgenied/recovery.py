@@ -18,7 +18,7 @@ from refgenied.store import archives
 log = structlog.get_logger("recovery")
 
 
-async def recover(jobs: Jobs, archive_folder: ArchiveFolder, now: float) -> None:
+async def recover(jobs: Jobs, archive_folder: ArchiveFolder) -> None:
     """Charge jobs that took the daemon down, finish or undo half publishes, read a lost database's records anew."""
     crashed = await jobs.recover()
     for job in crashed:
@@ -27,7 +27,7 @@ async def recover(jobs: Jobs, archive_folder: ArchiveFolder, now: float) -> None
         return
     await anyio.to_thread.run_sync(_tidy, archive_folder, [job.key for job in crashed])
     if jobs.store.fresh:
-        await _read_anew(jobs, archive_folder, now)
+        await _read_anew(jobs, archive_folder)
 
 
 def _tidy(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> None:
@@ -36,7 +36,7 @@ def _tidy(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> None:
         log.info("archive.reconciled", asset=key.registry_path, found=found)
 
 
-async def _read_anew(jobs: Jobs, archive_folder: ArchiveFolder, now: float) -> None:
+async def _read_anew(jobs: Jobs, archive_folder: ArchiveFolder) -> None:
     """The database is new: take the archives' records and removals from their manifests."""
     found, removed = await anyio.to_thread.run_sync(_records, archive_folder)
     if not found and not removed:
