@@ -1,0 +1,52 @@
+"""What the walk over an asset yields."""
+
+from __future__ import annotations
+
+import stat
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import os
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+
+
+class Member(NamedTuple):
+    """One file, folder or link of an asset."""
+
+    path: bytes
+    """Relative to the asset's folder, '/'-separated; b"" is that folder itself."""
+    kind: Kind
+    mode: int
+    """Permission bits."""
+    size: int
+    """Bytes; 0 unless FILE."""
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    target: bytes
+    """LINK: where it points, always relative and inside the asset; else b""."""
+    foreign: bool
+    """Content that a link to elsewhere in the genome folder was replaced by. (refgenie's own asset_digest
+    ignores links.)"""
+
+
+def member_of(path: bytes, kind: Kind, info: os.stat_result, *, foreign: bool, target: bytes = b"") -> Member:
+    size = info.st_size if kind is Kind.FILE else 0
+    mode = stat.S_IMODE(info.st_mode)
+    return Member(path, kind, mode, size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, target, foreign)
+
+
+def odd(mode: int) -> str:
+    kinds = (
+        (stat.S_ISFIFO, "FIFO"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISCHR, "device"),
+        (stat.S_ISBLK, "device"),
+    )
+    return next((word for test, word in kinds if test(mode)), "special file")
