@@ -105,9 +105,9 @@ def _policy_forbids(asset: Asset, facts: Facts, policy: Archive) -> str:
     if not policy.automatic:
         return "archive.automatic is off"
     for pattern in policy.exclude:
-        if matches(pattern, asset.key, asset.aliases):
+        if matches(pattern, asset):
             return f"excluded by archive.exclude ({pattern})"
-    if not any(matches(pattern, asset.key, asset.aliases) for pattern in policy.include):
+    if not any(matches(pattern, asset) for pattern in policy.include):
         return "not included by archive.include"
     if not policy.existing and asset.built_at is not None and asset.built_at < facts.first_started_at:
         return "built before the first start, and archive.existing is off"

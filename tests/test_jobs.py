@@ -68,7 +68,7 @@ def record(key: AssetKey = FASTA, **changes: object) -> ArchiveRecord:
         "asset_digest": "1" * 32, "content_digest": "2" * 64, "files": 3, "source_size": 30, "stamp": "s",
         "files_stamp": "f", "created_at": 1000.0,
     }  # fmt: skip
-    return ArchiveRecord(**(fields | changes))  # pyright: ignore
+    return ArchiveRecord(**(fields | changes))
 
 
 async def kinds(jobs: Jobs) -> list[str]:

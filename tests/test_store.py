@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from refgenied.model import AssetKey, JobState, StateError
@@ -62,7 +63,7 @@ async def test_a_cancelled_task_leaves_no_half_transaction_for_the_next(tmp_path
             async with store.transaction() as tx:
                 await rows.add(tx, KEY, priority=10, force=False, stamp="s", requested_by="x", now=1.0)
                 inside.set()
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
                 await archives.put_fact(tx, "half", "done")
 
         async with anyio.create_task_group() as group:

@@ -392,11 +392,7 @@ def test_odd_names(asset: Path, genomes: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sets(
-        st.lists(st.sampled_from([b"a", b"a-", b"a.b", b"a0", b"b", b"\xff"]), min_size=1, max_size=3).map(
-            tuple
-        )
-    )
+    st.sets(st.lists(st.sampled_from([b"a", b"a-", b"a.b", b"a0", b"b", b"\xff"]), min_size=1, max_size=3).map(tuple))
 )
 def test_the_order_is_that_of_the_names_in_a_tar(tmp_path_factory: pytest.TempPathFactory, paths) -> None:
     root = os.fsencode(tmp_path_factory.mktemp("order"))

@@ -37,7 +37,7 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include: Annotated[
         tuple[str, ...],
         Meta(description="registry paths to archive by themselves; * and ? match, an alias or a digest may be used"),
-    ] = ("*",)
+    ] = ("*/*",)
     exclude: Annotated[
         tuple[str, ...],
         Meta(description='and those not to: e.g. ["test*/*", "*/fasta:draft"]; wins over include'),

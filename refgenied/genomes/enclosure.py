@@ -47,13 +47,11 @@ class Found(NamedTuple):
 def shown(path: str | bytes) -> str:
     """A path as one printable line."""
     text = path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else path
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow the links
+    return os.path.abspath(path)
 
 
 def split(path: bytes) -> list[bytes]:

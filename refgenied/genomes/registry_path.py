@@ -60,11 +60,7 @@ def resolve(look: Look, text: str) -> AssetKey:
     groups = {key.asset_group for key in look.assets if key.genome_digest == digest}
     if path.asset_group not in groups:
         raise _no_group(path, groups)
-    assets = {
-        key.asset
-        for key in look.assets
-        if key.genome_digest == digest and key.asset_group == path.asset_group
-    }
+    assets = {key.asset for key in look.assets if key.genome_digest == digest and key.asset_group == path.asset_group}
     asset = path.asset or _default(look, digest, path, assets)
     if asset not in assets:
         raise AssetNotFoundError(

@@ -228,14 +228,10 @@ class Tree:
                 raise UnsafeTreeError(
                     f"{self._name(path)} is the last of more than {MAX_REPLACED} links into one another"
                 )
-            below = self._enter(
-                stack, (*frame.place, name) if place is None else place, path + b"/", replaced=replaced
-            )
+            below = self._enter(stack, (*frame.place, name) if place is None else place, path + b"/", replaced=replaced)
             return member_of(path, Kind.FOLDER, os.fstat(below.fd), foreign=below.foreign)
         if not stat.S_ISREG(info.st_mode):
-            raise UnsafeTreeError(
-                f"{self._name(path)} is a {odd(info.st_mode)}: such an asset is not archived"
-            )
+            raise UnsafeTreeError(f"{self._name(path)} is a {odd(info.st_mode)}: such an asset is not archived")
         member = member_of(path, Kind.FILE, info, foreign=replaced > 0)
         self._last = _Source(member, info.st_dev, frame.fd, name, place)
         return member
@@ -276,9 +272,7 @@ class Tree:
 
 def _common(one: Parts, other: Parts) -> int:
     """How many leading components two places share."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def open_folder(folder: str | os.PathLike[str], *, within: str | os.PathLike[str]) -> int:
