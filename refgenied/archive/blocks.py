@@ -1,0 +1,111 @@
+"""The tar stream, cut into blocks of 1 MiB as it is made.
+
+Where a block ends depends on the stream alone. Each block knows which parts of it are content of which
+file, so that the files' md5s can be taken beside the compression, from the same single read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from refgenied.genomes.walk import Member
+
+BLOCK_SIZE = 1 << 20
+"""Bytes of the tar stream in each block but the last."""
+
+
+class Passing:
+    """One member on its way through the stream: where its content begins, and its md5 so far."""
+
+    __slots__ = ("md5", "member", "offset")
+
+    def __init__(self, member: Member, offset: int) -> None:
+        self.member = member
+        self.offset = offset
+        self.md5 = hashlib.md5(usedforsecurity=False)
+
+
+class Block:
+    """A reusable 1 MiB of the stream and what is in it."""
+
+    __slots__ = ("buffer", "length", "source_bytes", "spans")
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(BLOCK_SIZE))
+        self.clear()
+
+    def clear(self) -> None:
+        self.length = 0
+        self.source_bytes = 0
+        self.spans: list[tuple[Passing, int, int, bool]] = []
+        """(member, begin, end, whether the member ends here), in stream order."""
+
+    @property
+    def content(self) -> memoryview:
+        return self.buffer[: self.length]
+
+
+class Blocks:
+    """Fills blocks and gives each full one to `push`. Blocks that came back through `recycle` are used
+    again.
+    """
+
+    def __init__(self, push: Callable[[Block], None]) -> None:
+        self._push = push
+        self._free: list[Block] = []
+        self._block = Block()
+        self.length = 0
+        """Bytes of the stream so far."""
+
+    def recycle(self, block: Block) -> None:
+        block.clear()
+        self._free.append(block)
+
+    def write(self, data: bytes) -> None:
+        """Headers, padding, the end: anything that is not a file's content."""
+        begin = 0
+        while begin < len(data):
+            block = self._open_block()
+            count = min(BLOCK_SIZE - block.length, len(data) - begin)
+            block.buffer[block.length : block.length + count] = data[begin : begin + count]
+            block.length += count
+            begin += count
+        self.length += len(data)
+
+    def read(self, passing: Passing, fd: int, limit: int) -> int:
+        """Append up to `limit` bytes (> 0) of a file's content with one read; the number read, 0 at its
+        end.
+        """
+        block = self._open_block()
+        begin = block.length
+        count = os.readv(fd, (block.buffer[begin : begin + limit],))
+        block.length += count
+        block.source_bytes += count
+        block.spans.append((passing, begin, begin + count, False))
+        self.length += count
+        return count
+
+    def end(self, passing: Passing) -> None:
+        """The member is complete."""
+        place = self._block.length
+        self._block.spans.append((passing, place, place, True))
+
+    def flush(self) -> None:
+        """Push what is left."""
+        if self._block.length or self._block.spans:
+            self._push_block()
+
+    def _open_block(self) -> Block:
+        if self._block.length == BLOCK_SIZE:
+            self._push_block()
+        return self._block
+
+    def _push_block(self) -> None:
+        full = self._block
+        self._push(full)
+        self._block = self._free.pop() if self._free else Block()

@@ -1,0 +1,111 @@
+"""Two identities of an asset's content: refgenie's `asset_digest`, and our own content digest."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from refgenied.genomes.walk import Kind
+
+from .collation import Order, orders, sorted_tokens
+from .progress import Check, no_check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .entries import Entry
+
+IGNORED = b"_refgenie_build"
+"""refgenie leaves out whatever begins so at the top level (`find . -not -path './_refgenie_build*'`)."""
+
+
+class AssetDigest:
+    r"""refgenie's `asset_digest`, taken while the files go by in the order of their bytes.
+
+    refgenie runs `find . -type f … -exec md5sum {} \; | sort -k 2 | awk '{print $1}' | md5sum`: the md5
+    over the md5s of the regular files, a line each, ordered by path. Two turns of those tools count: md5sum
+    writes `\\`, newline and carriage return in a name as two characters and then puts a backslash before
+    the sum; and sort follows the builder's locale (`matching_order` finds that one).
+    """
+
+    def __init__(self) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.in_order = True
+        """False: a name was written in another way, so its place may be another: see `asset_digest`."""
+
+    def add(self, entry: Entry) -> None:
+        if counts(entry):
+            token, _ = _md5sum_line(entry)
+            self.in_order = self.in_order and not token.startswith(b"\\")
+            self._md5.update(token + b"\n")
+
+    def hexdigest(self) -> str:
+        return self._md5.hexdigest()
+
+
+def counts(entry: Entry) -> bool:
+    """Whether refgenie takes this member into its digest."""
+    return entry.type is Kind.FILE and not entry.foreign and not entry.raw_path.startswith(IGNORED)
+
+
+def asset_digest(entries: Iterable[Entry], order: Order, check: Check = no_check) -> str:
+    """The asset digest of these members, as a builder with that order of names computes it. Memory is
+    bounded.
+    """
+    md5 = hashlib.md5(usedforsecurity=False)
+    for token in sorted_tokens(_md5sum_lines(entries, check), order):
+        md5.update(token + b"\n")
+    return md5.hexdigest()
+
+
+def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: Check = no_check) -> str | None:
+    """The name of the first installed locale in whose order the files have this asset digest; None: there
+    is none.
+
+    STAR's `Genome`, `SA`, `chrLength.txt` are the everyday case: a builder with en_US.UTF-8 sorts them in
+    another way than one with C. `entries` is called once for each order that is tried.
+    """
+    for order in orders():
+        with order:
+            if asset_digest(entries(), order, check) == digest:
+                return order.name
+    return None
+
+
+class ContentDigest:
+    """What an archive holds, whatever its bytes: sha256 over the members in the order of their names in the
+    tar.
+
+    For each member: type, mode (octal), size, md5 of a file or target of a link, path; each followed by a
+    NUL, which none of them can hold. Times are left out: a rebuild with the same content has the same digest.
+    """
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256(b"refgenied content 1\0")
+
+    def add(self, entry: Entry) -> None:
+        what = entry.raw_target if entry.type is Kind.LINK else entry.md5.encode()
+        self._sha256.update(
+            b"%b\0%o\0%d\0%b\0%b\0" % (entry.type.encode(), entry.permissions, entry.size, what, entry.raw_path)
+        )
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def _md5sum_lines(entries: Iterable[Entry], check: Check) -> Iterator[tuple[bytes, bytes]]:
+    for number, entry in enumerate(entries):
+        if number % 1000 == 0:
+            check()
+        if counts(entry):
+            yield _md5sum_line(entry)
+
+
+def _md5sum_line(entry: Entry) -> tuple[bytes, bytes]:
+    """What md5sum prints for a file: the sum and the name (coreutils 9; older ones leave carriage returns
+    alone).
+    """
+    path = entry.raw_path
+    escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
+    sign = b"" if escaped == path else b"\\"
+    return sign + entry.md5.encode(), escaped

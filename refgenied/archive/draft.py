@@ -1,0 +1,134 @@
+"""From an asset's files to an archive that is ready to appear: packed, synced, read back and compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from refgenied.model import DigestMismatchError
+
+from .codec import Codec, CodecRecord, Libdeflate
+from .collation import BYTES
+from .digests import asset_digest, matching_order
+from .entries import Entry, sidecar_entries
+from .manifest import About, Manifest, Versions
+from .pack import Packed, pack
+from .progress import Check, OnProgress, no_check, no_progress
+from .prove import prove
+from .publish import Draft, discard, make_folders, write_manifest_partial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from refgenied.genomes.walk import Tree
+
+    from .place import Place
+
+
+def pack_asset(
+    tree: Tree,
+    place: Place,
+    about: About,
+    *,
+    codec: Codec | None = None,
+    threads: int = 1,
+    on_progress: OnProgress = no_progress,
+    check: Check = no_check,
+) -> Draft:
+    """Pack the tree (entered by the caller) into partial files in the archive folder, and prove them.
+
+    Blocks; `check` and
+    `on_progress` are called in this thread only. On any error nothing is left: what `check` raises,
+    UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError, NoSpaceError, WriteError,
+    DamagedArchiveError (the disk gave back something else).
+    """
+    codec = codec or Libdeflate()
+    make_folders(place)
+    try:
+        discard(place, folders=False)
+        total = _source_size(tree, check) if about.source_size is None else about.source_size
+        packed = pack(tree, place, total, codec=codec, threads=threads, on_progress=on_progress, check=check)
+        digest, order = _asset_digest(place, packed, about.asset_digest, check)
+        manifest = _manifest(place, about, packed, codec.record, digest, order)
+        write_manifest_partial(place, manifest)
+        prove(
+            place.archive_partial,
+            manifest,
+            _entries(place, packed),
+            threads=threads,
+            on_progress=on_progress,
+            check=check,
+        )
+    except BaseException:
+        discard(place)
+        raise
+    return Draft(place, manifest)
+
+
+def _source_size(tree: Tree, check: Check) -> int:
+    """Bytes of the files, counted without reading them."""
+    total = 0
+    for member in tree:
+        check()
+        total += member.size
+    return total
+
+
+def _asset_digest(place: Place, packed: Packed, expected: str | None, check: Check) -> tuple[str, str]:
+    """The asset digest and the order of names that it was computed in."""
+    digest = packed.asset_digest if packed.in_order else asset_digest(_entries(place, packed), BYTES, check)
+    if not expected or digest == expected:
+        return digest, BYTES.name
+    order = matching_order(lambda: _entries(place, packed), expected, check)
+    if order is None:
+        raise DigestMismatchError(
+            f"the files of {place.key.registry_path} are not those that refgenie recorded: their asset "
+            f"digest is {digest}, and refgenie's config says {expected}",
+            hint="build or pull the asset again; if it was built under a locale that this machine lacks (it "
+            "decides in which order refgenie hashes the files), install that locale",
+        )
+    return expected, order
+
+
+def _entries(place: Place, packed: Packed) -> Iterable[Entry]:
+    if packed.entries_file is None:
+        return packed.entries or ()
+    return sidecar_entries(place.entries_partial, packed.entries_file)
+
+
+def _manifest(
+    place: Place,
+    about: About,
+    packed: Packed,
+    codec: CodecRecord,
+    digest: str,
+    order: str,
+) -> Manifest:
+    key = place.key
+    return Manifest(
+        genome_digest=key.genome_digest,
+        asset_group=key.asset_group,
+        asset=key.asset,
+        aliases=about.aliases,
+        description=about.description,
+        seek_keys=about.seek_keys,
+        parents=about.parents,
+        children=about.children,
+        size=packed.size,
+        digest=packed.digest,
+        content_digest=packed.content_digest,
+        asset_digest=digest,
+        asset_digest_order=order,
+        recorded_asset_digest=about.asset_digest or None,
+        totals=packed.totals,
+        build=about.build,
+        created_at=about.created_at,
+        requested_by=about.requested_by,
+        stamp=about.stamp,
+        files_stamp=about.files_stamp,
+        versions=Versions(),
+        codec=codec,
+        removed=None,
+        entries_file=packed.entries_file,
+        blocks=packed.blocks,
+        entries=packed.entries,
+    )

@@ -1,0 +1,224 @@
+"""The list of an archive's members: short lists stand in the manifest, long ones in a file beside it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import os
+import zlib
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+import msgspec
+
+from refgenied.genomes.walk import Kind
+from refgenied.model import DamagedArchiveError, UnreadableError
+
+from .codec import Libdeflate
+from .errors import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .blocks import Passing
+
+INLINE = 1000
+"""A list longer than this goes to the file beside the manifest, so that no manifest needs much memory."""
+
+_LIST_CODEC = Libdeflate()
+
+_CHUNK = 1 << 18
+"""Bytes of JSON lines in each gzip member of that file."""
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    r"""One member of an archive.
+
+    JSON has no bytes: a name that is not UTF-8 is given exactly in `path_b64` (base64), and `path` shows it
+    to people with `\xNN` in place of the odd bytes. The same for `target`.
+    """
+
+    path: str
+    """Relative to the asset's folder; "" is that folder itself."""
+    type: Kind
+    mode: str
+    """Permission bits in octal: "0644"."""
+    mtime: int
+    """Whole seconds, as in the archive."""
+    size: int = 0
+    """Bytes; 0 unless a file."""
+    md5: str = ""
+    """Of a file's content."""
+    target: str = ""
+    """Where a link points, relative to its own folder."""
+    offset: int = 0
+    """Where a file's content begins in the tar stream: what a reader of one file needs."""
+    foreign: bool = False
+    """Content that a link to elsewhere in the genome folder was replaced by; refgenie's asset digest
+    ignores it.
+    """
+    path_b64: str = ""
+    target_b64: str = ""
+
+    @property
+    def raw_path(self) -> bytes:
+        return base64.b64decode(self.path_b64) if self.path_b64 else self.path.encode()
+
+    @property
+    def raw_target(self) -> bytes:
+        return base64.b64decode(self.target_b64) if self.target_b64 else self.target.encode()
+
+    @property
+    def permissions(self) -> int:
+        return int(self.mode, 8)
+
+
+def entry_of(passing: Passing) -> Entry:
+    """The entry of a member whose content has gone through."""
+    member = passing.member
+    path, path_b64 = _text(member.path)
+    target, target_b64 = _text(member.target)
+    is_file = member.kind is Kind.FILE
+    return Entry(
+        path=path,
+        type=member.kind,
+        mode=f"{member.mode:04o}",
+        mtime=member.mtime_ns // 10**9,
+        size=member.size,
+        md5=passing.md5.hexdigest() if is_file else "",
+        target=target,
+        offset=passing.offset if is_file else 0,
+        foreign=member.foreign,
+        path_b64=path_b64,
+        target_b64=target_b64,
+    )
+
+
+def _text(raw: bytes) -> tuple[str, str]:
+    try:
+        return raw.decode(), ""
+    except UnicodeDecodeError:
+        return raw.decode(errors="backslashreplace"), base64.b64encode(raw).decode()
+
+
+class Sidecar(msgspec.Struct, frozen=True):
+    """The file beside the manifest with the list: gzipped JSON, one entry a line."""
+
+    name: str
+    entries: int
+    size: int
+    md5: str
+
+
+class EntryList:
+    """Takes entries in order and keeps them inline, or on disk when they are many. A context manager."""
+
+    def __init__(self, name: str, partial: Path) -> None:
+        self._name = name
+        self._partial = partial
+        self._count = 0
+        self._size = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._lines = bytearray()
+        self._file: BinaryIO | None = None
+        self._inline: list[Entry] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, entry: Entry) -> None:
+        """WriteError or NoSpaceError when the disk says no."""
+        self._count += 1
+        if self._file is None:
+            self._inline.append(entry)
+            if self._count > INLINE:
+                self._move_to_disk()
+        else:
+            self._write(entry)
+
+    def finish(self) -> tuple[tuple[Entry, ...] | None, Sidecar | None]:
+        """The list itself, or what describes the file that has it, which is then on disk for good."""
+        if self._file is None:
+            return tuple(self._inline), None
+        self._flush()
+        with writing(self._partial):
+            os.fsync(self._file.fileno())
+            self._file.close()
+        return None, Sidecar(self._name, self._count, self._size, self._md5.hexdigest())
+
+    def _move_to_disk(self) -> None:
+        with writing(self._partial):
+            self._file = self._partial.open("xb", buffering=0)
+        for entry in self._inline:
+            self._write(entry)
+        self._inline.clear()
+
+    def _write(self, entry: Entry) -> None:
+        self._lines += msgspec.json.encode(entry)
+        self._lines += b"\n"
+        if len(self._lines) >= _CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = _LIST_CODEC.compress(self._lines)
+        self._lines.clear()
+        self._md5.update(data)
+        self._size += len(data)
+        if self._file is not None:
+            with writing(self._partial):
+                write_all(self._file.fileno(), data)
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """A write may be short; the rest is written then."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
+    """The entries of a long list, in order.
+
+    Streams. DamagedArchiveError, at the latest after the last entry, when the file is not what the manifest
+    says.
+    """
+    decoder = msgspec.json.Decoder(Entry)
+    count = 0
+    try:
+        with path.open("rb", buffering=0) as raw:
+            hashed = _Hashed(raw)
+            with gzip.GzipFile(fileobj=io.BufferedReader(hashed)) as lines:
+                for line in lines:
+                    count += 1
+                    yield decoder.decode(line)
+    except FileNotFoundError as error:
+        raise DamagedArchiveError(f"{path} is missing: the list of the archive's files was there") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error, msgspec.MsgspecError) as error:
+        raise DamagedArchiveError(f"{path} is damaged ({error})") from error
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    if (count, hashed.md5.hexdigest()) != (sidecar.entries, sidecar.md5):
+        raise DamagedArchiveError(f"{path} is not the list of files that its manifest describes")
+
+
+class _Hashed(io.RawIOBase):
+    """A file that takes the md5 of all that is read from it."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        super().__init__()
+        self._raw = raw
+        self.md5 = hashlib.md5(usedforsecurity=False)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        count = self._raw.readinto(buffer) or 0
+        self.md5.update(buffer[:count])
+        return count

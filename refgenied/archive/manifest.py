@@ -1,0 +1,241 @@
+"""The manifest beside every archive: enough to rebuild its record, to prove it, to seek in it and to
+restore it.
+
+JSON for people and programs: a key a line, each member of the list a line of its own.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+import msgspec
+
+from refgenied import __version__
+from refgenied.model import (
+    ArchiveNotFoundError,
+    ArchiveRecord,
+    AssetKey,
+    BuildRecord,
+    DamagedArchiveError,
+    UnreadableError,
+)
+
+from .codec import CodecRecord
+from .entries import Entry, Sidecar, sidecar_entries
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from refgenied.model import Asset
+
+FORMAT = 1
+"""Raised when an older refgenied could not understand a manifest; new fields alone don't raise it."""
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an asset besides its files. All but the time may be unknown."""
+
+    created_at: float
+    """Unix seconds."""
+    aliases: tuple[str, ...] = ()
+    description: str = ""
+    seek_keys: dict[str, str] = {}
+    parents: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    asset_digest: str | None = None
+    """What refgenie's config says; the files must have it."""
+    build: BuildRecord = BuildRecord()
+    requested_by: str = "refgenied"
+    stamp: str = ""
+    files_stamp: str = ""
+    source_size: int | None = None
+    """Bytes of the files, for the progress alone; None: they are counted first."""
+
+    @classmethod
+    def of(cls, asset: Asset, build: BuildRecord, *, requested_by: str, created_at: float) -> Self:
+        """What one look at the genome folder says."""
+        return cls(
+            created_at=created_at,
+            aliases=asset.aliases,
+            description=asset.description,
+            seek_keys=asset.seek_keys,
+            parents=asset.parents,
+            children=asset.children,
+            asset_digest=asset.asset_digest,
+            build=build,
+            requested_by=requested_by,
+            stamp=asset.stamp,
+            files_stamp=asset.files_stamp,
+        )
+
+
+class Totals(msgspec.Struct, frozen=True):
+    files: int
+    folders: int
+    links: int
+    source_size: int
+    """Bytes of the files."""
+
+
+class BlockTable(msgspec.Struct, frozen=True):
+    """Each block is a gzip member of its own, so that any can be read without the others."""
+
+    size: int
+    """Bytes of the tar stream in each block but the last."""
+    compressed: tuple[int, ...]
+    """Bytes of each in the archive, in order."""
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """A user removed the archive: it is not made again by itself while the asset's stamp holds."""
+
+    at: float
+    by: str
+    stamp: str
+
+
+class Versions(msgspec.Struct, frozen=True):
+    refgenied: str = __version__
+    python: str = platform.python_version()
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """One archive. Fields that a later refgenied adds are passed over."""
+
+    format: int = FORMAT
+    genome_digest: str
+    asset_group: str
+    asset: str
+    aliases: tuple[str, ...]
+    description: str
+    seek_keys: dict[str, str]
+    parents: tuple[str, ...]
+    children: tuple[str, ...]
+    size: int
+    """Bytes of the archive."""
+    digest: str
+    """md5 of the archive."""
+    content_digest: str
+    """Identity of the content, see `digests.ContentDigest`."""
+    asset_digest: str
+    """refgenie's digest of the files, recomputed; equal to the recorded one when there is one."""
+    asset_digest_order: str
+    """The locale in whose order of names it was computed: "C", or the builder's."""
+    recorded_asset_digest: str | None
+    """What refgenie's config said."""
+    totals: Totals
+    build: BuildRecord
+    created_at: float
+    requested_by: str
+    stamp: str
+    files_stamp: str
+    versions: Versions
+    codec: CodecRecord
+    removed: Removed | None
+    entries_file: Sidecar | None
+    """The file with the list of members, when they are many."""
+    blocks: BlockTable
+    entries: tuple[Entry, ...] | None
+    """The list of members, when they are few."""
+
+    @property
+    def key(self) -> AssetKey:
+        return AssetKey(self.genome_digest, self.asset_group, self.asset)
+
+    def record(self, path: str, proved_at: float | None = None) -> ArchiveRecord:
+        """What the database keeps of it; `path` is relative to the archive folder (`Place.relative`)."""
+        return ArchiveRecord(
+            key=self.key,
+            aliases=self.aliases,
+            path=path,
+            size=self.size,
+            digest=self.digest,
+            asset_digest=self.asset_digest,
+            content_digest=self.content_digest,
+            files=self.totals.files,
+            source_size=self.totals.source_size,
+            stamp=self.stamp,
+            files_stamp=self.files_stamp,
+            created_at=self.created_at,
+            proved_at=proved_at,
+            requested_by=self.requested_by,
+        )
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """ArchiveNotFoundError when it is not there, DamagedArchiveError when it is not a manifest we
+    understand.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ArchiveNotFoundError(f"there is no manifest {path}") from error
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DamagedArchiveError(f"{path} is not a manifest ({error})") from error
+    if manifest.format > FORMAT:
+        raise DamagedArchiveError(
+            f"{path} has format {manifest.format}, and this refgenied knows up to {FORMAT}",
+            hint="it was written by a newer refgenied",
+        )
+    if (manifest.entries is None) == (manifest.entries_file is None):
+        raise DamagedArchiveError(f"{path} is not a manifest (it has no list of files, or two)")
+    return manifest
+
+
+def entries_of(manifest: Manifest, folder: Path, name: str | None = None) -> Iterator[Entry]:
+    """The members in order, streaming. `folder` is where the manifest is; `name`: of the list beside it, if
+    another.
+    """
+    if manifest.entries_file is None:
+        return iter(manifest.entries or ())
+    sidecar = manifest.entries_file
+    return sidecar_entries(folder / Path(name or sidecar.name).name, sidecar)
+
+
+def iter_files(manifest_path: str | os.PathLike[str]) -> Iterator[Entry]:
+    """All members that a manifest lists, in the archive's order, streaming; errors as `read_manifest`, and
+    at the end DamagedArchiveError when the list beside it is not what the manifest says.
+    """
+    return entries_of(read_manifest(manifest_path), Path(manifest_path).parent)
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest as its file has it."""
+    lines: list[bytes] = []
+    for field in msgspec.structs.fields(Manifest):
+        value: object = getattr(manifest, field.name)
+        if field.name == "entries" and manifest.entries:
+            listed = b",\n    ".join(msgspec.json.encode(entry) for entry in manifest.entries)
+            text = b"[\n    " + listed + b"\n  ]"
+        else:
+            text = _json(value)
+        lines.append(b'  "%b": %b' % (field.encode_name.encode(), text))
+    return b"{\n" + b",\n".join(lines) + b"\n}\n"
+
+
+def _json(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value, order="deterministic")
+    except UnicodeEncodeError:  # half a character somewhere in a description or recipe
+        return msgspec.json.encode(_whole(msgspec.to_builtins(value)), order="deterministic")
+
+
+def _whole(value: object) -> object:
+    """The same with `?` in place of what is no character."""
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case list():
+            return [_whole(item) for item in cast("list[object]", value)]
+        case dict():
+            return {_whole(key): _whole(item) for key, item in cast("dict[object, object]", value).items()}
+        case _:
+            return value

@@ -1,0 +1,62 @@
+"""The archive file while it is written: counted, hashed, and brought to the disk as it grows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Self
+
+from .entries import write_all
+from .errors import writing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .codec import Buffer
+
+SYNC_EVERY = 32 << 20
+"""Bytes after which they are brought to the disk, so that the last sync (which nobody can cancel) is
+short.
+"""
+
+
+class Output:
+    """A new file that blocks are appended to. A context manager. NoSpaceError and WriteError tell what
+    failed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sizes: list[int] = []
+        """Bytes of each block."""
+        self.size = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._unsynced = 0
+        with writing(path):
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    @property
+    def digest(self) -> str:
+        """md5 of what was written, hex."""
+        return self._md5.hexdigest()
+
+    def append(self, data: Buffer) -> None:
+        with writing(self.path, self.size):
+            write_all(self._fd, data)
+        self._md5.update(data)
+        self.size += len(data)
+        self.sizes.append(len(data))
+        self._unsynced += len(data)
+        if self._unsynced >= SYNC_EVERY:
+            self.sync()
+
+    def sync(self) -> None:
+        with writing(self.path, self.size):
+            os.fsync(self._fd)
+        self._unsynced = 0

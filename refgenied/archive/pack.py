@@ -1,0 +1,170 @@
+"""Packing: one pass over an asset's files makes the archive, its list of members and all digests."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from refgenied.genomes.walk import Kind
+from refgenied.model import SourceChangedError, UnreadableError
+
+from . import tar
+from .blocks import BLOCK_SIZE, Block, Blocks, Passing
+from .digests import AssetDigest, ContentDigest
+from .entries import Entry, EntryList, Sidecar, entry_of
+from .manifest import BlockTable, Totals
+from .output import Output
+from .pipeline import Pipeline
+from .progress import Meter, Phase
+
+if TYPE_CHECKING:
+    from refgenied.genomes.walk import Member, Tree
+
+    from .codec import Codec
+    from .place import Place
+    from .progress import Check, OnProgress
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """What packing found out; the files are synced and still have their partial names."""
+
+    size: int
+    digest: str
+    content_digest: str
+    asset_digest: str
+    """In the order of bytes; provisional while `in_order` is False."""
+    in_order: bool
+    totals: Totals
+    blocks: BlockTable
+    entries: tuple[Entry, ...] | None
+    entries_file: Sidecar | None
+
+
+def pack(
+    tree: Tree, place: Place, total: int, *, codec: Codec, threads: int, on_progress: OnProgress, check: Check
+) -> Packed:
+    """Write the archive and its list of members under their partial names. `total` source bytes are expected.
+
+    The bytes depend on the tree and the codec, never on `threads`. Raises what the tree raises,
+    SourceChangedError, UnreadableError, NoSpaceError, WriteError, and whatever `check` raises; the partial
+    files then stay behind.
+    """
+    meter = Meter(Phase.PACKING, total, on_progress)
+    done = 0
+
+    def retire(block: Block) -> None:
+        nonlocal done
+        done += block.source_bytes
+        blocks.recycle(block)
+        meter.show(done)
+
+    with (
+        EntryList(place.entries.name, place.entries_partial) as entries,
+        Output(place.archive_partial) as output,
+    ):
+        catalogue = _Catalogue(entries)
+        with Pipeline[Block, bytes | bytearray | memoryview](
+            work=lambda block: codec.compress(block.content),
+            then=output.append,
+            aside=catalogue.take,
+            retire=retire,
+            threads=threads,
+            check=check,
+        ) as pipeline:
+            blocks = Blocks(pipeline.push)
+            _feed(tree, place.key.asset.encode(), blocks, check)
+            pipeline.finish()
+        meter.show(done, last=True)
+        output.sync()
+        inline, sidecar = entries.finish()
+        return Packed(
+            size=output.size,
+            digest=output.digest,
+            content_digest=catalogue.content_digest.hexdigest(),
+            asset_digest=catalogue.asset_digest.hexdigest(),
+            in_order=catalogue.asset_digest.in_order,
+            totals=catalogue.totals,
+            blocks=BlockTable(BLOCK_SIZE, tuple(output.sizes)),
+            entries=inline,
+            entries_file=sidecar,
+        )
+
+
+def _feed(tree: Tree, top: bytes, blocks: Blocks, check: Check) -> None:
+    """The whole tar stream, from the first header to the end."""
+    for member in tree:
+        check()
+        blocks.write(
+            tar.header(
+                tar.member_name(top, member.path, member.kind),
+                member.kind,
+                mode=member.mode,
+                size=member.size,
+                mtime=member.mtime_ns // 10**9,
+                target=member.target,
+            )
+        )
+        passing = Passing(member, blocks.length)
+        if member.kind is Kind.FILE:
+            _feed_content(tree, passing, blocks, check)
+            blocks.end(passing)
+            blocks.write(tar.padding(member.size))
+        else:
+            blocks.end(passing)
+    blocks.write(tar.ending(blocks.length))
+    blocks.flush()
+
+
+def _feed_content(tree: Tree, passing: Passing, blocks: Blocks, check: Check) -> None:
+    member = passing.member
+    fd = tree.open(member)
+    left = member.size
+    while left:
+        check()
+        try:
+            count = blocks.read(passing, fd, left)
+        except OSError as error:
+            raise UnreadableError(
+                f"{_shown(member)} cannot be read: {error.strerror or error}",
+                hint="look at the genome folder's disk",
+            ) from error
+        if not count:
+            raise SourceChangedError(f"{_shown(member)} became shorter while it was read")
+        left -= count
+    tree.open(member)  # once more: raises when the file is no longer what it was
+
+
+def _shown(member: Member) -> str:
+    return os.fsdecode(member.path).encode(errors="backslashreplace").decode()
+
+
+class _Catalogue:
+    """Sees the blocks in order beside the compression: md5s, digests, the list of members, the totals."""
+
+    def __init__(self, entries: EntryList) -> None:
+        self._entries = entries
+        self.asset_digest = AssetDigest()
+        self.content_digest = ContentDigest()
+        self._counts = {Kind.FILE: 0, Kind.FOLDER: 0, Kind.LINK: 0}
+        self._source_size = 0
+
+    def take(self, block: Block) -> None:
+        for passing, begin, end, last in block.spans:
+            if end > begin:
+                passing.md5.update(block.buffer[begin:end])
+            if last:
+                self._add(entry_of(passing))
+
+    @property
+    def totals(self) -> Totals:
+        counts = self._counts
+        return Totals(counts[Kind.FILE], counts[Kind.FOLDER], counts[Kind.LINK], self._source_size)
+
+    def _add(self, entry: Entry) -> None:
+        self.asset_digest.add(entry)
+        self.content_digest.add(entry)
+        self._counts[entry.type] += 1
+        self._source_size += entry.size
+        self._entries.add(entry)

@@ -1,0 +1,55 @@
+"""Where an asset's archive is: refgenie 1's nested path, and the names beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refgenied.model import AssetKey, BadRegistryPathError
+
+if TYPE_CHECKING:
+    import os
+
+
+class Place:
+    """The files of one asset's archive. BadRegistryPathError for names that could lead elsewhere.
+
+    `{archive_folder}/{genome_digest}/{asset_group}/{asset}/{asset_group}__{asset}.tgz`, the manifest
+    (`.json`) and, when there are many files, their list (`.files.jsonl.gz`). What is unfinished is hidden:
+    `.{name}.partial`.
+    """
+
+    def __init__(self, archive_folder: str | os.PathLike[str], key: AssetKey) -> None:
+        for part in (key.genome_digest, key.asset_group, key.asset):
+            if not part or part.startswith(".") or "/" in part or not part.isprintable():
+                raise BadRegistryPathError(
+                    f"{part!r} in {key.registry_path!r} cannot be the name of a folder in the archive folder",
+                    hint="names are not empty, don't begin with a dot, and have no '/' and no unprintable characters",
+                )
+        self.archive_folder = Path(archive_folder)
+        self.key = key
+        self.folder = self.archive_folder / key.genome_digest / key.asset_group / key.asset
+        name = f"{key.asset_group}__{key.asset}"
+        self.archive = self.folder / f"{name}.tgz"
+        self.manifest = self.folder / f"{name}.json"
+        self.entries = self.folder / f"{name}.files.jsonl.gz"
+        self.archive_partial = _partial(self.archive)
+        self.manifest_partial = _partial(self.manifest)
+        self.entries_partial = _partial(self.entries)
+
+    @property
+    def relative(self) -> str:
+        """The archive's path below the archive folder."""
+        return str(self.archive.relative_to(self.archive_folder))
+
+    @property
+    def partials(self) -> tuple[Path, Path, Path]:
+        """In the order in which they may go: without a manifest the others mean nothing."""
+        return self.manifest_partial, self.entries_partial, self.archive_partial
+
+    def __repr__(self) -> str:
+        return f"Place({str(self.archive)!r})"
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")

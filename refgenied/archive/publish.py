@@ -1,0 +1,145 @@
+"""Publishing: make finished files appear under their final names, durably, and take them away again."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .entries import write_all
+from .errors import writing
+from .manifest import Manifest, Removed, encode, read_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .place import Place
+
+
+class Draft:
+    """A proved archive under its partial names: all is on the disk, and nobody sees it yet."""
+
+    def __init__(self, place: Place, manifest: Manifest) -> None:
+        self.place = place
+        self.manifest = manifest
+
+    def publish(self) -> None:
+        """Make the archive appear. WriteError; after one, `reconcile` tells what is there."""
+        finish(self.place, self.manifest)
+
+    def discard(self) -> None:
+        """Remove the partial files, and folders that are empty then. Harmless after `publish`."""
+        discard(self.place)
+
+
+def make_folders(place: Place) -> None:
+    """The asset's folder in the archive folder, and what is missing above it, each entered durably in its
+    parent.
+    """
+    with writing(place.folder):
+        for _ in range(3):  # a neighbour's `discard` may take an empty folder away under our feet
+            try:
+                _make(place.folder)
+            except FileNotFoundError:
+                continue
+            return
+        _make(place.folder)
+
+
+def _make(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def write_manifest_partial(place: Place, manifest: Manifest) -> None:
+    """On the disk, under its partial name, in place of one that may be left there."""
+    with writing(place.manifest_partial):
+        place.manifest_partial.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(place.manifest_partial, flags, 0o644)
+        try:
+            write_all(fd, encode(manifest))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def finish(place: Place, manifest: Manifest) -> None:
+    """The steps of publishing, from whichever is the first not done yet.
+
+    The archive goes first: from then on only the partial manifest describes it, and `reconcile` finds that
+    out.
+    """
+    with writing(place.archive):
+        _rename(place.archive_partial, place.archive)
+        _rename(place.entries_partial, place.entries)
+        _rename(place.manifest_partial, place.manifest)
+        if manifest.entries_file is None:
+            place.entries.unlink(missing_ok=True)
+        sync_folder(place.folder)
+
+
+def _rename(partial: Path, final: Path) -> None:
+    """Renaming onto another link of the same file does nothing and would leave the partial name."""
+    try:
+        if os.path.lexists(final) and partial.samefile(final):
+            partial.unlink()
+        else:
+            partial.rename(final)
+    except FileNotFoundError:
+        if os.path.lexists(partial):
+            raise
+
+
+def discard(place: Place, *, folders: bool = True) -> None:
+    """Remove partial files, and folders up to the archive folder that are empty."""
+    with writing(place.folder):
+        for partial in place.partials:
+            partial.unlink(missing_ok=True)
+    if folders:
+        _remove_empty(place)
+
+
+def _remove_empty(place: Place) -> None:
+    folder = place.folder
+    while folder != place.archive_folder:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, which is the usual case
+            return
+        folder = folder.parent
+
+
+def remove(place: Place, *, at: float, by: str, stamp: str, delete_file: bool) -> Manifest:
+    """Mark the manifest as removed, durably, and with `delete_file` take the archive itself away.
+
+    `at` in Unix seconds. The manifest stays, so that a database made anew from the folder knows of it.
+    Repeating it is harmless; the first mark stays. ArchiveNotFoundError without a manifest,
+    DamagedArchiveError, WriteError.
+    """
+    manifest = read_manifest(place.manifest)
+    if manifest.removed is None:
+        manifest = msgspec.structs.replace(manifest, removed=Removed(at, by, stamp))
+        write_manifest_partial(place, manifest)
+        with writing(place.manifest):
+            _rename(place.manifest_partial, place.manifest)
+            sync_folder(place.folder)
+    if delete_file:
+        with writing(place.archive):
+            place.archive.unlink(missing_ok=True)
+            place.entries.unlink(missing_ok=True)
+            sync_folder(place.folder)
+    return manifest
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
