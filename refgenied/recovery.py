@@ -7,9 +7,7 @@ from collections.abc import Iterable
 import anyio.to_thread
 import structlog
 
-from refgenied.archive.manifest import Manifest
-from refgenied.archive.place import Place
-from refgenied.archive.publish import manifests, reconcile
+from refgenied.archive import Place, Presence, manifests, reconcile
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Removal
@@ -32,8 +30,12 @@ async def recover(jobs: Jobs, archive_folder: ArchiveFolder) -> None:
 
 def _tidy(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> None:
     for key in keys:
-        found = reconcile(Place(archive_folder.path, key))
-        log.info("archive.reconciled", asset=key.registry_path, found=found)
+        try:
+            found = reconcile(Place(archive_folder.path, key))
+        except RefgeniedError as error:
+            log.warning("archive.not_reconciled", asset=key.registry_path, error=error.message)
+        else:
+            log.info("archive.reconciled", asset=key.registry_path, found=found.presence, finished=found.finished)
 
 
 async def _read_anew(jobs: Jobs, archive_folder: ArchiveFolder) -> None:
@@ -56,13 +58,8 @@ def _records(archive_folder: ArchiveFolder) -> tuple[list[ArchiveRecord], list[R
     for place, manifest in manifests(archive_folder.path):
         if isinstance(manifest, RefgeniedError):
             log.warning("manifest.unreadable", path=str(place.manifest), error=manifest.message)
-            continue
-        if manifest.removed:
+        elif manifest.removed:
             removals.append(Removal(place.key, manifest.removed.stamp, manifest.removed.at, manifest.removed.by))
-        elif place.archive.is_file():
-            records.append(_record(place, manifest))
+        elif reconcile(place).presence is Presence.PRESENT:
+            records.append(manifest.record(place.relative))
     return records, removals
-
-
-def _record(place: Place, manifest: Manifest) -> ArchiveRecord:
-    return manifest.record(place)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
+import msgspec
 import structlog
+from anyio.from_thread import check_cancelled
 
-from refgenied.archive.manifest import Manifest
-from refgenied.archive.place import Place
-from refgenied.archive.publish import About, Draft, check, pack_asset, read_manifest
+from refgenied.archive import About, Draft, Manifest, Phase, Place, Presence, agrees, pack_asset, reconcile
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
@@ -165,53 +165,52 @@ class Worker:
 
     async def _already_there(self, job: Job, asset: Asset, record: ArchiveRecord | None, place: Place) -> bool:
         """Whether the archive in place is of these very files, so that there is nothing to read."""
-        manifest = await self._run(read_manifest, place)
-        if manifest is None or manifest.removed or manifest.files_stamp != asset.files_stamp:
+        found = await self._run(reconcile, place)
+        manifest = found.manifest
+        if found.presence is not Presence.PRESENT or manifest is None or manifest.files_stamp != asset.files_stamp:
             return False
-        recorded = record is not None and record.digest == manifest.digest
-        self._jobs.progress[job.id] = Meter.at("proving", manifest.source_size)
-        if not await self._run(
-            lambda: check(place, manifest, deep=not recorded, check=anyio.from_thread.check_cancelled)
-        ):
-            return False
-        if recorded and record:
+        if record is not None and record.digest == manifest.digest:
             await self._unchanged(job, asset, record)
-        else:
-            found = record_of(place, manifest, asset, proved_at=self._clock())
-            await self._finish(job, Outcome.ADOPTED, found)
-        return True
+            return True
+        return await self._adopted(job, asset, place, manifest)
+
+    async def _adopted(self, job: Job, asset: Asset, place: Place, manifest: Manifest) -> bool:
+        """Its record was lost, or a crash came before it: take the archive when it proves to be whole."""
+        whole = await self._run(agrees, place, manifest, deep=True, threads=self._threads, check=check_cancelled)
+        if whole:
+            record = manifest.record(place.relative, self._clock())
+            await self._finish(job, Outcome.ADOPTED, _as_seen(record, asset))
+        return whole
 
     async def _unchanged(self, job: Job, asset: Asset, record: ArchiveRecord) -> None:
-        kept = ArchiveRecord(
-            **{name: getattr(record, name) for name in record.__struct_fields__}
-            | {"stamp": asset.stamp, "files_stamp": asset.files_stamp, "aliases": asset.aliases}
-        )
-        await self._finish(job, Outcome.UNCHANGED, kept)
+        await self._finish(job, Outcome.UNCHANGED, _as_seen(record, asset))
 
     async def _pack(self, job: Job, asset: Asset, place: Place) -> Draft:
         build = await self._run(self._folder.build_record, asset)
-        about = About(asset=asset, build=build, requested_by=job.requested_by, created_at=self._clock())
+        about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock())
         meter = Meter()
 
-        def progress(phase: str, done: int, total: int) -> None:
+        def progress(phase: Phase, done: int, total: int) -> None:
             self._jobs.progress[job.id] = meter.reading(phase, done, total)
-
-        threads = self._current.settings.archive.threads
 
         def pack() -> Draft:
             with self._folder.tree(asset) as tree:
                 return pack_asset(
-                    tree, place, about, threads=threads, on_progress=progress, check=anyio.from_thread.check_cancelled
+                    tree, place, about, threads=self._threads, on_progress=progress, check=check_cancelled
                 )
 
         log.info("job.packing", job=job.id, asset=job.key.registry_path, attempt=job.attempts)
         return await self._run(pack)
 
+    @property
+    def _threads(self) -> int:
+        return self._current.settings.archive.threads or len(os.sched_getaffinity(0))
+
     async def _publish(self, job: Job, draft: Draft) -> None:
         """From the first rename to the commit nothing may come between."""
         with anyio.CancelScope(shield=True):
             await self._run(draft.publish)
-            record = record_of(draft.place, draft.manifest, draft.about.asset, proved_at=self._clock())
+            record = draft.manifest.record(draft.place.relative, proved_at=self._clock())
             await self._finish(job, Outcome.PUBLISHED, record)
 
     async def _finish(self, job: Job, outcome: Outcome, record: ArchiveRecord) -> None:
@@ -232,21 +231,6 @@ class Worker:
         return await anyio.to_thread.run_sync(partial(function, *arguments, **named), limiter=self._limiter)
 
 
-def record_of(place: Place, manifest: Manifest, asset: Asset, *, proved_at: float) -> ArchiveRecord:
-    """The database's record of an archive that is in place and agrees with its manifest."""
-    return ArchiveRecord(
-        key=asset.key,
-        aliases=asset.aliases,
-        path=place.relative,
-        size=manifest.size,
-        digest=manifest.digest,
-        asset_digest=manifest.asset_digest,
-        content_digest=manifest.content_digest,
-        files=manifest.files_count,
-        source_size=manifest.source_size,
-        stamp=asset.stamp,
-        files_stamp=asset.files_stamp,
-        created_at=manifest.created_at,
-        proved_at=proved_at,
-        requested_by=manifest.requested_by,
-    )
+def _as_seen(record: ArchiveRecord, asset: Asset) -> ArchiveRecord:
+    """The archive's record, brought up to what the asset is called and stamped now."""
+    return msgspec.structs.replace(record, stamp=asset.stamp, files_stamp=asset.files_stamp, aliases=asset.aliases)
