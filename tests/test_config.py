@@ -1,0 +1,166 @@
+"""Settings: what wins over what, what is refused and in which words, and that the docs show every key."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from refgenied import config
+from refgenied.config.load import ENVIRONMENT
+from refgenied.model import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment without anybody's own settings."""
+    (tmp_path / "genomes").mkdir()
+    return {"XDG_CONFIG_HOME": str(tmp_path / "config"), "XDG_STATE_HOME": str(tmp_path / "state")}
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def origin(settings: config.Settings, name: str) -> str:
+    return settings.origins[name]
+
+
+def test_flags_over_environment_over_file_over_refgenies_yaml_over_defaults(
+    tmp_path: Path, home: dict[str, str]
+) -> None:
+    (tmp_path / "genomes/genome_config.yaml").write_text(
+        f"config_version: 0.4\ngenome_folder: {tmp_path}/genomes\ngenome_archive_folder: {tmp_path}/yaml\n"
+        "genome_servers: [http://localhost]\ngenomes: {}\n"
+    )
+    file = write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/genomes"\n')
+    name = "refgenie.genome_archive_folder"
+
+    settings = config.load(file, env=home)
+    assert settings.refgenie.genome_archive_folder == f"{tmp_path}/yaml"
+    assert "genome_config.yaml" in origin(settings, name)
+    assert settings.servers == ("http://localhost",)
+    assert origin(settings, "archive.threads") == "default"
+
+    file = write(tmp_path, Path(file).read_text() + f'genome_archive_folder = "{tmp_path}/file"\n')
+    settings = config.load(file, env=home)
+    assert (settings.refgenie.genome_archive_folder, origin(settings, name)) == (f"{tmp_path}/file", file)
+
+    env = home | {"REFGENIE_GENOME_ARCHIVE_FOLDER": f"{tmp_path}/env"}
+    settings = config.load(file, env=env)
+    assert settings.refgenie.genome_archive_folder == f"{tmp_path}/env"
+    assert origin(settings, name) == "environment REFGENIE_GENOME_ARCHIVE_FOLDER"
+
+    settings = config.load(file, {name: f"{tmp_path}/flag"}, env)
+    assert (settings.refgenie.genome_archive_folder, origin(settings, name)) == (f"{tmp_path}/flag", "command line")
+
+
+def test_refgenies_yaml_alone_is_enough(tmp_path: Path, home: dict[str, str]) -> None:
+    path = tmp_path / "elsewhere.yaml"
+    path.write_text(f"config_version: 0.4\ngenome_folder: {tmp_path}/genomes\ngenomes: {{}}\n")
+    settings = config.load(env=home | {"REFGENIE": str(path)})
+    assert settings.refgenie.genome_folder == f"{tmp_path}/genomes"
+
+
+def test_the_newer_name_of_the_archive_folder(tmp_path: Path, home: dict[str, str]) -> None:
+    env = home | {"REFGENIE_GENOME_FOLDER": f"{tmp_path}/genomes", "REFGENIE_GENOME_STAGE_FOLDER": f"{tmp_path}/s"}
+    assert config.load(env=env).refgenie.genome_archive_folder == f"{tmp_path}/s"
+    with pytest.raises(ConfigError, match="name different folders"):
+        config.load(env=env | {"REFGENIE_GENOME_ARCHIVE_FOLDER": f"{tmp_path}/other"})
+
+
+def test_refgenies_home_gives_both_folders_and_the_single_ones_win(tmp_path: Path, home: dict[str, str]) -> None:
+    env = home | {"REFGENIE_HOME_PATH": f"{tmp_path}/home"}
+    settings = config.load(env=env)
+    assert settings.refgenie.genome_folder == f"{tmp_path}/home/genomes"
+    assert settings.refgenie.genome_archive_folder == f"{tmp_path}/home/archives"
+    settings = config.load(env=env | {"REFGENIE_GENOME_FOLDER": f"{tmp_path}/genomes"})
+    assert settings.refgenie.genome_folder == f"{tmp_path}/genomes"
+
+
+def test_the_first_configuration_that_exists_is_read(tmp_path: Path, home: dict[str, str]) -> None:
+    own = config.user_config(home)
+    own.parent.mkdir(parents=True)
+    own.write_text(f'[refgenie]\ngenome_folder = "{tmp_path}/own"\n')
+    assert config.load(env=home).path == str(own)
+    named = write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/named"\n')
+    assert config.load(env=home | {"REFGENIED_CONFIG": named}).refgenie.genome_folder == f"{tmp_path}/named"
+    with pytest.raises(ConfigError, match="from --config"):
+        config.load(str(tmp_path / "absent.toml"), env=home)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[archive]\nthread = 3\n", "unknown field `thread`"),
+        ("[archiv]\n", "unknown field `archiv`"),
+        ("[archive]\nthreads = 'x'\n", "`archive.threads`"),
+        ("[archive]\nthreads = -1\n", "`archive.threads`"),
+        ("[watch]\nsweep_seconds = 0\n", "`watch.sweep_seconds`"),
+        ("[log]\nlevel = 'loud'\n", "`log.level`"),
+        ("[archive]\nexclude = ['']\n", "archive.exclude"),
+        ("not toml", "not valid TOML"),
+        ("threads = 3\n", "threads"),
+        ("[refgenie]\ngenome_folder = 'relative'\n", "must be an absolute path"),
+        ("[refgenie]\ngenome_folder = '/g'\ngenome_archive_folder = '/g'\n", "must not be the genome folder"),
+        ("[refgenie]\ngenome_folder = '/g'\ngenome_archive_folder = '/g/data/x'\n", "must not lie in"),
+        ("", "no genome folder is set"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_its_place(
+    tmp_path: Path, home: dict[str, str], text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path, text), env=home)
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "$" not in caught.value.message
+
+
+def test_a_wrong_value_in_the_environment_names_the_variable(tmp_path: Path, home: dict[str, str]) -> None:
+    env = home | {"REFGENIE_GENOME_FOLDER": f"{tmp_path}/genomes", "REFGENIE_LOG_LEVEL": "loud"}
+    with pytest.raises(ConfigError, match="environment REFGENIE_LOG_LEVEL"):
+        config.load(env=env)
+
+
+def test_the_example_shows_every_key_with_its_default() -> None:
+    assert (ROOT / "config.example.toml").read_text() == config.render(), "write it anew: python -m tests.example"
+
+
+def test_a_written_configuration_reads_back_as_given(tmp_path: Path, home: dict[str, str]) -> None:
+    target = tmp_path / "made/config.toml"
+    odd = tmp_path / 'odd "name" \\ ü'
+    values = {"refgenie.genome_folder": str(odd), "refgenie.genome_archive_folder": str(tmp_path / "archives")}
+    written, made = config.init(target, values, force=False)
+    assert [str(folder) for folder in made] == list(values.values())
+    settings = config.load(str(written), env=home)
+    assert settings.refgenie.genome_folder == str(odd)
+    with pytest.raises(ConfigError, match="is there already"):
+        config.init(target, values, force=False)
+    config.init(target, values, force=True)
+
+
+def test_a_reload_keeps_what_needs_a_restart(tmp_path: Path, home: dict[str, str]) -> None:
+    old = config.load(write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/a"\n'), env=home)
+    new = config.load(
+        write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/b"\n[archive]\nthreads = 3\n'), env=home
+    )
+    assert config.changed_fixed(old, new) == ["refgenie.genome_folder"]
+    kept = config.keeping_fixed(old, new)
+    assert (kept.refgenie.genome_folder, kept.archive.threads) == (f"{tmp_path}/a", 3)
+
+
+def test_effective_settings_name_every_key_once() -> None:
+    names = [name for name, _, _ in config.effective(config.Settings())]
+    assert len(names) == len(set(names))
+    assert set(ENVIRONMENT.values()) <= set(names)
+    assert msgspec.to_builtins(config.Settings())["archive"].keys() <= {name.split(".")[1] for name in names}
+
+
+def test_the_readme_names_every_environment_variable() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in (*ENVIRONMENT, "REFGENIE_HOME_PATH", "REFGENIED_CONFIG"):
+        assert f"`{name}`" in readme
