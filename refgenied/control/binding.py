@@ -123,9 +123,7 @@ def _clear_stale(path: Path) -> None:
             reason = error.strerror
         else:
             reason = "it answers"
-    raise ConflictError(
-        f"another daemon listens on {path} ({reason})", hint="stop it, or set another control.socket"
-    )
+    raise ConflictError(f"another daemon listens on {path} ({reason})", hint="stop it, or set another control.socket")
 
 
 def _open_to_group(path: Path, group: str) -> None:

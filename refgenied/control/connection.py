@@ -128,7 +128,9 @@ class Connection(Generic[C]):
         while True:
             end = self._unread.find(b"\n", 0, MAX_REQUEST)
             if end < 0 and len(self._unread) >= MAX_REQUEST:
-                raise InvalidRequestError(f"the line is longer than {MAX_REQUEST} bytes", hint="the connection is closed")
+                raise InvalidRequestError(
+                    f"the line is longer than {MAX_REQUEST} bytes", hint="the connection is closed"
+                )
             if end >= 0:
                 line = bytes(self._unread[:end])
                 del self._unread[: end + 1]

@@ -107,9 +107,7 @@ def decode_params(verb: str, params: msgspec.Raw, shape: type[P]) -> P:
 
 def known_params(shape: type[msgspec.Struct]) -> str:
     """`path, force (optional)`: the params of a verb in one line."""
-    names = [
-        field.name if field.required else f"{field.name} (optional)" for field in msgspec.structs.fields(shape)
-    ]
+    names = [field.name if field.required else f"{field.name} (optional)" for field in msgspec.structs.fields(shape)]
     return ", ".join(names) or "no params"
 
 

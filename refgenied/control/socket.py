@@ -40,6 +40,7 @@ class Server(Generic[C]):
         self._accepting = anyio.CancelScope()
         self._connections: set[Connection[C]] = set()
         self._users: Counter[int] = Counter()
+        self._one_gone = anyio.Event()
 
     async def run(self) -> None:
         """Serve until `drain` is called and what ran then has ended, or by cancellation."""
@@ -62,7 +63,8 @@ class Server(Generic[C]):
 
     async def _all_gone(self) -> None:
         while self._users.total():
-            await anyio.sleep(0.02)
+            self._one_gone = anyio.Event()
+            await self._one_gone.wait()
 
     async def _accept(self) -> socket.socket:
         while True:
@@ -92,9 +94,7 @@ class Server(Generic[C]):
             connection: Connection[C] | None = None
             try:
                 peer = await anyio.to_thread.run_sync(identify, raw, settings.group)
-                connection = Connection(
-                    raw, peer, self._verbs, self._context, first_line=settings.first_line_seconds
-                )
+                connection = Connection(raw, peer, self._verbs, self._context, first_line=settings.first_line_seconds)
                 self._connections.add(connection)
                 if self._accepting.cancel_called:
                     connection.drain()
@@ -103,6 +103,7 @@ class Server(Generic[C]):
                 log.warning("control.connection_failed", uid=uid, error=str(error))
             finally:
                 self._users[uid] -= 1
+                self._one_gone.set()
                 if connection is not None:
                     self._connections.discard(connection)
 
