@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,7 +31,7 @@ LONGEST_PATH = 107
 
 
 @contextmanager
-def listening(control: Control, env: MutableMapping[str, str] | None = None) -> Iterator[socket.socket]:
+def listening(control: Control, env: MutableMapping[str, str] | None = None) -> Generator[socket.socket]:
     """The socket to accept on, non-blocking. The lock against a second daemon must be held already.
 
     Raises ConfigError when the socket cannot be made there, ConflictError when another daemon answers on it.
@@ -81,7 +81,7 @@ def _count(env: Mapping[str, str]) -> int:
 
 
 @contextmanager
-def _bound(path: Path, group: str) -> Iterator[socket.socket]:
+def _bound(path: Path, group: str) -> Generator[socket.socket]:
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise ConfigError(
             f"control.socket: {path} is longer than {LONGEST_PATH} bytes, the most that a socket's path may have"

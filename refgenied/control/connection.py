@@ -78,6 +78,7 @@ class Connection(Generic[C]):
     # ----------------------------------------------------------------- requests
 
     async def _read_requests(self, group: anyio.abc.TaskGroup) -> None:
+        line: bytes | None = None
         with anyio.move_on_after(self._first_line) as patience:
             line = await self._line()
         if patience.cancelled_caught:

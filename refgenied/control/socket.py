@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
 import anyio
@@ -14,9 +14,12 @@ import structlog
 
 from refgenied.config import Control
 from refgenied.control import protocol
+from refgenied.control.binding import listening
 from refgenied.control.connection import Connection
+from refgenied.control.context import Context
 from refgenied.control.peer import credentials, identify
 from refgenied.control.verb import Verbs
+from refgenied.control.verbs import VERBS
 from refgenied.model import BusyError
 
 log = structlog.get_logger("control")
@@ -34,6 +37,7 @@ class Server(Generic[C]):
 
     def __init__(self, listener: socket.socket, verbs: Verbs[C], context: C, settings: Callable[[], Control]) -> None:
         self._listener = listener
+        self._path = str(listener.getsockname())
         self._verbs = verbs
         self._context = context
         self._settings = settings
@@ -41,9 +45,16 @@ class Server(Generic[C]):
         self._connections: set[Connection[C]] = set()
         self._users: Counter[int] = Counter()
         self._one_gone = anyio.Event()
+        self._ended = anyio.Event()
 
     async def run(self) -> None:
         """Serve until `drain` is called and what ran then has ended, or by cancellation."""
+        try:
+            await self._run()
+        finally:
+            self._ended.set()
+
+    async def _run(self) -> None:
         async with anyio.create_task_group() as group:
             with self._accepting:
                 while True:
@@ -57,9 +68,14 @@ class Server(Generic[C]):
             for connection in self._connections:
                 connection.cut()
 
-    def drain(self) -> None:
-        """Stop accepting, end watches with `shutting_down`, let short requests end; `run` returns then."""
+    async def drain(self) -> None:
+        """Stop accepting, end watches with `shutting_down`, let short requests end; returns when `run` has ended."""
         self._accepting.cancel()
+        await self._ended.wait()
+
+    @property
+    def path(self) -> str:
+        return self._path
 
     async def _all_gone(self) -> None:
         while self._users.total():
@@ -120,3 +136,20 @@ class Server(Generic[C]):
                 hint="close one",
             )
         return None
+
+
+class ControlSocket:
+    """The daemon's control socket: all verbs, where and for whom the settings say."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[Server[Context]]:
+        """Bind (or inherit) the socket, and remove it at the end if it is still ours; `run` serves it meanwhile.
+
+        Raises ConfigError and ConflictError as `binding.listening` does.
+        """
+        current = self._context.current
+        with listening(current.settings.control) as listener:
+            yield Server(listener, VERBS, self._context, lambda: current.settings.control)

@@ -160,8 +160,8 @@ async def archive_remove(context: Context, call: Call, params: ArchiveRemovePara
         key=record.key, stamp=_stamp(asset, record), removed_at=context.clock(), removed_by=requester.name
     )
     place = archived.place(context, record.key)
+    there_before = await anyio.to_thread.run_sync(place.archive.exists)
     with anyio.CancelScope(shield=True):  # the peer may hang up; half a removal helps nobody
-        there_before = await anyio.to_thread.run_sync(place.archive.exists)
         await anyio.to_thread.run_sync(_take_away, place, removal, params.delete_file)
         await context.jobs.remove_archive(removal, requester)
         await _stop_jobs(context, record, requester)  # one that a look queued before the removal was known
