@@ -328,6 +328,12 @@ class BadRegistryPathError(RefgeniedError):
     code, kind = 1010, "bad_registry_path"
 
 
+class AssetNotWantedError(RefgeniedError):
+    """Nobody asked for its archive, and the policy or its state says that none is made by itself."""
+
+    code, kind = 1011, "asset_not_wanted"
+
+
 class UnsafeTreeError(RefgeniedError):
     """A link that leads out, a device, a FIFO, a socket: the asset is refused, and the member is named."""
 

@@ -1,0 +1,146 @@
+"""The listening socket: inherited from systemd, or made here and never more open than meant.
+
+Who may connect may read. A socket that systemd made has the mode that its unit says. One made here has mode 0660
+and the group `control.group` when that group exists and we may give the socket to it, else 0600: the daemon's own
+user and root. So a user who is not in the group gets no answer at all, unless the administrator's socket unit says
+`SocketMode=0666`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Generator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import structlog
+
+from refgenied.config import Control
+from refgenied.control.peer import group_id
+from refgenied.model import ConfigError, ConflictError
+
+log = structlog.get_logger("control")
+
+FIRST_INHERITED = 3
+"""systemd's SD_LISTEN_FDS_START."""
+BACKLOG = 128
+LONGEST_PATH = 107
+"""Bytes of a Unix socket's path."""
+
+
+@contextmanager
+def listening(control: Control, env: MutableMapping[str, str] | None = None) -> Generator[socket.socket]:
+    """The socket to accept on, non-blocking. The lock against a second daemon must be held already.
+
+    Raises ConfigError when the socket cannot be made there, ConflictError when another daemon answers on it.
+    """
+    inherited = _inherited(os.environ if env is None else env)
+    if inherited is not None:
+        with inherited:
+            log.info("control.listening", socket=inherited.getsockname(), inherited=True)
+            yield inherited
+        return
+    path = Path(control.socket)
+    with _bound(path, control.group) as listener:
+        ours = _identity(path)
+        log.info("control.listening", socket=str(path), mode=f"{stat.S_IMODE(os.stat(path).st_mode):04o}")
+        try:
+            yield listener
+        finally:
+            if _identity(path) == ours:
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _inherited(env: MutableMapping[str, str]) -> socket.socket | None:
+    """The first socket that systemd hands over, if it does; its variables are not passed on to children."""
+    mine = env.get("LISTEN_PID") == str(os.getpid())
+    number = _count(env) if mine else 0
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        env.pop(name, None)
+    if not number:
+        return None
+    try:
+        listener = socket.socket(fileno=FIRST_INHERITED)
+    except OSError as error:
+        raise ConfigError(f"systemd handed over no socket: {error}") from None
+    accepting = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if (listener.family, listener.type) != (socket.AF_UNIX, socket.SOCK_STREAM) or not accepting:
+        listener.detach()
+        raise ConfigError("systemd handed over another kind of socket", hint="the socket unit needs ListenStream=PATH")
+    listener.set_inheritable(False)
+    listener.setblocking(False)
+    return listener
+
+
+def _count(env: Mapping[str, str]) -> int:
+    number = env.get("LISTEN_FDS", "")
+    return int(number) if number.isdecimal() else 0
+
+
+@contextmanager
+def _bound(path: Path, group: str) -> Generator[socket.socket]:
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ConfigError(
+            f"control.socket: {path} is longer than {LONGEST_PATH} bytes, the most that a socket's path may have"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.setblocking(False)
+        # Linux gives the socket's file the mode of the unbound socket: it is private from its first moment on.
+        os.fchmod(listener.fileno(), 0o600)
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _clear_stale(path)
+            listener.bind(str(path))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise ConfigError(
+                f"control.socket: {path} cannot be made: {error.strerror or error}",
+                hint="set control.socket to a path in a folder that the daemon's user may write to",
+            ) from None
+        _open_to_group(path, group)
+        yield listener
+
+
+def _clear_stale(path: Path) -> None:
+    """Remove the socket of a daemon that is gone; never take over a live one's, nor another kind of file."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError(f"control.socket: {path} is there and is not a socket", hint="move it away")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except OSError as error:  # alive and busy, or not ours to ask
+            reason = error.strerror
+        else:
+            reason = "it answers"
+    raise ConflictError(f"another daemon listens on {path} ({reason})", hint="stop it, or set another control.socket")
+
+
+def _open_to_group(path: Path, group: str) -> None:
+    gid = group_id(group)
+    if gid is None:
+        return
+    try:
+        os.chown(path, -1, gid)
+    except OSError:
+        log.info("control.private", group=group, reason="this user may not give the socket to the group")
+        return
+    path.chmod(0o660)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,188 @@
+"""One connection: lines in, lines out, several requests at a time."""
+
+from __future__ import annotations
+
+import socket
+from typing import Generic, TypeVar
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import structlog
+
+from refgenied.control import protocol
+from refgenied.control.peer import Peer
+from refgenied.control.protocol import MAX_REQUEST, InvalidRequestError
+from refgenied.control.verb import Call, PeerGoneError, Verbs, answer
+from refgenied.model import BusyError, RefgeniedError, ShuttingDownError
+
+log = structlog.get_logger("control")
+
+C = TypeVar("C")
+
+MAX_REQUESTS = 16
+"""Requests that may run at one time on one connection, watches included."""
+SEND_SECONDS = 10.0
+"""A peer that has taken nothing for so long, while there is something to send, is cut."""
+CHUNK = 64 * 1024
+
+
+class Connection(Generic[C]):
+    """Serves one peer until it hangs up, breaks the rules, or the daemon drains."""
+
+    def __init__(self, raw: socket.socket, peer: Peer, verbs: Verbs[C], context: C, *, first_line: float) -> None:
+        self._raw = raw
+        self._peer = peer
+        self._verbs = verbs
+        self._context = context
+        self._first_line = first_line
+        self._unread = bytearray()
+        self._sending = anyio.Lock()
+        self._reading = anyio.CancelScope()
+        self._all = anyio.CancelScope()
+        self._patience = anyio.CancelScope()
+        self._lasting: set[anyio.CancelScope] = set()
+        self._running = 0
+        self._draining = False
+        self._gone = False
+
+    async def run(self) -> None:
+        """Ends when the peer has hung up and what it asked for is answered; what may last long is ended then."""
+        with self._all:
+            async with anyio.create_task_group() as group:
+                try:
+                    with self._reading:
+                        await self._read_requests(group)
+                except PeerGoneError:
+                    group.cancel_scope.cancel()
+                except RefgeniedError as error:  # the line cannot be read on from here
+                    await self._try_send(protocol.error_reply(None, error))
+                self._end_lasting()
+
+    def drain(self) -> None:
+        """Take no more requests; end watches and waits, let short requests end."""
+        self._draining = True
+        self._reading.cancel()
+        self._end_lasting()
+
+    def cut(self) -> None:
+        """End now, whatever runs."""
+        self._gone = True
+        self._all.cancel()
+        self._patience.cancel()
+
+    def _end_lasting(self) -> None:
+        for scope in self._lasting:
+            scope.cancel()
+
+    # ----------------------------------------------------------------- requests
+
+    async def _read_requests(self, group: anyio.abc.TaskGroup) -> None:
+        line: bytes | None = None
+        with anyio.move_on_after(self._first_line) as patience:
+            line = await self._line()
+        if patience.cancelled_caught:
+            raise InvalidRequestError(f"no request came within {self._first_line:g} s", hint="the connection is closed")
+        while line is not None:
+            await self._take(group, line)
+            await anyio.lowlevel.checkpoint()  # a peer that never stops sending must not have the loop for itself
+            line = await self._line()
+
+    async def _take(self, group: anyio.abc.TaskGroup, line: bytes) -> None:
+        try:
+            request = protocol.decode_request(line)
+            if self._running >= MAX_REQUESTS:
+                raise BusyError(
+                    f"{MAX_REQUESTS} requests run on this connection already",
+                    hint="wait for one to end, or open another connection",
+                )
+        except RefgeniedError as error:
+            await self.send(protocol.error_reply(protocol.id_of(line), error))
+            return
+        self._running += 1
+        group.start_soon(self._answer, request)
+
+    async def _answer(self, request: protocol.Request) -> None:
+        call = Call(request.id, self._peer, self.send)
+        verb = self._verbs.get(request.method)
+        try:
+            if verb is None or not verb.lasts:
+                await answer(self._verbs, self._context, request, call)
+                return
+            with anyio.CancelScope() as scope:
+                self._lasting.add(scope)
+                try:
+                    await answer(self._verbs, self._context, request, call)
+                finally:
+                    self._lasting.discard(scope)
+            if scope.cancelled_caught and self._draining:
+                await call.fail(ShuttingDownError("the daemon is shutting down", hint="ask again when it is back"))
+        except PeerGoneError:
+            self.cut()
+        finally:
+            self._running -= 1
+
+    # ----------------------------------------------------------------- lines
+
+    async def _line(self) -> bytes | None:
+        """The next line with something in it; None when the peer has hung up. A last line may lack its newline."""
+        while True:
+            end = self._unread.find(b"\n", 0, MAX_REQUEST)
+            if end < 0 and len(self._unread) >= MAX_REQUEST:
+                raise InvalidRequestError(
+                    f"the line is longer than {MAX_REQUEST} bytes", hint="the connection is closed"
+                )
+            if end >= 0:
+                line = bytes(self._unread[:end])
+                del self._unread[: end + 1]
+            else:
+                chunk = await self._receive()
+                if chunk:
+                    self._unread += chunk
+                    continue
+                line = bytes(self._unread)
+                self._unread.clear()
+                if not line.strip():
+                    return None
+            if line.strip():
+                return line
+
+    async def _receive(self) -> bytes:
+        while True:
+            try:
+                return self._raw.recv(CHUNK)
+            except BlockingIOError:
+                await anyio.wait_readable(self._raw)
+            except OSError:
+                return b""
+
+    async def send(self, line: bytes) -> None:
+        """Send one line whole; PeerGoneError when the peer hung up or does not read."""
+        # A line begun is a line finished: a cancellation in between would garble what follows.
+        with anyio.CancelScope(shield=True):
+            async with self._sending:
+                await self._send(memoryview(line))
+
+    async def _send(self, rest: memoryview) -> None:
+        while rest and not self._gone:
+            try:
+                rest = rest[self._raw.send(rest) :]
+                continue
+            except BlockingIOError:
+                pass
+            except OSError:
+                break
+            with anyio.move_on_after(SEND_SECONDS) as self._patience:
+                await anyio.wait_writable(self._raw)
+            if self._patience.cancelled_caught:
+                log.info("control.stuck", user=self._peer.name, uid=self._peer.uid, pid=self._peer.pid)
+                break
+        if rest:
+            self._gone = True
+            raise PeerGoneError
+
+    async def _try_send(self, line: bytes) -> None:
+        try:
+            await self.send(line)
+        except PeerGoneError:
+            self._gone = True

@@ -1,0 +1,40 @@
+"""What the verbs work with; the daemon builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.config import Current
+from refgenied.feed import Feed
+from refgenied.health import Clock, Health
+from refgenied.jobs import Jobs
+from refgenied.pause import Pause
+from refgenied.reconciler import Reconciler
+from refgenied.store import Store
+from refgenied.watcher import Watcher
+
+
+@dataclass(frozen=True)
+class Context:
+    store: Store
+    feed: Feed
+    jobs: Jobs
+    pause: Pause
+    reconciler: Reconciler
+    archive_folder: ArchiveFolder
+    health: Health
+    current: Current
+    clock: Clock
+    started_at: float
+    watcher: Watcher
+    shutdown: Callable[[], None]
+    """Begin to drain; returns at once."""
+    reload: Callable[[], Awaitable[list[str]]]
+    """Read the configuration again: the settings that changed and need a restart. Raises ConfigError."""
+
+    def aliases(self, genome_digest: str) -> tuple[str, ...]:
+        """The genome's aliases, as the last look found them."""
+        genome = self.reconciler.look.genomes.get(genome_digest)
+        return genome.aliases if genome else ()

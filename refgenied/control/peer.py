@@ -1,0 +1,85 @@
+"""Who is at the other end of the socket, and what that user may do. Asked once, when the connection begins."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+
+from refgenied.model import PermissionDeniedError, Requester
+
+SO_PEERGROUPS = 59
+"""All groups of the peer (Linux 4.13); SO_PEERCRED has the primary one only. Python has no name for it."""
+_MOST = 1024
+"""Bytes: the most that Python's getsockopt takes, 256 groups."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    uid: int
+    pid: int
+    name: str
+    """The user's name; the uid as text when it has none."""
+    may_write: bool
+    group: str
+    """The group whose members may write."""
+
+    @property
+    def requester(self) -> Requester:
+        return Requester(name=self.name, uid=self.uid, pid=self.pid)
+
+    def require_write(self, verb: str) -> None:
+        """PermissionDeniedError unless the peer may give orders."""
+        if self.may_write:
+            return
+        if group_id(self.group) is None:
+            how = f"the group {self.group} does not exist yet: `sudo groupadd {self.group}`, then restart refgenied; "
+        else:
+            how = ""
+        raise PermissionDeniedError(
+            f"{verb} is for root, the user {user_name(os.geteuid())} and members of the group {self.group}, "
+            f"and {self.name} (uid {self.uid}) is none of them",
+            hint=f"{how}join it with `sudo usermod -aG {self.group} {self.name}` and log in again",
+        )
+
+
+def credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """(pid, uid, gid) of the process that connected, as the kernel vouches for it."""
+    pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid, gid
+
+
+def identify(connection: socket.socket, group: str) -> Peer:
+    """Names and rights of the peer. Blocking: the user database may be a network away."""
+    pid, uid, gid = credentials(connection)
+    wanted = group_id(group)
+    may_write = uid in (0, os.geteuid()) or (
+        wanted is not None and (wanted == gid or wanted in _groups(connection, uid, gid))
+    )
+    return Peer(uid=uid, pid=pid, name=user_name(uid), may_write=may_write, group=group)
+
+
+def _groups(connection: socket.socket, uid: int, gid: int) -> frozenset[int]:
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _MOST)
+    except OSError:  # more groups than fit, or an old kernel: what the user database says
+        name = user_name(uid)
+        return frozenset() if name.isdecimal() else frozenset(os.getgrouplist(name, gid))
+    return frozenset(struct.unpack(f"{len(raw) // 4}I", raw))
+
+
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_id(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None

@@ -1,0 +1,154 @@
+"""The wire: JSON-RPC 2.0, one object a line, UTF-8. No sockets here.
+
+A *watch* and a request that asked for progress send notifications; each carries the `id` of its request as
+`watch`, so that several of them may run on one connection. The last word of a watch is always `end`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from refgenied.model import RefgeniedError
+
+MAX_REQUEST = 64 * 1024
+"""Bytes of a request line, its newline included."""
+MAX_REPLY = 1024 * 1024
+"""Bytes of a line that the daemon sends, its newline included."""
+
+Id = Annotated[str, Meta(max_length=128)] | int
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One request as it came; the params are decoded once the verb is known."""
+
+    jsonrpc: Literal["2.0"]
+    id: Id
+    method: str
+    params: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class ParseError(RefgeniedError):
+    code, kind = -32700, "parse_error"
+
+
+class InvalidRequestError(RefgeniedError):
+    code, kind = -32600, "invalid_request"
+
+
+class UnknownVerbError(RefgeniedError):
+    code, kind = -32601, "unknown_verb"
+
+
+class InvalidParamsError(RefgeniedError):
+    code, kind = -32602, "invalid_params"
+
+
+class InternalError(RefgeniedError):
+    """Something that should not happen; the daemon's log has the traceback, the client never."""
+
+    code, kind = -32603, "internal_error"
+
+
+_FORM = 'send one object a line: {"jsonrpc": "2.0", "id": 1, "method": "server.info", "params": {}}'
+
+
+def decode_request(line: bytes) -> Request:
+    """Raises ParseError for what is not JSON, InvalidRequestError for JSON that is not a request."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ParseError(f"the line is not UTF-8 (byte {error.start})", hint=_FORM) from None
+    try:
+        return msgspec.json.decode(text, type=Request)
+    except msgspec.ValidationError as error:
+        raise _invalid_request(text, error) from None
+    except msgspec.DecodeError as error:
+        raise ParseError(f"the line is not JSON: {error}", hint=_FORM) from None
+    except RecursionError:
+        raise ParseError("the line is nested too deep", hint=_FORM) from None
+
+
+def _invalid_request(text: str, error: msgspec.ValidationError) -> RefgeniedError:
+    if text.lstrip().startswith("["):
+        return InvalidRequestError("batches are not taken", hint=_FORM)
+    message = str(error)
+    if "missing required field `id`" in message:
+        return InvalidRequestError("a request needs an `id`: notifications are not taken", hint=_FORM)
+    return InvalidRequestError(f"not a request: {_plain(message)}", hint=_FORM)
+
+
+def id_of(line: bytes) -> str | int | None:
+    """The id of a line that is not a good request, so that its sender can tell what the error belongs to."""
+
+    class Anything(msgspec.Struct):
+        id: Id | None = None
+
+    try:
+        return msgspec.json.decode(line, type=Anything).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def decode_params(verb: str, params: msgspec.Raw, shape: type[P]) -> P:
+    """The params of a verb. InvalidParamsError names what is wrong, where, and which params there are."""
+    try:
+        return msgspec.json.decode(params, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        message = "nested too deep" if isinstance(error, RecursionError) else _plain(str(error))
+        if bytes(params).lstrip()[:1] == b"[":
+            message = "params go by name: an object, not a list"
+        raise InvalidParamsError(f"{verb}: {message}", hint=f"{verb} takes {known_params(shape)}") from None
+
+
+def known_params(shape: type[msgspec.Struct]) -> str:
+    """`path, force (optional)`: the params of a verb in one line."""
+    names = [field.name if field.required else f"{field.name} (optional)" for field in msgspec.structs.fields(shape)]
+    return ", ".join(names) or "no params"
+
+
+def _plain(message: str) -> str:
+    """msgspec's message in the words of the protocol: `$.limit` is `limit`."""
+    message = message.replace("Object contains", "there is an").replace("Object missing", "there is no")
+    message = message.replace("required field", "field").replace(" - at `$`", "").replace("`$.", "`")
+    return message[:1].lower() + message[1:]
+
+
+# --------------------------------------------------------------------------- what the daemon sends
+
+
+def reply(request: str | int, result: object) -> bytes:
+    """A result line. Raises InternalError when it would pass MAX_REPLY: verbs page what may be long."""
+    line = _line({"jsonrpc": "2.0", "id": request, "result": result})
+    if len(line) > MAX_REPLY:
+        raise InternalError(f"the reply would be {len(line)} bytes, the limit is {MAX_REPLY}", hint="ask for less")
+    return line
+
+
+def error_reply(request: str | int | None, error: RefgeniedError) -> bytes:
+    return _line({"jsonrpc": "2.0", "id": request, "error": error_body(error)})
+
+
+def error_body(error: RefgeniedError) -> dict[str, object]:
+    data = {"kind": error.kind, "hint": error.hint[:4096]}
+    return {"code": error.code, "message": error.message[:4096], "data": data}
+
+
+def notification(method: str, watch: str | int, params: dict[str, object]) -> bytes:
+    return _line({"jsonrpc": "2.0", "method": method, "params": {"watch": watch, **params}})
+
+
+def _line(message: dict[str, object]) -> bytes:
+    return encode(message) + b"\n"
+
+
+def encode(value: object) -> bytes:
+    r"""JSON without a newline in it. A name that is not UTF-8 keeps its odd bytes as `\udcNN`, as Python has them."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")

@@ -1,0 +1,155 @@
+"""The server of the control socket: accepts, limits, and drains."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Generic, TypeVar
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from refgenied.config import Control
+from refgenied.control import protocol
+from refgenied.control.binding import listening
+from refgenied.control.connection import Connection
+from refgenied.control.context import Context
+from refgenied.control.peer import credentials, identify
+from refgenied.control.verb import Verbs
+from refgenied.control.verbs import VERBS
+from refgenied.model import BusyError
+
+log = structlog.get_logger("control")
+
+C = TypeVar("C")
+
+DRAIN_SECONDS = 5.0
+"""Requests that run when the daemon drains get so long to end."""
+BREATH = 0.2
+"""Seconds to wait when the process has no file descriptor left for another connection."""
+
+
+class Server(Generic[C]):
+    """Serves `verbs` on a listening socket (see `binding.listening`). The settings are asked at each accept."""
+
+    def __init__(self, listener: socket.socket, verbs: Verbs[C], context: C, settings: Callable[[], Control]) -> None:
+        self._listener = listener
+        self._path = str(listener.getsockname())
+        self._verbs = verbs
+        self._context = context
+        self._settings = settings
+        self._accepting = anyio.CancelScope()
+        self._connections: set[Connection[C]] = set()
+        self._users: Counter[int] = Counter()
+        self._one_gone = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def run(self) -> None:
+        """Serve until `drain` is called and what ran then has ended, or by cancellation."""
+        try:
+            await self._run()
+        finally:
+            self._ended.set()
+
+    async def _run(self) -> None:
+        async with anyio.create_task_group() as group:
+            with self._accepting:
+                while True:
+                    raw = await self._accept()
+                    group.start_soon(self._serve, raw)
+            self._listener.close()  # who comes now is refused at once instead of waiting for an answer
+            for connection in self._connections:
+                connection.drain()
+            with anyio.move_on_after(DRAIN_SECONDS):
+                await self._all_gone()
+            for connection in self._connections:
+                connection.cut()
+
+    async def drain(self) -> None:
+        """Stop accepting, end watches with `shutting_down`, let short requests end; returns when `run` has ended."""
+        self._accepting.cancel()
+        await self._ended.wait()
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    async def _all_gone(self) -> None:
+        while self._users.total():
+            self._one_gone = anyio.Event()
+            await self._one_gone.wait()
+
+    async def _accept(self) -> socket.socket:
+        while True:
+            await anyio.wait_readable(self._listener)
+            try:
+                raw, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
+            except OSError as error:
+                log.warning("control.accept_failed", error=str(error))
+                await anyio.sleep(BREATH)
+                continue
+            raw.setblocking(False)
+            return raw
+
+    async def _serve(self, raw: socket.socket) -> None:
+        with raw:
+            settings = self._settings()
+            _, uid, _ = credentials(raw)
+            refusal = self._refusal(uid, settings)
+            if refusal is not None:
+                log.warning("control.busy", uid=uid, connections=self._users.total())
+                with suppress(OSError):  # it is told if it can be told at once
+                    raw.send(protocol.error_reply(None, refusal))
+                return
+            self._users[uid] += 1
+            connection: Connection[C] | None = None
+            try:
+                peer = await anyio.to_thread.run_sync(identify, raw, settings.group)
+                connection = Connection(raw, peer, self._verbs, self._context, first_line=settings.first_line_seconds)
+                self._connections.add(connection)
+                if self._accepting.cancel_called:
+                    connection.drain()
+                await connection.run()
+            except OSError as error:
+                log.warning("control.connection_failed", uid=uid, error=str(error))
+            finally:
+                self._users[uid] -= 1
+                self._one_gone.set()
+                if connection is not None:
+                    self._connections.discard(connection)
+
+    def _refusal(self, uid: int, settings: Control) -> BusyError | None:
+        if self._users.total() >= settings.max_connections:
+            return BusyError(
+                f"{settings.max_connections} connections are open, the most that control.max_connections allows",
+                hint="try again when one was closed",
+            )
+        if uid != 0 and self._users[uid] >= settings.max_connections_per_user:
+            return BusyError(
+                f"uid {uid} has {self._users[uid]} connections open, the most that "
+                "control.max_connections_per_user allows",
+                hint="close one",
+            )
+        return None
+
+
+class ControlSocket:
+    """The daemon's control socket: all verbs, where and for whom the settings say."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[Server[Context]]:
+        """Bind (or inherit) the socket, and remove it at the end if it is still ours; `run` serves it meanwhile.
+
+        Raises ConfigError and ConflictError as `binding.listening` does.
+        """
+        current = self._context.current
+        with listening(current.settings.control) as listener:
+            yield Server(listener, VERBS, self._context, lambda: current.settings.control)

@@ -1,0 +1,133 @@
+"""`archive.wait`: until the archive of an asset, as it is now, is there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import anyio
+import msgspec
+from msgspec import Meta
+
+from refgenied.control import archived
+from refgenied.control.changes import Changes
+from refgenied.control.context import Context
+from refgenied.control.verb import Call, Registry
+from refgenied.control.verbs_assets import RegistryPathText
+from refgenied.control.views import ArchiveView, JobView, job_view
+from refgenied.genomes.registry_path import resolve
+from refgenied.model import (
+    Asset,
+    AssetKey,
+    AssetNotFoundError,
+    AssetNotWantedError,
+    AssetState,
+    BadRegistryPathError,
+    JobState,
+    Progress,
+)
+from refgenied.policy import ArchiveState, Facts, Standing, standing
+
+registry: Registry[Context] = Registry()
+
+TICK = 0.25
+"""Seconds between two readings of progress."""
+
+
+class ArchiveWaitParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: RegistryPathText
+    timeout: (
+        Annotated[float, Meta(ge=0, le=31_536_000, description="seconds; without it: as long as it takes")] | None
+    ) = None
+    progress: Annotated[bool, Meta(description="send `progress` notifications meanwhile")] = False
+
+
+class Waited(msgspec.Struct, frozen=True):
+    registry_path: str
+    state: str
+    """archived, failed (the job did), or timeout."""
+    reason: str
+    """Of failed and timeout, one line."""
+    archive: ArchiveView | None = None
+    job: JobView | None = None
+
+
+@registry.verb(
+    "archive.wait",
+    "Wait until the archive of the asset as it is now exists, its job failed, or time is over.",
+    params=ArchiveWaitParams,
+    lasts=True,
+    errors=(AssetNotFoundError, AssetNotWantedError, BadRegistryPathError),
+)
+async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
+    await context.reconciler.look_again()
+    key = resolve(context.reconciler.look, params.path)
+    wait = _Wait(context, call, key, tell=params.progress)
+    with anyio.move_on_after(params.timeout):
+        return await wait.run()
+    return Waited(key.registry_path, "timeout", f"time is over: {wait.waiting_for}")
+
+
+class _Wait:
+    def __init__(self, context: Context, call: Call, key: AssetKey, *, tell: bool) -> None:
+        self._context = context
+        self._call = call
+        self._key = key
+        self._tell = tell
+        self._told: Progress | None = None
+        self._job: int | None = None
+        self.waiting_for = "the first look"
+
+    async def run(self) -> Waited:
+        with self._context.feed.subscribed() as subscription:
+            changes = Changes(subscription, key=self._key)
+            while True:
+                done = await self._done()
+                if done is not None:
+                    return done
+                looked_at = self._context.reconciler.looked_at
+                while not await changes.wait(TICK):
+                    await self._progress()
+                    if self._context.reconciler.looked_at != looked_at:
+                        break
+
+    async def _done(self) -> Waited | None:
+        """The result, when there is one. AssetNotWantedError when there never will be."""
+        asset, facts, stands = await self._standing()
+        if stands.due:  # its job has just ended, or was not queued yet: the last look is older than that
+            await self._context.reconciler.look_again()
+            asset, facts, stands = await self._standing()
+        self._job = stands.job.id if stands.job else None
+        record = facts.archives.get(self._key)
+        if record is not None and stands.archive is ArchiveState.ARCHIVED:
+            return Waited(self._key.registry_path, "archived", "", archive=archived.view(self._context, record, facts))
+        if stands.job is not None:
+            self.waiting_for = f"job {stands.job.id} is {stands.job.state}"
+            return None
+        return self._without_job(asset, facts, stands)
+
+    def _without_job(self, asset: Asset, facts: Facts, stands: Standing) -> Waited | None:
+        newest = facts.jobs.get(self._key)
+        if newest and newest.state is JobState.FAILED and newest.stamp == asset.stamp and not stands.wanted:
+            view = job_view(self._context, newest)
+            return Waited(self._key.registry_path, "failed", newest.error or "the job failed", job=view)
+        why_not = stands.why_not
+        if asset.state is AssetState.BUILDING:  # what will it be when the build has ended?
+            finished = msgspec.structs.replace(asset, state=AssetState.COMPLETE, stamp="the build's result")
+            why_not = standing(finished, facts, self._context.current.settings.archive).why_not
+        if why_not:
+            raise AssetNotWantedError(f"{asset.key.registry_path} will not be archived by itself: {why_not}")
+        self.waiting_for = f"it is {asset.state}: {asset.reason}"
+        return None
+
+    async def _standing(self) -> tuple[Asset, Facts, Standing]:
+        asset = self._context.reconciler.look.assets.get(self._key)
+        if asset is None:
+            raise AssetNotFoundError(f"{self._key.registry_path} is no longer in the genome folder")
+        facts = await self._context.reconciler.facts([self._key])
+        return asset, facts, standing(asset, facts, self._context.current.settings.archive)
+
+    async def _progress(self) -> None:
+        progress = self._context.jobs.progress.get(self._job) if self._job is not None else None
+        if self._tell and progress is not None and progress != self._told:
+            self._told = progress
+            await self._call.notify("progress", {"job": self._job, **msgspec.structs.asdict(progress)})
