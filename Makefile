@@ -1,0 +1,49 @@
+# Needs python3 (3.11 or newer) with venv and pip, and make; everything else comes from PyPI into .venv/.
+# Another interpreter: make test PYTHON=python3.13
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+BIN     := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+TESTS   := $(VENV)/.ready-to-test-$(VERSION)
+LINTS   := $(VENV)/.ready-to-lint-$(VERSION)
+PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+
+.PHONY: help demo test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   a real refgenie build is archived before your eyes (10 s after the set-up; all in .demo/)"
+	@echo "make test   all tests; one file: make test ARGS=tests/test_imports.py"
+	@echo "make lint   ruff and pyright"
+	@echo "make clean  remove .venv/, .demo/ and caches"
+
+demo: $(TESTS)
+	@BIN=$(abspath $(BIN)) sh demo/demo.sh
+
+test: $(TESTS)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(LINTS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV) .demo .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A set-up that was cut short leaves no .ready file and is done again; with an unchanged pyproject.toml it costs nothing.
+$(TESTS): pyproject.toml
+	@[ -n "$(VERSION)" ] || { echo "$(PYTHON) does not run: install Python 3.11 or newer (Debian, Ubuntu: apt-get install python3 python3-venv), or name another: make PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is Python $(VERSION); refgenied needs 3.11 or newer: make PYTHON=python3.11 (or newer)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip, sys; sys.exit("%d.%d.%d" % sys.version_info[:3] != "$(VERSION)")' 2>/dev/null || { echo "setting up $(VENV) with Python $(VERSION) (once)"; $(PYTHON) -m venv --clear $(VENV); }
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(LINTS): $(TESTS)
+	@$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,40 @@
+"""`config.example.toml` and the settings in the code say the same, both ways."""
+
+import tomllib
+from pathlib import Path
+
+from refgenied import config
+from refgenied.config.settings import sections
+
+EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
+IN_THE_CODE = {f"{section}.{key}" for section, table in sections() for key in table.__struct_fields__}
+
+
+def uncommented(text: str) -> str:
+    """The example with every `#key = value` in force."""
+    return "\n".join(line[1:] if line.startswith("#") and line[1:2].isalpha() else line for line in text.splitlines())
+
+
+def test_the_example_is_what_init_writes() -> None:
+    assert EXAMPLE.read_text(encoding="utf-8") == config.render(), (
+        "python -c 'from refgenied import config; print(config.render(), end=\"\")' > config.example.toml"
+    )
+
+
+def test_every_key_of_the_example_is_known_and_has_its_default(tmp_path: Path) -> None:
+    tree = tomllib.loads(uncommented(EXAMPLE.read_text(encoding="utf-8")))
+    shown = {f"{section}.{key}": value for section, table in tree.items() for key, value in table.items()}
+    assert set(shown) == IN_THE_CODE
+    written = tmp_path / "config.toml"
+    written.write_text(uncommented(EXAMPLE.read_text(encoding="utf-8")), encoding="utf-8")
+    settings = config.load(str(written), {"refgenie.genome_folder": str(tmp_path)}, env={"HOME": str(tmp_path)})
+    for name, value, _ in config.effective(settings):
+        if name not in ("refgenie.genome_folder", "control.socket", "state.folder"):
+            assert (list(value) if isinstance(value, tuple) else value) == shown[name], name
+
+
+def test_every_key_has_a_sentence() -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("#") and line[1:2].isalpha():
+            assert lines[number - 1].startswith("# "), f"{line} has no sentence above it"
