@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from refgenied.config.settings import FOLDERS, File, Settings, sections
-from refgenied.genomes.refgenconf import read_header
+from refgenied.genomes.config_reader import ConfigReader
 from refgenied.genomes.registry_path import check_pattern
 from refgenied.model import ConfigError, RefgeniedError
 
@@ -143,26 +144,26 @@ def _environment(env: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     return found
 
 
-def _refgenie_yaml(values: Mapping[str, Any], origins: dict[str, str]) -> dict[str, tuple[Any, str]]:
+def _refgenie_yaml(values: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     """What refgenie's own YAML says: genome folder, archive folder, servers."""
     named = values.get("refgenie.genome_config")
     folder = values.get("refgenie.genome_folder")
     path = Path(named) if named else Path(folder) / "genome_config.yaml" if folder else None
     if path is None or not (named or path.is_file()):
         return {}
-    try:
-        header = read_header(str(path))
-    except RefgeniedError as error:
+    reading = ConfigReader(str(path)).read(time.time())
+    header = reading.config
+    if header is None:
         if folder:  # the daemon reports it, and reads it again at each look
             return {}
-        origin = origins.get("refgenie.genome_config", "")
-        raise ConfigError(f"{error.message} (named by {origin})", hint=error.hint) from None
+        why = reading.problems[0].message if reading.problems else "it cannot be read"
+        raise ConfigError(f"{path} (from {origins.get('refgenie.genome_config', 'default')}): {why}")
     origin = f"refgenie's {path}"
     found: dict[str, tuple[Any, str]] = {"servers": (header.servers, origin)}
     if header.genome_folder:
         found["refgenie.genome_folder"] = (header.genome_folder, origin)
-    if header.genome_archive_folder:
-        found["refgenie.genome_archive_folder"] = (header.genome_archive_folder, origin)
+    if header.archive_folder:
+        found["refgenie.genome_archive_folder"] = (header.archive_folder, origin)
     return found
 
 
