@@ -267,7 +267,7 @@ class Jobs:
             (change.now, kind, message, job.id),
         )
         ended = await self._get(change.tx, job.id)
-        await change.log(f"job.{ended.state}", job.key, job.id, error=message, kind=kind)
+        await change.log(f"job.{ended.state}", job.key, job.id, error=message, error_kind=kind)
 
     async def _requeue(
         self, change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int
@@ -288,4 +288,4 @@ class Jobs:
             error=reason.message,
             **columns,
         )
-        await change.log("job.requeued", job.key, job.id, error=reason.message, kind=reason.kind, wait=wait)
+        await change.log("job.requeued", job.key, job.id, error=reason.message, error_kind=reason.kind, wait=wait)

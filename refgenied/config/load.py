@@ -201,6 +201,12 @@ def _build(values: Mapping[str, Any], origins: dict[str, str], path: Path | None
 
 
 def _check(settings: Settings) -> None:
+    for key in ("include", "exclude"):
+        for pattern in getattr(settings.archive, key):
+            try:
+                check_pattern(pattern)
+            except RefgeniedError as error:
+                raise ConfigError(f"archive.{key}: {error.message}", hint=error.hint) from None
     refgenie = settings.refgenie
     if not refgenie.genome_folder:
         raise ConfigError(
@@ -214,11 +220,5 @@ def _check(settings: Settings) -> None:
     data = genome.resolve() / "data"
     if refgenie.genome_archive_folder and data in (archive.resolve(), *archive.resolve().parents):
         raise ConfigError(f"the archive folder {archive} must not lie in the genome folder's data/")
-    for key in ("include", "exclude"):
-        for pattern in getattr(settings.archive, key):
-            try:
-                check_pattern(pattern)
-            except RefgeniedError as error:
-                raise ConfigError(f"archive.{key}: {error.message}", hint=error.hint) from None
     if settings.watch.settle_max_seconds < settings.watch.settle_seconds:
         raise ConfigError("watch.settle_max_seconds must not be less than watch.settle_seconds")
