@@ -8,6 +8,7 @@ only if the next read says the same.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +20,7 @@ from refgenied.model import Problem
 LONGEST_WAIT = 1.0  # seconds for a writer to end, and for two reads to agree
 PAUSE = 0.05  # seconds between two reads that must agree
 STALE_LOCK = 10.0  # seconds after which refgenie itself gives up on a lock
-SETTLED = (
-    2.0  # seconds: a file untouched for so long isn't being written, and its mtime will tell the next write
-)
+SETTLED = 2.0  # seconds: a file untouched for so long isn't being written, and its mtime will tell the next write
 _LARGEST = 256 * 1024 * 1024
 
 Identity = tuple[int, int, int, int, int]
@@ -52,7 +51,7 @@ class _TornError(Exception):
 
 
 class ConfigReader:
-    """Keeps the last good read of one config, for one thread at a time."""
+    """Keeps the last good read of one config. Threads that read at once read one after the other."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -62,6 +61,7 @@ class ConfigReader:
         self._good: _Raw | None = None
         self._good_at = 0.0
         self._cached = False
+        self._lock = threading.Lock()
 
     def identity(self) -> Identity | None:
         """Of the file as it is now."""
@@ -72,6 +72,10 @@ class ConfigReader:
 
     def read(self, now: float) -> Reading:
         """Never raises for anything the file holds; waits up to about 1 s while it is being written."""
+        with self._lock:
+            return self._read(now)
+
+    def _read(self, now: float) -> Reading:
         if self._good and self._cached and self.identity() == self._good.identity:
             self._good_at = now
             return self._reading(self._good, fresh=True)

@@ -31,7 +31,7 @@ from refgenied.model import (
 )
 
 if TYPE_CHECKING:
-    from refgenied.genomes.layout import Judgement, Layout, Sighting, Survey
+    from refgenied.genomes.layout import Judge, Judgement, Layout, Sighting, Survey
     from refgenied.model import AssetKey, BuildRecord
 
 LAYOUTS = ("auto", "refgenconf", "refgenie1")
@@ -39,7 +39,7 @@ _AT_WORK = frozenset({AssetState.BUILDING})
 
 
 class GenomeFolder:
-    """A genome folder of either layout; for one thread at a time.
+    """A genome folder of either layout; any number of threads may look at once.
 
     `config` is refgenie 0.13's `genome_config.yaml` (None: the one in the genome folder, if any).
     `interrupted_after`: seconds without any movement after which a build counts as interrupted. `layout`: one
@@ -65,10 +65,10 @@ class GenomeFolder:
         if root is None:
             return Look({}, {}, tuple(problems), layout.title, None, ())
         survey = layout.survey(now)
-        assets = self._assess_all(layout, survey, now)
-        if any(asset.state is AssetState.UNREGISTERED for asset in assets.values()) and layout.outdated():
+        assets = self._assess_all(survey, now)
+        if any(asset.state is AssetState.UNREGISTERED for asset in assets.values()) and survey.judge.outdated():
             survey = layout.survey(now)  # it was registered between reading the config and the flags
-            assets = self._assess_all(layout, survey, now)
+            assets = self._assess_all(survey, now)
         builds = [
             build
             for key, asset in assets.items()
@@ -92,9 +92,10 @@ class GenomeFolder:
         layout = self._choose_layout()
         asset = None
         for _ in range(2):
-            sighting = layout.survey(now).sightings.get(key)
-            asset = self._assess(layout, sighting, now) if sighting else None
-            if asset is None or asset.state is not AssetState.UNREGISTERED or not layout.outdated():
+            survey = layout.survey(now)
+            sighting = survey.sightings.get(key)
+            asset = self._assess(survey.judge, sighting, now) if sighting else None
+            if asset is None or asset.state is not AssetState.UNREGISTERED or not survey.judge.outdated():
                 break
         return asset
 
@@ -130,15 +131,15 @@ class GenomeFolder:
                 self._layout = Refgenie1Layout(self.root)
         return self._layout
 
-    def _assess_all(self, layout: Layout, survey: Survey, now: float) -> dict[AssetKey, Asset]:
-        return {key: self._assess(layout, sighting, now) for key, sighting in survey.sightings.items()}
+    def _assess_all(self, survey: Survey, now: float) -> dict[AssetKey, Asset]:
+        return {key: self._assess(survey.judge, sighting, now) for key, sighting in survey.sightings.items()}
 
-    def _assess(self, layout: Layout, sighting: Sighting, now: float) -> Asset:
+    def _assess(self, judge: Judge, sighting: Sighting, now: float) -> Asset:
         files_stamp = ""
         flags: Flags | None = None
         try:
             flags = read_flags(sighting.builds)
-            state, reason = self._judge(layout, sighting, flags, now)
+            state, reason = self._state(judge, sighting, flags, now)
             if state in ARCHIVABLE:
                 outside = self._outside(sighting) if state is AssetState.ADDED else ""
                 reason = outside or reason
@@ -157,7 +158,7 @@ class GenomeFolder:
             state, reason, files_stamp = AssetState.BUILDING, f"at work: {error.message}", ""
         return self._asset(sighting, state, reason, flags, files_stamp)
 
-    def _judge(self, layout: Layout, sighting: Sighting, flags: Flags, now: float) -> Judgement:
+    def _state(self, judge: Judge, sighting: Sighting, flags: Flags, now: float) -> Judgement:
         def lately() -> bool:
             return moved_since((*sighting.builds, sighting.folder), now - self._interrupted_after)
 
@@ -170,8 +171,8 @@ class GenomeFolder:
         if sighting.transfer and moved_since((sighting.transfer,), now - self._interrupted_after):
             return AssetState.BUILDING, f"refgenie pull is at work: {shown(sighting.transfer)} is there"
         if flags.completed:
-            return layout.finished(sighting, flags, lately=lately)
-        return layout.unbuilt(sighting, lately=lately)
+            return judge.finished(sighting, flags, lately)
+        return judge.unbuilt(sighting, lately)
 
     def _unfinished(self, flags: Flags, *, lately: bool) -> Judgement:
         left = f"{shown(flags.working)} is there" if flags.working else "it has no completed flag"

@@ -32,7 +32,7 @@ class GenomeConfig(NamedTuple):
 
     version: str
     genome_folder: str
-    """As written, with environment variables and `~` put in; "" when it isn't named."""
+    """As written, perhaps with environment variables; "" when it isn't named."""
     archive_folder: str
     servers: tuple[str, ...]
     genomes: dict[str, Genome]
@@ -66,8 +66,10 @@ class _Reader:
         servers = self._texts(top.get("genome_servers") or top.get("genome_server"), "genome_servers")
         return GenomeConfig(
             version=self._text(top.get("config_version"), "config_version"),
-            genome_folder=_expanded(self._text(top.get("genome_folder"), "genome_folder")),
-            archive_folder=_expanded(self._text(top.get("genome_archive_folder"), "genome_archive_folder")),
+            genome_folder=self._text(top.get("genome_folder"), "genome_folder"),
+            archive_folder=self._text(
+                top.get("genome_archive_folder") or top.get("genome_archive"), "genome_archive_folder"
+            ),
             servers=tuple(server.rstrip("/") for server in servers),
             genomes=self._genomes,
             entries=self._entries,
@@ -112,15 +114,13 @@ class _Reader:
             return
         asset_path = value.get("asset_path")
         if asset_path is None:
-            asset_path = (
-                key.asset_group
-            )  # refgenie writes relatives before the rest: such an entry has no path yet
+            asset_path = key.asset_group  # refgenie writes relatives before the rest: such an entry has no path yet
         if not isinstance(asset_path, str) or "\0" in asset_path:
             self._problem(f"{where}.asset_path", f"should be a path, not {_kind(asset_path)}")
             return
         seek_keys = self._mapping(value.get("seek_keys"), f"{where}.seek_keys")
         self._entries[key] = Entry(
-            asset_path=_expanded(asset_path),
+            asset_path=expanded(asset_path),
             asset_digest=self._text(value.get("asset_digest"), f"{where}.asset_digest") or None,
             seek_keys={name: target for name, target in seek_keys.items() if isinstance(target, str)},
             description=self._text(value.get("tag_description"), f"{where}.tag_description") or description,
@@ -170,5 +170,6 @@ def _kind(value: Value) -> str:
     return "nothing" if value is None else "a mapping"
 
 
-def _expanded(path: str) -> str:
+def expanded(path: str) -> str:
+    """With environment variables and `~` put in."""
     return os.path.expanduser(os.path.expandvars(path)) if path else ""

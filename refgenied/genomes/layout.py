@@ -29,9 +29,26 @@ class Sighting(NamedTuple):
     """A file that is there while the asset is being downloaded."""
 
 
+class Judge(Protocol):
+    """Judges the assets of one survey by what the survey saw."""
+
+    def outdated(self) -> bool:
+        """Whether the survey may have missed what was finished while it was made."""
+        ...
+
+    def finished(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:
+        """For an asset with a completed flag and nothing against it. `lately`: did anything move?"""
+        ...
+
+    def unbuilt(self, sighting: Sighting, lately: Callable[[], bool]) -> Judgement:
+        """For an asset whose folder is there, without any build flags."""
+        ...
+
+
 class Survey(NamedTuple):
     """All that a layout found, before the assets' own folders were looked into."""
 
+    judge: Judge
     sightings: dict[AssetKey, Sighting]
     genomes: dict[str, Genome]
     problems: tuple[Problem, ...]
@@ -41,21 +58,11 @@ class Survey(NamedTuple):
 
 
 class Layout(Protocol):
+    """May be used by several threads at once."""
+
     @property
     def title(self) -> str: ...
 
     def survey(self, now: float) -> Survey:
         """Never raises for anything in the tree."""
-        ...
-
-    def outdated(self) -> bool:
-        """Whether the survey may have missed what was finished while it was made."""
-        ...
-
-    def finished(self, sighting: Sighting, flags: Flags, *, lately: Callable[[], bool]) -> Judgement:
-        """For an asset with a completed flag and nothing against it. `lately`: did anything move?"""
-        ...
-
-    def unbuilt(self, sighting: Sighting, *, lately: Callable[[], bool]) -> Judgement:
-        """For an asset whose folder is there, without any build flags."""
         ...

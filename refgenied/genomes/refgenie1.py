@@ -60,15 +60,13 @@ class Refgenie1Layout:
     def __init__(self, root: str) -> None:
         self._root = absolute(root)
         self._real_root = os.path.realpath(root)
-        self._linked: dict[AssetKey, _Links] = {}
 
     def survey(self, now: float) -> Survey:  # noqa: ARG002 - nothing here depends on the time
         problems: list[Problem] = []
-        self._real_root = os.path.realpath(self._root)
         names = self._names(problems)
         places = self._places(problems)
         aliases = self._aliases(names)
-        self._linked = {}
+        linked: dict[AssetKey, _Links] = {}
         sightings: dict[AssetKey, Sighting] = {}
         for place in (*places, *self._lost(names, places)):
             called = {name: links for name, links in names.items() if place in links.places}
@@ -82,41 +80,12 @@ class Refgenie1Layout:
             builds = [f"{self._root}/builds/{alias}/{place.group}/{asset}" for alias in known]
             sightings[key] = Sighting(key, folder, (f"{folder}/{BUILD_FOLDER}", *builds), known)
             if called:
-                self._linked[key] = _Links(
+                linked[key] = _Links(
                     tuple({p for links in called.values() for p in links.places}),
                     next((links.broken for links in called.values() if links.broken), ""),
                 )
         genomes = _genomes(sightings, aliases)
-        return Survey(sightings, genomes, tuple(problems), self._watch(places))
-
-    def outdated(self) -> bool:
-        return False
-
-    def finished(self, sighting: Sighting, flags: Flags, *, lately: Callable[[], bool]) -> Judgement:  # noqa: ARG002
-        doubt = self._doubt(sighting)
-        if not doubt:
-            return AssetState.COMPLETE, "built, and linked in alias/"
-        if lately():
-            return AssetState.BUILDING, f"being built: it has its completed flag, {doubt}"
-        return AssetState.UNREGISTERED, f"complete on disk, {doubt}"
-
-    def unbuilt(self, sighting: Sighting, *, lately: Callable[[], bool]) -> Judgement:
-        doubt = self._doubt(sighting)
-        if not doubt:
-            return AssetState.PULLED, "downloaded with refgenie1 pull: no build flags"
-        if lately():
-            return AssetState.BUILDING, f"being built or downloaded: it has no build flags, {doubt}"
-        return AssetState.INTERRUPTED, f"neither built nor downloaded whole: it has no build flags, {doubt}"
-
-    def _doubt(self, sighting: Sighting) -> str:
-        links = self._linked.get(sighting.key)
-        if links is None:
-            return "but alias/ has no links to it"
-        if links.broken:
-            return f"but {shown(links.broken)} leads nowhere"
-        if len(links.places) > 1:
-            return "but its links in alias/ lead into other folders too"
-        return ""
+        return Survey(_Judge(linked), sightings, genomes, tuple(problems), self._watch(places))
 
     def _watch(self, places: list[_Place]) -> tuple[str, ...]:
         """builds/ and the upper levels of data/; never alias/."""
@@ -210,6 +179,42 @@ class Refgenie1Layout:
                 if len(parts) >= 3 and all(is_name(part) for part in parts[:3]):
                     return _Place(*parts[:3])
         return None
+
+
+class _Judge:
+    """Judges by the links that one survey found."""
+
+    def __init__(self, linked: dict[AssetKey, _Links]) -> None:
+        self._linked = linked
+
+    def outdated(self) -> bool:
+        return False
+
+    def finished(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:  # noqa: ARG002
+        doubt = self._doubt(sighting)
+        if not doubt:
+            return AssetState.COMPLETE, "built, and linked in alias/"
+        if lately():
+            return AssetState.BUILDING, f"being built: it has its completed flag, {doubt}"
+        return AssetState.UNREGISTERED, f"complete on disk, {doubt}"
+
+    def unbuilt(self, sighting: Sighting, lately: Callable[[], bool]) -> Judgement:
+        doubt = self._doubt(sighting)
+        if not doubt:
+            return AssetState.PULLED, "downloaded with refgenie1 pull: no build flags"
+        if lately():
+            return AssetState.BUILDING, f"being built or downloaded: it has no build flags, {doubt}"
+        return AssetState.INTERRUPTED, f"neither built nor downloaded whole: it has no build flags, {doubt}"
+
+    def _doubt(self, sighting: Sighting) -> str:
+        links = self._linked.get(sighting.key)
+        if links is None:
+            return "but alias/ has no links to it"
+        if links.broken:
+            return f"but {shown(links.broken)} leads nowhere"
+        if len(links.places) > 1:
+            return "but its links in alias/ lead into other folders too"
+        return ""
 
 
 def _genomes(sightings: dict[AssetKey, Sighting], aliases: dict[str, tuple[str, ...]]) -> dict[str, Genome]:

@@ -34,9 +34,7 @@ def stamp_files(folder: str, within: str) -> str:
     return digest.hexdigest()
 
 
-def stamp_of(
-    files_stamp: str, flags: tuple[Flag, ...], digest: str | None, seek_keys: Mapping[str, str]
-) -> str:
+def stamp_of(files_stamp: str, flags: tuple[Flag, ...], digest: str | None, seek_keys: Mapping[str, str]) -> str:
     """A hash over the files' stamp, the completed flags and refgenie's entry."""
     said = repr((files_stamp, flags, digest, sorted(seek_keys.items())))
     return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -56,7 +54,5 @@ def _stamp_as_seen(folder: bytes) -> str:
             continue
         numbers = (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
         digest.update(b"%b\0%b\0%b\0" % (path, repr(numbers).encode(), target))
-        pending += [
-            path + b"/" + name for name in names if path != folder or name != os.fsencode(BUILD_FOLDER)
-        ]
+        pending += [path + b"/" + name for name in names if path != folder or name != os.fsencode(BUILD_FOLDER)]
     return digest.hexdigest()
