@@ -115,7 +115,7 @@ def _no_group(path: RegistryPath, groups: set[str]) -> BadRegistryPathError | As
     group, dot, seek_key = path.asset_group.partition(".")
     if dot and group in groups:
         return BadRegistryPathError(
-            f"'{path.genome}/{path.asset_group}' names the seek key '{seek_key}'; an archive holds a whole asset",
+            f"'{path.genome}/{path.asset_group}' names the seek key '{seek_key}', not an asset",
             hint=f"write {path.genome}/{group}" + (f":{path.asset}" if path.asset else ""),
         )
     return AssetNotFoundError(
@@ -128,8 +128,8 @@ def _default(look: Look, digest: str, path: RegistryPath, assets: set[str]) -> s
     default = look.genomes[digest].default_assets.get(path.asset_group)
     if default is not None:
         return default
-    if len(assets) == 1:
-        return next(iter(assets))
+    if len(assets) == 1 or "default" in assets:
+        return "default" if "default" in assets else next(iter(assets))
     raise AssetNotFoundError(
         f"{path.genome}/{path.asset_group} has no default asset",
         hint=_known("name one of its assets", "", assets),

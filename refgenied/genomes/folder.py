@@ -1,0 +1,223 @@
+"""One look at the genome folder: which assets there are, and in what state each is."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from refgenied.genomes.build_folder import (
+    BUILD_FOLDER,
+    Flags,
+    moved_since,
+    read_build_record,
+    read_flags,
+    unreadable,
+)
+from refgenied.genomes.enclosure import Enclosure, absolute, shown
+from refgenied.genomes.refgenconf import CONFIG_NAME, RefgenconfLayout
+from refgenied.genomes.refgenie1 import Refgenie1Layout
+from refgenied.genomes.stamps import stamp_files, stamp_of
+from refgenied.genomes.walk import Tree
+from refgenied.model import (
+    ARCHIVABLE,
+    Asset,
+    AssetState,
+    Look,
+    Problem,
+    SourceChangedError,
+    UnreadableError,
+    UnsafeTreeError,
+)
+
+if TYPE_CHECKING:
+    from refgenied.genomes.layout import Judge, Judgement, Layout, Sighting, Survey
+    from refgenied.model import AssetKey, BuildRecord
+
+LAYOUTS = ("auto", "refgenconf", "refgenie1")
+_AT_WORK = frozenset({AssetState.BUILDING})
+
+
+class GenomeFolder:
+    """A genome folder of either layout; any number of threads may look at once.
+
+    `config` is refgenie 0.13's `genome_config.yaml` (None: the one in the genome folder, if any).
+    `interrupted_after`: seconds without any movement after which a build counts as interrupted. `layout`: one
+    of LAYOUTS; `auto` takes 0.13's when there is a config.
+    """
+
+    def __init__(
+        self, root: str, *, config: str | None, interrupted_after: float = 1800.0, layout: str = "auto"
+    ) -> None:
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
+        self.root = absolute(root)
+        self._config = config
+        self._interrupted_after = interrupted_after
+        self._wanted_layout = layout
+        self._layout: Layout | None = None
+
+    def look(self, now: float) -> Look:
+        """Everything there is; `now` in Unix seconds. Never raises for anything in the tree."""
+        problems: list[Problem] = []
+        root = self._identity(problems)
+        layout = self._choose_layout()
+        if root is None:
+            return Look({}, {}, tuple(problems), layout.title, None, ())
+        survey = layout.survey(now)
+        assets = self._assess_all(survey, now)
+        if any(asset.state is AssetState.UNREGISTERED for asset in assets.values()) and survey.judge.outdated():
+            survey = layout.survey(now)  # it was registered between reading the config and the flags
+            assets = self._assess_all(survey, now)
+        builds = [
+            build
+            for key, asset in assets.items()
+            if asset.state in _AT_WORK
+            for build in survey.sightings[key].builds
+            if os.path.isdir(build)
+        ]
+        return Look(
+            assets,
+            survey.genomes,
+            (*problems, *survey.problems),
+            layout.title,
+            root,
+            tuple(dict.fromkeys((*survey.watch, *builds))),
+            survey.servers,
+            survey.config_version,
+        )
+
+    def asset(self, key: AssetKey, now: float) -> Asset | None:
+        """A fresh, full test of one asset; None when there is no such asset. Never raises for the tree."""
+        layout = self._choose_layout()
+        asset = None
+        for _ in range(2):
+            survey = layout.survey(now)
+            sighting = survey.sightings.get(key)
+            asset = self._assess(survey.judge, sighting, now) if sighting else None
+            if asset is None or asset.state is not AssetState.UNREGISTERED or not survey.judge.outdated():
+                break
+        return asset
+
+    def tree(self, asset: Asset) -> Tree:
+        """The asset's files, for the archive."""
+        return Tree(asset.folder, within=self.root)
+
+    def build_record(self, asset: Asset) -> BuildRecord:
+        """How the asset was built, as far as its build folders tell; empty when they don't. Never raises."""
+        key = asset.key
+        beside = [f"{self.root}/builds/{alias}/{key.asset_group}/{key.asset}" for alias in asset.aliases]
+        return read_build_record([f"{asset.folder}/{BUILD_FOLDER}", *beside], self.root)
+
+    def _identity(self, problems: list[Problem]) -> tuple[int, int] | None:
+        try:
+            with os.scandir(self.root):
+                info = os.stat(self.root)
+        except OSError as error:
+            problems.append(Problem(self.root, f"the genome folder cannot be read: {error.strerror}"))
+            return None
+        return info.st_dev, info.st_ino
+
+    def _choose_layout(self) -> Layout:
+        """Once a config was seen it stays refgenie 0.13: one that vanishes is a problem, not a change."""
+        if self._layout is None or self._wanted_layout == "auto":
+            config = self._config or f"{self.root}/{CONFIG_NAME}"
+            refgenconf = self._wanted_layout == "refgenconf" or (
+                self._wanted_layout == "auto" and (self._config is not None or os.path.lexists(config))
+            )
+            if refgenconf and not isinstance(self._layout, RefgenconfLayout):
+                self._layout = RefgenconfLayout(self.root, config)
+            elif self._layout is None:
+                self._layout = Refgenie1Layout(self.root)
+        return self._layout
+
+    def _assess_all(self, survey: Survey, now: float) -> dict[AssetKey, Asset]:
+        return {key: self._assess(survey.judge, sighting, now) for key, sighting in survey.sightings.items()}
+
+    def _assess(self, judge: Judge, sighting: Sighting, now: float) -> Asset:
+        files_stamp = ""
+        flags: Flags | None = None
+        try:
+            flags = read_flags(sighting.builds)
+            state, reason = self._state(judge, sighting, flags, now)
+            if state in ARCHIVABLE:
+                outside = self._outside(sighting) if state is AssetState.ADDED else ""
+                reason = outside or reason
+                files_stamp = "" if outside else stamp_files(sighting.folder, self.root)
+                if read_flags(sighting.builds) != flags:
+                    state, reason, files_stamp = (
+                        AssetState.BUILDING,
+                        "at work: its build flags just changed",
+                        "",
+                    )
+        except OSError as error:
+            state, reason = AssetState.UNREADABLE, unreadable(error, sighting.folder)
+        except UnreadableError as error:
+            state, reason = AssetState.UNREADABLE, error.message
+        except SourceChangedError as error:
+            state, reason, files_stamp = AssetState.BUILDING, f"at work: {error.message}", ""
+        return self._asset(sighting, state, reason, flags, files_stamp)
+
+    def _state(self, judge: Judge, sighting: Sighting, flags: Flags, now: float) -> Judgement:
+        def lately() -> bool:
+            return moved_since((*sighting.builds, sighting.folder), now - self._interrupted_after)
+
+        if flags.failed:
+            return AssetState.FAILED, f"its last build failed: {shown(flags.failed)}"
+        if flags.working or (flags.found and not flags.completed):
+            return self._unfinished(flags, lately=lately())
+        if not _is_folder(sighting.folder):
+            return AssetState.MISSING, f"registered, but {shown(sighting.folder)} is not there"
+        if sighting.transfer and moved_since((sighting.transfer,), now - self._interrupted_after):
+            return AssetState.BUILDING, f"refgenie pull is at work: {shown(sighting.transfer)} is there"
+        if flags.completed:
+            return judge.finished(sighting, flags, lately)
+        return judge.unbuilt(sighting, lately)
+
+    def _unfinished(self, flags: Flags, *, lately: bool) -> Judgement:
+        left = f"{shown(flags.working)} is there" if flags.working else "it has no completed flag"
+        if lately:
+            return AssetState.BUILDING, f"being built: {left}"
+        quiet = f"nothing has moved for {self._interrupted_after / 60:g} minutes"
+        return AssetState.INTERRUPTED, f"its build was stopped: {left}, and {quiet}"
+
+    def _outside(self, sighting: Sighting) -> str:
+        """Why an added asset cannot be archived, or ""."""
+        try:
+            with Enclosure(self.root) as enclosure:
+                if enclosure.folder(sighting.folder):
+                    return ""
+        except UnsafeTreeError:
+            return f"added from outside the genome folder, so it cannot be archived: {shown(sighting.folder)}"
+        return "added, but it is the genome folder itself, so it cannot be archived"
+
+    def _asset(
+        self, sighting: Sighting, state: AssetState, reason: str, flags: Flags | None, files_stamp: str
+    ) -> Asset:
+        entry = sighting.entry
+        digest = entry.asset_digest if entry and state is not AssetState.UNREGISTERED else None
+        seek_keys = entry.seek_keys if entry else {}
+        completed = flags.completed if flags else ()
+        return Asset(
+            key=sighting.key,
+            state=state,
+            reason=reason,
+            folder=sighting.folder,
+            aliases=sighting.aliases,
+            stamp=stamp_of(files_stamp, completed, digest, seek_keys) if files_stamp else "",
+            files_stamp=files_stamp,
+            built_at=flags.built_at if flags else None,
+            asset_digest=digest,
+            description=entry.description if entry else "",
+            seek_keys=seek_keys,
+            parents=entry.parents if entry else (),
+            children=entry.children if entry else (),
+        )
+
+
+def _is_folder(path: str) -> bool:
+    """OSError when that cannot be known."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

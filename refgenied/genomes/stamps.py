@@ -1,0 +1,58 @@
+"""Stamps: two equal ones mean that nothing was built, written or touched in between."""
+
+from __future__ import annotations
+
+import os
+import stat
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from refgenied.genomes.build_folder import BUILD_FOLDER
+from refgenied.genomes.walk import Tree
+from refgenied.model import UnsafeTreeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from refgenied.genomes.build_folder import Flag
+
+
+def stamp_files(folder: str, within: str) -> str:
+    """A hash over an asset's files: path, type, mode, size, mtime, ctime, inode, link target.
+
+    Of a tree that is refused by the walk it covers what can be seen without following links, so that the
+    refusal holds as long as the tree stays as it is. UnreadableError, SourceChangedError as for Tree.
+    """
+    digest = blake2b(digest_size=16)
+    try:
+        with Tree(folder, within=within) as tree:
+            for member in tree:
+                numbers = f"{member.kind}{member[2:7]}{member.foreign:d}"
+                digest.update(b"%b\0%b\0%b\0" % (member.path, numbers.encode(), member.target))
+    except UnsafeTreeError:
+        return _stamp_as_seen(os.fsencode(folder))
+    return digest.hexdigest()
+
+
+def stamp_of(files_stamp: str, flags: tuple[Flag, ...], digest: str | None, seek_keys: Mapping[str, str]) -> str:
+    """A hash over the files' stamp, the completed flags and refgenie's entry."""
+    said = repr((files_stamp, flags, digest, sorted(seek_keys.items())))
+    return blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _stamp_as_seen(folder: bytes) -> str:
+    digest = blake2b(b"unsafe", digest_size=16)
+    pending = [folder]
+    while pending:
+        path = pending.pop()
+        try:
+            info = os.lstat(path)
+            target = os.readlink(path) if stat.S_ISLNK(info.st_mode) else b""
+            names = sorted(os.listdir(path)) if stat.S_ISDIR(info.st_mode) else []
+        except OSError as error:
+            digest.update(b"%b\0%d\0" % (path, error.errno or 0))
+            continue
+        numbers = (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+        digest.update(b"%b\0%b\0%b\0" % (path, repr(numbers).encode(), target))
+        pending += [path + b"/" + name for name in names if path != folder or name != os.fsencode(BUILD_FOLDER)]
+    return digest.hexdigest()
