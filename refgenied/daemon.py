@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class AlreadyRunningError(RefgeniedError):
 
 
 @contextmanager
-def held(state: Path) -> Iterator[None]:
+def held(state: Path) -> Generator[None]:
     """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
     lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -87,15 +87,20 @@ class Daemon:
         clock = time.time
         health = Health(clock)
         jobs = Jobs(store, Feed(), self.current, clock)
+        folder = GenomeFolder(
+            settings.refgenie.genome_folder,
+            config=settings.refgenie.genome_config or None,
+            interrupted_after=settings.watch.interrupted_seconds,
+        )
         first_started_at, archive_folder = await self._first_facts(store, clock())
         await recover(jobs, archive_folder)
         pause = Pause(jobs, health)
         await pause.load()
         reconciler = Reconciler(
-            self._genome_folder(), archive_folder, jobs, self.current, health, clock, first_started_at=first_started_at
+            folder, archive_folder, jobs, self.current, health, clock, first_started_at=first_started_at
         )
         watcher = Watcher(reconciler, self.current, health)
-        worker = Worker(self._genome_folder(), archive_folder, jobs, pause, self.current, health, clock)
+        worker = Worker(folder, archive_folder, jobs, pause, self.current, health, clock)
         stop = anyio.Event()
         context = Context(
             store=store,
@@ -135,15 +140,6 @@ class Daemon:
             await control.drain()
             group.cancel_scope.cancel()
         log.info("daemon.stopped")
-
-    def _genome_folder(self) -> GenomeFolder:
-        """One for each thread that reads it: it remembers what it read last."""
-        settings = self.current.settings
-        return GenomeFolder(
-            settings.refgenie.genome_folder,
-            config=settings.refgenie.genome_config or None,
-            interrupted_after=settings.watch.interrupted_seconds,
-        )
 
     async def _first_facts(self, store: Store, now: float) -> tuple[float, ArchiveFolder]:
         """When the daemon first started on this state, and the archive folder that belongs to it."""

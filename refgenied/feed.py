@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 import anyio
@@ -42,7 +42,7 @@ class Feed:
         self._subscriptions: set[Subscription] = set()
 
     @contextmanager
-    def subscribed(self, limit: int = QUEUE) -> Iterator[Subscription]:
+    def subscribed(self, limit: int = QUEUE) -> Generator[Subscription]:
         subscription = Subscription(limit)
         self._subscriptions.add(subscription)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -59,7 +59,7 @@ class Jobs:
         """Job → where it is; written by the worker, gone when the job ends."""
 
     @asynccontextmanager
-    async def change(self) -> AsyncIterator[Change]:
+    async def change(self) -> AsyncGenerator[Change]:
         async with self.store.transaction() as tx:
             change = Change(tx, self._clock())
             yield change
@@ -171,7 +171,7 @@ class Jobs:
             await tx.execute("UPDATE job SET stamp = ? WHERE id = ?", (stamp, job.id))
 
     @asynccontextmanager
-    async def cancellable(self, job: Job) -> AsyncIterator[anyio.CancelScope]:
+    async def cancellable(self, job: Job) -> AsyncGenerator[anyio.CancelScope]:
         """While this is open, `cancel` reaches the worker."""
         with anyio.CancelScope() as scope:
             self._running[job.id] = scope

@@ -30,7 +30,7 @@ class WatchSource(Protocol):
 
 
 def kernel_notices(folders: tuple[str, ...], stop: anyio.Event) -> AsyncIterator[object]:
-    return watchfiles.awatch(
+    return watchfiles.awatch(  # pyright: ignore[reportUnknownMemberType] (its types name trio, not installed here)
         *folders, watch_filter=None, debounce=400, step=50, stop_event=stop, recursive=False, force_polling=False
     )
 
@@ -57,11 +57,7 @@ class Watcher:
             try:
                 await self._watch(folders, root)
                 back_off = 1.0
-            except (
-                OSError,
-                RuntimeError,
-                watchfiles.watchfiles.WatchfilesRustInternalError,
-            ) as error:  # its own errors
+            except (OSError, RuntimeError) as error:  # watchfiles' own errors are RuntimeErrors
                 self._health.set("watch", f"change notices do not work ({error}); the sweeps go on")
                 await anyio.sleep(back_off)
                 back_off = min(back_off * 2, LONGEST_BACK_OFF)

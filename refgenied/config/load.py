@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import msgspec
 
 from refgenied.config.settings import FOLDERS, File, Settings, sections
-from refgenied.genomes.config_reader import ConfigReader
+from refgenied.genomes.refgenconf import read_header
 from refgenied.genomes.registry_path import check_pattern
 from refgenied.model import ConfigError, RefgeniedError
 
@@ -151,19 +150,19 @@ def _refgenie_yaml(values: Mapping[str, Any], origins: Mapping[str, str]) -> dic
     path = Path(named) if named else Path(folder) / "genome_config.yaml" if folder else None
     if path is None or not (named or path.is_file()):
         return {}
-    reading = ConfigReader(str(path)).read(time.time())
-    header = reading.config
-    if header is None:
+    try:
+        header = read_header(str(path))
+    except ConfigError as error:
         if folder:  # the daemon reports it, and reads it again at each look
             return {}
-        why = reading.problems[0].message if reading.problems else "it cannot be read"
-        raise ConfigError(f"{path} (from {origins.get('refgenie.genome_config', 'default')}): {why}")
+        by = origins.get("refgenie.genome_config", "default")
+        raise ConfigError(f"{error.message} (named by {by})", hint=error.hint) from None
     origin = f"refgenie's {path}"
     found: dict[str, tuple[Any, str]] = {"servers": (header.servers, origin)}
     if header.genome_folder:
         found["refgenie.genome_folder"] = (header.genome_folder, origin)
-    if header.archive_folder:
-        found["refgenie.genome_archive_folder"] = (header.archive_folder, origin)
+    if header.genome_archive_folder:
+        found["refgenie.genome_archive_folder"] = (header.genome_archive_folder, origin)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from msgspec import Meta
 
@@ -47,7 +47,8 @@ def _description(hint: Any) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    lines, line = [], "#"
+    lines: list[str] = []
+    line = "#"
     for word in text.split():
         if len(line) + 1 + len(word) > 100:
             lines.append(line)
@@ -62,7 +63,8 @@ def as_toml(value: Any) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(as_toml(part) for part in value) + "]"
+        parts = cast("tuple[Any, ...]", value)
+        return "[" + ", ".join(map(as_toml, parts)) + "]"
     return repr(value)
 
 

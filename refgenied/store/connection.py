@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class Store:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, folder: Path) -> AsyncIterator[Store]:
+    async def opened(cls, folder: Path) -> AsyncGenerator[Store]:
         """Open (or make) the database in `folder`; close it for sure at the end.
 
         Raises StateError when the folder lies on a network disk, the file is not ours, is damaged, or was
@@ -108,7 +108,7 @@ class Store:
                 await connection.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self) -> AsyncGenerator[Transaction]:
         """All of the body, or nothing. A cancellation is felt before the body or after it, never inside."""
         async with self._lock:
             with anyio.CancelScope(shield=True):
