@@ -74,11 +74,16 @@ class Server(Generic[C]):
         await self._ended.wait()
 
     @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._users.total()
+
+    @property
     def path(self) -> str:
         return self._path
 
     async def _all_gone(self) -> None:
-        while self._users.total():
+        while self.connections:
             self._one_gone = anyio.Event()
             await self._one_gone.wait()
 
@@ -102,7 +107,7 @@ class Server(Generic[C]):
             _, uid, _ = credentials(raw)
             refusal = self._refusal(uid, settings)
             if refusal is not None:
-                log.warning("control.busy", uid=uid, connections=self._users.total())
+                log.warning("control.busy", uid=uid, connections=self.connections)
                 with suppress(OSError):  # it is told if it can be told at once
                     raw.send(protocol.error_reply(None, refusal))
                 return
@@ -124,7 +129,7 @@ class Server(Generic[C]):
                     self._connections.discard(connection)
 
     def _refusal(self, uid: int, settings: Control) -> BusyError | None:
-        if self._users.total() >= settings.max_connections:
+        if self.connections >= settings.max_connections:
             return BusyError(
                 f"{settings.max_connections} connections are open, the most that control.max_connections allows",
                 hint="try again when one was closed",
