@@ -21,6 +21,8 @@ from refgenied.reconciler import Reconciler
 log = structlog.get_logger("watcher")
 
 LONGEST_BACK_OFF = 60.0
+PROVEN_SECONDS = 1.0
+"""A watch that has lived for so long works."""
 
 
 class WatchSource(Protocol):
@@ -54,13 +56,13 @@ class Watcher:
             if not folders:
                 await self._reconciler.looked.wait()
                 continue
-            try:
-                await self._watch(folders, root)
+            broken = await self._watch(folders, root)
+            if broken is None:
                 back_off = 1.0
-            except (OSError, RuntimeError) as error:  # watchfiles' own errors are RuntimeErrors
-                self._health.set("watch", f"change notices do not work ({error}); the sweeps go on")
-                await anyio.sleep(back_off)
-                back_off = min(back_off * 2, LONGEST_BACK_OFF)
+                continue
+            self._health.set("watch", f"change notices do not work ({broken}); the sweeps go on")
+            await anyio.sleep(back_off)
+            back_off = min(back_off * 2, LONGEST_BACK_OFF)
 
     def _wanted(self) -> tuple[tuple[str, ...], tuple[int, int] | None]:
         if not self._current.settings.watch.enabled:
@@ -68,9 +70,10 @@ class Watcher:
         look = self._reconciler.look
         return tuple(folder for folder in look.watch if os.path.isdir(folder)), look.root
 
-    async def _watch(self, folders: tuple[str, ...], root: tuple[int, int] | None) -> None:
-        """Pass hints on until other folders are wanted, or the root is another one."""
+    async def _watch(self, folders: tuple[str, ...], root: tuple[int, int] | None) -> Exception | None:
+        """Pass hints on until other folders are wanted, or the root is another one. The error that broke the watch."""
         stop = anyio.Event()
+        broken: Exception | None = None
 
         async def stopper() -> None:
             # Cancelling awatch waits for its Rust thread, with rust_timeout=0 for ever; the event ends it in 4 ms.
@@ -80,14 +83,21 @@ class Watcher:
             finally:
                 stop.set()
 
+        async def proven() -> None:
+            await anyio.sleep(PROVEN_SECONDS)
+            self._health.clear("watch")
+
         async with anyio.create_task_group() as group:
             group.start_soon(stopper)
+            group.start_soon(proven)
             self.watching = folders
-            self._health.clear("watch")
             self._reconciler.hint()  # what changed between the look and the watch
             try:
                 async for _ in self._source(folders, stop):
                     self._reconciler.hint()
+            except (OSError, RuntimeError) as error:  # watchfiles' own errors are RuntimeErrors
+                broken = error
             finally:
                 self.watching = ()
             group.cancel_scope.cancel()
+        return broken

@@ -281,9 +281,7 @@ async def test_connections_are_limited_in_all(tmp_path: Path, toys: Toys) -> Non
             assert (await again.ask("toy.echo", text="3"))["result"]
 
 
-async def test_a_reader_that_is_stuck_is_cut(
-    tmp_path: Path, toys: Toys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reader_that_is_stuck_is_cut(tmp_path: Path, toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "SEND_SECONDS", 0.2)
     async with serving(tmp_path, toys) as server:
         with connected(server) as peer:
@@ -502,9 +500,7 @@ def open_folder() -> Iterator[Path]:
 async def test_others_may_read_but_not_write(open_folder: Path, toys: Toys) -> None:
     async with serving(open_folder, toys, group="daemon") as server:
         Path(server.path).chmod(0o666)  # as a socket unit with SocketMode=0666
-        read, wrote = await anyio.to_thread.run_sync(
-            as_user, NOBODY, [NOBODY], server.path, ["toy.echo", "toy.write"]
-        )
+        read, wrote = await anyio.to_thread.run_sync(as_user, NOBODY, [NOBODY], server.path, ["toy.echo", "toy.write"])
     assert (read["result"]["uid"], read["result"]["may_write"]) == (NOBODY, False)
     assert wrote["error"]["code"] == 1006
     assert "nobody (uid 65534)" in str(wrote["error"]["message"])

@@ -1,0 +1,98 @@
+"""The daemon's parts, put together as daemon.py does it, but in the test's own process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+from synthetic import Genomes
+
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.config import Archive, Current, Settings
+from refgenied.config.settings import Refgenie, Watch
+from refgenied.feed import Feed
+from refgenied.genomes.folder import GenomeFolder
+from refgenied.health import Health
+from refgenied.jobs import Jobs
+from refgenied.model import ArchiveRecord, AssetKey, Event, Job
+from refgenied.pause import Pause
+from refgenied.reconciler import Reconciler
+from refgenied.recovery import recover
+from refgenied.store import Store, archives, events
+from refgenied.store import jobs as rows
+from refgenied.worker import Worker
+
+
+class Parts:
+    def __init__(self, store: Store, root: Path, settings: Settings, archive_folder: ArchiveFolder) -> None:
+        self.store = store
+        self.root = root
+        self.current = Current(settings)
+        self.health = Health(time.time)
+        self.feed = Feed()
+        self.jobs = Jobs(store, self.feed, self.current, time.time)
+        self.folder = GenomeFolder(settings.refgenie.genome_folder, config=None)
+        self.archive_folder = archive_folder
+        self.pause = Pause(self.jobs, self.health)
+        self.reconciler = Reconciler(
+            self.folder, archive_folder, self.jobs, self.current, self.health, time.time, first_started_at=0.0
+        )
+        self.worker = Worker(self.folder, archive_folder, self.jobs, self.pause, self.current, self.health, time.time)
+
+    async def settle(self) -> None:
+        """One look, and every job that is due."""
+        await self.reconciler.look_again()
+        await self.work()
+
+    async def work(self) -> None:
+        while job := await self.jobs.claim():
+            await self.worker._work(job)
+
+    async def record(self, key: AssetKey) -> ArchiveRecord | None:
+        async with self.store.transaction() as tx:
+            return await archives.get(tx, key)
+
+    async def latest(self, key: AssetKey) -> Job:
+        async with self.store.transaction() as tx:
+            job = await rows.latest_of(tx, key)
+        assert job
+        return job
+
+    async def events(self, prefix: str = "") -> list[Event]:
+        async with self.store.transaction() as tx:
+            return [event for event in await events.since(tx, 0) if event.kind.startswith(prefix)]
+
+    def change_settings(self, **archive: object) -> None:
+        settings = self.current.settings
+        self.current.settings = msgspec.structs.replace(
+            settings, archive=msgspec.structs.replace(settings.archive, **archive)
+        )
+
+
+@asynccontextmanager
+async def running(genomes: Genomes, state: str = "state", watch: Watch | None = None) -> AsyncGenerator[Parts]:
+    """Parts over this genome folder; the same `state` again is the next start of the same daemon."""
+    root = genomes.root.parent
+    (root / state).mkdir(exist_ok=True)
+    settings = Settings(
+        refgenie=Refgenie(genome_folder=str(genomes.root), genome_archive_folder=str(root / "archives")),
+        archive=Archive(retry_seconds=0.01),
+        watch=watch or Watch(settle_seconds=0.01),
+    )
+    async with Store.opened(root / state) as store:
+        folder = ArchiveFolder(settings.refgenie.genome_archive_folder, None)
+        folder.open()
+        parts = Parts(store, root, settings, folder)
+        await recover(parts.jobs, folder)
+        yield parts
+
+
+async def until(condition: Callable[[], bool], reconciler: Reconciler) -> None:
+    """Wait for looks until the condition holds."""
+    with anyio.fail_after(20):
+        while not condition():
+            await reconciler.looked.wait()

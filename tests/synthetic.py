@@ -1,0 +1,70 @@
+"""A genome folder as refgenie 0.13 leaves it, written by hand: for tests of our parts, not of refgenie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import yaml
+
+from refgenied.model import AssetKey
+
+DIGEST = "d1" * 24
+ALIAS = "t7"
+
+
+class Genomes:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "genome_config.yaml"
+        self._groups: dict[str, dict[str, object]] = {}
+        root.mkdir()
+        self.write_config()
+
+    def folder(self, key: AssetKey) -> Path:
+        return self.root / "data" / key.genome_digest / key.asset_group / key.asset
+
+    def build(self, group: str = "fasta", asset: str = "default", **files: bytes) -> AssetKey:
+        """A finished build with these files (by default one, named as the group)."""
+        key = AssetKey(DIGEST, group, asset)
+        files = files or {group: b">chr1\nACGT\n"}
+        self.start(key)
+        for name, content in files.items():
+            (self.folder(key) / name).write_bytes(content)
+        self.finish(key)
+        return key
+
+    def start(self, key: AssetKey) -> None:
+        """The running flag comes, the completed one goes."""
+        build = self.folder(key) / "_refgenie_build"
+        build.mkdir(parents=True, exist_ok=True)
+        (build / "refgenie_X_completed.flag").unlink(missing_ok=True)
+        (build / "refgenie_X_running.flag").write_text("running")
+
+    def finish(self, key: AssetKey) -> None:
+        """refgenie's order: target flag, config, flags toggle."""
+        folder = self.folder(key)
+        build = folder / "_refgenie_build"
+        (build / f"{key.genome_digest}_{key.asset_group}__{key.asset}.flag").touch()
+        (build / "refgenie_commands.sh").write_text("# Pipeline started\n\ntouch a\n")
+        names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+        sums = "".join(f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}\n" for name in names)
+        tags = self._groups.setdefault(key.asset_group, {})
+        tags[key.asset] = {
+            "asset_digest": hashlib.md5(sums.encode()).hexdigest(),
+            "asset_path": key.asset_group,
+            "seek_keys": {key.asset_group: names[0] if names else "."},
+        }
+        self.write_config()
+        (build / "refgenie_X_running.flag").unlink()
+        (build / "refgenie_X_completed.flag").write_text("completed")
+
+    def write_config(self) -> None:
+        assets = {group: {"default_tag": next(iter(tags)), "tags": tags} for group, tags in self._groups.items()}
+        partial = self.config.with_suffix(".new")
+        genomes = {DIGEST: {"aliases": [ALIAS], "assets": assets}} if assets else {}
+        partial.write_text(
+            yaml.safe_dump({"config_version": "0.4", "genome_folder": str(self.root), "genomes": genomes})
+        )
+        os.replace(partial, self.config)

@@ -1,0 +1,159 @@
+"""When the daemon looks, what it queues, and how hints and sweeps work together."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from parts import running, until
+from synthetic import Genomes
+
+from refgenied.config.settings import Watch
+from refgenied.model import AssetKey, AssetState, Priority
+from refgenied.watcher import Watcher
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+async def test_a_sweep_finds_what_no_hint_told_of(genomes: Genomes) -> None:
+    watch = Watch(sweep_seconds=0.05, settle_seconds=0.01)
+    async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
+        group.start_soon(parts.reconciler.run)
+        await parts.reconciler.first_look.wait()
+        key = genomes.build()
+        await until(lambda: key in parts.reconciler.look.assets, parts.reconciler)
+        assert (await parts.latest(key)).priority == Priority.BUILT
+        group.cancel_scope.cancel()
+
+
+async def test_a_hint_is_looked_after_when_it_is_quiet_and_not_for_ever_when_it_is_not(genomes: Genomes) -> None:
+    watch = Watch(sweep_seconds=3600, settle_seconds=0.2, settle_max_seconds=0.5)
+    async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
+        group.start_soon(parts.reconciler.run)
+        await parts.reconciler.first_look.wait()
+        looked = parts.reconciler.looked
+        with anyio.fail_after(10):
+            while not looked.is_set():  # never quiet
+                parts.reconciler.hint()
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+
+
+async def test_a_build_that_ends_without_a_word_is_seen_within_a_second(genomes: Genomes) -> None:
+    key = genomes.build()
+    genomes.start(key)
+    watch = Watch(sweep_seconds=3600, settle_seconds=0.01)
+    async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
+        group.start_soon(parts.reconciler.run)
+        await parts.reconciler.first_look.wait()
+        assert parts.reconciler.look.assets[key].state is AssetState.BUILDING
+        genomes.finish(key)
+        await until(lambda: parts.reconciler.look.assets[key].state is AssetState.COMPLETE, parts.reconciler)
+        group.cancel_scope.cancel()
+
+
+async def test_looks_asked_for_at_one_time_are_one_look(genomes: Genomes) -> None:
+    async with running(genomes) as parts:
+        looks = 0
+        real = parts.folder.look
+
+        def counted(now: float) -> object:
+            nonlocal looks
+            looks += 1
+            return real(now)
+
+        parts.folder.look = counted  # pyright: ignore
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(parts.reconciler.look_again)
+        assert looks <= 2
+
+
+async def test_a_missing_genome_folder_is_told_and_nothing_is_forgotten(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        genomes.root.rename(genomes.root.with_name("elsewhere"))
+        await parts.settle()
+        assert "genome_folder" in parts.health.conditions
+        assert parts.reconciler.look.assets[key].state is AssetState.COMPLETE
+        assert await parts.record(key)
+        genomes.root.with_name("elsewhere").rename(genomes.root)
+        await parts.settle()
+        assert "genome_folder" not in parts.health.conditions
+
+
+async def test_an_archive_whose_asset_was_removed_stays_and_is_listed(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        genomes._groups.clear()
+        genomes.write_config()
+        genomes.folder(key).rename(genomes.root / "trash")
+        await parts.settle()
+        asset, stands = (await parts.reconciler.standings())[key]
+        assert (asset.state, stands.archive, stands.due) == (AssetState.MISSING, "archived", False)
+        assert await parts.record(key)
+
+
+class Source:
+    """A watch that is told what to do."""
+
+    def __init__(self) -> None:
+        self.watched: list[tuple[str, ...]] = []
+        self.fire = anyio.Event()
+        self.breaks = 0
+
+    async def __call__(self, folders: tuple[str, ...], stop: anyio.Event) -> AsyncIterator[object]:
+        self.watched.append(folders)
+        if self.breaks:
+            self.breaks -= 1
+            raise OSError("inotify watch limit reached")
+        while not stop.is_set():
+            await self.fire.wait()
+            self.fire = anyio.Event()
+            yield None
+
+
+async def test_notices_are_hints_and_a_broken_watch_is_built_anew(genomes: Genomes) -> None:
+    source = Source()
+    source.breaks = 1
+    watch = Watch(sweep_seconds=3600, settle_seconds=0.01)
+    async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
+        watcher = Watcher(parts.reconciler, parts.current, parts.health, source)
+        group.start_soon(parts.reconciler.run)
+        group.start_soon(watcher.run)
+        with anyio.fail_after(20):
+            while "watch" not in parts.health.conditions:
+                await anyio.sleep(0.001)
+            while not watcher.watching:
+                await anyio.sleep(0.01)
+            while "watch" in parts.health.conditions:
+                await anyio.sleep(0.01)
+        assert source.watched == [(str(genomes.root),)] * 2
+        key = genomes.build()
+        source.fire.set()
+        await until(lambda: key in parts.reconciler.look.assets, parts.reconciler)
+        group.cancel_scope.cancel()
+
+
+async def test_the_kernels_own_notices_work_and_end_at_once(genomes: Genomes) -> None:
+    watch = Watch(sweep_seconds=3600, settle_seconds=0.01)
+    key = AssetKey("", "", "")
+    async with running(genomes, watch=watch) as parts:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                watcher = Watcher(parts.reconciler, parts.current, parts.health)
+                group.start_soon(parts.reconciler.run)
+                group.start_soon(watcher.run)
+                while not watcher.watching:
+                    await anyio.sleep(0.01)
+                key = genomes.build()
+                await until(lambda: key in parts.reconciler.look.assets, parts.reconciler)
+                group.cancel_scope.cancel()  # would wait for ever if the watch did not end
+        assert parts.reconciler.look.assets[key].state is AssetState.COMPLETE
