@@ -1,0 +1,230 @@
+"""refgenie's asset digest, against refgenie's own command line and a real build; and the content digest."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from packing import FOLDER, draft_of, make_tree, md5, publish
+
+from refgenied.archive import About, collation
+from refgenied.archive.collation import BYTES, LocaleOrder, sorted_tokens
+from refgenied.archive.digests import asset_digest, matching_order
+from refgenied.archive.entries import Entry
+from refgenied.genomes.walk import Kind
+from refgenied.model import DigestMismatchError
+
+# refgenconf 0.13.1, helpers.get_dir_digest, with BUILD_STATS_DIR in place
+FIND = "cd {}; find . -type f -not -path './_refgenie_build*' -exec md5sum {{}} \\; "
+COMMAND = FIND + "| sort -k 2 | awk '{{print $1}}' | md5sum"
+STAR = ("Genome", "SA", "SAindex", "chrLength.txt", "chrName.txt", "exonInfo.tab", "genomeParameters.txt", "Log.out")
+
+
+def by_refgenie(folder: Path, locale: str = "C") -> str:
+    environment = os.environ | {"LC_ALL": locale}
+    done = subprocess.run(COMMAND.format(folder), shell=True, capture_output=True, check=True, env=environment)  # noqa: S602
+    assert done.stderr == b""
+    return done.stdout.split()[0].decode()
+
+
+@pytest.fixture(scope="session")
+def locales(tmp_path_factory) -> Path:
+    """A folder with en_US.UTF-8 in it, made here: nothing of the system is changed."""
+    folder = tmp_path_factory.mktemp("locales")
+    if not shutil.which("localedef"):
+        pytest.skip("localedef is not installed")
+    done = subprocess.run(
+        ["localedef", "-i", "en_US", "-f", "UTF-8", folder / "en_US.UTF-8"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"localedef cannot make en_US.UTF-8 here: {done.stderr.strip()}")
+    return folder
+
+
+@pytest.fixture
+def english(locales, monkeypatch) -> None:
+    monkeypatch.setenv("LOCPATH", str(locales))
+
+
+def star(tmp_path: Path) -> Path:
+    return make_tree(tmp_path / "star", {name.encode(): name.encode() for name in STAR})
+
+
+def test_a_real_build_has_the_digest_that_refgenie_recorded():
+    genome = "e4c17e3f47c39de6855bf677014571ce61f6d38c9313acbe"
+    folder = Path(f"/opt/lab/t1/g/data/{genome}/fasta/two")
+    if not folder.exists():
+        pytest.skip("the real build of the lab is not here")
+    assert by_refgenie(folder) == "555c6773540a7b5bd400aa771f5da925"
+
+
+ODD = {
+    b"b": b"1",
+    b"a/x": b"2",
+    b"a.x": b"3",
+    b"a-x": b"4",
+    b"new\nline": b"5",
+    b"newX": b"5a",
+    b"back\\slash": b"6",
+    b"carriage\rreturn": b"7",
+    b"two  blanks": b"8",
+    b"not-\xff-utf8": b"9",
+    b"link": "b",
+    b"empty": FOLDER,
+    b"sub/_refgenie_build/kept": b"10",
+    b"_refgenie_build_more/ignored": b"11",
+    b"_refgenie_building": b"ignored",
+}
+
+
+def test_names_that_md5sum_escapes_and_top_names_that_refgenie_ignores(tmp_path):
+    source = make_tree(tmp_path / "odd", ODD)
+    manifest = draft_of(source, tmp_path / "archives").manifest
+    assert (manifest.asset_digest, manifest.asset_digest_order) == (by_refgenie(source), "C")
+
+
+part = st.binary(min_size=1, max_size=8).filter(lambda raw: not set(raw) & set(b"\0/") and raw not in (b".", b".."))
+part = part | st.text("aAbB.-_\\\n é1", min_size=1, max_size=6).map(str.encode).filter(
+    lambda raw: raw not in (b".", b"..")
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.lists(part, min_size=1, max_size=2).map(b"+/".join), st.binary(max_size=3), max_size=12))
+def test_any_names_in_the_order_of_bytes(tmp_path, names):
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    source = make_tree(tmp_path / "source", names)
+    assert draft_of(source, tmp_path / "archives").manifest.asset_digest == by_refgenie(source)
+
+
+def test_foreign_content_is_not_refgenies(tmp_path):
+    entries = [
+        Entry(path="a", type=Kind.FILE, mode="0644", mtime=0, md5="1" * 32),
+        Entry(path="b", type=Kind.FILE, mode="0644", mtime=0, md5="2" * 32, foreign=True),
+    ]
+    assert asset_digest(entries, BYTES) == asset_digest(entries[:1], BYTES)
+
+
+def test_another_digest_is_an_error_and_leaves_nothing(tmp_path):
+    source = star(tmp_path)
+    with pytest.raises(DigestMismatchError, match=f"{by_refgenie(source)}, and refgenie's config says {'0' * 32}"):
+        draft_of(source, tmp_path / "archives", about=About(created_at=0.0, asset_digest="0" * 32))
+    assert list((tmp_path / "archives").iterdir()) == []
+
+
+def test_a_builder_with_another_locale_is_understood(tmp_path, english):
+    source = star(tmp_path)
+    recorded = by_refgenie(source, "en_US.UTF-8")
+    assert recorded != by_refgenie(source)
+    manifest = publish(source, tmp_path / "archives", about=About(created_at=0.0, asset_digest=recorded)).manifest
+    assert manifest.asset_digest == manifest.recorded_asset_digest == recorded
+    assert manifest.asset_digest_order == "en_US.UTF-8"
+
+
+lines = st.lists(
+    st.tuples(
+        st.integers(0, 3).map(lambda number: b"%032x" % number),
+        st.text("aAbBzZ019._-+ ~éÉßд/", min_size=1, max_size=8).map(str.encode),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines)
+def test_a_locales_order_is_that_of_sort(english, lines):
+    text = b"".join(token + b"  ./" + name + b"\n" for token, name in lines)
+    environment = os.environ | {"LC_ALL": "en_US.UTF-8"}
+    done = subprocess.run(["sort", "-k", "2"], input=text, capture_output=True, check=True, env=environment)
+    expected = [line.split(b" ")[0] for line in done.stdout.splitlines()]
+    with LocaleOrder("en_US.UTF-8") as order:
+        assert list(sorted_tokens(lines, order)) == expected
+
+
+def test_a_locale_that_is_not_installed_is_not_an_order():
+    with pytest.raises(LookupError):
+        LocaleOrder("xx_XX.UTF-8")
+
+
+def test_many_names_are_sorted_in_parts(monkeypatch):
+    monkeypatch.setattr(collation, "_IN_MEMORY", 100)
+    lines = [(b"%032x" % (number * 7919 % 1000), b"%d" % number) for number in range(1000)]
+    expected = [token for token, _ in sorted(lines, key=lambda line: line[1])]
+    assert list(sorted_tokens(iter(lines), BYTES)) == expected
+
+
+def test_the_search_for_an_order_can_be_cancelled(english):
+    entries = [Entry(path=name, type=Kind.FILE, mode="0644", mtime=0, md5="1" * 32) for name in STAR]
+
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        matching_order(lambda: entries, "0" * 32, check)
+
+
+# ------------------------------------------------------------------ the content digest
+
+BASE = {b"a": b"content", b"dir/b": b"more", b"link": "a"}
+
+
+def content_digest(folder: Path) -> str:
+    return draft_of(folder, folder.parent / "archives").manifest.content_digest
+
+
+def test_times_do_not_change_the_content_digest(tmp_path):
+    source = make_tree(tmp_path / "source", BASE)
+    before = content_digest(source)
+    os.utime(source / "a", (5, 5))
+    assert content_digest(source) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda source: (source / "a").write_bytes(b"CONTENT"),
+        lambda source: (source / "a").chmod(0o600),
+        lambda source: (source / "dir/b").rename(source / "dir/c"),
+        lambda source: (source / "new").mkdir(),
+        lambda source: (source / "empty").touch(),
+        lambda source: [(source / "link").unlink(), (source / "link").symlink_to("dir/b")],
+        lambda source: [(source / "link").unlink(), (source / "link").write_bytes(b"content")],
+    ],
+    ids=["content", "mode", "name", "folder", "file", "target", "type"],
+)
+def test_anything_else_changes_it(change, tmp_path):
+    source = make_tree(tmp_path / "source", BASE)
+    before = content_digest(source)
+    change(source)
+    assert content_digest(source) != before
+
+
+def test_the_content_digest_is_what_its_description_says(tmp_path):
+    source = make_tree(tmp_path / "source", {b"a": b"x", b"link": "a"})
+    source.chmod(0o755)
+    (source / "a").chmod(0o644)
+    sums = md5(b"x").encode()
+    members = [
+        b"folder",
+        b"755",
+        b"0",
+        b"",
+        b"",
+        b"file",
+        b"644",
+        b"1",
+        sums,
+        b"a",
+        b"link",
+        b"777",
+        b"0",
+        b"a",
+        b"link",
+    ]
+    text = b"refgenied content 1\0" + b"".join(field + b"\0" for field in members)
+    assert content_digest(source) == hashlib.sha256(text).hexdigest()

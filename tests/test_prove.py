@@ -1,0 +1,137 @@
+"""The proof finds whatever is wrong, and says where."""
+
+from pathlib import Path
+
+import deflate
+import msgspec
+import pytest
+from packing import make_tree, md5, noise, publish
+
+from refgenied.archive import agrees, check_archive, iter_files
+from refgenied.archive.manifest import BlockTable, Manifest
+from refgenied.archive.place import Place
+from refgenied.archive.prove import prove
+from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
+
+MEMBERS = {b"a.fa": noise(1_500_000, b"1"), b"b.fa": noise(2_000_000, b"2"), b"link": "a.fa", b"z": b"small"}
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> tuple[Place, Manifest]:
+    draft = publish(make_tree(tmp_path / "source", MEMBERS), tmp_path / "archives")
+    check_archive(draft.place, draft.manifest, deep=True, threads=2)
+    return draft.place, draft.manifest
+
+
+def write_stream(place: Place, manifest: Manifest, stream: bytes) -> Manifest:
+    """Another tar stream, well packed, and a manifest that knows the archive's new size, md5 and blocks."""
+    size = manifest.blocks.size
+    members = [bytes(deflate.gzip_compress(stream[at : at + size], 6)) for at in range(0, len(stream), size)]
+    data = b"".join(members)
+    place.archive.write_bytes(data)
+    table = BlockTable(size, tuple(map(len, members)))
+    digest = md5(data)
+    return msgspec.structs.replace(manifest, size=len(data), digest=digest, blocks=table)
+
+
+def stream_of(place: Place, manifest: Manifest) -> bytes:
+    data, at, stream = place.archive.read_bytes(), 0, b""
+    for size in manifest.blocks.compressed:
+        stream += deflate.gzip_decompress(data[at : at + size])
+        at += size
+    return stream
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.3, 0.55, 0.9, 0.999999])
+def test_one_flipped_bit_anywhere_is_found(share, published):
+    place, manifest = published
+    data = bytearray(place.archive.read_bytes())
+    data[int(share * (len(data) - 1))] ^= 0x10
+    place.archive.write_bytes(data)
+    with pytest.raises(DamagedArchiveError) as caught:
+        check_archive(place, manifest, deep=True)
+    assert str(place.archive) in caught.value.message
+    assert not agrees(place, manifest, deep=True)
+    assert agrees(place, manifest)  # the size is the same
+
+
+@pytest.mark.parametrize("size", [0, 1, 1_000_000, -1])
+def test_a_cut_archive_is_found_by_its_size_alone(size, published):
+    place, manifest = published
+    data = place.archive.read_bytes()
+    place.archive.write_bytes(data[:size])
+    with pytest.raises(DamagedArchiveError, match="bytes"):
+        check_archive(place, manifest)
+
+
+def test_the_first_bad_member_is_named(published):
+    place, manifest = published
+    offset = {entry.path: entry.offset for entry in iter_files(place.manifest)}["b.fa"]
+    stream = bytearray(stream_of(place, manifest))
+    stream[offset + 1_000_000] ^= 1
+    changed = write_stream(place, manifest, bytes(stream))
+    with pytest.raises(DamagedArchiveError, match=r"damaged at the member 'b\.fa': its content has another md5"):
+        check_archive(place, changed, deep=True)
+
+
+@pytest.mark.parametrize("where", [0, 100, 108, 136, 156, 265, 520])
+def test_every_byte_of_a_header_counts(where, published):
+    place, manifest = published
+    stream = bytearray(stream_of(place, manifest))
+    stream[where] ^= 1
+    with pytest.raises(DamagedArchiveError, match="header or padding"):
+        check_archive(place, write_stream(place, manifest, bytes(stream)), deep=True)
+
+
+def test_nothing_more_and_nothing_less(published):
+    place, manifest = published
+    stream = stream_of(place, manifest)
+    check_archive(place, write_stream(place, manifest, stream), deep=True)
+    with pytest.raises(DamagedArchiveError, match="more in it"):
+        check_archive(place, write_stream(place, manifest, stream + bytes(512)), deep=True)
+    with pytest.raises(DamagedArchiveError, match="ends too early"):
+        check_archive(place, write_stream(place, manifest, stream[:-512]), deep=True)
+
+
+def test_the_right_content_in_other_bytes_is_not_the_archive(published):
+    place, manifest = published
+    changed = write_stream(place, manifest, stream_of(place, manifest))
+    data = place.archive.read_bytes()
+    assert md5(data) == changed.digest
+    with pytest.raises(DamagedArchiveError, match="has the md5"):
+        check_archive(place, msgspec.structs.replace(changed, digest="0" * 32), deep=True)
+
+
+def test_a_block_that_claims_to_be_huge_is_not_unpacked(published):
+    place, manifest = published
+    bomb = bytes(deflate.gzip_compress(bytes(50_000_000), 6))
+    place.archive.write_bytes(bomb)
+    changed = msgspec.structs.replace(manifest, size=len(bomb), blocks=BlockTable(manifest.blocks.size, (len(bomb),)))
+    with pytest.raises(DamagedArchiveError, match="block 1 of 1 is damaged"):
+        check_archive(place, changed, deep=True)
+
+
+def test_a_missing_and_an_unreadable_archive_are_told_apart(published):
+    place, manifest = published
+    place.archive.unlink()
+    with pytest.raises(ArchiveNotFoundError):
+        check_archive(place, manifest)
+    with pytest.raises(ArchiveNotFoundError):
+        prove(place.archive, manifest, iter_files(place.manifest))
+    place.archive.symlink_to(place.archive.name)
+    with pytest.raises(UnreadableError):
+        check_archive(place, manifest)
+
+
+def test_a_proof_can_be_cancelled(published):
+    place, manifest = published
+    calls = 0
+
+    def check():
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_archive(place, manifest, deep=True, check=check)
