@@ -47,7 +47,7 @@ def test_a_good_request() -> None:
         (b'{"jsonrpc":"2.0"', ParseError, "not JSON"),
         (b'{"jsonrpc":"2.0","id":1,"method":"\x00"}', ParseError, "not JSON"),
         (b"\xff\xfe", ParseError, "not UTF-8 (byte 0)"),
-        (b"[" * 60_000, ParseError, "nested too deep"),
+        (b'{"params":' + b"[" * 60_000, ParseError, "nested too deep"),
         (b"[]", InvalidRequestError, "batches"),
         (b"[" + line() + b"]", InvalidRequestError, "batches"),
         (b"7", InvalidRequestError, "not a request"),

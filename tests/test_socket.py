@@ -129,7 +129,11 @@ class Peer:
     def __init__(self, path: str) -> None:
         self.raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.raw.settimeout(10)
-        self.raw.connect(path)
+        try:
+            self.raw.connect(path)
+        except OSError:
+            self.raw.close()
+            raise
         self._file = self.raw.makefile("rb")
 
     def send(self, data: bytes) -> None:
