@@ -1,6 +1,7 @@
 """The wire: what a line may be, and what is said about one that may not."""
 
 import json
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -47,7 +48,7 @@ def test_a_good_request() -> None:
         (b'{"jsonrpc":"2.0"', ParseError, "not JSON"),
         (b'{"jsonrpc":"2.0","id":1,"method":"\x00"}', ParseError, "not JSON"),
         (b"\xff\xfe", ParseError, "not UTF-8 (byte 0)"),
-        (b"[" * 60_000, ParseError, "nested too deep"),
+        (b'{"params":' + b"[" * 60_000, ParseError, "nested too deep"),
         (b"[]", InvalidRequestError, "batches"),
         (b"[" + line() + b"]", InvalidRequestError, "batches"),
         (b"7", InvalidRequestError, "not a request"),
@@ -137,10 +138,8 @@ def test_pages_are_bounded_in_rows_and_bytes() -> None:
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes_are_a_request_or_an_error_for_people(garbage: bytes) -> None:
-    try:
+    with suppress(ParseError, InvalidRequestError):
         decode_request(garbage)
-    except RefgeniedError as error:
-        assert error.code in {-32700, -32600}
     assert id_of(garbage) is None or isinstance(id_of(garbage), str | int)
 
 
@@ -154,8 +153,5 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from(["jsonrpc", "id", "method", "params", "x"]), json_values | st.just("2.0")))
 def test_any_json_is_a_request_or_an_error_for_people(value: dict[str, object]) -> None:
     given_line = json.dumps(value).encode()
-    try:
-        request = decode_request(given_line)
-        decode_params("m", request.params, Params)
-    except RefgeniedError as error:
-        assert error.code in {-32700, -32600, -32602}
+    with suppress(ParseError, InvalidRequestError, InvalidParamsError):
+        decode_params("m", decode_request(given_line).params, Params)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 import pytest
@@ -92,7 +93,7 @@ async def watch(context: Toys, call: Call, params: Nothing) -> dict[str, str]:
     await call.begin({"seq": 0})
     for seq in range(1, 10**9):
         await call.notify("event", {"seq": seq, "filler": "x" * 1000})
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
     return {"reason": "done"}
 
 
@@ -129,7 +130,11 @@ class Peer:
     def __init__(self, path: str) -> None:
         self.raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.raw.settimeout(10)
-        self.raw.connect(path)
+        try:
+            self.raw.connect(path)
+        except OSError:
+            self.raw.close()
+            raise
         self._file = self.raw.makefile("rb")
 
     def send(self, data: bytes) -> None:
@@ -165,6 +170,12 @@ def connected(server: Server[Toys]) -> Iterator[Peer]:
         yield peer
     finally:
         peer.close()
+
+
+async def none_left(server: Server[Toys]) -> None:
+    with anyio.fail_after(10):
+        while server.connections:  # noqa: ASYNC110 (the server has no event for the tests' sake)
+            await anyio.sleep(0.01)
 
 
 # --------------------------------------------------------------------------- requests
@@ -228,9 +239,7 @@ async def test_what_lasts_ends_when_its_peer_hangs_up(tmp_path: Path, toys: Toys
         with connected(server) as peer:
             peer.send(request("toy.sleep"))
             await toys.slept.wait()
-        with anyio.fail_after(5):
-            while server.connections:
-                await anyio.sleep(0.01)
+        await none_left(server)
 
 
 # --------------------------------------------------------------------------- limits
@@ -286,11 +295,9 @@ async def test_a_reader_that_is_stuck_is_cut(tmp_path: Path, toys: Toys, monkeyp
     async with serving(tmp_path, toys) as server:
         with connected(server) as peer:
             peer.send(request("toy.watch"))
-            with anyio.fail_after(10):
-                while not server.connections:
-                    await anyio.sleep(0.01)
-                while server.connections:
-                    await anyio.sleep(0.01)
+            begun = await peer.line()
+            assert begun
+            await none_left(server)
         with connected(server) as other:
             assert (await other.ask("toy.echo", text="x"))["result"]
 
@@ -475,11 +482,12 @@ NOBODY = 65534
 
 def as_user(uid: int, groups: list[int], path: str, methods: list[str]) -> list[dict[str, dict[str, object]]]:
     """Ask from a child process of another user."""
+    lines = [request(method, text="x") if method == "toy.echo" else request(method) for method in methods]
     code = (
         "import os,socket,sys,json\n"
         f"os.setgroups({groups}); os.setgid({uid}); os.setuid({uid})\n"
         f"s=socket.socket(socket.AF_UNIX); s.connect({path!r}); f=s.makefile('rb')\n"
-        f"for line in {[request(method, text='x') if method == 'toy.echo' else request(method) for method in methods]!r}:\n"
+        f"for line in {lines!r}:\n"
         "    s.sendall(line); sys.stdout.write(f.readline().decode())\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -499,7 +507,7 @@ def open_folder() -> Iterator[Path]:
 @as_root
 async def test_others_may_read_but_not_write(open_folder: Path, toys: Toys) -> None:
     async with serving(open_folder, toys, group="daemon") as server:
-        Path(server.path).chmod(0o666)  # as a socket unit with SocketMode=0666
+        os.chmod(server.path, 0o666)  # as a socket unit with SocketMode=0666
         read, wrote = await anyio.to_thread.run_sync(as_user, NOBODY, [NOBODY], server.path, ["toy.echo", "toy.write"])
     assert (read["result"]["uid"], read["result"]["may_write"]) == (NOBODY, False)
     assert wrote["error"]["code"] == 1006
@@ -520,13 +528,14 @@ async def test_a_member_by_a_supplementary_group_may_write(open_folder: Path, to
 @as_root
 async def test_connections_are_limited_for_each_user_but_not_for_root(open_folder: Path, toys: Toys) -> None:
     async with serving(open_folder, toys, max_connections_per_user=1, group="daemon") as server:
-        Path(server.path).chmod(0o666)
+        os.chmod(server.path, 0o666)
         with connected(server) as one, connected(server) as two:
             assert (await one.ask("toy.echo", text="x"))["result"]
             assert (await two.ask("toy.echo", text="x"))["result"]
             code = (
                 f"import os,socket\nos.setgroups([]); os.setuid({NOBODY})\n"
-                f"a=socket.socket(socket.AF_UNIX); a.connect({server.path!r}); a.sendall({request('toy.echo', text='x')!r})\n"
+                f"a=socket.socket(socket.AF_UNIX); a.connect({server.path!r})\n"
+                f"a.sendall({request('toy.echo', text='x')!r})\n"
                 "a.recv(1000)\n"
                 f"b=socket.socket(socket.AF_UNIX); b.connect({server.path!r}); print(b.recv(1000).decode())\n"
             )
@@ -538,7 +547,7 @@ async def test_connections_are_limited_for_each_user_but_not_for_root(open_folde
 @as_root
 async def test_more_groups_than_fit_fall_back_to_the_user_database(open_folder: Path, toys: Toys) -> None:
     async with serving(open_folder, toys, group="nogroup") as server:
-        Path(server.path).chmod(0o666)
+        os.chmod(server.path, 0o666)
         [wrote] = await anyio.to_thread.run_sync(
             as_user, NOBODY, list(range(5_000_000, 5_000_400)), server.path, ["toy.write"]
         )

@@ -1,0 +1,197 @@
+"""`Client`: talks to the daemon over its socket, with the standard library alone. `main` is `refgeniectl`.
+
+    from refgenied.client import Client
+    with Client.connect() as client:
+        print(client.call("archive.create", path="hg38/fasta"))
+        watch = client.watch("event.watch")
+        for method, params in watch: ...
+
+The wire is one JSON-RPC 2.0 object a line; `rpc.describe` tells of every verb.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Self
+
+Json = dict[str, Any]
+"""What the daemon answers with, as `json` gives it."""
+
+SYSTEM_SOCKET = "/run/refgenied/control.sock"
+
+
+class ClientError(Exception):
+    """One line for a person, and what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class NoDaemonError(ClientError):
+    """Nobody answers at the socket."""
+
+
+class NotPermittedError(ClientError):
+    """The socket is there, and this user may not connect to it."""
+
+
+class HungUpError(NoDaemonError):
+    """The daemon went away in the middle."""
+
+
+class DaemonError(ClientError):
+    """The daemon said no. `kind` is stable, e.g. `asset_not_found`."""
+
+    def __init__(self, error: Json) -> None:
+        data: Json = error.get("data") or {}
+        super().__init__(str(error.get("message")), str(data.get("hint") or ""))
+        self.code = int(error.get("code") or 0)
+        self.kind = str(data.get("kind") or "")
+
+
+def socket_paths(named: str | None = None) -> list[str]:
+    """Where to look: the named socket alone, else $REFGENIED_SOCKET alone, else the user's and the system's."""
+    given = named or os.environ.get("REFGENIED_SOCKET")
+    if given:
+        return [given]
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return [*([f"{runtime}/refgenied/control.sock"] if runtime else []), SYSTEM_SOCKET]
+
+
+class Client:
+    """One connection; one request at a time. A context manager."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lines = connection.makefile("rb")
+        self._last = 0
+
+    @classmethod
+    def connect(cls, path: str | None = None) -> Self:
+        """Connect to the first daemon that answers. NoDaemonError names what was tried, NotPermittedError the group."""
+        tried: list[str] = []
+        forbidden = ""
+        for place in socket_paths(path):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.connect(place)
+            except OSError as error:
+                connection.close()
+                tried.append(f"{place}: {_why(error)}")
+                forbidden = forbidden or (place if isinstance(error, PermissionError) else "")
+                continue
+            return cls(connection)
+        if forbidden:
+            raise NotPermittedError(
+                f"you may not connect to {forbidden}",
+                f"the daemon's user, root and its group may: `ls -l {forbidden}` shows the group, "
+                "`sudo usermod -aG GROUP USER` and a new login join it",
+            )
+        raise NoDaemonError(
+            f"no daemon answers (tried {'; '.join(tried)})",
+            "start it with `refgenied run` or `systemctl start refgenied`, or name its socket with --socket",
+        )
+
+    def call(self, method: str, on_notice: Callable[[str, Json], None] | None = None, **params: Any) -> Any:
+        """Ask and wait for the result; notifications on the way go to `on_notice`. DaemonError, HungUpError."""
+        return self.request(method, params, on_notice)
+
+    def request(self, method: str, params: Json, on_notice: Callable[[str, Json], None] | None = None) -> Any:
+        """The same with the params as one object."""
+        number = self._send(method, params)
+        while True:
+            message = self._receive()
+            if "method" in message:
+                if on_notice:
+                    on_notice(message["method"], message["params"])
+            elif message.get("id") in (number, None):
+                return _result(message)
+
+    def watch(self, method: str, **params: Any) -> Watch:
+        """Begin a watch: its `state`, and when iterated its notifications."""
+        return self.watch_with(method, params)
+
+    def watch_with(self, method: str, params: Json) -> Watch:
+        """The same with the params as one object."""
+        state = self.request(method, params)
+        return Watch(state, self._notices(self._last))
+
+    def _notices(self, number: int) -> Iterator[tuple[str, Json]]:
+        while True:
+            message = self._receive()
+            if "method" not in message:
+                _result(message)
+            elif message["params"]["watch"] == number:
+                yield message["method"], message["params"]
+
+    def _send(self, method: str, params: Json) -> int:
+        self._last += 1
+        request = {"jsonrpc": "2.0", "id": self._last, "method": method, "params": params}
+        with suppress(OSError):  # it may have said why before it hung up: that is read next
+            self._connection.sendall(json.dumps(request).encode() + b"\n")
+        return self._last
+
+    def _receive(self) -> Json:
+        try:
+            line = self._lines.readline()
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise HungUpError("the daemon hung up", "its log says why; `refgeniectl status` tells whether it is back")
+        message: Json = json.loads(line)
+        return message
+
+    def close(self) -> None:
+        self._lines.close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Watch:
+    """A watch that has begun. Iterate for (method, params); afterwards `end` says why there is no more."""
+
+    def __init__(self, state: Json, notices: Iterator[tuple[str, Json]]) -> None:
+        self.state = state
+        self.end: Json = {}
+        self._notices = notices
+
+    def __iter__(self) -> Iterator[tuple[str, Json]]:
+        for method, params in self._notices:
+            if method == "end":
+                self.end = params
+                if "error" in params and params["reason"] != "shutting_down":
+                    raise DaemonError(params["error"])
+                return
+            yield method, params
+
+
+def _result(message: Json) -> Any:
+    if "error" in message:
+        raise DaemonError(message["error"])
+    return message["result"]
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "not there"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens"
+    return error.strerror or str(error)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `refgeniectl`; returns its exit status."""
+    from refgenied.client.command import main as run  # noqa: PLC0415 (who wants the class alone needs no parser)
+
+    return run(argv)

@@ -1,0 +1,165 @@
+"""`refgeniectl`: the command line, and its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import NoReturn
+
+from refgenied import __version__
+from refgenied.client import Client, ClientError, DaemonError, NoDaemonError, NotPermittedError
+
+DONE, REFUSED, USAGE, NO_DAEMON, NOT_PERMITTED, JOB_FAILED, TIME_OVER = range(7)
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+STATUSES = """\
+exit status:
+  0 done · 1 the daemon said no · 2 usage · 3 no daemon · 4 not permitted · 5 the job failed · 6 time is over
+"""
+STATES = (
+    "complete", "building", "failed", "interrupted", "unregistered", "pulled", "added", "missing", "unreadable",
+)  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}\nhint: {self.prog} --help", file=sys.stderr)
+        sys.exit(USAGE)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        with Client.connect(arguments.socket) as client:
+            status = _action(arguments.action)(client, arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return BROKEN_PIPE
+    except ClientError as error:
+        complain(error)
+        return status_of(error)
+    return int(status)
+
+
+def complain(error: ClientError) -> None:
+    print(f"refgeniectl: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+
+
+def status_of(error: ClientError) -> int:
+    if isinstance(error, NoDaemonError):
+        return NO_DAEMON
+    if isinstance(error, NotPermittedError) or (isinstance(error, DaemonError) and error.kind == "permission_denied"):
+        return NOT_PERMITTED
+    return REFUSED
+
+
+def _action(name: str) -> Callable[[Client, argparse.Namespace], int]:
+    module, _, function = name.partition(".")
+    return getattr(import_module(f"refgenied.client.{module}"), function)
+
+
+def _parser() -> _Parser:
+    shared = _Parser(add_help=False)
+    shared.add_argument("--socket", metavar="PATH", default=argparse.SUPPRESS, help="the daemon's socket")
+    shared.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="for programs: one JSON object a line"
+    )
+    parser = _Parser(
+        prog="refgeniectl",
+        description="Talks to refgenied, the daemon that archives refgenie assets when their builds finish.",
+        epilog=f"example:\n  refgenie build hg38/fasta && refgeniectl archive wait hg38/fasta\n\n{STATUSES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[shared],
+    )
+    parser.set_defaults(socket=None, json=False)
+    parser.add_argument("--version", action="version", version=f"refgeniectl {__version__}")
+    _fill(_Commands(parser, shared, "refgeniectl"))
+    return parser
+
+
+class _Commands:
+    """Adds sub-commands that all take the shared options and show an example."""
+
+    def __init__(self, parser: _Parser, shared: _Parser, path: str) -> None:
+        self._children = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+        self._shared = shared
+        self._path = path
+
+    def add(self, name: str, action: str, what: str, example: str = "") -> _Parser:
+        command = f"{self._path} {name}"
+        parser = self._children.add_parser(
+            name,
+            help=what,
+            description=f"{what[0].upper()}{what[1:]}.",
+            epilog=f"example:\n  {command}{' ' if example else ''}{example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[self._shared],
+        )
+        parser.set_defaults(action=action)
+        return parser
+
+    def group(self, name: str, what: str) -> _Commands:
+        parser = self._children.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        return _Commands(parser, self._shared, f"{self._path} {name}")
+
+
+def _fill(commands: _Commands) -> None:
+    commands.add("status", "shown.status", "show how the daemon is: folders, counts, queue, health")
+    config = commands.group("config", "the configuration in force")
+    config.add("get", "shown.config_get", "show refgenie's settings, and all others with where each came from")
+    asset = commands.group("asset", "what is in the genome folder")
+    listed = asset.add("list", "shown.asset_list", "list every asset with its state", "'hg38/*' --state failed")
+    listed.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="registry path with * and ?")
+    listed.add_argument("--state", choices=STATES, metavar="STATE", help=", ".join(STATES))
+    _fill_archive(commands.group("archive", "archives: list, make, show, remove, wait for"))
+    _fill_queue(commands.group("queue", "the jobs that are queued and running"))
+    events = commands.add("events", "following.events", "show what happened lately", "--follow")
+    events.add_argument("-f", "--follow", action="store_true", help="go on with what will happen")
+    events.add_argument("--since", type=int, metavar="N", help="begin after the event with this number")
+    commands.add("scan", "orders.scan", "look at the genome folder now")
+    commands.add("reload", "orders.reload", "read the configuration again")
+    call = commands.add(
+        "call", "orders.call", "call any verb of the protocol", """asset.get '{"path": "hg38/fasta"}'"""
+    )
+    call.add_argument("method", metavar="METHOD", help="rpc.describe lists them")
+    call.add_argument("params", nargs="?", default="{}", metavar="JSON", help="its params, an object")
+
+
+def _fill_archive(archive: _Commands) -> None:
+    listed = archive.add("list", "shown.archive_list", "list the archives", "'hg38/*' --json")
+    listed.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="registry path with * and ?")
+    create = archive.add(
+        "create", "making.create", "archive assets, and wait until it is done", "hg38/fasta mm10/fasta"
+    )
+    create.add_argument("paths", nargs="+", metavar="P", help="registry path, such as hg38/fasta or hg38/fasta:default")
+    create.add_argument("--force", action="store_true", help="make it anew, also when nothing has changed")
+    create.add_argument("--no-wait", action="store_true", help="return as soon as it is queued")
+    show = archive.add("show", "shown.archive_show", "show one archive: record, contents, build commands", "hg38/fasta")
+    show.add_argument("path", metavar="P")
+    remove = archive.add("remove", "orders.remove", "forget an archive; its file stays", "hg38/fasta --delete-file")
+    remove.add_argument("path", metavar="P")
+    remove.add_argument("--delete-file", action="store_true", help="delete the file too")
+    wait = archive.add(
+        "wait", "making.wait", "wait until the archive of an asset, as it is now, is there", "hg38/fasta --timeout 600"
+    )
+    wait.add_argument("path", metavar="P")
+    wait.add_argument("--timeout", type=float, metavar="S", help="seconds; exit status 6 when they are over")
+
+
+def _fill_queue(queue: _Commands) -> None:
+    listed = queue.add("list", "shown.queue_list", "list running and queued jobs")
+    listed.add_argument("--all", action="store_true", help="and the last 100 that have ended")
+    queue.add("pause", "orders.pause", "start no more jobs; a running one goes on")
+    queue.add("resume", "orders.resume", "start jobs again")
+    for name, what in (("cancel", "cancel a job"), ("retry", "queue an ended job again")):
+        queue.add(name, f"orders.{name}", what, "17").add_argument("job", type=int, metavar="JOB", help="its number")

@@ -1,0 +1,151 @@
+"""Tables and progress. rich is imported on a terminal only; elsewhere lines are plain, whole and without colour."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from refgenied.client import words
+
+Json = dict[str, Any]
+
+
+class Column(NamedTuple):
+    title: str
+    least: int = 0
+    """It may be cut down to so many characters; 0: never."""
+    cut: Callable[[str, int], str] | None = None
+    """How it is cut; None: it is wrapped between words."""
+    right: bool = False
+
+
+DIGEST = Column("Digest", 9, words.middle)
+NAME = Column("Asset name", 16, words.registry_path)
+PATH = Column("Path", 14, words.middle)
+SIZE = Column("Size", right=True)
+
+_STYLES = {"archived": "green", "complete": "green", "succeeded": "green", "failed": "red", "stale": "yellow"}
+
+
+def on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: as wide as the terminal at most, or whole where there is none."""
+    if on_terminal():
+        _drawn(title, columns, rows, shutil.get_terminal_size().columns)
+    else:
+        _plain(title, columns, rows)
+
+
+def _plain(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    lines = [[column.title for column in columns], *rows]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+    print(title)
+    for line in lines:
+        cells = (
+            text.rjust(width) if column.right else text.ljust(width)
+            for text, width, column in zip(line, widths, columns, strict=True)
+        )
+        print("  ".join(cells).rstrip())
+
+
+def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> None:
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    widths = fitted(columns, rows, width - 3 * len(columns) - 1)
+    drawn = Table(title=title, box=box.ROUNDED, title_style="bold", header_style="bold", width=None)
+    for column, wide in zip(columns, widths, strict=True):
+        drawn.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            no_wrap=column.cut is not None or column.least == 0,
+            overflow="fold",
+            max_width=wide,
+        )
+    for row in rows:
+        cells = (
+            column.cut(text, wide) if column.cut else text
+            for text, wide, column in zip(row, widths, columns, strict=True)
+        )
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+    Console(width=width, highlight=False).print(drawn)
+
+
+def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Widths that fit into `room` characters: the widest column that may shrink gives way first."""
+    widths = [max([len(column.title), *(len(row[n]) for row in rows)], default=0) for n, column in enumerate(columns)]
+    while sum(widths) > room:
+        shrinkable = [n for n, column in enumerate(columns) if column.least and widths[n] > column.least]
+        if not shrinkable:
+            break
+        widest = max(shrinkable, key=lambda n: widths[n])
+        widths[widest] -= 1
+    return widths
+
+
+Show = Callable[[Json], None]
+"""Takes one reading of progress."""
+
+
+@contextmanager
+def progress(label: str, *, quiet: bool = False) -> Generator[Show]:
+    """A bar with source bytes, rate and time left; where there is no terminal, a line for each phase."""
+    if quiet:
+        yield lambda reading: None  # noqa: ARG005
+    elif on_terminal():
+        with _bar(label) as show:
+            yield show
+    else:
+        yield _lines(label)
+
+
+def _lines(label: str) -> Show:
+    phase = ""
+
+    def show(reading: Json) -> None:
+        nonlocal phase
+        if reading["phase"] != phase:
+            phase = reading["phase"]
+            print(f"{label}: {phase} ({words.size(reading['total'])})", flush=True)
+
+    return show
+
+
+@contextmanager
+def _bar(label: str) -> Generator[Show]:
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    ]
+    with Progress(*columns, transient=True, expand=True) as bar:
+        task = bar.add_task(f"{label} waiting", total=None)
+
+        def show(reading: Json) -> None:
+            bar.update(
+                task,
+                description=f"{label} {reading['phase']}",
+                completed=reading["done"],
+                total=reading["total"] or None,
+            )
+
+        yield show

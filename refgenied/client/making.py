@@ -1,0 +1,89 @@
+"""`archive create` and `archive wait`: ask, and follow the job to its end."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import Any
+
+from refgenied.client import Client, DaemonError, HungUpError, draw, words
+from refgenied.client.command import DONE, JOB_FAILED, TIME_OVER, complain, status_of
+from refgenied.client.shown import print_json
+
+Json = dict[str, Any]
+
+
+def create(client: Client, arguments: Namespace) -> int:
+    wishes: Json = client.call("archive.create", paths=arguments.paths, force=arguments.force)
+    return max(_follow(client, wish, arguments) for wish in wishes["results"])
+
+
+def _follow(client: Client, wish: Json, arguments: Namespace) -> int:
+    if wish["error"] is not None:
+        error = DaemonError(wish["error"])
+        if arguments.json:
+            print_json(wish)
+        complain(error)
+        return status_of(error)
+    path = wish["path"]
+    if wish["job"] is None:
+        return _tell(arguments, wish, f"{path}: archived already, nothing has changed")
+    if arguments.no_wait:
+        again = "" if wish["created"] else " already"
+        return _tell(arguments, wish, f"{path}: {wish['state']}{again} (job {wish['job']})")
+    job = _job_ended(client, wish["job"], path, quiet=arguments.json)
+    if job["state"] != "succeeded":
+        _tell(arguments, wish | job)
+        complain(DaemonError({"message": f"{path}: job {job['job']} {job['state']}: {job['error']}"}))
+        return JOB_FAILED
+    archive: Json = client.call("archive.get", path=job["registry_path"])["archive"]
+    return _tell(arguments, wish | job | {"archive": archive}, f"{path}: {_OUTCOMES[job['outcome']]}: {_what(archive)}")
+
+
+_OUTCOMES = {
+    "published": "archived",
+    "unchanged": "unchanged, the archive stays",
+    "adopted": "the archive in place was proved and recorded",
+}
+
+
+def _job_ended(client: Client, number: int, label: str, *, quiet: bool) -> Json:
+    """Watch a job to its end. HungUpError when the daemon stops before."""
+    with draw.progress(label, quiet=quiet) as show:
+        watch = client.watch("job.watch", job=number)
+        for method, params in watch:
+            if method == "progress":
+                show(params)
+    if watch.end["reason"] == "lagged":
+        return _job_ended(client, number, label, quiet=quiet)
+    if watch.end["reason"] != "done":
+        raise HungUpError("the daemon is shutting down", f"job {number} goes on when it is back")
+    job: Json = watch.end["job"]
+    return job
+
+
+def wait(client: Client, arguments: Namespace) -> int:
+    params = {} if arguments.timeout is None else {"timeout": arguments.timeout}
+    with draw.progress(arguments.path, quiet=arguments.json) as show:
+        found: Json = client.call(
+            "archive.wait", on_notice=lambda _, reading: show(reading), path=arguments.path, progress=True, **params
+        )
+    if arguments.json:
+        print_json(found)
+    elif found["state"] == "archived":
+        print(f"{arguments.path}: archived: {_what(found['archive'])}")
+    if found["state"] != "archived":
+        print(f"refgeniectl: {arguments.path}: {found['reason']}", file=sys.stderr)
+    return {"archived": DONE, "failed": JOB_FAILED, "timeout": TIME_OVER}[found["state"]]
+
+
+def _what(archive: Json) -> str:
+    return f"{words.size(archive['size'])}, md5 {archive['digest']}, {archive['path']}"
+
+
+def _tell(arguments: Namespace, row: Json, line: str = "") -> int:
+    if arguments.json:
+        print_json(row)
+    elif line:
+        print(line, flush=True)
+    return DONE

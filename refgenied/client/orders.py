@@ -1,0 +1,98 @@
+"""Commands that give one order and say what came of it."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import Any, cast
+
+from refgenied.client import Client, ClientError, words
+from refgenied.client.command import DONE, USAGE, complain
+from refgenied.client.shown import print_json
+
+Json = dict[str, Any]
+
+
+def scan(client: Client, arguments: Namespace) -> int:
+    found: Json = client.call("server.scan")
+    counts = words.counts(found["states"]) or "none"
+    queued = f"; queued {found['queued_total']}" if found["queued_total"] else ""
+    return _tell(arguments, found, f"looked in {found['took']:.2f} s: {found['assets']} assets ({counts}){queued}")
+
+
+def reload(client: Client, arguments: Namespace) -> int:
+    found: Json = client.call("server.reload")
+    needs = ", ".join(found["restart_needed"])
+    return _tell(arguments, found, "reloaded" + (f"; these need a restart: {needs}" if needs else ""))
+
+
+def pause(client: Client, arguments: Namespace) -> int:
+    found: Json = client.call("queue.pause")
+    return _tell(arguments, found, found["paused"] if found["changed"] else f"already {found['paused']}")
+
+
+def resume(client: Client, arguments: Namespace) -> int:
+    found: Json = client.call("queue.resume")
+    return _tell(arguments, found, "the queue goes on" if found["changed"] else "the queue was not paused")
+
+
+def cancel(client: Client, arguments: Namespace) -> int:
+    job: Json = client.call("job.cancel", job=arguments.job)
+    what = "is cancelled" if job["state"] == "cancelled" else "is asked to stop"
+    return _tell(arguments, job, f"job {job['job']} ({words.name(job)}) {what}")
+
+
+def retry(client: Client, arguments: Namespace) -> int:
+    job: Json = client.call("job.retry", job=arguments.job)
+    return _tell(arguments, job, f"job {job['job']} ({words.name(job)}) is {job['state']} again")
+
+
+def remove(client: Client, arguments: Namespace) -> int:
+    found: Json = client.call("archive.remove", path=arguments.path, delete_file=arguments.delete_file)
+    if found["deleted"]:
+        fate = f"and its file {found['path']} deleted"
+    elif found["there"]:
+        fate = f"its file stays: {found['path']}"
+    else:
+        fate = f"its file was not there: {found['path']}"
+    return _tell(arguments, found, f"{arguments.path}: the archive is forgotten, {fate}")
+
+
+def call(client: Client, arguments: Namespace) -> int:
+    try:
+        given: Any = json.loads(arguments.params)
+    except ValueError as error:
+        complain(ClientError(f"the params are not JSON: {error}", _EXAMPLE))
+        return USAGE
+    if not isinstance(given, dict):
+        complain(ClientError("the params must be an object", _EXAMPLE))
+        return USAGE
+    params = cast(Json, given)
+    if not arguments.method.endswith(".watch"):
+        _print(arguments, client.request(arguments.method, params, lambda *notice: _notice(arguments, *notice)))
+        return DONE
+    watch = client.watch_with(arguments.method, params)
+    _print(arguments, watch.state)
+    for method, told in watch:
+        _notice(arguments, method, told)
+    _notice(arguments, "end", watch.end)
+    return DONE
+
+
+_EXAMPLE = """write it as '{"path": "hg38/fasta"}'"""
+
+
+def _notice(arguments: Namespace, method: str, params: Json) -> None:
+    _print(arguments, {"method": method, "params": params})
+
+
+def _print(arguments: Namespace, value: object) -> None:
+    print(json.dumps(value, indent=None if arguments.json else 2), flush=True)
+
+
+def _tell(arguments: Namespace, row: Json, line: str) -> int:
+    if arguments.json:
+        print_json(row)
+    else:
+        print(line)
+    return DONE

@@ -1,0 +1,92 @@
+"""Numbers, times and events as people read them. Standard library only."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def size(number: float) -> str:
+    """`8.6 MB`: base 1024, as refgenie counts."""
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if abs(number) < 1024 or unit == "TB":
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return ""
+
+
+def moment(at: float | None, now: float | None = None) -> str:
+    """Local time: `14:03:07` today, `2025-11-21 14:03` on another day."""
+    if not at:
+        return "-"
+    then, today = time.localtime(at), time.localtime(now)
+    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
+
+
+def span(seconds: float) -> str:
+    """`3 d 4 h`, `2 h 3 min`, `45 s`: the two largest units."""
+    seconds = max(0, round(seconds))
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds % 60, "s")]
+    first = next((n for n, (count, _) in enumerate(parts) if count), 3)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
+
+
+def name(row: Json) -> str:
+    """The asset as people call it: `hg38/fasta:default`, with the digest when there is no alias."""
+    path = str(row.get("registry_path") or "-")
+    aliases: list[str] = row.get("aliases") or []
+    return f"{aliases[0]}/{path.partition('/')[2]}" if aliases else path
+
+
+def middle(text: str, width: int) -> str:
+    """Cut the middle out of a digest or a path, so that both ends stay."""
+    if len(text) <= width:
+        return text
+    head = max(1, (width - 1) // 3) if "/" in text else width // 2
+    tail = width - 1 - head
+    return f"{text[:head]}…{text[-tail:] if tail > 0 else ''}"
+
+
+def registry_path(text: str, width: int) -> str:
+    """Cut the genome digest of a registry path before its asset."""
+    genome, slash, rest = text.partition("/")
+    room = width - len(rest) - 1
+    return f"{middle(genome, room)}{slash}{rest}" if slash and room >= 4 else middle(text, width)
+
+
+def counts(numbers: Json) -> str:
+    """`10 complete, 1 failed`."""
+    return ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
+
+
+def progress(reading: Json) -> str:
+    """`packing 45 % of 8.6 MB, 120.0 MB/s`."""
+    total = reading["total"]
+    share = f" {100 * reading['done'] // total} % of {size(total)}" if total else ""
+    return f"{reading['phase']}{share}, {size(reading['rate'])}/s"
+
+
+def event(row: Json) -> str:
+    """One line: when, what, which asset, and what matters about it."""
+    data: Json = row["data"]
+    details = [f"job {row['job']}"] if row.get("job") else []
+    if "size" in data:
+        details.append(size(data["size"]))
+    details += [f"{word} {data[key]}".lstrip() for key, word in _TOLD.items() if data.get(key)]
+    asset = name(row) if row.get("registry_path") else ""
+    return "  ".join(part for part in (moment(row["at"]), f"{row['kind']:<17}", asset, ", ".join(details)) if part)
+
+
+_TOLD = {
+    "outcome": "",
+    "digest": "md5",
+    "attempt": "attempt",
+    "requested_by": "asked by",
+    "removed_by": "by",
+    "by": "by",
+    "error": "·",
+}
+"""What is told of an event's data, and the word before it."""
