@@ -1,0 +1,71 @@
+"""Fixtures for all tests: a lab with the daemon as a real process, the real refgenie, and what a test needs to run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import SCRIPTS, Daemon, Lab
+from refgenie_cli import LAMBDA, Refgenie
+
+PACKAGES = {"bowtie2-build": "bowtie2", "bgzip": "tabix", "igzip": "isal", "bsdtar": "libarchive-tools"}
+"""Commands whose Debian package has another name."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*names): commands, `root` or `lambda` that the test cannot run without")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            lacking = _lacking(name)
+            if lacking and os.environ.get("CI") == "true" and name != "root":
+                pytest.fail(f"{lacking} (in CI nothing is skipped for want of a package)")
+            if lacking:
+                pytest.skip(lacking)
+
+
+def _lacking(name: str) -> str:
+    """Why the test cannot run here; empty when it can."""
+    if name == "root":
+        return "" if os.geteuid() == 0 else "needs root (to mount a small disk of its own)"
+    if name == "lambda":
+        return "" if LAMBDA.exists() else f"needs {LAMBDA}: apt-get install bowtie2-examples"
+    if name in ("refgenie", "refgenieserver"):
+        found = shutil.which(name, path=f"{SCRIPTS}:{os.environ.get('PATH', '')}")
+        return "" if found else f"needs {name}: pip install {name} (make test does it)"
+    return "" if shutil.which(name) else f"needs {name}: apt-get install {PACKAGES.get(name, name)}"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # aiosqlite and the daemon's signal handling are written for it
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """Folders and a configuration; daemons started in it are stopped, and their end is checked."""
+    lab = Lab(tmp_path)
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+@pytest.fixture
+def daemon(lab: Lab) -> Daemon:
+    """The daemon of the lab, ready."""
+    return lab.start()
+
+
+@pytest.fixture
+def refgenie(lab: Lab) -> Refgenie:
+    """The real refgenie, with an initialised genome folder."""
+    lacking = _lacking("refgenie")
+    if lacking:
+        pytest.skip(lacking)
+    return Refgenie(lab)
