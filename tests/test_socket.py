@@ -174,7 +174,7 @@ def connected(server: Server[Toys]) -> Iterator[Peer]:
 
 async def none_left(server: Server[Toys]) -> None:
     with anyio.fail_after(10):
-        while server.connections:  # noqa: ASYNC110 (the server has no event for the tests' sake)
+        while server.connections:
             await anyio.sleep(0.01)
 
 
