@@ -409,6 +409,18 @@ def test_a_full_disk_is_no_space_and_leaves_nothing(tmp_path):
     assert left == "['archives']"
 
 
+def test_what_stopped_it_is_told_even_if_the_rest_cannot_be_removed(plain, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    def check():
+        monkeypatch.setattr(os, "unlink", fail)
+        raise Stop
+
+    with pytest.raises(Stop):
+        draft_of(plain, tmp_path / "archives", check=check, about=About(created_at=0.0, source_size=1))
+
+
 @pytest.mark.parametrize("name", ["fsync", "write"])
 def test_a_disk_that_fails_is_a_write_error(name, plain, tmp_path, monkeypatch):
     def fail(*_):
