@@ -43,7 +43,7 @@ def plain(tmp_path: Path) -> Path:
     return make_tree(tmp_path / "source", PLAIN)
 
 
-def assert_same_tree(one: Path, other: Path) -> None:
+def assert_same_tree(one: Path, other: Path, *, folder_times: bool = True) -> None:
     """Names, types, contents, modes, link targets and times in whole seconds."""
     first, second = os.fsencode(one), os.fsencode(other)
     seen = []
@@ -60,7 +60,8 @@ def assert_same_tree(one: Path, other: Path) -> None:
                     if os.path.isfile(path)
                     else b""
                 )
-                time_of = None if os.path.islink(path) else int(info.st_mtime // 1)
+                timeless = os.path.islink(path) or (os.path.isdir(path) and not folder_times)
+                time_of = None if timeless else int(info.st_mtime // 1)
                 mode = None if os.path.islink(path) else info.st_mode
                 found[os.path.relpath(path, root)] = (mode, what, time_of)
         seen.append(found)
@@ -101,11 +102,7 @@ def test_every_reader_gets_the_tree_back(tool, plain, tmp_path):
     os.utime(plain / "index", (0, 54321))
     draft = publish(plain, tmp_path / "archives")
     out = extract(tool, draft.place.archive, tmp_path / "out")
-    if tool == "busybox":  # it sets a folder's time before it fills it
-        os.utime(out / "index", (0, 54321))
-        os.utime(out / "index/hollow", (0, (plain / "index/hollow").stat().st_mtime))
-        os.utime(out, (0, plain.stat().st_mtime))
-    assert_same_tree(plain, out)
+    assert_same_tree(plain, out, folder_times=tool != "busybox")  # it sets a folder's time before it fills it
 
 
 @pytest.mark.parametrize("tool", needs.values())
@@ -127,7 +124,8 @@ def test_every_reader_gets_odd_names_back(tool, tmp_path):
         odd.pop(b"latin-\xe9\xff")  # it wants names in its locale's encoding
     source = make_tree(tmp_path / "source", odd)
     draft = publish(source, tmp_path / "archives")
-    assert_same_tree(source, extract(tool, draft.place.archive, tmp_path / "out"))
+    out = extract(tool, draft.place.archive, tmp_path / "out")
+    assert_same_tree(source, out, folder_times=tool != "busybox")
 
 
 @pytest.mark.skipif(not shutil.which("bsdtar"), reason="bsdtar is not installed")
@@ -248,7 +246,7 @@ trees = st.recursive(
     st.tuples(st.binary(max_size=600), st.sampled_from([0, 1, 1, 1, 2, 511, 512, 5000]), st.integers(0, 0o7777)),
     lambda below: st.dictionaries(part, below, max_size=4),
     max_leaves=10,
-).filter(lambda tree: isinstance(tree, dict))
+).filter(lambda tree: isinstance(tree, dict) and b"_refgenie_build" not in tree)
 
 
 def write_tree(folder: bytes, tree: dict[bytes, object]) -> None:
