@@ -141,7 +141,7 @@ lines = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines)
 def test_a_locales_order_is_that_of_sort(english, lines):
     text = b"".join(token + b"  ./" + name + b"\n" for token, name in lines)
