@@ -1,5 +1,6 @@
 """The manifest and the list of members: written for people, read with care."""
 
+import datetime as dt
 import gzip
 import json
 import tracemalloc
@@ -107,6 +108,12 @@ def test_a_missing_one_is_not_found(tmp_path):
         read_manifest(tmp_path / "none.json")
     with pytest.raises(UnreadableError):
         read_manifest(tmp_path)
+
+
+def test_a_recipe_with_dates_does_not_stop_an_archive(tmp_path):
+    about = About(created_at=0.0, build=BuildRecord(recipe={"on": [dt.date(2026, 1, 2), "x"], 3: float("nan")}))
+    place = publish(make_tree(tmp_path / "source", {b"a": b""}), tmp_path / "archives", about=about).place
+    assert read_manifest(place.manifest).build.recipe == {"on": ["2026-01-02", "x"], "3": None}
 
 
 def test_half_characters_do_not_stop_an_archive(tmp_path):

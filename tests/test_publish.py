@@ -217,7 +217,6 @@ def test_a_place_with_nothing_is_absent(tmp_path):
     [
         (lambda place: place.archive.unlink(), "tgz is missing"),
         (lambda place: place.archive.write_bytes(b"x"), "has 1 bytes"),
-        (lambda place: place.manifest.unlink(), "no manifest"),
         (lambda place: place.manifest.write_bytes(b"{"), "not a manifest"),
     ],
 )
@@ -227,6 +226,13 @@ def test_what_does_not_agree_is_damaged_and_says_why(damage, reason, old, tmp_pa
     found = reconcile(place)
     assert found.presence is Presence.DAMAGED
     assert reason in found.reason
+
+
+def test_an_archive_of_another_program_is_foreign(old, tmp_path):
+    place = Place(tmp_path / "archives", KEY)
+    place.manifest.unlink()
+    assert reconcile(place).presence is Presence.FOREIGN
+    assert list(manifests(tmp_path / "archives")) == []
 
 
 def test_a_partial_manifest_of_something_else_is_dropped(old, tmp_path):

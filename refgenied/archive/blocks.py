@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BLOCK_SIZE = 1 << 20
 """Bytes of the tar stream in each block but the last."""
 
+SMALL = 1 << 16
+"""A file of so many bytes at most is hashed where it is read: handing it to another thread would take longer."""
+
 
 class Passing:
     """One member on its way through the stream: where its content begins, and its md5 so far."""
@@ -33,7 +36,7 @@ class Passing:
 class Block:
     """A reusable 1 MiB of the stream and what is in it."""
 
-    __slots__ = ("buffer", "length", "source_bytes", "spans")
+    __slots__ = ("buffer", "ended", "length", "source_bytes", "spans")
 
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(BLOCK_SIZE))
@@ -42,12 +45,19 @@ class Block:
     def clear(self) -> None:
         self.length = 0
         self.source_bytes = 0
-        self.spans: list[tuple[Passing, int, int, bool]] = []
-        """(member, begin, end, whether the member ends here), in stream order."""
+        self.spans: list[tuple[Passing, int, int]] = []
+        """(member, begin, end) of content that is still to be hashed, in stream order."""
+        self.ended: list[Passing] = []
+        """The members that end here, in stream order."""
 
     @property
     def content(self) -> memoryview:
         return self.buffer[: self.length]
+
+    def hash(self) -> None:
+        """Take the md5s of its spans; blocks in order."""
+        for passing, begin, end in self.spans:
+            passing.md5.update(self.buffer[begin:end])
 
 
 class Blocks:
@@ -86,18 +96,20 @@ class Blocks:
         count = os.readv(fd, (block.buffer[begin : begin + limit],))
         block.length += count
         block.source_bytes += count
-        block.spans.append((passing, begin, begin + count, False))
+        if passing.member.size <= SMALL:
+            passing.md5.update(block.buffer[begin : begin + count])
+        else:
+            block.spans.append((passing, begin, begin + count))
         self.length += count
         return count
 
     def end(self, passing: Passing) -> None:
         """The member is complete."""
-        place = self._block.length
-        self._block.spans.append((passing, place, place, True))
+        self._block.ended.append(passing)
 
     def flush(self) -> None:
         """Push what is left."""
-        if self._block.length or self._block.spans:
+        if self._block.length:
             self._push_block()
 
     def _open_block(self) -> Block:

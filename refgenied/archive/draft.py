@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from refgenied.model import DigestMismatchError
+from refgenied.model import DigestMismatchError, WriteError
 
 from .codec import Codec, CodecRecord, Libdeflate
 from .collation import BYTES
 from .digests import asset_digest, matching_order
 from .entries import Entry, sidecar_entries
-from .manifest import About, Manifest, Versions
+from .manifest import About, Manifest, Versions, read_manifest
 from .pack import Packed, pack
 from .progress import Check, OnProgress, no_check, no_progress
 from .prove import prove
@@ -50,6 +51,7 @@ def pack_asset(
         digest, order = _asset_digest(place, packed, about.asset_digest, check)
         manifest = _manifest(place, about, packed, codec.record, digest, order)
         write_manifest_partial(place, manifest)
+        manifest = read_manifest(place.manifest_partial)
         prove(
             place.archive_partial,
             manifest,
@@ -59,7 +61,8 @@ def pack_asset(
             check=check,
         )
     except BaseException:
-        discard(place)
+        with suppress(WriteError):  # what stopped us is the news; `reconcile` removes what cannot be removed now
+            discard(place)
         raise
     return Draft(place, manifest)
 

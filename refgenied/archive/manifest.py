@@ -223,9 +223,9 @@ def encode(manifest: Manifest) -> bytes:
 
 def _json(value: object) -> bytes:
     try:
-        return msgspec.json.encode(value, order="deterministic")
+        return msgspec.json.encode(value, enc_hook=str)
     except UnicodeEncodeError:  # half a character somewhere in a description or recipe
-        return msgspec.json.encode(_whole(msgspec.to_builtins(value)), order="deterministic")
+        return msgspec.json.encode(_whole(msgspec.to_builtins(value, enc_hook=str)))
 
 
 def _whole(value: object) -> object:

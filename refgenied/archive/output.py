@@ -39,7 +39,8 @@ class Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        with writing(self.path, self.size):
+            os.close(self._fd)
 
     @property
     def digest(self) -> str:

@@ -57,6 +57,7 @@ def pack(
     def retire(block: Block) -> None:
         nonlocal done
         done += block.source_bytes
+        catalogue.take(block)
         blocks.recycle(block)
         meter.show(done)
 
@@ -68,7 +69,7 @@ def pack(
         with Pipeline[Block, bytes | bytearray | memoryview](
             work=lambda block: codec.compress(block.content),
             then=output.append,
-            aside=catalogue.take,
+            aside=Block.hash,
             retire=retire,
             threads=threads,
             check=check,
@@ -141,7 +142,10 @@ def _shown(member: Member) -> str:
 
 
 class _Catalogue:
-    """Sees the blocks in order beside the compression: md5s, digests, the list of members, the totals."""
+    """Sees the blocks in order when they are done: digests, the list of members, the totals.
+
+    In the caller's thread: a thread of its own would fight with it for the interpreter at every small file.
+    """
 
     def __init__(self, entries: EntryList) -> None:
         self._entries = entries
@@ -151,11 +155,8 @@ class _Catalogue:
         self._source_size = 0
 
     def take(self, block: Block) -> None:
-        for passing, begin, end, last in block.spans:
-            if end > begin:
-                passing.md5.update(block.buffer[begin:end])
-            if last:
-                self._add(entry_of(passing))
+        for passing in block.ended:
+            self._add(entry_of(passing))
 
     @property
     def totals(self) -> Totals:

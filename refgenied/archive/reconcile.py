@@ -37,7 +37,8 @@ class Presence(StrEnum):
     PRESENT = "present"  # an archive and its manifest that agree
     REMOVED = "removed"  # a user removed it; the manifest says so
     ABSENT = "absent"  # nothing, or no more than leftovers
-    DAMAGED = "damaged"  # an archive and a manifest that do not agree, or one without the other
+    FOREIGN = "foreign"  # an archive without a manifest: made by another program
+    DAMAGED = "damaged"  # a manifest that cannot be read, or whose archive is not what it says
 
 
 class Reconciled(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ class Reconciled(msgspec.Struct, frozen=True):
     finished: bool
     """A publish that a crash had cut was finished now."""
     reason: str
-    """One plain line for DAMAGED; else empty."""
+    """One plain line for FOREIGN and DAMAGED; else empty."""
 
 
 def reconcile(place: Place, check: Check = no_check) -> Reconciled:
@@ -64,7 +65,7 @@ def reconcile(place: Place, check: Check = no_check) -> Reconciled:
         manifest = manifest_at(place)
     except ArchiveNotFoundError:
         if os.path.lexists(place.archive):
-            return Reconciled(Presence.DAMAGED, None, finished, f"{place.archive} has no manifest beside it")
+            return Reconciled(Presence.FOREIGN, None, finished, f"{place.archive} has no manifest beside it")
         return Reconciled(Presence.ABSENT, None, finished, "")
     except DamagedArchiveError as error:
         return Reconciled(Presence.DAMAGED, None, finished, error.message)
