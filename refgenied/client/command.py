@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(argv, argparse.Namespace(socket=None, json=False))
     try:
         with Client.connect(arguments.socket) as client:
             status = _action(arguments.action)(client, arguments)
@@ -81,7 +81,6 @@ def _parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
     )
-    parser.set_defaults(socket=None, json=False)
     parser.add_argument("--version", action="version", version=f"refgeniectl {__version__}")
     _fill(_Commands(parser, shared, "refgeniectl"))
     return parser

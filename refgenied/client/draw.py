@@ -61,6 +61,9 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
     from rich.text import Text  # noqa: PLC0415
 
     widths = fitted(columns, rows, width - 3 * len(columns) - 1)
+    if sum(widths) + 3 * len(columns) + 1 > width:
+        _stacked(title, columns, rows)
+        return
     drawn = Table(title=title, box=box.ROUNDED, title_style="bold", header_style="bold", width=None)
     for column, wide in zip(columns, widths, strict=True):
         drawn.add_column(
@@ -77,6 +80,17 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
         )
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
     Console(width=width, highlight=False).print(drawn)
+
+
+def _stacked(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """For a terminal that is too narrow for a table: a line for each cell, and nothing is cut."""
+    print(title)
+    widest = max(len(column.title) for column in columns)
+    for row in rows:
+        print()
+        for column, text in zip(columns, row, strict=True):
+            if text:
+                print(f"{column.title:<{widest}}  {text}")
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:

@@ -69,7 +69,9 @@ def call(client: Client, arguments: Namespace) -> int:
         return USAGE
     params = cast(Json, given)
     if not arguments.method.endswith(".watch"):
-        _print(arguments, client.request(arguments.method, params, lambda *notice: _notice(arguments, *notice)))
+        _print(
+            arguments, client.request(arguments.method, params, lambda method, told: _notice(arguments, method, told))
+        )
         return DONE
     watch = client.watch_with(arguments.method, params)
     _print(arguments, watch.state)

@@ -59,7 +59,7 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
         yield f"  job {job['job']}", f"{words.name(job)}: {reading}"
     took = f" (took {look['took']:.2f} s), next sweep {words.moment(info['next_sweep_at'])}"
     yield "last look", words.moment(look["at"]) + took if look["at"] else "not yet"
-    yield "watching", f"{len(info['watching'])} folders" if info["watching"] else "nothing: sweeps only"
+    yield "watching", words.several(len(info["watching"]), "folder") if info["watching"] else "nothing: sweeps only"
 
 
 def _warnings(info: Json) -> list[str]:
@@ -180,7 +180,7 @@ def _contents(row: Json) -> Iterator[tuple[str, str]]:
     yield "parents", ", ".join(row["parents"]) or "-"
     yield "codec", f"{row['codec']['name']} {row['codec']['level']}"
     yield "manifest", row["manifest"]
-    yield "members", words.counts({name: count for name, count in row["totals"].items() if name != "source_size"})
+    yield "members", ", ".join(words.several(row["totals"][f"{word}s"], word) for word in ("file", "folder", "link"))
 
 
 def queue_list(client: Client, arguments: Namespace) -> int:

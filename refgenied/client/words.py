@@ -62,6 +62,11 @@ def counts(numbers: Json) -> str:
     return ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
 
 
+def several(number: int, word: str) -> str:
+    """`1 folder`, `3 folders`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def progress(reading: Json) -> str:
     """`packing 45 % of 8.6 MB, 120.0 MB/s`."""
     total = reading["total"]
