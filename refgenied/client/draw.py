@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from refgenied.client import words
-
-Json = dict[str, Any]
+from refgenied.client import Json, words
 
 
 class Column(NamedTuple):
@@ -37,7 +35,7 @@ def on_terminal() -> bool:
 def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: as wide as the terminal at most, or whole where there is none."""
     if on_terminal():
-        _drawn(title, columns, rows, shutil.get_terminal_size().columns)
+        _drawn(title, columns, rows, os.get_terminal_size(sys.stdout.fileno()).columns or 80)
     else:
         _plain(title, columns, rows)
 

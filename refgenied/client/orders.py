@@ -6,11 +6,9 @@ import json
 from argparse import Namespace
 from typing import Any, cast
 
-from refgenied.client import Client, ClientError, words
+from refgenied.client import Client, ClientError, Json, words
 from refgenied.client.command import DONE, USAGE, complain
-from refgenied.client.shown import print_json
-
-Json = dict[str, Any]
+from refgenied.client.words import print_json
 
 
 def scan(client: Client, arguments: Namespace) -> int:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import Any
 
-Json = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from refgenied.client import Json
+
+
+def print_json(row: object) -> None:
+    print(json.dumps(row))  # ASCII: a name that is not UTF-8 can be printed too
 
 
 def size(number: float) -> str:
