@@ -172,6 +172,11 @@ def connected(server: Server[Toys]) -> Iterator[Peer]:
         peer.close()
 
 
+def open_to_all(server: Server[Toys]) -> None:
+    """As a socket unit with SocketMode=0666 does."""
+    os.chmod(server.path, 0o666)  # noqa: S103
+
+
 async def none_left(server: Server[Toys]) -> None:
     with anyio.fail_after(10):
         while server.connections:
@@ -507,7 +512,7 @@ def open_folder() -> Iterator[Path]:
 @as_root
 async def test_others_may_read_but_not_write(open_folder: Path, toys: Toys) -> None:
     async with serving(open_folder, toys, group="daemon") as server:
-        os.chmod(server.path, 0o666)  # as a socket unit with SocketMode=0666
+        open_to_all(server)
         read, wrote = await anyio.to_thread.run_sync(as_user, NOBODY, [NOBODY], server.path, ["toy.echo", "toy.write"])
     assert (read["result"]["uid"], read["result"]["may_write"]) == (NOBODY, False)
     assert wrote["error"]["code"] == 1006
@@ -528,7 +533,7 @@ async def test_a_member_by_a_supplementary_group_may_write(open_folder: Path, to
 @as_root
 async def test_connections_are_limited_for_each_user_but_not_for_root(open_folder: Path, toys: Toys) -> None:
     async with serving(open_folder, toys, max_connections_per_user=1, group="daemon") as server:
-        os.chmod(server.path, 0o666)
+        open_to_all(server)
         with connected(server) as one, connected(server) as two:
             assert (await one.ask("toy.echo", text="x"))["result"]
             assert (await two.ask("toy.echo", text="x"))["result"]
@@ -547,7 +552,7 @@ async def test_connections_are_limited_for_each_user_but_not_for_root(open_folde
 @as_root
 async def test_more_groups_than_fit_fall_back_to_the_user_database(open_folder: Path, toys: Toys) -> None:
     async with serving(open_folder, toys, group="nogroup") as server:
-        os.chmod(server.path, 0o666)
+        open_to_all(server)
         [wrote] = await anyio.to_thread.run_sync(
             as_user, NOBODY, list(range(5_000_000, 5_000_400)), server.path, ["toy.write"]
         )

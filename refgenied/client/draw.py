@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from refgenied.client import words
-
-Json = dict[str, Any]
+from refgenied.client import Json, words
 
 
 class Column(NamedTuple):
@@ -37,7 +35,7 @@ def on_terminal() -> bool:
 def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: as wide as the terminal at most, or whole where there is none."""
     if on_terminal():
-        _drawn(title, columns, rows, shutil.get_terminal_size().columns)
+        _drawn(title, columns, rows, os.get_terminal_size(sys.stdout.fileno()).columns or 80)
     else:
         _plain(title, columns, rows)
 
@@ -61,6 +59,9 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
     from rich.text import Text  # noqa: PLC0415
 
     widths = fitted(columns, rows, width - 3 * len(columns) - 1)
+    if sum(widths) + 3 * len(columns) + 1 > width:
+        _stacked(title, columns, rows)
+        return
     drawn = Table(title=title, box=box.ROUNDED, title_style="bold", header_style="bold", width=None)
     for column, wide in zip(columns, widths, strict=True):
         drawn.add_column(
@@ -77,6 +78,17 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
         )
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
     Console(width=width, highlight=False).print(drawn)
+
+
+def _stacked(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """For a terminal that is too narrow for a table: a line for each cell, and nothing is cut."""
+    print(title)
+    widest = max(len(column.title) for column in columns)
+    for row in rows:
+        print()
+        for column, text in zip(columns, row, strict=True):
+            if text:
+                print(f"{column.title:<{widest}}  {text}")
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:

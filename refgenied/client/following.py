@@ -5,12 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
-from typing import Any
 
-from refgenied.client import Client, HungUpError, NoDaemonError, words
-from refgenied.client.shown import print_json
-
-Json = dict[str, Any]
+from refgenied.client import Client, HungUpError, Json, NoDaemonError, words
+from refgenied.client.words import print_json
 
 LATELY = 50
 """Events that are shown when no `--since` is given."""

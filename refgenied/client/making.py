@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from typing import Any
 
-from refgenied.client import Client, DaemonError, HungUpError, draw, words
+from refgenied.client import Client, DaemonError, HungUpError, Json, draw, words
 from refgenied.client.command import DONE, JOB_FAILED, TIME_OVER, complain, status_of
-from refgenied.client.shown import print_json
-
-Json = dict[str, Any]
+from refgenied.client.words import print_json
 
 
 def create(client: Client, arguments: Namespace) -> int:

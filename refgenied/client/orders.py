@@ -6,11 +6,9 @@ import json
 from argparse import Namespace
 from typing import Any, cast
 
-from refgenied.client import Client, ClientError, words
+from refgenied.client import Client, ClientError, Json, words
 from refgenied.client.command import DONE, USAGE, complain
-from refgenied.client.shown import print_json
-
-Json = dict[str, Any]
+from refgenied.client.words import print_json
 
 
 def scan(client: Client, arguments: Namespace) -> int:
@@ -69,7 +67,9 @@ def call(client: Client, arguments: Namespace) -> int:
         return USAGE
     params = cast(Json, given)
     if not arguments.method.endswith(".watch"):
-        _print(arguments, client.request(arguments.method, params, lambda *notice: _notice(arguments, *notice)))
+        _print(
+            arguments, client.request(arguments.method, params, lambda method, told: _notice(arguments, method, told))
+        )
         return DONE
     watch = client.watch_with(arguments.method, params)
     _print(arguments, watch.state)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import Any
 
-Json = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from refgenied.client import Json
+
+
+def print_json(row: object) -> None:
+    print(json.dumps(row))  # ASCII: a name that is not UTF-8 can be printed too
 
 
 def size(number: float) -> str:
@@ -60,6 +66,11 @@ def registry_path(text: str, width: int) -> str:
 def counts(numbers: Json) -> str:
     """`10 complete, 1 failed`."""
     return ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
+
+
+def several(number: int, word: str) -> str:
+    """`1 folder`, `3 folders`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def progress(reading: Json) -> str:

@@ -61,16 +61,17 @@ class Waited(msgspec.Struct, frozen=True):
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
     await context.reconciler.look_again()
     key = resolve(context.reconciler.look, params.path)
-    wait = _Wait(context, call, key, tell=params.progress)
+    wait = _Wait(context, call, params.path, key, tell=params.progress)
     with anyio.move_on_after(params.timeout):
         return await wait.run()
     return Waited(key.registry_path, "timeout", f"time is over: {wait.waiting_for}")
 
 
 class _Wait:
-    def __init__(self, context: Context, call: Call, key: AssetKey, *, tell: bool) -> None:
+    def __init__(self, context: Context, call: Call, asked: str, key: AssetKey, *, tell: bool) -> None:
         self._context = context
         self._call = call
+        self._asked = asked
         self._key = key
         self._tell = tell
         self._told: Progress | None = None
@@ -115,14 +116,14 @@ class _Wait:
             finished = msgspec.structs.replace(asset, state=AssetState.COMPLETE, stamp="the build's result")
             why_not = standing(finished, facts, self._context.current.settings.archive).why_not
         if why_not:
-            raise AssetNotWantedError(f"{asset.key.registry_path} will not be archived by itself: {why_not}")
+            raise AssetNotWantedError(f"{self._asked} will not be archived by itself: {why_not}")
         self.waiting_for = f"it is {asset.state}: {asset.reason}"
         return None
 
     async def _standing(self) -> tuple[Asset, Facts, Standing]:
         asset = self._context.reconciler.look.assets.get(self._key)
         if asset is None:
-            raise AssetNotFoundError(f"{self._key.registry_path} is no longer in the genome folder")
+            raise AssetNotFoundError(f"{self._asked} is no longer in the genome folder")
         facts = await self._context.reconciler.facts([self._key])
         return asset, facts, standing(asset, facts, self._context.current.settings.archive)
 

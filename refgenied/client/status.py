@@ -1,31 +1,16 @@
-"""Commands that show something: status, config, assets, archives, the queue."""
+"""Commands that show one thing in full: the daemon, an archive. They draw nothing, and so start fast."""
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import Any
 
-from refgenied.client import Client, draw, words
+from refgenied.client import Client, words
+from refgenied.client.words import print_json
 
-Json = dict[str, Any]
-
-ENDED = 100
-
-
-def print_json(row: object) -> None:
-    print(json.dumps(row))  # ASCII: a name that is not UTF-8 can be printed too
-
-
-def pages(client: Client, method: str, key: str, cursor: str, **params: Any) -> Iterator[Json]:
-    """The rows of all pages."""
-    while True:
-        page: Json = client.call(method, **params)
-        yield from page[key]
-        if page["next"] is None:
-            return
-        params[cursor] = page["next"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from refgenied.client import Json
 
 
 def status(client: Client, arguments: Namespace) -> int:
@@ -59,7 +44,7 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
         yield f"  job {job['job']}", f"{words.name(job)}: {reading}"
     took = f" (took {look['took']:.2f} s), next sweep {words.moment(info['next_sweep_at'])}"
     yield "last look", words.moment(look["at"]) + took if look["at"] else "not yet"
-    yield "watching", f"{len(info['watching'])} folders" if info["watching"] else "nothing: sweeps only"
+    yield "watching", words.several(len(info["watching"]), "folder") if info["watching"] else "nothing: sweeps only"
 
 
 def _warnings(info: Json) -> list[str]:
@@ -75,62 +60,6 @@ def _problems(info: Json) -> list[str]:
 def _lines(pairs: Iterator[tuple[str, str]]) -> None:
     for name, value in pairs:
         print(f"{name:<15} {value}")
-
-
-def config_get(client: Client, arguments: Namespace) -> int:
-    found: Json = client.call("config.get")
-    if arguments.json:
-        print_json(found)
-        return 0
-    refgenie: Json = found["refgenie"]
-    rows = [[name, _value(value)] for name, value in refgenie.items()]
-    draw.table("refgenie", [draw.Column("Setting"), draw.Column("Value", 20, words.middle)], rows)
-    columns = [draw.Column("Setting"), draw.Column("Value", 12, words.middle), draw.Column("From", 10, words.middle)]
-    title = f"refgenied ({found['path'] or 'no configuration file'})"
-    draw.table(title, columns, [[row["name"], _value(row["value"]), row["origin"]] for row in found["settings"]])
-    return 0
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"  # pyright: ignore[reportUnknownArgumentType]
-    return "-" if value in ("", None) else str(value)
-
-
-def asset_list(client: Client, arguments: Namespace) -> int:
-    rows = pages(client, "asset.list", "assets", "after", pattern=arguments.pattern, state=arguments.state)
-    if arguments.json:
-        for row in rows:
-            print_json(row)
-        return 0
-    columns = [
-        draw.Column("Asset", 16, words.registry_path),
-        draw.Column("State"),
-        draw.Column("Archive"),
-        draw.Column("Why", 18),
-    ]
-    lines = sorted([words.name(row), row["state"], row["job"] or row["archive"], _why(row)] for row in rows)
-    draw.table("Assets", columns, lines)
-    return 0
-
-
-def _why(row: Json) -> str:
-    if row["archive"] != "archived" and row["why_not"] and row["job"] is None:
-        return row["why_not"]
-    return "" if row["state"] == "complete" else row["reason"]
-
-
-def archive_list(client: Client, arguments: Namespace) -> int:
-    rows = pages(client, "archive.list", "archives", "after", pattern=arguments.pattern)
-    if arguments.json:
-        for row in rows:
-            print_json(row)
-        return 0
-    lines = [[row["digest"], row["registry_path"], row["path"], words.size(row["size"])] for row in rows]
-    draw.table("Asset Archives", [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE], lines)
-    return 0
 
 
 def archive_show(client: Client, arguments: Namespace) -> int:
@@ -180,31 +109,4 @@ def _contents(row: Json) -> Iterator[tuple[str, str]]:
     yield "parents", ", ".join(row["parents"]) or "-"
     yield "codec", f"{row['codec']['name']} {row['codec']['level']}"
     yield "manifest", row["manifest"]
-    yield "members", words.counts({name: count for name, count in row["totals"].items() if name != "source_size"})
-
-
-def queue_list(client: Client, arguments: Namespace) -> int:
-    first: Json = client.call("job.list", ended=0, limit=1)
-    rows = list(pages(client, "job.list", "jobs", "skip", ended=ENDED if arguments.all else 0))
-    if arguments.json:
-        for row in rows:
-            print_json(row)
-        return 0
-    columns = [
-        draw.Column("Job", right=True),
-        draw.Column("Asset", 16, words.registry_path),
-        draw.Column("State"),
-        draw.Column("By", 6, words.middle),
-        draw.Column("Since"),
-        draw.Column("What", 12),
-    ]
-    draw.table("Jobs", columns, [_job(row) for row in rows])
-    if first["paused"]:
-        print(first["paused"])
-    return 0
-
-
-def _job(row: Json) -> list[str]:
-    at = row["ended_at"] or row["started_at"] or row["created_at"]
-    what = words.progress(row["progress"]) if row["progress"] else row["error"] or row["outcome"] or ""
-    return [str(row["job"]), words.name(row), row["state"], row["requested_by"], words.moment(at), what]
+    yield "members", ", ".join(words.several(row["totals"][f"{word}s"], word) for word in ("file", "folder", "link"))

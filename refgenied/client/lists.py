@@ -1,0 +1,105 @@
+"""Commands that show a table: assets, archives, the queue, the configuration."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+from refgenied.client import Client, Json, draw, words
+from refgenied.client.words import print_json
+
+ENDED = 100
+
+
+def pages(client: Client, method: str, key: str, cursor: str, **params: Any) -> Iterator[Json]:
+    """The rows of all pages."""
+    while True:
+        page: Json = client.call(method, **params)
+        yield from page[key]
+        if page["next"] is None:
+            return
+        params[cursor] = page["next"]
+
+
+def config_get(client: Client, arguments: Namespace) -> int:
+    found: Json = client.call("config.get")
+    if arguments.json:
+        print_json(found)
+        return 0
+    refgenie: Json = found["refgenie"]
+    rows = [[name, _value(value)] for name, value in refgenie.items()]
+    draw.table("refgenie", [draw.Column("Setting"), draw.Column("Value", 20, words.middle)], rows)
+    columns = [draw.Column("Setting"), draw.Column("Value", 12, words.middle), draw.Column("From", 10, words.middle)]
+    title = f"refgenied ({found['path'] or 'no configuration file'})"
+    draw.table(title, columns, [[row["name"], _value(row["value"]), row["origin"]] for row in found["settings"]])
+    return 0
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"  # pyright: ignore[reportUnknownArgumentType]
+    return "-" if value in ("", None) else str(value)
+
+
+def asset_list(client: Client, arguments: Namespace) -> int:
+    rows = pages(client, "asset.list", "assets", "after", pattern=arguments.pattern, state=arguments.state)
+    if arguments.json:
+        for row in rows:
+            print_json(row)
+        return 0
+    columns = [
+        draw.Column("Asset", 16, words.registry_path),
+        draw.Column("State"),
+        draw.Column("Archive"),
+        draw.Column("Why", 18),
+    ]
+    lines = sorted([words.name(row), row["state"], row["job"] or row["archive"], _why(row)] for row in rows)
+    draw.table("Assets", columns, lines)
+    return 0
+
+
+def _why(row: Json) -> str:
+    if row["archive"] != "archived" and row["why_not"] and row["job"] is None:
+        return row["why_not"]
+    return "" if row["state"] == "complete" else row["reason"]
+
+
+def archive_list(client: Client, arguments: Namespace) -> int:
+    rows = pages(client, "archive.list", "archives", "after", pattern=arguments.pattern)
+    if arguments.json:
+        for row in rows:
+            print_json(row)
+        return 0
+    lines = [[row["digest"], row["registry_path"], row["path"], words.size(row["size"])] for row in rows]
+    draw.table("Asset Archives", [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE], lines)
+    return 0
+
+
+def queue_list(client: Client, arguments: Namespace) -> int:
+    first: Json = client.call("job.list", ended=0, limit=1)
+    rows = list(pages(client, "job.list", "jobs", "skip", ended=ENDED if arguments.all else 0))
+    if arguments.json:
+        for row in rows:
+            print_json(row)
+        return 0
+    columns = [
+        draw.Column("Job", right=True),
+        draw.Column("Asset", 16, words.registry_path),
+        draw.Column("State"),
+        draw.Column("By", 6, words.middle),
+        draw.Column("Since"),
+        draw.Column("What", 12),
+    ]
+    draw.table("Jobs", columns, [_job(row) for row in rows])
+    if first["paused"]:
+        print(first["paused"])
+    return 0
+
+
+def _job(row: Json) -> list[str]:
+    at = row["ended_at"] or row["started_at"] or row["created_at"]
+    what = words.progress(row["progress"]) if row["progress"] else row["error"] or row["outcome"] or ""
+    return [str(row["job"]), words.name(row), row["state"], row["requested_by"], words.moment(at), what]
