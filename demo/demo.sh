@@ -48,7 +48,7 @@ until refgeniectl status >/dev/null 2>&1; do
     }
     sleep 0.1
 done
-run refgeniectl config get
+run refgeniectl status
 
 say "A real build. Nothing tells the daemon of it: it sees for itself when the build has finished."
 show "refgenie build demo/fasta --files fasta=.demo/demo.fa.gz --recipe demo/recipe.json > .demo/build.log"

@@ -63,9 +63,13 @@ def daemon(lab: Lab) -> Daemon:
 
 
 @pytest.fixture
-def refgenie(lab: Lab) -> Refgenie:
+def refgenie(lab: Lab) -> Iterator[Refgenie]:
     """The real refgenie, with an initialised genome folder."""
     lacking = _lacking("refgenie")
     if lacking:
         pytest.skip(lacking)
-    return Refgenie(lab)
+    refgenie = Refgenie(lab)
+    try:
+        yield refgenie
+    finally:
+        refgenie.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +24,12 @@ class Refgenie:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.config = lab.genomes / "genome_config.yaml"
+        self._started: list[subprocess.Popen[str]] = []
         self("init", "-c", str(self.config), "-s", "http://127.0.0.1:9")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `refgenie …` in a process group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["refgenie", *arguments],
             env=self.lab.environment,
             cwd=self.lab.root,
@@ -36,6 +39,8 @@ class Refgenie:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
 
     def __call__(self, *arguments: str, check: bool = True) -> str:
         """Run `refgenie …`, return what it printed."""
@@ -43,6 +48,13 @@ class Refgenie:
         out, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0 or not check, out
         return out
+
+    def close(self) -> None:
+        """End what still runs: a test has failed."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
     def genome(self, alias: str = "demo") -> str:
         """Build a small fasta asset, with which a genome begins to exist; the genome's digest."""
