@@ -39,7 +39,7 @@ class GenomeConfig(NamedTuple):
     entries: dict[AssetKey, Entry]
     problems: tuple[Problem, ...]
     doubtful: AssetKey | None
-    """The entry at the end of a file that ends within a line: perhaps it is cut off."""
+    """The entry at the end of a file that ends within a line: perhaps it is cut off, so its digest is left out."""
 
 
 def parse_config(text: bytes, path: str) -> GenomeConfig:
@@ -60,9 +60,12 @@ class _Reader:
         top = self._mapping(load(text), "the file")
         for digest, value in self._mapping(top.get("genomes"), "genomes").items():
             self._genome(digest, value)
-        cut = bool(text) and not text.endswith(b"\n")
-        if cut:
+        doubtful: AssetKey | None = None
+        if not text.endswith(b"\n"):
             self._problem("the file", "has no newline at its end: its last entry may be cut off")
+            doubtful = next(reversed(self._entries), None)
+        if doubtful:
+            self._entries[doubtful] = self._entries[doubtful]._replace(asset_digest=None)
         servers = self._texts(top.get("genome_servers") or top.get("genome_server"), "genome_servers")
         return GenomeConfig(
             version=self._text(top.get("config_version"), "config_version"),
@@ -74,7 +77,7 @@ class _Reader:
             genomes=self._genomes,
             entries=self._entries,
             problems=tuple(self._problems),
-            doubtful=next(reversed(self._entries), None) if cut else None,
+            doubtful=doubtful,
         )
 
     def _genome(self, digest: str, value: Value) -> None:

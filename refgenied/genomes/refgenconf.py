@@ -61,6 +61,11 @@ class RefgenconfLayout:
             key: self._sighting(key, entry, genomes[key.genome_digest])
             for key, entry in (config.entries.items() if config else ())
         }
+        if config and config.doubtful and os.path.isdir(_own_place(self._root, config.doubtful)):
+            # its path may be cut off
+            key = config.doubtful
+            entry = config.entries[key]._replace(asset_path=key.asset_group)
+            sightings[key] = self._sighting(key, entry, genomes[key.genome_digest])
         if config and reading.fresh and not self._is_root(config.genome_folder):
             problems.append(
                 Problem(self._config, f"names another genome_folder, {config.genome_folder}, than {self._root}")
@@ -162,12 +167,12 @@ class _Judge:
                 entry is None,
                 f"absent from {self._name} (two builds at once? build it again, or run refgenie add)",
             ),
-            (not (entry and entry.asset_digest), f"but its entry in {self._name} has no asset_digest"),
-            (not (entry and entry.seek_keys), f"but its entry in {self._name} has no seek_keys"),
             (
                 config is not None and config.doubtful == sighting.key,
                 f"but {self._name} ends within its entry (no newline at the end of the file)",
             ),
+            (not (entry and entry.asset_digest), f"but its entry in {self._name} has no asset_digest"),
+            (not (entry and entry.seek_keys), f"but its entry in {self._name} has no seek_keys"),
             (
                 flags.mapped and self._mapped_digest(sighting) != (entry and entry.asset_digest),
                 f"but {self._name} has an older build of it: run refgenie build --reduce",

@@ -1,0 +1,737 @@
+"""refgenie 0.12/0.13: what its config and its flags say, also while they are being written."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from genome_trees import DIGEST, LONG_AGO, Refgenie, Tree013, key, md5_digest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refgenied.genomes import config_reader
+from refgenied.genomes.folder import GenomeFolder
+from refgenied.genomes.genome_config import parse_config
+from refgenied.genomes.refgenconf import read_header
+from refgenied.genomes.yaml_text import GarbledError
+from refgenied.model import Asset, AssetState, ConfigError, UnsafeTreeError
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree013:
+    return Tree013(tmp_path / "genomes")
+
+
+def only(tree: Tree013, later: float = 0.0) -> Asset:
+    look = tree.folder().look(time.time() + later)
+    assert len(look.assets) == 1, look
+    (asset,) = look.assets.values()
+    assert tree.folder().asset(asset.key, time.time() + later) == asset
+    assert asset.reason.isprintable()
+    assert asset.reason
+    return asset
+
+
+# ------------------------------------------------------------------ states from flags and entries
+
+
+def test_complete(tree: Tree013) -> None:
+    folder = tree.asset()
+    tree.entry(asset_parents=["x/gtf:default"], asset_children=["x/bwa:default"])
+    tree.write()
+    asset = only(tree)
+    assert asset.state is AssetState.COMPLETE
+    assert asset.folder == str(folder)
+    assert asset.aliases == ("hg38",)
+    assert asset.stamp
+    assert asset.files_stamp
+    flag = folder / "_refgenie_build/refgenie_DEFAULT_SAMPLE_NAME_completed.flag"
+    assert asset.built_at == flag.stat().st_mtime_ns / 1e9
+    assert (asset.parents, asset.children) == (("x/gtf:default",), ("x/bwa:default",))
+    assert asset.seek_keys == {"dir": ".", "fasta": "a.fa"}
+    assert asset.description == "of it"
+    look = tree.folder().look(time.time())
+    assert look.problems == ()
+    assert look.layout == "refgenie 0.13 (genome_config.yaml)"
+    assert look.genomes[DIGEST].default_assets == {"fasta": "default"}
+    assert look.servers == ("http://refgenomes.databio.org",)
+    assert look.config_version == "0.4"
+    assert look.watch == (str(tree.root),)
+    info = tree.root.stat()
+    assert look.root == (info.st_dev, info.st_ino)
+
+
+@pytest.mark.parametrize(
+    ("flags", "now", "later"),
+    [
+        (("failed",), "failed", "failed"),
+        (("failed", "lock.x_fasta__default.flag"), "failed", "failed"),
+        (("completed", "failed"), "failed", "failed"),
+        (("running", "lock.x.flag"), "building", "interrupted"),
+        (("completed", "running"), "building", "interrupted"),
+        (("completed", "waiting"), "building", "interrupted"),
+        (("completed", "lock.x_fasta__default.flag"), "building", "interrupted"),
+        (("completed", "recover.lock.x.flag"), "building", "interrupted"),
+        (("lock.refgenie_DEFAULT_completed.flag",), "building", "interrupted"),
+        (("completed", "_locked_map_build.yaml"), "building", "interrupted"),
+        ((), "building", "interrupted"),
+    ],
+)
+@pytest.mark.parametrize("registered", [True, False])
+def test_flags_that_speak_against_it(tree: Tree013, flags, now, later, registered) -> None:
+    folder = tree.asset(flags=flags)
+    if registered:
+        tree.entry()
+    tree.write()
+    asset = only(tree)
+    assert asset.state == now
+    assert asset.stamp == asset.files_stamp == ""
+    assert only(tree, later=1900.0).state == later
+    watch = tree.folder().look(time.time()).watch
+    assert (str(folder / "_refgenie_build") in watch) is (now == "building")
+
+
+def test_a_build_is_interrupted_only_when_nothing_moves(tree: Tree013) -> None:
+    folder = tree.asset(flags=("running",))
+    tree.write()
+    later = time.time() + 1900
+    deep = folder / "sub"
+    deep.mkdir()
+    (deep / "part").touch()
+    os.utime(deep / "part", (later - 10, later - 10))
+    assert tree.folder().look(later).assets[key()].state is AssetState.BUILDING
+    assert tree.folder(interrupted_after=5.0).look(later).assets[key()].state is AssetState.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"asset_digest": None}, "no asset_digest"), ({"seek_keys": None}, "no seek_keys"),
+     ({"seek_keys": {}}, "no seek_keys"), (None, "absent from genome_config.yaml")],
+)  # fmt: skip
+def test_unregistered(tree: Tree013, changes, reason) -> None:
+    tree.asset()
+    if changes is not None:
+        tree.entry(**changes)
+    tree.write()
+    asset = only(tree)
+    assert asset.state is AssetState.UNREGISTERED
+    assert reason in asset.reason
+    assert asset.asset_digest is None
+    assert asset.stamp
+
+
+def test_missing(tree: Tree013) -> None:
+    tree.entry()
+    tree.write()
+    asset = only(tree)
+    assert asset.state is AssetState.MISSING
+    assert asset.stamp == ""
+    assert str(tree.root / "data" / DIGEST / "fasta" / "default") in asset.reason
+
+
+def test_pulled_and_being_pulled(tree: Tree013) -> None:
+    folder = tree.root / "data" / DIGEST / "fasta" / "default"
+    folder.mkdir(parents=True)
+    (folder / "x").write_text("x")
+    tree.entry()
+    tree.write()
+    assert only(tree).state is AssetState.PULLED
+    assert only(tree).stamp
+    (folder.parent / "fasta__default.tgz").touch()
+    assert only(tree).state is AssetState.BUILDING
+    assert only(tree, later=1900.0).state is AssetState.PULLED  # a download that failed leaves it for ever
+
+
+@pytest.mark.parametrize("path", ["other/stuff", "{root}/other/stuff", "$GENOMES/other/stuff", "data/{digest}/ext"])
+def test_added(tree: Tree013, monkeypatch, path) -> None:
+    monkeypatch.setenv("GENOMES", str(tree.root))
+    stuff = tree.root / ("other/stuff" if "other" in path else f"data/{DIGEST}/ext/default")
+    stuff.mkdir(parents=True)
+    (stuff / "x.txt").write_text("x")
+    if path.startswith("data/"):
+        path = f"data/{DIGEST}/ext/default"
+    tree.entry(asset_path=path.format(root=tree.root, digest=DIGEST))
+    tree.write()
+    asset = only(tree)
+    assert (asset.state, asset.folder) == (AssetState.ADDED, str(stuff))
+    assert asset.stamp
+    with tree.folder().tree(asset) as files:
+        assert [m.path for m in files] == [b"", b"x.txt"]
+
+
+def test_the_order_in_which_refgenconf_looks(tree: Tree013) -> None:
+    below = tree.root / "stuff"
+    own = tree.root / "data" / DIGEST / "stuff" / "default"
+    for folder in (below, own):
+        folder.mkdir(parents=True)
+        (folder / "x").write_text("x")
+    tree.entry(asset_path="stuff")
+    tree.write()
+    assert only(tree).folder == str(own)
+    (own / "x").unlink()
+    own.rmdir()
+    assert only(tree).folder == str(below)
+
+
+@pytest.mark.parametrize("path", ["../outside", "{outside}", ".", "..", "", "{root}", "link"])
+def test_added_from_outside_cannot_be_archived(tree: Tree013, tmp_path: Path, path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("s")
+    (tree.root / "link").symlink_to(outside)
+    tree.entry(asset_path=path.format(outside=outside, root=tree.root))
+    tree.write()
+    asset = only(tree)
+    if asset.state is AssetState.MISSING:
+        assert path == ""
+        return
+    assert asset.state is AssetState.ADDED
+    assert "cannot be archived" in asset.reason
+    assert asset.stamp == ""
+
+
+def test_built_with_map(tree: Tree013) -> None:
+    folder = tree.asset()
+    tree.entry()
+    mapped = folder / "_refgenie_build/_map_build.yaml"
+    mapped.write_bytes(tree.text())
+    tree.write(b"config_version: 0.4\n")
+    assert only(tree).state is AssetState.UNREGISTERED
+    assert "--reduce" in only(tree).reason
+    tree.write()  # reduced, but kept with --preserve-map-configs
+    assert only(tree).state is AssetState.COMPLETE
+    tree.entry(asset_digest="0" * 32)
+    mapped.write_bytes(tree.text())  # built again with --map
+    assert only(tree).state is AssetState.UNREGISTERED
+    assert "older build" in only(tree).reason
+
+
+def test_folders_without_a_build_are_nobodys(tree: Tree013) -> None:
+    (tree.root / "data" / DIGEST / "some" / "thing").mkdir(parents=True)
+    (tree.root / "data" / DIGEST / ".snapshot" / "x" / "_refgenie_build").mkdir(parents=True)
+    (tree.root / "data" / "notes.txt").touch()
+    tree.write()
+    look = tree.folder().look(time.time())
+    assert (look.assets, look.problems) == ({}, ())
+
+
+# ------------------------------------------------------------------ stamps
+
+
+def test_stamps_change_with_what_they_stand_for(tree: Tree013) -> None:
+    folder = tree.asset()
+    tree.entry()
+    tree.write()
+    first = only(tree)
+    assert only(tree) == first
+    (folder / "_refgenie_build/refgenie_log.md").write_text("more")  # written after the flag
+    assert only(tree) == first
+
+    flag = folder / "_refgenie_build/refgenie_DEFAULT_SAMPLE_NAME_completed.flag"
+    os.utime(flag, (1, 1))
+    built_again = only(tree)
+    assert built_again.stamp != first.stamp
+    assert built_again.files_stamp == first.files_stamp
+
+    tree.entry(asset_digest="1" * 32)
+    tree.write()
+    assert only(tree).stamp != built_again.stamp
+    assert only(tree).files_stamp == first.files_stamp
+
+    before = only(tree)
+    info = (folder / "a.fa").stat()
+    (folder / "a.fa").write_text(">a\nTTTT\n")
+    os.utime(folder / "a.fa", ns=(info.st_atime_ns, info.st_mtime_ns))  # the ctime still tells
+    assert only(tree).files_stamp != before.files_stamp
+
+
+def test_an_unsafe_tree_keeps_its_state_and_a_steady_stamp(tree: Tree013) -> None:
+    folder = tree.asset()
+    (folder / "out").symlink_to("/etc/passwd")
+    (folder / "sub").mkdir()
+    os.mkfifo(folder / "sub" / "pipe")
+    tree.entry()
+    tree.write()
+    asset = only(tree)
+    assert asset.state is AssetState.COMPLETE
+    assert asset.stamp
+    assert only(tree) == asset
+    with pytest.raises(UnsafeTreeError), tree.folder().tree(asset) as files:
+        list(files)
+    (folder / "out").unlink()
+    assert only(tree).stamp != asset.stamp
+    (folder / "sub" / "pipe").unlink()
+    assert only(tree).state is AssetState.COMPLETE
+
+
+def test_flags_that_change_while_the_files_are_read(tree: Tree013, monkeypatch) -> None:
+    tree.asset()
+    tree.entry()
+    tree.write()
+    from refgenied.genomes import folder as module  # noqa: PLC0415
+
+    real = module.stamp_files
+
+    def rebuilt_meanwhile(folder: str, within: str) -> str:
+        found = real(folder, within)
+        tree.flags("fasta", "default", "running")
+        return found
+
+    monkeypatch.setattr(module, "stamp_files", rebuilt_meanwhile)
+    asset = tree.folder().look(time.time()).assets[key()]
+    assert (asset.state, asset.stamp) == (AssetState.BUILDING, "")
+
+
+# ------------------------------------------------------------------ one bad thing never stops the others
+
+
+def test_a_bad_asset_does_not_stop_the_others(tree: Tree013, monkeypatch) -> None:
+    good = tree.asset("good")
+    bad = tree.asset("bad")
+    for group in ("good", "bad", "file"):
+        tree.entry(group)
+    (bad.parent.parent / "file").mkdir()
+    (bad.parent.parent / "file" / "default").write_text("not a folder")
+    tree.write()
+    real = os.scandir
+
+    def refuse(path: object) -> object:
+        if isinstance(path, str) and "/bad/" in path:
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assets = tree.folder().look(time.time()).assets
+    assert assets[key("good")].state is AssetState.COMPLETE
+    assert assets[key("good")].folder == str(good)
+    assert assets[key("bad")].state is AssetState.UNREADABLE
+    assert f"{bad}/_refgenie_build: Permission denied" in assets[key("bad")].reason
+    assert assets[key("file")].state is AssetState.MISSING
+
+
+def test_no_genome_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", tmp_path / "file"):
+        (tmp_path / "file").touch()
+        look = GenomeFolder(str(path), config=None).look(time.time())
+        assert look.root is None
+        assert not look.ok
+        assert look.problems[0].path == str(path)
+
+
+WRONG = [b"[]", b"text", b"1", b"null", b"genomes: 5", b"genomes: [a]", b"genomes: {x: 5}",
+         b"genomes: {x: {assets: [1]}}",
+         b"genomes: {x: {aliases: 5, assets: {fasta: 5}}}", b"genomes: {x: {assets: {fasta: {tags: [1]}}}}",
+         b"genomes: {x: {assets: {fasta: {tags: {default: 5}}}}}", b"genomes: {x: {aliases: [[1], {a: b}, ok]}}",
+         b"genomes: {x: {assets: {fasta: {tags: {default: {asset_path: [1]}}}}}}",
+         b"genomes: {x: {assets: {fasta: {tags: {default: {seek_keys: [1], asset_digest: {a: b}}}}}}}",
+         b'genomes: {x: {assets: {fasta: {tags: {default: {asset_path: "a\\0b"}}}}}}',
+         b"genomes: {../../etc: {assets: {fasta: {tags: {default: {}}}}}}",
+         b"genomes: {x: {assets: {a/b: {tags: {default: {}}}}}}", b"genomes: {x: {assets: {a: {tags: {..: {}}}}}}",
+         b"genomes: {? [a, b] : c}", b"genomes: {? {a: b} : c}", b"genomes: &a {x: *a}", b"a: *nothing",
+         b"genomes: {: {}}", b"[" * 5000, b"- " * 5000, b"{a: " * 5000, b"\xff\xfe\xff", b"a: \x00", b"\t",
+         b"a: b: c", b"%", b"!!python/object:x {}",
+         b"genome_folder: [1]\ngenome_servers: {a: b}\n", b"genomes: {null: null, ~: {}}", b"--- \n--- \n"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_no_content_of_the_yaml_breaks_the_look(tree: Tree013, text: bytes, end: bytes) -> None:
+    tree.asset()
+    tree.write(text + end)
+    look = tree.folder().look(time.time())
+    assert look.ok
+    assert look.assets[key()].state is AssetState.UNREGISTERED
+    assert all(problem.message.isprintable() for problem in look.problems)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60) | st.text(alphabet="ab:-[]{}&*!|>'\"%@`~?, \n\t#0.", max_size=60).map(str.encode))
+def test_any_bytes_are_read_or_told(text: bytes) -> None:
+    for before in (b"", b"genomes:\n  x:\n    assets:\n      a:\n        tags:\n          b: "):
+        with contextlib.suppress(GarbledError):
+            parse_config(before + text, "c.yaml")
+
+
+def test_sound_entries_beside_a_wrong_one_are_taken(tree: Tree013) -> None:
+    tree.asset()
+    tree.entry()
+    tree.genomes[DIGEST]["assets"]["bad"] = {"tags": {"default": ["what"]}}
+    tree.write()
+    look = tree.folder().look(time.time())
+    assert look.assets[key()].state is AssetState.COMPLETE
+    (problem,) = look.problems
+    assert problem.path == str(tree.config)
+    assert f"genomes.{DIGEST}.assets.bad.tags.default" in problem.message
+
+
+def test_tags_that_look_like_numbers_and_dates(tree: Tree013) -> None:
+    for tag in ("2.5", "1e3", "2024-01-01", "0x10", "yes", "null", "010"):
+        tree.asset("fasta", tag)
+        tree.entry("fasta", tag)
+    tree.write(tree.text().replace(b"'", b""))  # as people write it
+    look = tree.folder().look(time.time())
+    assert {k.asset for k in look.assets} == {"2.5", "1e3", "2024-01-01", "0x10", "yes", "null", "010"}
+    assert {asset.state for asset in look.assets.values()} == {AssetState.COMPLETE}
+
+
+# ------------------------------------------------------------------ a torn config
+
+
+def test_a_cut_config_never_makes_a_wrong_asset_complete(tree: Tree013) -> None:
+    for group in ("fasta", "bwa"):
+        tree.asset(group)
+        tree.entry(group, asset_path=group, asset_digest=f"{group}0123456789")
+    tree.asset("fa")  # a folder that a cut asset_path would lead to
+    tree.write()
+    whole = tree.text()
+    truth = tree.folder().look(time.time()).assets
+    folder = tree.folder()
+    for cut in range(len(whole)):
+        tree.write(whole)
+        folder.look(time.time())  # a good read before
+        tree.write(whole[:cut])
+        for looks in (folder, tree.folder()):
+            look = looks.look(time.time())
+            assert set(look.assets) >= set(truth)
+            for k, asset in look.assets.items():
+                assert k in truth or asset.state is AssetState.MISSING
+                if asset.state is AssetState.COMPLETE:
+                    assert (asset.folder, asset.asset_digest) == (truth[k].folder, truth[k].asset_digest)
+                    assert asset.seek_keys.items() <= truth[k].seek_keys.items()
+                    assert asset.seek_keys
+                elif k in truth:
+                    assert asset.state is AssetState.UNREGISTERED
+                    assert asset.asset_digest is None
+
+
+def test_a_config_cut_for_a_moment_changes_nothing(tree: Tree013) -> None:
+    tree.asset()
+    tree.entry()
+    tree.write()
+    whole = tree.text()
+    folder = tree.folder()
+    good = folder.look(time.time())
+    stop = threading.Event()
+
+    def rewrite() -> None:
+        while not stop.is_set():
+            with tree.config.open("wb") as file:  # as refgenie does: truncate, wait, write
+                time.sleep(0.003)
+                file.write(whole[: len(whole) // 2])
+                file.flush()
+                time.sleep(0.003)
+                file.write(whole[len(whole) // 2 :])
+            time.sleep(0.02)
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    try:
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            look = folder.look(time.time())
+            assert look.assets == good.assets
+    finally:
+        stop.set()
+        writer.join()
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"genomes: [", b"a: b: c\n"])
+def test_a_config_that_stays_garbled(tree: Tree013, text: bytes) -> None:
+    folder = tree.folder()
+    tree.asset()
+    tree.asset("bwa")
+    tree.entry()
+    tree.entry("bwa")
+    tree.write()
+    built_before = time.time() - 100
+    for group in ("fasta", "bwa"):
+        flag = (
+            tree.root / "data" / DIGEST / group / "default/_refgenie_build/refgenie_DEFAULT_SAMPLE_NAME_completed.flag"
+        )
+        os.utime(flag, (built_before, built_before))
+    good = folder.look(time.time() - 50).assets
+    tree.write(text)
+    look = folder.look(time.time())
+    assert look.problems[0].path == str(tree.config)
+    if text.strip():
+        assert look.problems[0].message.startswith("line ")
+    assert look.assets == good  # listed as before, and nothing is gone
+    tree.flags("bwa", "default", "completed")  # built since: what the old entry says of it is outdated
+    asset = folder.look(time.time()).assets[key("bwa")]
+    assert asset.state is AssetState.UNREGISTERED
+    assert "cannot be read" in asset.reason
+    tree.config.unlink()
+    look = folder.look(time.time())
+    assert look.assets[key()].state is AssetState.COMPLETE
+    assert "not there" in look.problems[0].message
+
+
+def test_a_writers_lock_is_waited_for_but_not_for_ever(tree: Tree013) -> None:
+    tree.asset()
+    tree.entry()
+    tree.config.write_bytes(b"")  # just truncated
+    lock = tree.root / "lock-write-genome_config.yaml"
+    lock.touch()
+
+    def finish() -> None:
+        time.sleep(0.3)
+        tree.config.write_bytes(tree.text())
+        lock.unlink()
+
+    writer = threading.Thread(target=finish)
+    writer.start()
+    asset = tree.folder().look(time.time()).assets[key()]
+    writer.join()
+    assert asset.state is AssetState.COMPLETE
+
+    tree.write()
+    lock.touch()
+    began = time.monotonic()
+    assert only(tree).state is AssetState.COMPLETE
+    assert time.monotonic() - began < 3 * config_reader.LONGEST_WAIT
+    os.utime(lock, (LONG_AGO, LONG_AGO))  # left by a refgenie that was killed
+    began = time.monotonic()
+    assert only(tree).state is AssetState.COMPLETE
+    assert time.monotonic() - began < 0.5
+
+
+def test_an_entry_that_is_really_removed_is_believed(tree: Tree013) -> None:
+    tree.asset()
+    tree.entry()
+    tree.entry("gone")
+    tree.write()
+    folder = tree.folder()
+    assert set(folder.look(time.time()).assets) == {key(), key("gone")}
+    del tree.genomes[DIGEST]["assets"]["gone"]
+    tree.config.write_bytes(tree.text())
+    began = time.monotonic()
+    assert set(folder.look(time.time()).assets) == {key()}
+    assert time.monotonic() - began >= config_reader.PAUSE  # two reads had to agree
+
+
+def test_a_config_elsewhere_and_another_genome_folder(tree: Tree013, tmp_path: Path, monkeypatch) -> None:
+    tree.asset()
+    tree.entry()
+    tree.write()
+    elsewhere = tmp_path / "etc" / "mine.yaml"
+    elsewhere.parent.mkdir()
+    monkeypatch.setenv("GENOMES", str(tree.root))
+    elsewhere.write_bytes(tree.text().replace(f"genome_folder: {tree.root}".encode(), b"genome_folder: $GENOMES"))
+    tree.config.unlink()
+    folder = GenomeFolder(str(tree.root), config=str(elsewhere))
+    look = folder.look(time.time())
+    assert look.assets[key()].state is AssetState.COMPLETE
+    assert look.problems == ()
+    assert look.layout == "refgenie 0.13 (mine.yaml)"
+    assert look.watch == (str(elsewhere.parent),)
+    monkeypatch.setenv("GENOMES", "/somewhere")
+    assert "another genome_folder" in folder.look(time.time()).problems[0].message
+
+
+def test_the_header(tree: Tree013) -> None:
+    tree.write(b"genome_folder: $G/x\ngenome_archive_folder: ~/a\ngenome_servers: http://one/\n")
+    header = read_header(str(tree.config))
+    assert header == ("$G/x", "~/a", ("http://one",))
+    tree.write(b"a: b: c\n")
+    with pytest.raises(ConfigError, match="line 1"):
+        read_header(str(tree.config))
+    with pytest.raises(ConfigError, match="is not there"):
+        read_header("/nowhere/genome_config.yaml")
+
+
+def test_the_build_record(tree: Tree013) -> None:
+    folder = tree.asset()
+    tree.entry()
+    tree.write()
+    build = folder / "_refgenie_build"
+    (build / "refgenie_commands.sh").write_bytes(b"# Pipeline started\n\ncp a b\n  \n# x\ngzip \xff b\n")
+    (build / "build_recipe_fasta__default.json").write_text('{"name": "fasta"}')
+    record = tree.folder().build_record(only(tree))
+    assert record.commands == ("cp a b", "gzip \ufffd b")
+    assert record.recipe == {"name": "fasta"}
+    assert record.log_name == "refgenie_log.md"
+    for recipe in (b"[1]", b"{", b"[" * 100_000, b""):
+        (build / "build_recipe_fasta__default.json").write_bytes(recipe)
+        assert tree.folder().build_record(only(tree)).recipe is None
+    (build / "refgenie_commands.sh").unlink()
+    (build / "refgenie_commands.sh").symlink_to("/etc/passwd")
+    assert tree.folder().build_record(only(tree)).commands == ()
+
+
+def test_a_look_at_5000_files_is_fast(tree: Tree013) -> None:
+    for group in range(10):
+        folder = tree.asset(f"g{group}")
+        tree.entry(f"g{group}")
+        for number in range(500):
+            os.mknod(folder / f"f{number}")
+    tree.write()
+    folder = tree.folder()
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        assert len(folder.look(time.time()).assets) == 10
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.15
+
+
+# ------------------------------------------------------------------ the real refgenie
+
+
+@pytest.fixture
+def refgenie(tmp_path: Path) -> Refgenie:
+    made = Refgenie(tmp_path)
+    made.build("hs/fasta")
+    return made
+
+
+OUT = "echo one > {asset_outfolder}/out.txt"
+
+
+@pytest.mark.real
+def test_real_builds_and_tags(refgenie: Refgenie) -> None:
+    refgenie.build("hs/fasta:2.5")
+    refgenie.build("hs/thing:1e3", OUT)
+    folder = refgenie.folder()
+    assert refgenie.states(folder) == {"fasta:default": "complete", "fasta:2.5": "complete", "thing:1e3": "complete"}
+    look = folder.look(time.time())
+    assert look.problems == ()
+    for asset in look.assets.values():
+        assert asset.aliases == ("hs",)
+        assert md5_digest(folder, asset) == asset.asset_digest
+        assert folder.asset(asset.key, time.time()) == asset
+    (thing,) = (asset for asset in look.assets.values() if asset.key.asset_group == "thing")
+    record = folder.build_record(thing)
+    assert record.commands[0].startswith("echo one > ")
+    assert record.recipe is not None
+    assert record.recipe["name"] == "thing"
+    assert record.log_name == "refgenie_log.md"
+
+    refgenie.run("tag", "-c", str(refgenie.config), "hs/thing:1e3", "-t", "2024-01-01", "-f")
+    assert refgenie.states(folder)["thing:2024-01-01"] == "complete"
+    assert "thing:1e3" not in refgenie.states(folder)
+    refgenie.run("remove", "-c", str(refgenie.config), "hs/thing:2024-01-01", "-f")
+    assert refgenie.states(folder) == {"fasta:default": "complete", "fasta:2.5": "complete"}
+
+
+@pytest.mark.real
+def test_real_failures(refgenie: Refgenie) -> None:
+    refgenie.build("hs/thing", OUT, "false", check=False)
+    assert refgenie.states()["thing:default"] == "failed"
+    refgenie.build("hs/thing", OUT, options=("-R",))  # without it, it would wait for the lock
+    assert refgenie.states()["thing:default"] == "complete"
+    refgenie.build("hs/thing", OUT, "false", options=("-N",), check=False)
+    assert refgenie.states()["thing:default"] == "failed"
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} did not come"
+        time.sleep(0.02)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("how", "at_once", "later"),
+    [(signal.SIGKILL, "building", "interrupted"), (signal.SIGTERM, "failed", "failed"),
+     (signal.SIGINT, "failed", "failed")],
+)  # fmt: skip
+def test_real_builds_that_are_stopped(refgenie: Refgenie, how, at_once, later) -> None:
+    process = refgenie.start(*refgenie.build_words("hs/slow", OUT, "sleep 60"))
+    (digest,) = os.listdir(refgenie.root / "data")
+    slow = refgenie.root / "data" / digest / "slow" / "default"
+    folder = refgenie.folder()
+    try:
+        wait_for(slow / "out.txt")
+        assert refgenie.states(folder)["slow:default"] == "building"
+        assert str(slow / "_refgenie_build") in folder.look(time.time()).watch
+        assert refgenie.states(folder, later=1900)["slow:default"] == "interrupted"
+    finally:
+        os.kill(process.pid, how)
+        process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the sleep
+    assert refgenie.states(folder)["slow:default"] == at_once
+    assert refgenie.states(folder, later=1900)["slow:default"] == later
+
+
+@pytest.mark.real
+def test_real_two_builds_at_once(refgenie: Refgenie) -> None:
+    both = [refgenie.start(*refgenie.build_words(f"hs/{name}", OUT, "sleep 1")) for name in ("one", "two")]
+    for process in both:
+        assert process.wait(30) == 0
+    states = refgenie.states()
+    assert sorted((states["one:default"], states["two:default"])) == ["complete", "unregistered"]
+
+
+@pytest.mark.real
+def test_real_map_and_reduce(refgenie: Refgenie) -> None:
+    refgenie.build("hs/thing", OUT, options=("--map",))
+    folder = refgenie.folder()
+    assert refgenie.states(folder)["thing:default"] == "unregistered"
+    (asset,) = (a for a in folder.look(time.time()).assets.values() if a.key.asset_group == "thing")
+    assert "--reduce" in asset.reason
+    refgenie.run("build", "-c", str(refgenie.config), "--reduce")
+    assert refgenie.states(folder)["thing:default"] == "complete"
+
+
+@pytest.mark.real
+def test_real_add_and_pull(refgenie: Refgenie) -> None:
+    for place in (refgenie.root / "other", refgenie.home / "outside"):
+        place.mkdir()
+        (place / "x.txt").write_text("x")
+    refgenie.run("add", "-c", str(refgenie.config), "hs/inside:v1", "--path", "other")
+    refgenie.run("add", "-c", str(refgenie.config), "hs/outside:v1", "--path", "../outside")
+    assets = {f"{k.asset_group}:{k.asset}": a for k, a in refgenie.folder().look(time.time()).assets.items()}
+    inside, outside = assets["inside:v1"], assets["outside:v1"]
+    assert (inside.state, bool(inside.stamp)) == (AssetState.ADDED, True)
+    assert md5_digest(refgenie.folder(), inside) == inside.asset_digest
+    assert (outside.state, outside.stamp) == (AssetState.ADDED, "")
+    # what a pull leaves: the files and the entry, no build folder
+    refgenie.build("hs/thing", OUT)
+    (digest,) = os.listdir(refgenie.root / "data")
+    build = refgenie.root / "data" / digest / "thing" / "default" / "_refgenie_build"
+    for path in [*build.iterdir(), build]:
+        path.rmdir() if path == build else path.unlink()
+    assert refgenie.states()["thing:default"] == "pulled"
+
+
+@pytest.fixture
+def running(refgenie: Refgenie) -> Iterator[list[Asset]]:
+    """Looks all the time, and keeps every asset that was twice complete with one stamp though its files were wrong."""
+    folder = refgenie.folder()
+    wrong: list[Asset] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            for asset in folder.look(time.time()).assets.values():
+                if asset.state is not AssetState.COMPLETE:
+                    continue
+                try:
+                    digest = md5_digest(folder, asset)
+                except Exception:  # noqa: BLE001, S112 - it changed under the reader: no archive
+                    continue
+                again = folder.asset(asset.key, time.time())
+                if again and again.stamp == asset.stamp and digest != asset.asset_digest:
+                    wrong.append(asset)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield wrong
+    stop.set()
+    watcher.join()
+    assert wrong == []
+
+
+@pytest.mark.real
+def test_real_rebuilds_and_tags_are_never_complete_too_early(refgenie: Refgenie, running: list[Asset]) -> None:
+    write = "for i in 1 2 3 4; do echo $RANDOM$i >> {asset_outfolder}/out.txt; done"
+    for number in range(4):
+        refgenie.build("hs/thing", write, f"sleep 0.0{number}", options=("-N",))
+    refgenie.run("tag", "-c", str(refgenie.config), "hs/thing:default", "-t", "v2", "-f")
+    assert running == []
