@@ -55,6 +55,8 @@ class Jobs:
         self._wake = anyio.Event()
         self._running: dict[int, anyio.CancelScope] = {}
         self._cancelled_by: dict[int, Requester] = {}
+        self.publishing = anyio.Lock()
+        """Held by whoever writes archives into the archive folder."""
         self.progress: dict[int, Progress] = {}
         """Job → where it is; written by the worker, gone when the job ends."""
 
@@ -140,6 +142,11 @@ class Jobs:
         return job
 
     # ----------------------------------------------------------------- the worker's side
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs now; may be asked from any thread."""
+        return bool(self._running)
 
     def wake(self) -> None:
         self._wake.set()

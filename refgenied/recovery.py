@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import anyio.to_thread
 import structlog
 
-from refgenied.archive import Place, Presence, manifests, reconcile
+from refgenied.archive import Place, Presence, places, reconcile
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Removal
@@ -55,11 +55,17 @@ async def _read_anew(jobs: Jobs, archive_folder: ArchiveFolder) -> None:
 def _records(archive_folder: ArchiveFolder) -> tuple[list[ArchiveRecord], list[Removal]]:
     records: list[ArchiveRecord] = []
     removals: list[Removal] = []
-    for place, manifest in manifests(archive_folder.path):
-        if isinstance(manifest, RefgeniedError):
-            log.warning("manifest.unreadable", path=str(place.manifest), error=manifest.message)
-        elif manifest.removed:
-            removals.append(Removal(place.key, manifest.removed.stamp, manifest.removed.at, manifest.removed.by))
-        elif reconcile(place).presence is Presence.PRESENT:
+    for place in places(archive_folder.path):
+        try:
+            found = reconcile(place)
+        except RefgeniedError as error:
+            log.warning("archive.not_reconciled", asset=place.key.registry_path, error=error.message)
+            continue
+        manifest = found.manifest
+        if found.presence is Presence.PRESENT and manifest is not None:
             records.append(manifest.record(place.relative))
+        elif manifest is not None and manifest.removed is not None:
+            removals.append(Removal(place.key, manifest.removed.stamp, manifest.removed.at, manifest.removed.by))
+        elif found.presence is not Presence.ABSENT:
+            log.warning("archive.not_recorded", presence=found.presence, reason=found.reason)
     return records, removals

@@ -22,8 +22,8 @@ from refgenied.model import (
 from .manifest import Manifest, entries_of, read_manifest
 from .place import Place
 from .progress import Check, OnProgress, no_check, no_progress
-from .prove import prove
 from .publish import discard, finish
+from .verifying import prove_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +124,7 @@ def check_archive(
         _has_size(place.entries, manifest.entries_file.size)
     if deep:
         entries = entries_of(manifest, place.folder)
-        prove(place.archive, manifest, entries, threads=threads, on_progress=on_progress, check=check)
+        prove_all(place.archive, manifest, entries, threads=threads, on_progress=on_progress, check=check)
 
 
 def agrees(place: Place, manifest: Manifest, *, deep: bool = False, threads: int = 1, check: Check = no_check) -> bool:

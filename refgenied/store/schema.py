@@ -80,4 +80,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     ),
+    ("ALTER TABLE archive ADD COLUMN damaged TEXT",),
 )
