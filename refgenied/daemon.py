@@ -17,10 +17,12 @@ import structlog
 from refgenied import __version__, config, logs
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.control.context import Context
+from refgenied.control.readers import Readers
 from refgenied.control.socket import ControlSocket
 from refgenied.feed import Feed
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
+from refgenied.importer import Importer
 from refgenied.jobs import Jobs
 from refgenied.model import ConfigError, RefgeniedError
 from refgenied.notify import notify
@@ -28,6 +30,7 @@ from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
 from refgenied.store import Store, archives
+from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
 from refgenied.worker import Worker
 
@@ -101,6 +104,7 @@ class Daemon:
         )
         watcher = Watcher(reconciler, self.current, health)
         worker = Worker(folder, archive_folder, jobs, pause, self.current, health, clock)
+        verifier = Verifier(folder, archive_folder, jobs, self.current, health, clock)
         stop = anyio.Event()
         context = Context(
             store=store,
@@ -114,6 +118,9 @@ class Daemon:
             clock=clock,
             started_at=clock(),
             watcher=watcher,
+            verifier=verifier,
+            importer=Importer(archive_folder, jobs, self.current, clock),
+            readers=Readers(),
             shutdown=stop.set,
             reload=self.reload,
         )
@@ -131,6 +138,7 @@ class Daemon:
             group.start_soon(reconciler.run)
             group.start_soon(watcher.run)
             group.start_soon(pause.run)
+            group.start_soon(verifier.run)
             group.start_soon(control.run)
             group.start_soon(self._signals, stop, group.cancel_scope)
             notify("READY=1")

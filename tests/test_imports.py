@@ -20,7 +20,7 @@ LAYERS = [
     {"feed", "health", "meter", "logs", "archive_folder"},
     {"jobs", "policy"},
     {"pause", "reconciler"},
-    {"watcher", "worker"},
+    {"watcher", "worker", "verifier", "importer"},
     {"control"},
     {"recovery", "notify"},
     {"daemon"},

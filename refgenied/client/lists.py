@@ -73,8 +73,13 @@ def archive_list(client: Client, arguments: Namespace) -> int:
         for row in rows:
             print_json(row)
         return 0
-    lines = [[row["digest"], row["registry_path"], row["path"], words.size(row["size"])] for row in rows]
-    draw.table("Asset Archives", [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE], lines)
+    lines = [
+        [row["digest"], row["registry_path"], row["path"], words.size(row["size"]), row["problem"]] for row in rows
+    ]
+    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE]
+    if any(line[-1] for line in lines):
+        columns.append(draw.Column("Problem", 18))
+    draw.table("Asset Archives", columns, [line[: len(columns)] for line in lines])
     return 0
 
 
