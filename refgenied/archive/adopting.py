@@ -25,8 +25,8 @@ from .digests import ContentDigest
 from .draft import manifest_of, recomputed_asset_digest
 from .entries import Entry, EntryList, sidecar_entries
 from .errors import writing
-from .known import Contents, listed
-from .manifest import BlockTable, Totals, read_manifest
+from .known import Contents
+from .manifest import BlockTable, Totals, entries_of, read_manifest
 from .pack import Packed
 from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from .publish import Draft, discard, make_folders, write_manifest_partial
@@ -96,7 +96,7 @@ def take_ours(
         prove_all(
             place.archive_partial,
             manifest,
-            listed(source.archive, manifest),
+            lambda: entries_of(manifest, source.folder),
             threads=threads,
             on_progress=on_progress,
             check=check,

@@ -123,8 +123,14 @@ def check_archive(
     if manifest.entries_file is not None:
         _has_size(place.entries, manifest.entries_file.size)
     if deep:
-        entries = entries_of(manifest, place.folder)
-        prove_all(place.archive, manifest, entries, threads=threads, on_progress=on_progress, check=check)
+        prove_all(
+            place.archive,
+            manifest,
+            lambda: entries_of(manifest, place.folder),
+            threads=threads,
+            on_progress=on_progress,
+            check=check,
+        )
 
 
 def agrees(place: Place, manifest: Manifest, *, deep: bool = False, threads: int = 1, check: Check = no_check) -> bool:

@@ -12,15 +12,16 @@ import msgspec
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
 
-from .entries import Entry
+from .digests import ContentDigest
 from .known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
 from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from .prove import prove
 from .vetting import Vetting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from .entries import Entry
     from .manifest import Manifest
 
 
@@ -59,7 +60,7 @@ def verify(
         prove_all(
             path,
             manifest,
-            listed(path, manifest),
+            lambda: listed(path, manifest),
             threads=threads or len(os.sched_getaffinity(0)),
             on_progress=on_progress,
             check=check,
@@ -83,16 +84,49 @@ def check_sizes(path: Path, manifest: Manifest) -> None:
 def prove_all(
     path: Path,
     manifest: Manifest,
-    entries: Iterable[Entry],
+    entries: Callable[[], Iterable[Entry]],
     *,
     threads: int = 1,
     on_progress: OnProgress = no_progress,
     check: Check = no_check,
 ) -> None:
-    """Compare every byte of an archive with its manifest, whoever made it. Errors as `prove`."""
-    if is_seekable(manifest):
-        prove(path, manifest, entries, threads=threads, on_progress=on_progress, check=check)
+    """Compare every byte of an archive with its manifest, whoever made it. Errors as `prove`.
+
+    `entries` gives the manifest's members. Where there is a block table the file's md5, every block's checksum and
+    every header are compared on all threads; the md5 of one large member, which only one core can take, is needed
+    only to name the first bad one.
+    """
+    if not is_seekable(manifest):
+        _prove_stream(path, manifest, entries(), on_progress, check)
         return
+    try:
+        listing = _Listing(path, manifest, entries())
+        prove(path, manifest, iter(listing), members=False, threads=threads, on_progress=on_progress, check=check)
+    except DamagedArchiveError:
+        prove(path, manifest, entries(), threads=threads, on_progress=on_progress, check=check)
+        raise
+
+
+class _Listing:
+    """The members of a manifest; at their end DamagedArchiveError when they are not those that were packed."""
+
+    def __init__(self, path: Path, manifest: Manifest, entries: Iterable[Entry]) -> None:
+        self._path = path
+        self._manifest = manifest
+        self._entries = entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        digest = ContentDigest()
+        for entry in self._entries:
+            digest.add(entry)
+            yield entry
+        if digest.hexdigest() != self._manifest.content_digest:
+            raise DamagedArchiveError(f"the manifest of {self._path} does not list what was packed")
+
+
+def _prove_stream(
+    path: Path, manifest: Manifest, entries: Iterable[Entry], on_progress: OnProgress, check: Check
+) -> None:
     check_sizes(path, manifest)
     md5 = hashlib.md5(usedforsecurity=False)
     meter = Meter(Phase.PROVING, manifest.totals.source_size, on_progress)
@@ -113,7 +147,8 @@ def prove_all(
     except DamagedArchiveError as error:
         if " is damaged at " in error.message:
             raise
-        raise damaged_at(path, entry, error.message) from error
+        what = error.message.removeprefix(f"{path} ")
+        raise damaged_at(path, entry or next(expected, None), what) from error
     if next(expected, None) is not None:
         raise damaged_at(path, None, "it ends too early")
     if md5.hexdigest() != manifest.digest:
