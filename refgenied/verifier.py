@@ -289,7 +289,15 @@ def _examine(
         if manifest.digest != record.digest:
             return f"the manifest {place.manifest} is of another archive (md5 {manifest.digest}, not {record.digest})"
         check_sizes(place.archive, manifest)
-        check_archive(place, manifest, deep=not quick, threads=threads, on_progress=on_progress, check=check)
+        check_archive(
+            place,
+            manifest,
+            deep=not quick,
+            members=record.proved_at is None,
+            threads=threads,
+            on_progress=on_progress,
+            check=check,
+        )
     except (ArchiveNotFoundError, DamagedArchiveError) as error:
         return error.message
     return ""

@@ -110,6 +110,7 @@ def check_archive(
     manifest: Manifest,
     *,
     deep: bool = False,
+    members: bool = True,
     threads: int = 1,
     on_progress: OnProgress = no_progress,
     check: Check = no_check,
@@ -117,7 +118,7 @@ def check_archive(
     """Whether the archive is what its manifest says: it is there with its size, or with `deep` every byte
     of it.
 
-    ArchiveNotFoundError, DamagedArchiveError (with the first bad member), UnreadableError.
+    `members`: see `prove_all`. ArchiveNotFoundError, DamagedArchiveError (with the first bad member), UnreadableError.
     """
     _has_size(place.archive, manifest.size)
     if manifest.entries_file is not None:
@@ -127,6 +128,7 @@ def check_archive(
             place.archive,
             manifest,
             lambda: entries_of(manifest, place.folder),
+            members=members,
             threads=threads,
             on_progress=on_progress,
             check=check,
