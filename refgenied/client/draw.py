@@ -20,9 +20,9 @@ class Column(NamedTuple):
     right: bool = False
 
 
-DIGEST = Column("Digest", 9, words.middle)
-NAME = Column("Asset name", 16, words.registry_path)
-PATH = Column("Path", 14, words.middle)
+DIGEST = Column("Digest", 7, words.middle)
+NAME = Column("Asset name", 20, words.registry_path)
+PATH = Column("Path", 12, words.middle)
 SIZE = Column("Size", right=True)
 
 _STYLES = {"archived": "green", "complete": "green", "succeeded": "green", "failed": "red", "stale": "yellow"}
