@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +75,8 @@ class Desk:
         self.sent: list[Row] = []
         """Every line of the last call, in order."""
         self.arrived = anyio.Event()
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        """Something that happens while the first line is being sent."""
 
     async def ask(self, method: str, **params: object) -> Any:
         """The result; an AssertionError with the error instead of one."""
@@ -97,6 +99,9 @@ class Desk:
             self.sent.append(json.loads(line))
             self.arrived.set()
             self.arrived = anyio.Event()
+            if self.meanwhile:
+                happen, self.meanwhile = self.meanwhile, None
+                await happen()
 
         request = Request("2.0", 1, method, msgspec.Raw(msgspec.json.encode(params)))
         await answer(VERBS, self.context, request, Call(1, self.peer, send))

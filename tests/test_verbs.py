@@ -298,6 +298,29 @@ async def test_remove_cancels_the_job_first(parts: Parts, desk: Desk, genomes: G
     await desk.ask("archive.remove", path="t7/fasta")
     job = await parts.latest(key)
     assert (job.state, job.error) == (JobState.CANCELLED, "cancelled by ann")
+    assert [event.kind for event in await parts.events()][-2:] == ["job.cancelled", "archive.removed"]
+
+
+async def test_remove_waits_until_a_running_job_has_ended(parts: Parts, desk: Desk, genomes: Genomes) -> None:
+    key = genomes.build()
+    await parts.settle()
+    await desk.ask("archive.create", path="t7/fasta", force=True)
+    job = await parts.jobs.claim()
+    assert job
+    packing = anyio.Event()
+
+    async def pack() -> None:
+        async with parts.jobs.cancellable(job):
+            packing.set()
+            await anyio.sleep_forever()
+        await parts.jobs.end_cancelled(job, "cancelled", "cancelled by ann")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pack)
+        await packing.wait()
+        await desk.ask("archive.remove", path="t7/fasta")
+    assert [event.kind for event in await parts.events()][-2:] == ["job.cancelled", "archive.removed"]
+    assert await parts.record(key) is None
 
 
 # --------------------------------------------------------------------------- archive.wait
@@ -467,6 +490,22 @@ async def test_events_from_the_log_then_live_in_rising_order(parts: Parts, desk:
             await desk.arrived.wait()
         group.cancel_scope.cancel()
     assert [line["params"]["seq"] for line in desk.sent[1:]] == [3, 4, 5, 6, 7, 8]
+
+
+async def test_an_event_that_happens_while_the_log_is_read_is_told_once(parts: Parts, desk: Desk) -> None:
+    async def log() -> None:
+        async with parts.jobs.change() as change:
+            await change.log("queue.paused", by="ann")
+
+    desk.meanwhile = log
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: desk.lines("event.watch", since=0))
+        await desk.until("event")
+        await log()
+        while len(desk.sent) < 3:
+            await desk.arrived.wait()
+        group.cancel_scope.cancel()
+    assert [line["params"]["seq"] for line in desk.sent[1:]] == [1, 2]
 
 
 async def test_since_from_another_life_is_told(parts: Parts, desk: Desk, genomes: Genomes) -> None:
