@@ -13,7 +13,19 @@ import msgspec
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import About, Draft, Manifest, Phase, Place, Presence, agrees, pack_asset, reconcile
+from refgenied.archive import (
+    About,
+    Compression,
+    ContentAware,
+    Draft,
+    Manifest,
+    Phase,
+    Place,
+    Presence,
+    agrees,
+    pack_asset,
+    reconcile,
+)
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
@@ -188,6 +200,7 @@ class Worker:
     async def _pack(self, job: Job, asset: Asset, place: Place) -> Draft:
         build = await self._run(self._folder.build_record, asset)
         about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock())
+        codec = ContentAware(Compression(self._current.settings.archive.compression))
         meter = Meter()
 
         def progress(phase: Phase, done: int, total: int) -> None:
@@ -196,7 +209,13 @@ class Worker:
         def pack() -> Draft:
             with self._folder.tree(asset) as tree:
                 return pack_asset(
-                    tree, place, about, threads=self._threads, on_progress=progress, check=check_cancelled
+                    tree,
+                    place,
+                    about,
+                    codec=codec,
+                    threads=self._threads,
+                    on_progress=progress,
+                    check=check_cancelled,
                 )
 
         log.info("job.packing", job=job.id, asset=job.key.registry_path, attempt=job.attempts)

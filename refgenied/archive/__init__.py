@@ -5,7 +5,7 @@ with Tree(folder, within=genome_folder) as tree:
 draft.publish()
 """
 
-from .codec import Codec, CodecRecord, Libdeflate
+from .codec import Codec, CodecRecord, Compression, ContentAware, Libdeflate
 from .draft import pack_asset
 from .entries import Entry
 from .manifest import About, Manifest, Removed, Totals, iter_files, read_manifest
@@ -18,6 +18,8 @@ __all__ = [
     "About",
     "Codec",
     "CodecRecord",
+    "Compression",
+    "ContentAware",
     "Draft",
     "Entry",
     "Libdeflate",
