@@ -122,7 +122,7 @@ def recorded(lab: Lab) -> list[tuple[str, str]]:
 
 def test_kill_9_at_ten_random_points(lab: Lab) -> None:
     building = Building(lab.genomes, DIGEST, "fast", size=3_000_000)
-    dice = random.Random()  # noqa: S311 - the point is that it differs
+    dice = random.Random()
     daemon = lab.start()
     for number in range(1, 11):
         if number % 2:
