@@ -93,3 +93,10 @@ def test_patterns_named_in_the_readme_are_patterns() -> None:
     for listed in re.findall(r"archive\.exclude = \[(.*?)\]", README):
         for pattern in re.findall(r'"(.*?)"', listed):
             check_pattern(pattern)
+
+
+def test_every_test_that_architecture_names_is_there() -> None:
+    named = set(re.findall(r"`(test_[a-z0-9_]+\.py|real/)`", (ROOT / "ARCHITECTURE.md").read_text()))
+    assert named
+    for name in named:
+        assert (ROOT / "tests" / name).exists(), name

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,13 @@ def load(
     `flags` maps `section.key` to a value from the command line. Raises ConfigError with one line that names
     the file or variable, the key and what to do.
     """
-    env = os.environ if env is None else env
+    try:
+        return _load(config, flags, os.environ if env is None else env)
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in a path, a circle of links, a home we may not search
+        raise ConfigError(f"the configuration cannot be used: {error}") from error
+
+
+def _load(config: str | None, flags: Mapping[str, Any] | None, env: Mapping[str, str]) -> Settings:
     path = find_config(config, env)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -115,6 +122,7 @@ def _toml(path: Path) -> dict[str, tuple[Any, str]]:
     return {f"{section}.{key}": (value, str(path)) for section, table in tree.items() for key, value in table.items()}
 
 
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<plain>\w+))")
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$\.?(?P<section>[^`]*)`)?")
 _PLACED = re.compile(r"(?P<what>.*) - at `\$\.(?P<key>[^`]*)`")
 
@@ -188,14 +196,20 @@ def _expand(values: dict[str, Any], origins: Mapping[str, str], env: Mapping[str
         if not value or not isinstance(value, str):
             continue
         full = os.path.expanduser(value)
-        for name in sorted(env, key=len, reverse=True):
-            full = full.replace(f"${{{name}}}", env[name]).replace(f"${name}", env[name])
+        full = _VARIABLE.sub(partial(_variable, key, env), full)
         if not os.path.isabs(full):
             if origins.get(key, "") == "command line" or origins.get(key, "").startswith("environment"):
                 full = os.path.abspath(full)
             else:
                 raise ConfigError(f"{key} = {value!r} (from {origins.get(key)}) must be an absolute path")
         values[key] = os.path.normpath(full)
+
+
+def _variable(key: str, env: Mapping[str, str], found: re.Match[str]) -> str:
+    name = found["braced"] or found["plain"]
+    if name not in env:
+        raise ConfigError(f"{key}: the environment variable {name} is not set")
+    return env[name]
 
 
 def _build(values: Mapping[str, Any], origins: dict[str, str], path: Path | None) -> Settings:

@@ -81,8 +81,8 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: Annotated[
         str, Meta(description="members of this group may give orders, like root and the daemon's own user")
     ] = "refgenie"
-    max_connections: Annotated[Count, Meta(description="open connections at one time")] = 64
-    max_connections_per_user: Annotated[Count, Meta(description="and for each user (root is not limited)")] = 32
+    max_connections: Annotated[Count, Meta(description="open connections at one time (root is not limited)")] = 64
+    max_connections_per_user: Annotated[Count, Meta(description="and for each user")] = 32
     first_line_seconds: Annotated[
         Seconds, Meta(description="a connection that has asked nothing for so long is closed")
     ] = 10.0
@@ -142,7 +142,7 @@ FOLDERS = (
     "state.folder",
 )
 
-FIXED = (*FOLDERS, "log.format")
+FIXED = (*FOLDERS, "log.format", "watch.interrupted_seconds")
 """Settings that a reload cannot change: the daemon must be restarted."""
 
 

@@ -115,7 +115,7 @@ async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetD
     await looked(context)
     key = resolve(context.reconciler.look, params.path)
     asset = context.reconciler.look.assets[key]
-    facts = await context.reconciler.facts([key])
+    facts = await context.reconciler.facts(key)
     stands = await context.reconciler.standing_of(asset)
     record, job = facts.archives.get(key), facts.jobs.get(key)
     return AssetDetails(
