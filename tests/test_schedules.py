@@ -73,7 +73,7 @@ def dying_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -
 
 async def test_a_drain_during_a_claim_is_not_lost(genomes: Genomes) -> None:
     async with running(genomes) as parts:
-        with anyio.fail_after(10):  # noqa: SIM117 (it bounds the task group's end)
+        with anyio.fail_after(10):
             async with anyio.create_task_group() as group, parts.store.transaction():  # the claim waits for the store
                 group.start_soon(parts.worker.run)
                 await anyio.wait_all_tasks_blocked()
