@@ -16,6 +16,8 @@ from pathlib import Path
 
 PARTS = 5
 SIZE = 200_000
+SETTLED = 0.25
+"""The share of a build in which its data and its entry are there already, but its completed flag is not."""
 TAIL = 20
 """Every TAILth round is followed by a longer rest, so that archives of many rounds are made."""
 
@@ -54,12 +56,13 @@ class Building:
             with (self.folder / f"part{part}.bin").open("wb", buffering=0) as out:
                 for start in range(0, self.size, self.size // 2):
                     out.write(data[start : start + self.size // 2])
-                    time.sleep(seconds / PARTS / 2)
+                    time.sleep(seconds * (1 - SETTLED) / PARTS / 2)
         (self.side / f"{self.digest}_rounds__default.flag").touch()
         lock.unlink()
         (self.side / "build_recipe_rounds__default.json").write_text(json.dumps({"name": "rounds"}), encoding="utf-8")
         self.asset_digest = hashlib.md5("".join(f"{one}\n" for one in hashes).encode()).hexdigest()
         self._write_config()
+        time.sleep(seconds * SETTLED)  # all is there and registered, but refgenie has not said so yet
         running.unlink()
         completed.touch()
         at = completed.stat().st_mtime_ns
