@@ -7,11 +7,23 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from refgenied.archive.publish import sync_folder
 from refgenied.model import ArchiveRecord, AssetKey, ConfigError
 
 MARKER = ".refgenied"
 """A file with an id. Without it an unmounted disk would look like an empty archive folder, and every asset would be
 packed again into the folder underneath."""
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """All of it or nothing, also after a power cut: an empty marker would fit no database."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    sync_folder(path.parent)
 
 
 class ArchiveFolder:
@@ -30,7 +42,7 @@ class ArchiveFolder:
             if self.id is None:
                 Path(self.path).mkdir(parents=True, exist_ok=True)
                 if not marker.exists():
-                    marker.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
+                    _write_durably(marker, f"{uuid.uuid4()}\n")
                 self.id = marker.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -24,7 +24,7 @@ from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.importer import Importer
 from refgenied.jobs import Jobs
-from refgenied.model import ConfigError, RefgeniedError
+from refgenied.model import ConfigError, RefgeniedError, StateError
 from refgenied.notify import notify
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
@@ -46,7 +46,11 @@ class AlreadyRunningError(RefgeniedError):
 @contextmanager
 def held(state: Path) -> Generator[None]:
     """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
-    lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    path = state / "lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}", hint="look at the rights of the state folder") from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,8 +60,9 @@ def held(state: Path) -> Generator[None]:
                 f"another refgenied ({holder}) holds the state folder {state}",
                 hint="stop it first, or give this one another state.folder",
             ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"pid {os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # on a full disk the lock holds all the same, it only does not say whose it is
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"pid {os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(lock)  # the lock goes with it; the file stays, or two starts could lock two files
@@ -75,6 +80,8 @@ class Daemon:
     def __init__(self, settings: config.Settings, load: Callable[[], config.Settings]) -> None:
         self.current = config.Current(settings)
         self._load = load
+        self._reloaded: Callable[[], None] = lambda: None
+        """Told after the settings have changed."""
 
     async def run(self) -> None:
         """Run until a signal or `server.shutdown`. Raises RefgeniedError when it cannot start."""
@@ -102,6 +109,7 @@ class Daemon:
         reconciler = Reconciler(
             folder, archive_folder, jobs, self.current, health, clock, first_started_at=first_started_at
         )
+        self._reloaded = reconciler.hint  # what is wanted now may be something else
         watcher = Watcher(reconciler, self.current, health)
         worker = Worker(folder, archive_folder, jobs, pause, self.current, health, clock)
         verifier = Verifier(folder, archive_folder, jobs, self.current, health, clock)
@@ -124,7 +132,8 @@ class Daemon:
             shutdown=stop.set,
             reload=self.reload,
         )
-        async with anyio.create_task_group() as group, ControlSocket(context).listening() as control:
+        # The socket outside: an error in making it is not to be wrapped, and it goes when nobody serves it any more.
+        async with ControlSocket(context).listening() as control, anyio.create_task_group() as group:
             log.info(
                 "daemon.started",
                 version=__version__,
@@ -168,14 +177,16 @@ class Daemon:
 
     async def _signals(self, stop: anyio.Event, everything: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            asked = False
             async for number in signals:
                 if number is signal.SIGHUP:
                     await self._reload_and_log()
-                elif stop.is_set():
+                elif asked:
                     log.warning("daemon.stopping_now", signal=number.name)
                     everything.cancel()
                 else:
                     log.info("daemon.signal", signal=number.name)
+                    asked = True
                     stop.set()
 
     async def _reload_and_log(self) -> None:
@@ -183,6 +194,8 @@ class Daemon:
             await self.reload()
         except ConfigError as error:
             log.warning("config.refused", error=error.message, hint=error.hint)
+        except Exception:  # whatever is odd in the file: the old settings hold, and nothing ends
+            log.exception("config.refused")
 
     async def reload(self) -> list[str]:
         """Read the configuration again; the settings that differ and need a restart. ConfigError: the old ones hold."""
@@ -193,6 +206,7 @@ class Daemon:
         self.current.settings = config.keeping_fixed(self.current.settings, new)
         logs.set_up(self.current.settings.log)
         log.info("config.reloaded", config=new.path)
+        self._reloaded()
         return fixed
 
 

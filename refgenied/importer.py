@@ -90,7 +90,8 @@ class Importer:
             record = await archives.get(tx, found.key)
         async with self._jobs.publishing:
             try:
-                return await self._take(found, record, requester, on_progress)
+                with self._jobs.reserved(found.key):
+                    return await self._take(found, record, requester, on_progress)
             except RefgeniedError as error:
                 log.warning("archive.not_imported", path=str(found.archive), reason=error.message)
                 return self._told(found, Taken.REFUSED, reason=error.message)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ from refgenied.model import (
     ArchiveRecord,
     Arrow,
     AssetKey,
+    BusyError,
     ConflictError,
     Event,
     Job,
@@ -32,6 +33,8 @@ from refgenied.store import jobs as rows
 
 MAX_CRASHES = 3
 KEEP_ENDED = 30 * 86_400.0
+LONGEST_SLEEP = 60.0
+"""Seconds; then the queue is looked at anyhow: the clock may have been set back or forward."""
 
 
 class Change:
@@ -57,6 +60,7 @@ class Jobs:
         self._cancelled_by: dict[int, Requester] = {}
         self.publishing = anyio.Lock()
         """Held by whoever writes archives into the archive folder."""
+        self._reserved: set[AssetKey] = set()
         self.progress: dict[int, Progress] = {}
         """Job → where it is; written by the worker, gone when the job ends."""
 
@@ -141,6 +145,18 @@ class Jobs:
         self.wake()
         return job
 
+    @contextmanager
+    def reserved(self, key: AssetKey) -> Generator[None]:
+        """While this is open no job of the asset begins. BusyError when somebody else has it already."""
+        if key in self._reserved:
+            raise BusyError(f"{key.registry_path} is being removed or imported by another request", hint="try again")
+        self._reserved.add(key)
+        try:
+            yield
+        finally:
+            self._reserved.discard(key)
+            self.wake()
+
     # ----------------------------------------------------------------- the worker's side
 
     @property
@@ -156,14 +172,14 @@ class Jobs:
         self._wake = anyio.Event()
         async with self.store.transaction() as tx:
             due = await rows.next_time(tx)
-        pause = None if due is None or paused() else max(0.05, due - self._clock())
+        pause = None if due is None or paused() else min(max(0.05, due - self._clock()), LONGEST_SLEEP)
         with anyio.move_on_after(pause):
             await self._wake.wait()
 
     async def claim(self) -> Job | None:
         """Take the next due job: one attempt is charged from here on."""
         async with self.change() as change:
-            job = await rows.next_due(change.tx, change.now)
+            job = await rows.next_due(change.tx, change.now, but_not=self._reserved)
             if job is None:
                 return None
             await rows.move(
@@ -221,14 +237,23 @@ class Jobs:
                 await self._end(change, job, Arrow.FAIL, error.kind, error.message)
             return
         async with self.change() as change:
-            wait = policy.retry_seconds * 2 ** (job.attempts - 1)
+            wait = min(policy.retry_seconds * 2 ** (job.attempts - 1), rows.LONGEST_WAIT)
             await self._requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, crashes=0)
         self.wake()
 
-    async def hand_back(self, job: Job, reason: RefgeniedError) -> None:
-        """Give the job back to the queue and charge nothing: shutdown, or a full disk."""
+    async def hand_back(self, job: Job, reason: RefgeniedError, *, wait: float = 0.0) -> None:
+        """Give the job back to the queue and charge nothing: shutdown, or a full disk.
+
+        It lets others go first for `wait` seconds, or until `release`.
+        """
         async with self.change() as change:
-            await self._requeue(change, job, Arrow.HAND_BACK, reason, wait=0.0, attempts=job.attempts - 1, crashes=0)
+            await self._requeue(change, job, Arrow.HAND_BACK, reason, wait=wait, attempts=job.attempts - 1, crashes=0)
+
+    async def release(self, error_kind: str) -> None:
+        """What was handed back because of this kind of error is due now."""
+        async with self.store.transaction() as tx:
+            await rows.release(tx, error_kind, self._clock())
+        self.wake()
 
     async def end_cancelled(self, job: Job, kind: str, reason: str) -> None:
         async with self.change() as change:

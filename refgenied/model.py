@@ -394,9 +394,3 @@ class StateError(RefgeniedError):
     """The state folder or database cannot be used."""
 
     code, kind = 1031, "state"
-
-
-class CancelledError(RefgeniedError):
-    """The work was cancelled; nothing is left of it."""
-
-    code, kind, permanent = 1032, "cancelled", False

@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from refgenied.health import Health
 from refgenied.jobs import Jobs
-from refgenied.model import Requester
+from refgenied.model import NoSpaceError, Requester
 from refgenied.store import archives
 
 FACT = "paused_by"
@@ -62,13 +62,14 @@ class Pause:
             await archives.forget_fact(change.tx, FACT)
             await change.log("queue.resumed", by=requester.name)
         self._paused_by = None
+        await self._jobs.release(NoSpaceError.kind)
         self._end_wait()
         return True
 
-    def for_space(self, message: str, free: Callable[[], int]) -> None:
+    async def for_space(self, message: str, free: Callable[[], int]) -> None:
         """The disk is full: wait for room. Call this once what was half written is gone."""
         self._health.set("space", f"{message}; the queue goes on by itself when there is room")
-        self._room_at_failure = free()
+        self._room_at_failure = await anyio.to_thread.run_sync(free)
         self._space = free
         self._full.set()
 
@@ -80,6 +81,7 @@ class Pause:
                 while self._space is not None:
                     free = await anyio.to_thread.run_sync(self._space)
                     if free >= self._room_at_failure + GROWTH:
+                        await self._jobs.release(NoSpaceError.kind)
                         break
                     await anyio.sleep(CHECK_SECONDS)
             self._end_wait()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import stat
 import time
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
@@ -14,7 +17,7 @@ from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs
-from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Look
+from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Look, StateError
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.store import archives
 from refgenied.store import jobs as rows
@@ -23,6 +26,9 @@ log = structlog.get_logger("reconciler")
 
 POLL_SECONDS = 1.0
 """How often assets seen building are looked at."""
+
+Watchable = tuple[tuple[str, tuple[int, int]], ...]
+"""Folders with (device, inode): one that was made anew under the same name is another."""
 
 EMPTY = Look(assets={}, genomes={}, problems=(), layout="", root=None, watch=())
 
@@ -57,6 +63,8 @@ class Reconciler:
         """Set at the end of the look under way; each look has its own."""
         self.look = EMPTY
         """The last look that could read the genome folder."""
+        self.watchable: Watchable = ()
+        """The folders to watch that are there."""
         self.looked_at = 0.0
         self.took = 0.0
         self.next_sweep_at = 0.0
@@ -76,7 +84,7 @@ class Reconciler:
                 await self._look()
 
     async def standing_of(self, asset: Asset) -> Standing:
-        facts = await self.facts([asset.key])
+        facts = await self.facts(asset.key)
         return standing(asset, facts, self._current.settings.archive)
 
     async def standings(self) -> dict[AssetKey, tuple[Asset, Standing]]:
@@ -89,13 +97,16 @@ class Reconciler:
                 assets[key] = _gone(key, record, self.look)
         return {key: (asset, standing(asset, facts, policy)) for key, asset in sorted(assets.items())}
 
-    async def facts(self, keys: list[AssetKey] | None = None) -> Facts:
+    async def facts(self, key: AssetKey | None = None) -> Facts:
+        """What is known of every asset, or of one."""
         async with self._jobs.store.transaction() as tx:
-            recorded = await archives.everything(tx)
-            newest = await rows.latest(tx)
+            if key is None:
+                recorded, newest = await archives.everything(tx), await rows.latest(tx)
+            else:
+                record = await archives.get(tx, key)
+                recorded, newest = {key: record} if record else {}, await rows.newest_of(tx, key)
             removals = await archives.removals(tx)
-        wanted = recorded if keys is None else {key: recorded[key] for key in keys if key in recorded}
-        lost = await anyio.to_thread.run_sync(self._archive_folder.lost, wanted, limiter=self._limiter_for_stats)
+        lost = await anyio.to_thread.run_sync(self._archive_folder.lost, recorded)
         return Facts(
             archives=recorded,
             lost=lost,
@@ -105,15 +116,11 @@ class Reconciler:
             archive_folder=self._archive_folder.path,
         )
 
-    @property
-    def _limiter_for_stats(self) -> anyio.CapacityLimiter:
-        return anyio.to_thread.current_default_thread_limiter()
-
     # ----------------------------------------------------------------- the loop
 
     async def run(self) -> None:
         """Look at start, at each sweep, and when a hint has settled. Ends only by cancellation."""
-        await self.look_again()
+        await self._sweep()
         self.first_look.set()
         while True:
             watch = self._current.settings.watch
@@ -122,7 +129,14 @@ class Reconciler:
             self.next_sweep_at = self._clock() + pause
             with anyio.move_on_after(pause):
                 await self._until_worth_a_look()
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        """A look that nobody waits for: what is wrong with the database is told, and the next sweep tries again."""
+        try:
             await self.look_again()
+        except StateError as error:
+            self._health.set("database", f"{error.message}; nothing is queued until it can be written again")
 
     async def _until_worth_a_look(self) -> None:
         """Return when a hint has settled: quiet for `settle_seconds`, but after `settle_max_seconds` at the latest."""
@@ -156,17 +170,19 @@ class Reconciler:
     # ----------------------------------------------------------------- one look
 
     async def _look(self) -> None:
-        self._began = time.monotonic()
+        began = time.monotonic()
         found = await anyio.to_thread.run_sync(self.folder.look, self._clock(), limiter=self._limiter)
         self._report(found)
         if found.ok:
             self._note_changes(found)
             self.look = found
+        self.watchable = await anyio.to_thread.run_sync(_identified, self.look.watch)
         problem = await anyio.to_thread.run_sync(self._archive_folder.problem)
         self._health.note("archive_folder", problem)
-        self.looked_at, self.took = self._clock(), time.monotonic() - self._began
+        self.looked_at, self.took = self._clock(), time.monotonic() - began
         if found.ok and not problem:
             await self._enqueue_difference()
+        self._began = began  # only now: a look that was cut (its client hung up) counts for nobody
         self.looked.set()
         self.looked = anyio.Event()
 
@@ -197,6 +213,16 @@ class Reconciler:
             fresher = stands.job is not None and stands.job.stamp != asset.stamp
             if stands.due or (stands.wanted and stands.archive is not ArchiveState.ARCHIVED and fresher):
                 await self._jobs.enqueue(key, stamp=asset.stamp, priority=stands.priority)
+
+
+def _identified(folders: tuple[str, ...]) -> Watchable:
+    found: list[tuple[str, tuple[int, int]]] = []
+    for folder in folders:
+        with suppress(OSError):
+            info = os.stat(folder)
+            if stat.S_ISDIR(info.st_mode):
+                found.append((folder, (info.st_dev, info.st_ino)))
+    return tuple(found)
 
 
 def _gone(key: AssetKey, record: ArchiveRecord, look: Look) -> Asset:

@@ -6,7 +6,6 @@ silent. So few folders are watched, none recursively, and an error only means: b
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -16,7 +15,7 @@ import watchfiles
 
 from refgenied.config import Current
 from refgenied.health import Health
-from refgenied.reconciler import Reconciler
+from refgenied.reconciler import Reconciler, Watchable
 
 log = structlog.get_logger("watcher")
 
@@ -52,11 +51,12 @@ class Watcher:
         back_off = 1.0
         await self._reconciler.first_look.wait()
         while True:
-            folders, root = self._wanted()
-            if not folders:
+            wanted = self._wanted()
+            if not wanted:
+                self._health.clear("watch")
                 await self._reconciler.looked.wait()
                 continue
-            broken = await self._watch(folders, root)
+            broken = await self._watch(wanted)
             if broken is None:
                 back_off = 1.0
                 continue
@@ -64,21 +64,19 @@ class Watcher:
             await anyio.sleep(back_off)
             back_off = min(back_off * 2, LONGEST_BACK_OFF)
 
-    def _wanted(self) -> tuple[tuple[str, ...], tuple[int, int] | None]:
-        if not self._current.settings.watch.enabled:
-            return (), None
-        look = self._reconciler.look
-        return tuple(folder for folder in look.watch if os.path.isdir(folder)), look.root
+    def _wanted(self) -> Watchable:
+        return self._reconciler.watchable if self._current.settings.watch.enabled else ()
 
-    async def _watch(self, folders: tuple[str, ...], root: tuple[int, int] | None) -> Exception | None:
-        """Pass hints on until other folders are wanted, or the root is another one. The error that broke the watch."""
+    async def _watch(self, wanted: Watchable) -> Exception | None:
+        """Pass hints on until other folders are wanted, or one was made anew. The error that broke the watch."""
+        folders = tuple(folder for folder, _ in wanted)
         stop = anyio.Event()
         broken: Exception | None = None
 
         async def stopper() -> None:
             # Cancelling awatch waits for its Rust thread, with rust_timeout=0 for ever; the event ends it in 4 ms.
             try:
-                while self._wanted() == (folders, root):
+                while self._wanted() == wanted:
                     await self._reconciler.looked.wait()
             finally:
                 stop.set()
@@ -95,8 +93,8 @@ class Watcher:
             try:
                 async for _ in self._source(folders, stop):
                     self._reconciler.hint()
-            except (OSError, RuntimeError) as error:  # watchfiles' own errors are RuntimeErrors
-                broken = error
+            except* (OSError, RuntimeError) as group_of:  # watchfiles' own errors, some wrapped by its task group
+                broken = group_of.exceptions[0]
             finally:
                 self.watching = ()
             group.cancel_scope.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -15,11 +15,14 @@ from anyio.from_thread import check_cancelled
 
 from refgenied.archive import (
     About,
+    Compression,
+    ContentAware,
     Draft,
     Manifest,
     Phase,
     Place,
     Presence,
+    Reconciled,
     agrees,
     make_way,
     pack_asset,
@@ -46,19 +49,24 @@ from refgenied.model import (
     Job,
     NoSpaceError,
     Outcome,
+    Priority,
     RefgeniedError,
     ShuttingDownError,
     SourceChangedError,
+    StateError,
     UnsafeTreeError,
     WriteError,
 )
-from refgenied.pause import Pause
+from refgenied.pause import TRY_ANYHOW_SECONDS, Pause
 from refgenied.store import archives
 
 log = structlog.get_logger("worker")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+DATABASE_SECONDS = 5.0
+"""Between two tries to write a database that cannot be written."""
 
 
 class Worker:
@@ -91,13 +99,21 @@ class Worker:
         self._jobs.wake()
 
     async def run(self) -> None:
-        """Work until drained."""
+        """Work until drained. While the database cannot be written (a full disk), wait and try again."""
         while not self.draining:
-            job = None if self._pause.active else await self._jobs.claim()
-            if job is None:
-                await self._jobs.wait_due(paused=lambda: self._pause.active)
+            try:
+                job = None if self._pause.active else await self._jobs.claim()
+                if job is None and not self.draining:  # a drain during the claim has woken nobody
+                    await self._jobs.wait_due(paused=lambda: self._pause.active)
+            except StateError as error:
+                await self._wait_for_database(error)
                 continue
-            await self._work(job)
+            if job is not None:
+                await self._work(job)
+
+    async def _wait_for_database(self, error: StateError) -> None:
+        self._health.set("database", f"{error.message}; nothing is archived until it can be written again")
+        await anyio.sleep(DATABASE_SECONDS)
 
     async def _work(self, job: Job) -> None:
         """Run one job to one of its arrows; nothing that goes wrong with it ends the daemon."""
@@ -109,8 +125,7 @@ class Worker:
                 async with self._jobs.publishing:
                     await self._archive(job)
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):  # the second signal: still leave the queue as it should be
-                await self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped"))
+            await self._cancelled(job)
             raise
         except RefgeniedError as error:
             await self._failed(job, error)
@@ -126,21 +141,43 @@ class Worker:
     async def _cancelled(self, job: Job) -> None:
         requester = self._jobs.cancelled_by(job)
         if requester is None:
-            await self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped"))
+            await self._end(lambda: self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped")))
         else:
-            await self._jobs.end_cancelled(job, "cancelled", f"cancelled by {requester.name}")
+            await self._end(lambda: self._jobs.end_cancelled(job, "cancelled", f"cancelled by {requester.name}"))
 
     async def _failed(self, job: Job, error: RefgeniedError) -> None:
         log.warning("job.problem", job=job.id, asset=job.key.registry_path, kind=error.kind, error=error.message)
         self._jobs.cancelled_by(job)
+        nobody_asked = job.priority != Priority.ASKED
         if isinstance(error, NoSpaceError):
-            await self._jobs.hand_back(job, error)
-            self._pause.for_space(error.message, self._archive_folder.free)
-        elif isinstance(error, AssetIncompleteError | AssetNotFoundError) and job.requested_by == "refgenied":
-            # Nobody asked: the asset is being built again or is gone, and the next look knows better.
-            await self._jobs.end_cancelled(job, error.kind, error.message)
+            await self._pause.for_space(error.message, self._archive_folder.free)
+            # When the wait for room is over without any, smaller ones go first.
+            await self._end(lambda: self._jobs.hand_back(job, error, wait=TRY_ANYHOW_SECONDS * 2))
+        elif isinstance(error, StateError):
+            await self._end(lambda: self._jobs.hand_back(job, error))
+        elif isinstance(error, AssetIncompleteError | AssetNotFoundError) and nobody_asked:
+            # The asset is being built again or is gone, and the next look knows better.
+            await self._end(lambda: self._jobs.end_cancelled(job, error.kind, error.message))
         else:
-            await self._jobs.fail(job, error)
+            await self._end(lambda: self._jobs.fail(job, error))
+
+    async def _end(self, arrow: Callable[[], Awaitable[None]]) -> bool:
+        """Follow a job's last arrow. While the database cannot be written, try again until drained: a job that is
+        left running would count as a crash. Whether it was written.
+        """
+        written = False
+        with anyio.CancelScope(shield=True):  # the second signal does not cut it either
+            while not written:
+                try:
+                    await arrow()
+                except StateError as error:
+                    await self._wait_for_database(error)
+                    if self.draining:
+                        break
+                else:
+                    self._health.clear("database")
+                    written = True
+        return written
 
     # ----------------------------------------------------------------- one asset
 
@@ -151,14 +188,20 @@ class Worker:
         async with self._jobs.store.transaction() as tx:
             record = await archives.get(tx, job.key)
         place = Place(self._archive_folder.path, job.key)
+        found = await self._run(reconcile, place, check_cancelled)
         force = job.force or (record is not None and record.damaged is not None)
-        if not force and await self._already_there(job, asset, record, place):
+        if not force and await self._already_there(job, asset, record, place, found):
             return
         draft = await self._pack(job, asset, place)
         try:
             await self._require_untouched(asset)
-            same = record is not None and record.content_digest == draft.manifest.content_digest
-            if record and same and not force and not self._archive_folder.lost({job.key: record}):
+            same = (
+                record is not None
+                and found.presence is Presence.PRESENT  # else the folder alone could not tell of it
+                and record.content_digest == draft.manifest.content_digest
+            )
+            in_place = same and not await self._run(self._archive_folder.lost, {job.key: record} if record else {})
+            if record and in_place and not force:
                 await self._unchanged(job, asset, record)
                 return
             await self._publish(job, draft)
@@ -185,9 +228,10 @@ class Worker:
         if again is None or again.stamp != asset.stamp:
             raise SourceChangedError(f"{asset.folder} changed while it was archived")
 
-    async def _already_there(self, job: Job, asset: Asset, record: ArchiveRecord | None, place: Place) -> bool:
+    async def _already_there(
+        self, job: Job, asset: Asset, record: ArchiveRecord | None, place: Place, found: Reconciled
+    ) -> bool:
         """Whether the archive in place is of these very files, so that there is nothing to compress."""
-        found = await self._run(reconcile, place)
         if found.presence is Presence.FOREIGN:
             return await self._taken_over(job, asset, place)
         manifest = found.manifest
@@ -265,11 +309,18 @@ class Worker:
     async def _pack(self, job: Job, asset: Asset, place: Place) -> Draft:
         build = await self._run(self._folder.build_record, asset)
         about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock())
+        codec = ContentAware(Compression(self._current.settings.archive.compression))
 
         def pack() -> Draft:
             with self._folder.tree(asset) as tree:
                 return pack_asset(
-                    tree, place, about, threads=self._threads, on_progress=self._reporting(job), check=check_cancelled
+                    tree,
+                    place,
+                    about,
+                    codec=codec,
+                    threads=self._threads,
+                    on_progress=self._reporting(job),
+                    check=check_cancelled,
                 )
 
         log.info("job.packing", job=job.id, asset=job.key.registry_path, attempt=job.attempts)
@@ -298,8 +349,8 @@ class Worker:
             await self._finish(job, Outcome.PUBLISHED, record)
 
     async def _finish(self, job: Job, outcome: Outcome, record: ArchiveRecord) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._jobs.succeed(job, outcome, record)
+        if not await self._end(lambda: self._jobs.succeed(job, outcome, record)):
+            return
         self._jobs.cancelled_by(job)
         log.info(
             "job.succeeded",

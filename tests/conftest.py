@@ -19,6 +19,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*names): commands, `root` or `lambda` that the test cannot run without")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("real") is not None)  # the quick ones first
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for name in mark.args:
@@ -62,13 +66,30 @@ def daemon(lab: Lab) -> Daemon:
     return lab.start()
 
 
+@pytest.fixture(scope="session")
+def _demo_genome(tmp_path_factory: pytest.TempPathFactory) -> Refgenie:
+    refgenie = Refgenie(Lab(tmp_path_factory.mktemp("demo")))
+    refgenie.init()
+    refgenie.genome("demo")
+    return refgenie
+
+
 @pytest.fixture
-def refgenie(lab: Lab) -> Iterator[Refgenie]:
-    """The real refgenie, with an initialised genome folder."""
-    lacking = _lacking("refgenie")
-    if lacking:
-        pytest.skip(lacking)
+def refgenie(lab: Lab, _demo_genome: Refgenie) -> Iterator[Refgenie]:
+    """The real refgenie, with a genome folder in which it has built `demo/fasta`."""
     refgenie = Refgenie(lab)
+    refgenie.take(_demo_genome)
+    try:
+        yield refgenie
+    finally:
+        refgenie.close()
+
+
+@pytest.fixture
+def fresh_refgenie(lab: Lab) -> Iterator[Refgenie]:
+    """The real refgenie, with a genome folder that it has just made."""
+    refgenie = Refgenie(lab)
+    refgenie.init()
     try:
         yield refgenie
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +20,23 @@ DEMO = Path(__file__).parents[1] / "demo"
 
 
 class Refgenie:
-    """refgenie in a lab. Nothing is ever downloaded: the only server named answers nothing."""
+    """refgenie in a lab."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.config = lab.genomes / "genome_config.yaml"
         self._started: list[subprocess.Popen[str]] = []
+
+    def init(self) -> None:
+        """Make the config. Nothing is ever downloaded: the only server that it names answers nothing."""
         self("init", "-c", str(self.config), "-s", "http://127.0.0.1:9")
+
+    def take(self, other: Refgenie) -> None:
+        """Begin with a copy of another lab's genome folder: it knows its own place only in its config."""
+        but_config = shutil.ignore_patterns(self.config.name)
+        shutil.copytree(other.lab.genomes, self.lab.genomes, symlinks=True, dirs_exist_ok=True, ignore=but_config)
+        text = other.config.read_text(encoding="utf-8")
+        self.config.write_text(text.replace(str(other.lab.genomes), str(self.lab.genomes)), encoding="utf-8")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `refgenie …` in a process group of its own."""
@@ -54,15 +65,14 @@ class Refgenie:
         for process in self._started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+                process.communicate()
 
-    def genome(self, alias: str = "demo") -> str:
-        """Build a small fasta asset, with which a genome begins to exist; the genome's digest."""
+    def genome(self, alias: str) -> None:
+        """Build a small fasta asset, with which a genome begins to exist."""
         sequence = self.lab.root / f"{alias}.fa"
         sequence.write_text(f">chr1\n{'ACGTTGCA' * 200}\n>{alias}\nACGT\n", encoding="ascii")
         subprocess.run(["gzip", "-f", str(sequence)], check=True)
         self("build", f"{alias}/fasta", "--files", f"fasta={sequence}.gz", "--recipe", str(DEMO / "recipe.json"))
-        return self.digest(alias)
 
     def rounds(self, path: str, number: int, *more: str, recipe: Path, check: bool = True) -> str:
         """Build an asset whose every file bears this round's number."""

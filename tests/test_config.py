@@ -95,12 +95,12 @@ def test_the_first_configuration_that_exists_is_read(tmp_path: Path, home: dict[
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[archive]\nthread = 3\n", "unknown field `thread`"),
-        ("[archiv]\n", "unknown field `archiv`"),
-        ("[archive]\nthreads = 'x'\n", "`archive.threads`"),
-        ("[archive]\nthreads = -1\n", "`archive.threads`"),
-        ("[watch]\nsweep_seconds = 0\n", "`watch.sweep_seconds`"),
-        ("[log]\nlevel = 'loud'\n", "`log.level`"),
+        ("[archive]\nthread = 3\n", "archive.thread is not a setting"),
+        ("[archiv]\n", "archiv is not a setting"),
+        ("[archive]\nthreads = 'x'\n", "archive.threads: "),
+        ("[archive]\nthreads = -1\n", "archive.threads: "),
+        ("[watch]\nsweep_seconds = 0\n", "watch.sweep_seconds: "),
+        ("[log]\nlevel = 'loud'\n", "log.level: "),
         ("[archive]\nexclude = ['']\n", "archive.exclude"),
         ("not toml", "not valid TOML"),
         ("threads = 3\n", "threads"),

@@ -58,7 +58,7 @@ def test_it_comes_back_as_it_was_written(place, tmp_path):
     assert manifest.build == ABOUT.build
     assert manifest.key == KEY
     assert (manifest.seek_keys, manifest.parents, manifest.children) == (ABOUT.seek_keys, ABOUT.parents, ABOUT.children)
-    assert manifest.codec.name == "libdeflate"
+    assert manifest.codec.name == "balanced"
 
 
 def test_it_is_json_with_a_key_a_line_and_a_member_a_line(place):

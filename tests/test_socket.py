@@ -174,7 +174,7 @@ def connected(server: Server[Toys]) -> Iterator[Peer]:
 
 def open_to_all(server: Server[Toys]) -> None:
     """As a socket unit with SocketMode=0666 does."""
-    os.chmod(server.path, 0o666)  # noqa: S103
+    os.chmod(server.path, 0o666)
 
 
 async def none_left(server: Server[Toys]) -> None:

@@ -406,7 +406,7 @@ def test_the_order_is_that_of_the_names_in_a_tar(tmp_path_factory: pytest.TempPa
 
 
 def test_it_can_be_tarred_and_read_back(asset: Path, genomes: Path, tmp_path: Path) -> None:
-    rng = random.Random(7)  # noqa: S311
+    rng = random.Random(7)
     for number in range(40):
         folder = asset / f"d{rng.randrange(5)}"
         folder.mkdir(exist_ok=True)

@@ -14,7 +14,7 @@ CHUNKS = 4
 def content(number: int, part: int, size: int) -> bytes:
     """Bytes of one file: `round N`, then what does not compress; the same for the same arguments."""
     head = b"round %d\n" % number
-    return head + random.Random(number * 1000 + part).randbytes(size - len(head))  # noqa: S311 - not a secret
+    return head + random.Random(number * 1000 + part).randbytes(size - len(head))
 
 
 def write(folder: Path, number: int, files: int, size: int, seconds: float) -> None:

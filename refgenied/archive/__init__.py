@@ -12,7 +12,7 @@ that: `Place` (the paths in an archive folder), `pack_asset` (a draft that is pr
 """
 
 from .adopting import make_way, take_foreign, take_ours
-from .codec import Codec, CodecRecord, Libdeflate
+from .codec import Codec, CodecRecord, Compression, ContentAware, Libdeflate
 from .comparing import same_content
 from .draft import pack_asset
 from .entries import Entry
@@ -31,6 +31,8 @@ __all__ = [
     "About",
     "Codec",
     "CodecRecord",
+    "Compression",
+    "ContentAware",
     "Draft",
     "Entry",
     "Found",

@@ -7,22 +7,37 @@ number of threads, today and tomorrow.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from enum import StrEnum
+from importlib.metadata import version
 from typing import Protocol
 
 import deflate  # its stubs want Python 3.12: hence the ignores
 import msgspec
+from isal import igzip_lib
+from zlib_ng import zlib_ng
+
+from .content import Content, content_of
 
 Buffer = bytes | bytearray | memoryview
+
+GZIP = 16
+"""Added to zlib's window bits: a gzip member, without time and name in its header."""
 
 
 class CodecRecord(msgspec.Struct, frozen=True):
     """Which codec made an archive's bytes, as its manifest keeps it."""
 
     name: str
+    """A preset (`balanced`), or one library's method (`libdeflate`)."""
     level: int
+    """The method's level; of a preset the edition of its rules: it rises when they change."""
     library: str
+    """Every method that may be in the archive: `zlib-ng huffman, libdeflate 6`."""
     version: str
+    """The packages that made it: `deflate 0.9.0, zlib-ng 1.1.0`."""
     machine: str
+    """ISA-L's bytes differ between kinds of machine (x86_64, aarch64)."""
 
 
 class Codec(Protocol):
@@ -36,23 +51,111 @@ class Codec(Protocol):
         ...
 
 
+class Method(msgspec.Struct, frozen=True):
+    """One library's way to compress."""
+
+    package: str
+    name: str
+    compress: Callable[[Buffer], Buffer]
+
+
+def libdeflate(level: int) -> Method:
+    """Level 0 (stored) to 12 (small). The same bytes on every machine and from 0.7 to 0.9."""
+
+    def compress(block: Buffer) -> Buffer:
+        return deflate.gzip_compress(block, level)  # pyright: ignore[reportUnknownMemberType]
+
+    return Method("deflate", f"libdeflate {level}", compress)
+
+
+def isal(level: int) -> Method:
+    """Level 0 (fast) to 2. The same bytes on every x86, others on arm64; level 3 differs between x86s: never use it."""
+
+    def compress(block: Buffer) -> Buffer:
+        return igzip_lib.compress(block, level, igzip_lib.COMP_GZIP)  # pyright: ignore[reportUnknownMemberType]
+
+    return Method("isal", f"ISA-L {level}", compress)
+
+
+def zlibng(level: int, window: int = 15) -> Method:
+    """Level 1 to 9; repeats are looked for in the last 2**window bytes. The same bytes on every machine, from 2.2."""
+    return _zlibng(f"zlib-ng {level} in {1 << (window - 10)} KiB", level, window, zlib_ng.Z_DEFAULT_STRATEGY)
+
+
+def huffman() -> Method:
+    """Letters by their frequencies, no repeats at all."""
+    return _zlibng("zlib-ng huffman", 1, 15, zlib_ng.Z_HUFFMAN_ONLY)
+
+
+def _zlibng(name: str, level: int, window: int, strategy: int) -> Method:
+    def compress(block: Buffer) -> Buffer:
+        stream = zlib_ng.compressobj(level, zlib_ng.DEFLATED, GZIP + window, 9, strategy)  # pyright: ignore[reportUnknownMemberType]
+        return stream.compress(block) + stream.flush()  # pyright: ignore[reportUnknownMemberType]
+
+    return Method("zlib-ng", name, compress)
+
+
 class Libdeflate:
-    """libdeflate at one level, 1 (fast) to 12 (small). The same bytes on every machine and from 0.7 to
-    0.9.
-    """
+    """libdeflate at one level for everything: 1 (fast) to 12 (small)."""
 
     def __init__(self, level: int = 6) -> None:
-        self._level = level
+        method = libdeflate(level)
+        self.compress = method.compress
+        self.record = CodecRecord("libdeflate", level, "deflate", version("deflate"), platform.machine())
+
+
+class Compression(StrEnum):
+    """How much time an archive's size is worth."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    SMALL = "small"
+
+
+EDITION = 1
+"""Of the rules below and of those in `content`. An archive is never made again because it rose."""
+
+_RULES: dict[Compression, dict[Content, Method]] = {
+    Compression.FAST: dict.fromkeys(Content, isal(1)),
+    Compression.BALANCED: {
+        Content.BASES: huffman(),
+        Content.MASKED: zlibng(5, window=13),  # in DNA far repeats cost as much as they save, and take time to find
+        Content.TEXT: zlibng(5),
+        Content.MIXED: libdeflate(5),
+        Content.DENSE: isal(1),
+        Content.PACKED: libdeflate(0),
+    },
+    Compression.SMALL: {
+        Content.BASES: libdeflate(5),
+        Content.MASKED: libdeflate(7),
+        Content.TEXT: libdeflate(7),
+        Content.MIXED: libdeflate(7),
+        Content.DENSE: libdeflate(7),
+        Content.PACKED: libdeflate(0),
+    },
+}
+
+
+class ContentAware:
+    """Looks at each block and packs it as its content is packed best."""
+
+    def __init__(self, compression: Compression = Compression.BALANCED) -> None:
+        rules = _RULES[compression]
+        methods = list(dict.fromkeys(rules.values()))
+        self._rules = rules
+        self._only = methods[0] if len(methods) == 1 else None
+        packages = dict.fromkeys(method.package for method in methods)
         self.record = CodecRecord(
-            name="libdeflate",
-            level=level,
-            library="deflate",
-            version=deflate.__version__,
+            name=compression,
+            level=EDITION,
+            library=", ".join(method.name for method in methods),
+            version=", ".join(f"{package} {version(package)}" for package in packages),
             machine=platform.machine(),
         )
 
     def compress(self, block: Buffer) -> Buffer:
-        return deflate.gzip_compress(block, self._level)  # pyright: ignore[reportUnknownMemberType]
+        method = self._only or self._rules[content_of(memoryview(block))]
+        return method.compress(block)
 
 
 def decompress(member: Buffer, limit: int) -> Buffer | None:

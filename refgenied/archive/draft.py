@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from refgenied.model import DigestMismatchError, WriteError
 
-from .codec import Codec, CodecRecord, Libdeflate
+from .codec import Codec, CodecRecord, ContentAware
 from .collation import BYTES
 from .digests import asset_digest, matching_order
 from .entries import Entry, sidecar_entries
@@ -42,7 +42,7 @@ def pack_asset(
     UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError, NoSpaceError, WriteError,
     DamagedArchiveError (the disk gave back something else).
     """
-    codec = codec or Libdeflate()
+    codec = codec or ContentAware()
     make_folders(place)
     try:
         discard(place, folders=False)

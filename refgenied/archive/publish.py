@@ -29,8 +29,11 @@ class Draft:
         finish(self.place, self.manifest)
 
     def discard(self) -> None:
-        """Remove the partial files, and folders that are empty then. Harmless after `publish`."""
-        discard(self.place)
+        """Remove the partial files, and folders that are empty then. Harmless after `publish`, also after one that
+        failed: once the archive has its final name the partial manifest is all that describes it.
+        """
+        if os.path.lexists(self.place.archive_partial):
+            discard(self.place)
 
 
 def make_folders(place: Place) -> None:

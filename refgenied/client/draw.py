@@ -20,9 +20,9 @@ class Column(NamedTuple):
     right: bool = False
 
 
-DIGEST = Column("Digest", 9, words.middle)
-NAME = Column("Asset name", 16, words.registry_path)
-PATH = Column("Path", 14, words.middle)
+DIGEST = Column("Digest", 7, words.middle)
+NAME = Column("Asset name", 20, words.registry_path)
+PATH = Column("Path", 12, words.middle)
 SIZE = Column("Size", right=True)
 
 _STYLES = {"archived": "green", "complete": "green", "succeeded": "green", "failed": "red", "stale": "yellow"}
@@ -133,24 +133,13 @@ def _lines(label: str) -> Show:
 
 @contextmanager
 def _bar(label: str) -> Generator[Show]:
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.table import Column as Place  # noqa: PLC0415
 
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-    ]
-    with Progress(*columns, transient=True, expand=True) as bar:
-        task = bar.add_task(f"{label} waiting", total=None)
+    told = TextColumn("{task.fields[told]}", table_column=Place(no_wrap=True))
+    name = TextColumn("{task.description}", table_column=Place(no_wrap=True))
+    with Progress(name, BarColumn(bar_width=None), told, transient=True, expand=True) as bar:
+        task = bar.add_task(f"{label} waiting", total=None, told="")
 
         def show(reading: Json) -> None:
             bar.update(
@@ -158,6 +147,14 @@ def _bar(label: str) -> Generator[Show]:
                 description=f"{label} {reading['phase']}",
                 completed=reading["done"],
                 total=reading["total"] or None,
+                told=_told(reading),
             )
 
         yield show
+
+
+def _told(reading: Json) -> str:
+    """Source bytes, rate, time left."""
+    done, total, rate = reading["done"], reading["total"], reading["rate"]
+    left = f" {words.span((total - done) / rate)}" if rate > 0 and done < total else ""
+    return f"{words.size(done)}/{words.size(total)} {words.size(rate)}/s{left}"

@@ -57,10 +57,12 @@ def middle(text: str, width: int) -> str:
 
 
 def registry_path(text: str, width: int) -> str:
-    """Cut the genome digest of a registry path before its asset."""
-    genome, slash, rest = text.partition("/")
+    """Cut the genome digest of a registry path, and what stands behind it only when it must be."""
+    genome, _, rest = text.partition("/")
     room = width - len(rest) - 1
-    return f"{middle(genome, room)}{slash}{rest}" if slash and room >= 4 else middle(text, width)
+    if room >= 3 or len(text) <= width:
+        return f"{middle(genome, room)}/{rest}"
+    return f"…{text[-(width - 1) :]}"
 
 
 def counts(numbers: Json) -> str:

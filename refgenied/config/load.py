@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +73,13 @@ def load(
     `flags` maps `section.key` to a value from the command line. Raises ConfigError with one line that names
     the file or variable, the key and what to do.
     """
-    env = os.environ if env is None else env
+    try:
+        return _load(config, flags, os.environ if env is None else env)
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in a path, a circle of links, a home we may not search
+        raise ConfigError(f"the configuration cannot be used: {error}") from error
+
+
+def _load(config: str | None, flags: Mapping[str, Any] | None, env: Mapping[str, str]) -> Settings:
     path = find_config(config, env)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -107,20 +116,34 @@ def _toml(path: Path) -> dict[str, tuple[Any, str]]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_plain(error)}", hint=_near(str(error))) from None
+        raise ConfigError(f"{path}: {_plain(error)}", hint=_near(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     return {f"{section}.{key}": (value, str(path)) for section, table in tree.items() for key, value in table.items()}
 
 
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<plain>\w+))")
+_UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$\.?(?P<section>[^`]*)`)?")
+_PLACED = re.compile(r"(?P<what>.*) - at `\$\.(?P<key>[^`]*)`")
+
+
 def _plain(error: msgspec.ValidationError) -> str:
-    """msgspec's message in the words of a TOML file: `$.archive.threads` is `archive.threads`."""
-    return str(error).replace("Object contains", "there is an").replace("`$.", "`").replace(" - at `$`", "")
+    """msgspec's message in the words of a TOML file: first the key, then what is wrong with it."""
+    unknown = _UNKNOWN.search(str(error))
+    if unknown:
+        return f"{'.'.join(filter(None, (unknown['section'], unknown['key'])))} is not a setting"
+    placed = _PLACED.fullmatch(str(error))
+    return f"{placed['key']}: {placed['what'][0].lower()}{placed['what'][1:]}" if placed else str(error)
 
 
-def _near(message: str) -> str:
-    known = ", ".join(f"{section}.{key}" for section, table in sections() for key in table.__struct_fields__)
-    return f"the keys are: {known}" if "unknown field" in message else ""
+def _near(error: msgspec.ValidationError) -> str:
+    unknown = _UNKNOWN.search(str(error))
+    if not unknown:
+        return ""
+    known = [f"{section}.{key}" for section, table in sections() for key in table.__struct_fields__]
+    wanted = ".".join(filter(None, (unknown["section"], unknown["key"])))
+    near = get_close_matches(wanted, known, n=3) or [name for name in known if name.endswith(f".{unknown['key']}")]
+    return f"perhaps {' or '.join(near)}" if near else "`refgenied check-config` lists all settings"
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
@@ -173,14 +196,20 @@ def _expand(values: dict[str, Any], origins: Mapping[str, str], env: Mapping[str
         if not value or not isinstance(value, str):
             continue
         full = os.path.expanduser(value)
-        for name in sorted(env, key=len, reverse=True):
-            full = full.replace(f"${{{name}}}", env[name]).replace(f"${name}", env[name])
+        full = _VARIABLE.sub(partial(_variable, key, env), full)
         if not os.path.isabs(full):
             if origins.get(key, "") == "command line" or origins.get(key, "").startswith("environment"):
                 full = os.path.abspath(full)
             else:
                 raise ConfigError(f"{key} = {value!r} (from {origins.get(key)}) must be an absolute path")
         values[key] = os.path.normpath(full)
+
+
+def _variable(key: str, env: Mapping[str, str], found: re.Match[str]) -> str:
+    name = found["braced"] or found["plain"]
+    if name not in env:
+        raise ConfigError(f"{key}: the environment variable {name} is not set")
+    return env[name]
 
 
 def _build(values: Mapping[str, Any], origins: dict[str, str], path: Path | None) -> Settings:
@@ -195,7 +224,7 @@ def _build(values: Mapping[str, Any], origins: dict[str, str], path: Path | None
     try:
         return msgspec.convert(tree, Settings)
     except msgspec.ValidationError as error:
-        where = next((origin for key, origin in origins.items() if f"$.{key}" in str(error)), str(path or "settings"))
+        where = next((origin for key, origin in origins.items() if f"`$.{key}" in str(error)), str(path or "settings"))
         raise ConfigError(f"{where}: {_plain(error)}") from None
 
 

@@ -42,6 +42,13 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Meta(description='and those not to: e.g. ["test*/*", "*/fasta:draft"]; wins over include'),
     ] = ()
+    compression: Annotated[
+        Literal["fast", "balanced", "small"],
+        Meta(
+            description="balanced: pigz's size in a small part of its time; fast: up to a tenth larger, in the least "
+            "time; small: as small as it gets in pigz's time"
+        ),
+    ] = "balanced"
     threads: Annotated[int, Meta(ge=0, le=256, description="compressing threads; 0: one for each core")] = 0
     attempts: Annotated[int, Meta(ge=1, le=20, description="how often a job is tried before it counts as failed")] = 3
     retry_seconds: Annotated[Seconds, Meta(description="wait before the second attempt; doubles each time")] = 30.0
@@ -78,8 +85,8 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: Annotated[
         str, Meta(description="members of this group may give orders, like root and the daemon's own user")
     ] = "refgenie"
-    max_connections: Annotated[Count, Meta(description="open connections at one time")] = 64
-    max_connections_per_user: Annotated[Count, Meta(description="and for each user (root is not limited)")] = 32
+    max_connections: Annotated[Count, Meta(description="open connections at one time (root is not limited)")] = 64
+    max_connections_per_user: Annotated[Count, Meta(description="and for each user")] = 32
     first_line_seconds: Annotated[
         Seconds, Meta(description="a connection that has asked nothing for so long is closed")
     ] = 10.0
@@ -139,7 +146,7 @@ FOLDERS = (
     "state.folder",
 )
 
-FIXED = (*FOLDERS, "log.format")
+FIXED = (*FOLDERS, "log.format", "watch.interrupted_seconds")
 """Settings that a reload cannot change: the daemon must be restarted."""
 
 

@@ -122,6 +122,8 @@ class Server(Generic[C]):
                 await connection.run()
             except OSError as error:
                 log.warning("control.connection_failed", uid=uid, error=str(error))
+            except Exception:  # one connection's trouble is not the daemon's
+                log.exception("control.connection_crashed", uid=uid)
             finally:
                 self._users[uid] -= 1
                 self._one_gone.set()
@@ -129,12 +131,14 @@ class Server(Generic[C]):
                     self._connections.discard(connection)
 
     def _refusal(self, uid: int, settings: Control) -> BusyError | None:
+        if uid == 0:  # or others together could lock the administrator out
+            return None
         if self.connections >= settings.max_connections:
             return BusyError(
                 f"{settings.max_connections} connections are open, the most that control.max_connections allows",
                 hint="try again when one was closed",
             )
-        if uid != 0 and self._users[uid] >= settings.max_connections_per_user:
+        if self._users[uid] >= settings.max_connections_per_user:
             return BusyError(
                 f"uid {uid} has {self._users[uid]} connections open, the most that "
                 "control.max_connections_per_user allows",

@@ -38,6 +38,12 @@ def selects(pattern: str, asset: Asset) -> bool:
     return not pattern or matches(_whole(pattern), asset)
 
 
+async def looked(context: Context) -> None:
+    """The daemon may have started a moment ago: there is nothing to tell before its first look."""
+    if not context.reconciler.looked_at:
+        await context.reconciler.look_again()
+
+
 def checked(pattern: str) -> str:
     """The filter, if it is one. BadRegistryPathError says how to write it."""
     if pattern:
@@ -69,6 +75,7 @@ class AssetList(msgspec.Struct, frozen=True):
 )
 async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:  # noqa: ARG001
     pattern, after = checked(params.pattern), key_after(params.after)
+    await looked(context)
     standings = await context.reconciler.standings()
     page = Page(
         (
@@ -105,9 +112,10 @@ class AssetDetails(msgspec.Struct, frozen=True):
     errors=(AssetNotFoundError, BadRegistryPathError),
 )
 async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetDetails:  # noqa: ARG001
+    await looked(context)
     key = resolve(context.reconciler.look, params.path)
     asset = context.reconciler.look.assets[key]
-    facts = await context.reconciler.facts([key])
+    facts = await context.reconciler.facts(key)
     stands = await context.reconciler.standing_of(asset)
     record, job = facts.archives.get(key), facts.jobs.get(key)
     return AssetDetails(

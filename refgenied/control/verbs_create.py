@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import anyio
@@ -28,6 +29,7 @@ from refgenied.model import (
     AssetNotFoundError,
     BadRegistryPathError,
     BusyError,
+    ConflictError,
     DamagedArchiveError,
     JobState,
     Priority,
@@ -154,6 +156,14 @@ async def archive_remove(context: Context, call: Call, params: ArchiveRemovePara
     record, _ = await archived.find(context, params.path)
     await require_folder(context)
     requester = call.peer.requester
+    with context.jobs.reserved(record.key):
+        return await _removed(context, record, requester, delete_file=params.delete_file)
+
+
+async def _removed(
+    context: Context, record: ArchiveRecord, requester: Requester, *, delete_file: bool
+) -> ArchiveRemoved:
+    """The asset is reserved: what ends below does not begin again."""
     asset = context.reconciler.look.assets.get(record.key)
     await _stop_jobs(context, record, requester)
     removal = Removal(
@@ -162,8 +172,9 @@ async def archive_remove(context: Context, call: Call, params: ArchiveRemovePara
     place = archived.place(context, record.key)
     there_before = await anyio.to_thread.run_sync(place.archive.exists)
     with anyio.CancelScope(shield=True):  # the peer may hang up; half a removal helps nobody
-        await anyio.to_thread.run_sync(_take_away, place, removal, params.delete_file)
+        # First the database: after a crash the next start marks the manifest of a removal that it knows.
         await context.jobs.remove_archive(removal, requester)
+        await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
         await _stop_jobs(context, record, requester)  # one that a look queued before the removal was known
     there = await anyio.to_thread.run_sync(place.archive.exists)
     return ArchiveRemoved(
@@ -175,7 +186,7 @@ async def archive_remove(context: Context, call: Call, params: ArchiveRemovePara
 
 
 def _stamp(asset: Asset | None, record: ArchiveRecord) -> str:
-    return asset.stamp if asset else record.stamp
+    return (asset and asset.stamp) or record.stamp  # an asset that cannot be read now has none
 
 
 def _take_away(place: Place, removal: Removal, delete_file: bool) -> None:  # noqa: FBT001
@@ -201,6 +212,7 @@ async def _stop_jobs(context: Context, record: ArchiveRecord, requester: Request
             if not unfinished:
                 return
             for job in unfinished:
-                await context.jobs.cancel(job.id, requester)
+                with suppress(ConflictError):  # it has just ended
+                    await context.jobs.cancel(job.id, requester)
             await changes.wait(1.0)
     raise BusyError(f"the job of {record.key.registry_path} does not end", hint="try again in a minute")

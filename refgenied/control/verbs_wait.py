@@ -81,20 +81,21 @@ class _Wait:
     async def run(self) -> Waited:
         with self._context.feed.subscribed() as subscription:
             changes = Changes(subscription, key=self._key)
+            looked = False
             while True:
-                done = await self._done()
+                done = await self._done(looked=looked)
                 if done is not None:
                     return done
                 looked_at = self._context.reconciler.looked_at
-                while not await changes.wait(TICK):
+                looked = False
+                while not looked and not await changes.wait(TICK):
                     await self._progress()
-                    if self._context.reconciler.looked_at != looked_at:
-                        break
+                    looked = self._context.reconciler.looked_at != looked_at
 
-    async def _done(self) -> Waited | None:
+    async def _done(self, *, looked: bool) -> Waited | None:
         """The result, when there is one. AssetNotWantedError when there never will be."""
         asset, facts, stands = await self._standing()
-        if stands.due:  # its job has just ended, or was not queued yet: the last look is older than that
+        if stands.due and not looked:  # its job has just ended, or was not queued yet: the last look is older
             await self._context.reconciler.look_again()
             asset, facts, stands = await self._standing()
         self._job = stands.job.id if stands.job else None
@@ -124,7 +125,7 @@ class _Wait:
         asset = self._context.reconciler.look.assets.get(self._key)
         if asset is None:
             raise AssetNotFoundError(f"{self._asked} is no longer in the genome folder")
-        facts = await self._context.reconciler.facts([self._key])
+        facts = await self._context.reconciler.facts(self._key)
         return asset, facts, standing(asset, facts, self._context.current.settings.archive)
 
     async def _progress(self) -> None:

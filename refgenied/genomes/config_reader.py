@@ -2,7 +2,7 @@
 
 refgenie rewrites it in place: it is empty for 8 to 11 ms each time, and a cut file can be valid YAML. So a
 read counts when the file's stat is the same before and after, and when it lacks what the last good read had
-only if the next read says the same.
+only if nothing has written to it until the next read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class Reading(NamedTuple):
 
 
 class _Raw(NamedTuple):
-    text: bytes
     identity: Identity
     config: GenomeConfig
 
@@ -80,7 +79,7 @@ class ConfigReader:
             self._good_at = now
             return self._reading(self._good, fresh=True)
         until = time.monotonic() + LONGEST_WAIT
-        before: bytes | None = None
+        before: Identity | None = None
         while True:
             self._await_writer(now, until)
             try:
@@ -91,11 +90,11 @@ class ConfigReader:
                 settled = self._is_settled(self.identity(), now)
             else:
                 settled = self._is_settled(raw.identity, now)
-                if settled or raw.text == before or (self._good and not _is_poorer(raw, self._good)):
+                if settled or raw.identity == before or (self._good and not _is_poorer(raw, self._good)):
                     self._good, self._good_at, self._cached = raw, now, settled
                     return self._reading(raw, fresh=True)
                 why = _TornError("is being rewritten")
-                before = raw.text
+                before = raw.identity
             if settled or time.monotonic() + PAUSE > until:
                 return self._reading(self._good, fresh=False, why=why)
             time.sleep(PAUSE)
@@ -117,7 +116,7 @@ class ConfigReader:
             raise _TornError("changed while it was read")
         if not text.strip():
             raise _TornError("is empty: refgenie may have been stopped while it wrote it")
-        return _Raw(text, after, parse_config(text, self.path))
+        return _Raw(after, parse_config(text, self.path))
 
     def _await_writer(self, now: float, until: float) -> None:
         while time.monotonic() < until and any(self._is_held(lock, now) for lock in self._locks):

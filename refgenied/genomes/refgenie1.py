@@ -66,18 +66,22 @@ class Refgenie1Layout:
         names = self._names(problems)
         places = self._places(problems)
         aliases = self._aliases(names)
+        claimed = {alias for known in aliases.values() for alias in known}
+        unclaimed = tuple(alias for alias in folders_in(f"{self._root}/builds", []) if alias not in claimed)
         linked: dict[AssetKey, _Links] = {}
         sightings: dict[AssetKey, Sighting] = {}
         for place in (*places, *self._lost(names, places)):
             called = {name: links for name, links in names.items() if place in links.places}
-            asset = self._asset_name(place, called, names, aliases)
+            # the first build of a genome runs before alias/ says which genome its alias means
+            known = aliases.get(place.digest, ())
+            built_as = known or unclaimed
+            asset = self._asset_name(place, called, names, built_as)
             key = AssetKey(place.digest, place.group, asset)
             folder = f"{self._root}/data/{place.digest}/{place.group}/{place.folder}"
             if key in sightings:
                 problems.append(Problem(folder, f"is left out: {sightings[key].folder} has the same name"))
                 continue
-            known = aliases.get(place.digest, ())
-            builds = [f"{self._root}/builds/{alias}/{place.group}/{asset}" for alias in known]
+            builds = [f"{self._root}/builds/{alias}/{place.group}/{asset}" for alias in built_as]
             sightings[key] = Sighting(key, folder, (f"{folder}/{BUILD_FOLDER}", *builds), known)
             if called:
                 linked[key] = _Links(
@@ -118,7 +122,7 @@ class Refgenie1Layout:
         place: _Place,
         called: dict[_Name, _Links],
         names: dict[_Name, _Links],
-        aliases: dict[str, tuple[str, ...]],
+        built_as: tuple[str, ...],
     ) -> str:
         """What an asset is called: as its links say; of a folder named by digest also as its build says."""
         if called:
@@ -126,7 +130,7 @@ class Refgenie1Layout:
         if _ASSET_DIGEST.fullmatch(place.folder):
             built = {
                 asset
-                for alias in aliases.get(place.digest, ())
+                for alias in built_as
                 for asset in folders_in(f"{self._root}/builds/{alias}/{place.group}", [])
                 if _Name(alias, place.group, asset) not in names
             }

@@ -22,7 +22,7 @@ from refgenied.model import StateError
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 
 NETWORK_FILE_SYSTEMS = frozenset(
-    {
+    [
         "nfs",
         "nfs4",
         "cifs",
@@ -31,13 +31,15 @@ NETWORK_FILE_SYSTEMS = frozenset(
         "9p",
         "afs",
         "ceph",
+        "ceph-fuse",
         "lustre",
         "gpfs",
         "beegfs",
         "glusterfs",
-        "fuse.sshfs",
-    }
+        "sshfs",
+    ]
 )
+"""As mountinfo names them, also behind `fuse.`."""
 
 Row = Sequence[Any]
 
@@ -73,7 +75,7 @@ class Transaction:
 
 
 class Store:
-    """An open database. Make one with `open_store`."""
+    """An open database: `async with Store.opened(folder) as store`."""
 
     def __init__(self, connection: aiosqlite.Connection, path: Path, *, fresh: bool) -> None:
         self._connection = connection
@@ -92,7 +94,10 @@ class Store:
         """
         _refuse_network_disk(folder)
         path = folder / "refgenied.sqlite3"
-        connection = await aiosqlite.connect(path, isolation_level=None)
+        try:
+            connection = await aiosqlite.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise StateError(f"{path}: {error}", hint="look at the rights of the state folder") from None
         try:
             try:
                 fresh = await _prepare(connection, path)
@@ -109,16 +114,25 @@ class Store:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
-        """All of the body, or nothing. A cancellation is felt before the body or after it, never inside."""
+        """All of the body, or nothing. A cancellation is felt before the body or after it, never inside.
+
+        StateError when SQLite cannot do it, such as when the state folder's disk is full. sqlite3.IntegrityError,
+        which tells of the statement and not of the disk, stays what it is.
+        """
         async with self._lock:
             with anyio.CancelScope(shield=True):
-                await self._connection.execute("BEGIN IMMEDIATE")
                 try:
+                    await self._connection.execute("BEGIN IMMEDIATE")
                     yield Transaction(self._connection)
-                except BaseException:
-                    await self._connection.execute("ROLLBACK")
+                    await self._connection.execute("COMMIT")
+                except BaseException as error:
+                    if self._connection.in_transaction:  # a full disk may have made SQLite roll back already
+                        await self._connection.execute("ROLLBACK")
+                    if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
+                        error, sqlite3.IntegrityError | sqlite3.ProgrammingError
+                    ):
+                        raise StateError(f"{self.path}: {error}", hint="is the state folder's disk full?") from error
                     raise
-                await self._connection.execute("COMMIT")
 
 
 async def _prepare(connection: aiosqlite.Connection, path: Path) -> bool:
@@ -160,7 +174,7 @@ def _refuse_network_disk(folder: Path) -> None:
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in mounts:
         fields, _, rest = line.partition(" - ")
-        if fields.split()[2] == number and rest.split()[0] in NETWORK_FILE_SYSTEMS:
+        if fields.split()[2] == number and rest.split()[0].removeprefix("fuse.") in NETWORK_FILE_SYSTEMS:
             raise StateError(
                 f"the state folder {folder} lies on a network disk ({rest.split()[0]})",
                 hint="set state.folder to a folder on a local disk",

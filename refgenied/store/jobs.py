@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from refgenied.model import ARROWS, Arrow, AssetKey, ConflictError, Job, JobState, Outcome
@@ -11,6 +12,9 @@ _COLUMNS = (
     "id, genome_digest, asset_group, asset, state, priority, force, stamp, attempts, crashes, requested_by, "
     "created_at, not_before, started_at, ended_at, outcome, error_kind, error"
 )
+LONGEST_WAIT = 86_400.0
+"""Seconds: no back-off is longer, so that a job that seems to wait longer tells of a clock that was set back."""
+
 _OF_ASSET = "genome_digest = ? AND asset_group = ? AND asset = ?"
 
 
@@ -84,6 +88,14 @@ async def sharpen(tx: Transaction, job: int, *, priority: int, force: bool, stam
     )
 
 
+async def release(tx: Transaction, error_kind: str, now: float) -> None:
+    """What waits because of this kind of error need not wait any more."""
+    await tx.execute(
+        "UPDATE job SET not_before = ? WHERE state = 'queued' AND error_kind = ? AND not_before > ?",
+        (now, error_kind, now),
+    )
+
+
 async def get(tx: Transaction, job: int) -> Job | None:
     row = await tx.one(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (job,))
     return _job(row) if row else None
@@ -95,15 +107,18 @@ async def in_state(tx: Transaction, key: AssetKey, state: JobState) -> Job | Non
     return _job(row) if row else None
 
 
-async def next_due(tx: Transaction, now: float) -> Job | None:
-    """The job to run now: due, most urgent, oldest, and no other of the same asset running."""
-    row = await tx.one(
-        f"SELECT {_COLUMNS} FROM job AS j WHERE state = 'queued' AND not_before <= ? AND NOT EXISTS "
-        "(SELECT 1 FROM job AS r WHERE r.state = 'running' AND r.genome_digest = j.genome_digest "
-        "AND r.asset_group = j.asset_group AND r.asset = j.asset) ORDER BY priority, id LIMIT 1",
-        (now,),
+async def next_due(tx: Transaction, now: float, *, but_not: Collection[AssetKey] = ()) -> Job | None:
+    """The job to run now: due, most urgent, oldest, no other of the same asset running, and none of `but_not`.
+
+    One that would have to wait for longer than any back-off is due too: the clock was set back.
+    """
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM job AS j WHERE state = 'queued' AND (not_before <= ? OR not_before > ?) "
+        "AND NOT EXISTS (SELECT 1 FROM job AS r WHERE r.state = 'running' AND r.genome_digest = j.genome_digest "
+        "AND r.asset_group = j.asset_group AND r.asset = j.asset) ORDER BY priority, id LIMIT ?",
+        (now, now + LONGEST_WAIT, len(but_not) + 1),
     )
-    return _job(row) if row else None
+    return next((job for job in map(_job, rows) if job.key not in but_not), None)
 
 
 async def next_time(tx: Transaction) -> float | None:
@@ -121,9 +136,19 @@ async def unfinished(tx: Transaction) -> list[Job]:
 
 
 async def latest(tx: Transaction) -> dict[AssetKey, Job]:
-    """Each asset's newest job."""
+    """Each asset's newest job; one that is not ended (a retried old one) before those that are."""
     rows = await tx.all(
-        f"SELECT {_COLUMNS} FROM job WHERE id IN (SELECT MAX(id) FROM job GROUP BY genome_digest, asset_group, asset)"
+        f"SELECT {_COLUMNS} FROM job WHERE state IN ('queued', 'running') "
+        "OR id IN (SELECT MAX(id) FROM job GROUP BY genome_digest, asset_group, asset) "
+        "ORDER BY state = 'running', state = 'queued', id"  # the last one of an asset stays
+    )
+    return {job.key: job for job in map(_job, rows)}
+
+
+async def newest_of(tx: Transaction, key: AssetKey) -> dict[AssetKey, Job]:
+    """`latest` for one asset."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM job WHERE {_OF_ASSET} ORDER BY state = 'running', state = 'queued', id", names(key)
     )
     return {job.key: job for job in map(_job, rows)}
 

@@ -16,23 +16,26 @@ from pathlib import Path
 
 PARTS = 5
 SIZE = 200_000
+SETTLED = 0.25
+"""The share of a build in which its data and its entry are there already, but its completed flag is not."""
 TAIL = 20
 """Every TAILth round is followed by a longer rest, so that archives of many rounds are made."""
 
 
-def content(number: int, part: int) -> bytes:
+def content(number: int, part: int, size: int) -> bytes:
     head = b"round %d\n" % number
-    return head + random.Random(number * PARTS + part).randbytes(SIZE - len(head))  # noqa: S311 - not a secret
+    return head + random.Random(number * PARTS + part).randbytes(size - len(head))
 
 
 class Building:
-    """One asset of one genome, in the layout of refgenie 0.13."""
+    """One asset of one genome, in the layout of refgenie 0.13, the only one in the genome folder."""
 
-    def __init__(self, genomes: Path, digest: str, alias: str) -> None:
+    def __init__(self, genomes: Path, digest: str, alias: str, size: int = SIZE) -> None:
         self.config = genomes / "genome_config.yaml"
         self.genomes, self.digest, self.alias = genomes, digest, alias
         self.folder = genomes / "data" / digest / "rounds" / "default"
         self.side = self.folder / "_refgenie_build"
+        self.size = size
         self.asset_digest = ""
         self.side.mkdir(parents=True)
 
@@ -48,17 +51,18 @@ class Building:
         lock.touch()
         hashes: list[str] = []
         for part in range(PARTS):
-            data = content(number, part)
+            data = content(number, part, self.size)
             hashes.append(hashlib.md5(data).hexdigest())
             with (self.folder / f"part{part}.bin").open("wb", buffering=0) as out:
-                for start in range(0, SIZE, SIZE // 2):
-                    out.write(data[start : start + SIZE // 2])
-                    time.sleep(seconds / PARTS / 2)
+                for start in range(0, self.size, self.size // 2):
+                    out.write(data[start : start + self.size // 2])
+                    time.sleep(seconds * (1 - SETTLED) / PARTS / 2)
         (self.side / f"{self.digest}_rounds__default.flag").touch()
         lock.unlink()
         (self.side / "build_recipe_rounds__default.json").write_text(json.dumps({"name": "rounds"}), encoding="utf-8")
         self.asset_digest = hashlib.md5("".join(f"{one}\n" for one in hashes).encode()).hexdigest()
         self._write_config()
+        time.sleep(seconds * SETTLED)  # all is there and registered, but refgenie has not said so yet
         running.unlink()
         completed.touch()
         at = completed.stat().st_mtime_ns
@@ -111,7 +115,7 @@ genomes:
 def main() -> None:
     """Build all rounds, with rests of changing length between them."""
     genomes, digest, alias, rounds, seconds = sys.argv[1:]
-    dice = random.Random(2)  # noqa: S311 - not a secret
+    dice = random.Random(2)
     building = Building(Path(genomes), digest, alias)
     for number in range(1, int(rounds) + 1):
         at = building.build(number, float(seconds))

@@ -36,7 +36,6 @@ def small_disk(lab: Lab) -> Iterator[Path]:
 
 def test_the_queue_waits_for_room_and_goes_on(small_disk: Path, lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
     lab.start()
-    refgenie.genome()
     lab.archived("demo/fasta")
     with lab.following() as events:
         refgenie.rounds("demo/big", 1, recipe=recipe_of(tmp_path, "big", files=4, size=2_000_000))

@@ -34,7 +34,6 @@ def listing(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_genome_folder_is_never_written(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
-    refgenie.genome()
     refgenie.rounds("demo/parts", 1, recipe=recipe_of(tmp_path, "parts"))
     refgenie.rounds("demo/broken", 1, recipe=recipe_of(tmp_path, "broken", fails=True), check=False)
     before = listing(lab.genomes)
@@ -50,7 +49,6 @@ def test_the_genome_folder_is_never_written(lab: Lab, refgenie: Refgenie, tmp_pa
 
 def test_a_lost_database_is_read_anew_from_the_manifests(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
     daemon = lab.start()
-    refgenie.genome()
     recipe = recipe_of(tmp_path, "parts")
     refgenie.rounds("demo/parts", 1, recipe=recipe)
     refgenie.rounds("demo/unwanted", 1, recipe=recipe_of(tmp_path, "unwanted"))
@@ -82,7 +80,6 @@ def test_a_lost_database_is_read_anew_from_the_manifests(lab: Lab, refgenie: Ref
 
 def test_a_removed_archive_stays_removed(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
     daemon = lab.start()
-    refgenie.genome()
     path = Path(lab.archived("demo/fasta")["path"])
     said = lab.ctl("archive", "remove", "demo/fasta")
     assert said.code == 0
@@ -103,7 +100,6 @@ def test_a_removed_archive_stays_removed(lab: Lab, refgenie: Refgenie, tmp_path:
 
 
 def test_the_same_asset_gives_the_same_bytes(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
-    refgenie.genome()
     refgenie.rounds("demo/parts", 1, recipe=recipe_of(tmp_path, "parts", size=3_000_000))
     digests: set[str] = set()
     for threads in (1, 2, 8):
@@ -118,7 +114,6 @@ def test_the_same_asset_gives_the_same_bytes(lab: Lab, refgenie: Refgenie, tmp_p
 
 def test_a_damaged_or_missing_file_is_made_anew(lab: Lab, refgenie: Refgenie) -> None:
     lab.start()
-    refgenie.genome()
     row = lab.archived("demo/fasta")
     path = Path(row["path"])
     os.truncate(path, row["size"] // 2)
@@ -132,7 +127,6 @@ def test_a_damaged_or_missing_file_is_made_anew(lab: Lab, refgenie: Refgenie) ->
 def test_without_an_archive_folder_it_reports_and_refuses(lab: Lab, refgenie: Refgenie) -> None:
     lab.configure(refgenie={"genome_archive_folder": ""})
     lab.start()
-    refgenie.genome()
     assert lab.asset("demo/fasta")["state"] == "complete"
     said = lab.ctl("archive", "create", "demo/fasta")
     assert said.code == 1

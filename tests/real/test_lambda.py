@@ -43,12 +43,12 @@ def prove_both(lab: Lab, refgenie: Refgenie) -> None:
     assert lab.partials() == []
 
 
-def test_both_archives_appear_unasked(lab: Lab, daemon: Daemon, refgenie: Refgenie) -> None:
-    refgenie("build", "lambda/fasta", "--files", f"fasta={LAMBDA}")
+def test_both_archives_appear_unasked(lab: Lab, daemon: Daemon, fresh_refgenie: Refgenie) -> None:
+    fresh_refgenie("build", "lambda/fasta", "--files", f"fasta={LAMBDA}")
     assert lab.wait("lambda/fasta").code == 0
-    refgenie("build", "lambda/bowtie2_index")
+    fresh_refgenie("build", "lambda/bowtie2_index")
     assert lab.wait("lambda/bowtie2_index").code == 0
-    prove_both(lab, refgenie)
+    prove_both(lab, fresh_refgenie)
 
     shown = lab.ctl("archive", "show", "lambda/bowtie2_index")
     assert shown.code == 0
@@ -61,12 +61,12 @@ def test_both_archives_appear_unasked(lab: Lab, daemon: Daemon, refgenie: Refgen
     assert daemon.stop() == 0
 
 
-def test_the_same_after_a_kill_during_the_second(lab: Lab, refgenie: Refgenie) -> None:
+def test_the_same_after_a_kill_during_the_second(lab: Lab, fresh_refgenie: Refgenie) -> None:
     daemon = lab.start()
-    refgenie("build", "lambda/fasta", "--files", f"fasta={LAMBDA}")
+    fresh_refgenie("build", "lambda/fasta", "--files", f"fasta={LAMBDA}")
     with lab.following() as events:
         events.until("archive.published", "fasta")
-        building = refgenie.start("build", "lambda/bowtie2_index")
+        building = fresh_refgenie.start("build", "lambda/bowtie2_index")
         events.until("job.running", "bowtie2_index")
         daemon.kill()
         building.communicate()
@@ -76,16 +76,16 @@ def test_the_same_after_a_kill_during_the_second(lab: Lab, refgenie: Refgenie) -
 
     lab.start()
     assert lab.wait("lambda/bowtie2_index").code == 0
-    prove_both(lab, refgenie)
+    prove_both(lab, fresh_refgenie)
     charged = [event["data"] for event in lab.events("job.requeued")]
     assert len(charged) == 1, charged
 
 
 @pytest.mark.needs("bsdtar", "busybox", "pigz", "igzip", "bgzip")
-def test_the_usual_tools_read_it(lab: Lab, daemon: Daemon, refgenie: Refgenie, tmp_path: Path) -> None:
-    refgenie("build", "lambda/fasta", "--files", f"fasta={LAMBDA}")
+def test_the_usual_tools_read_it(lab: Lab, daemon: Daemon, fresh_refgenie: Refgenie, tmp_path: Path) -> None:
+    fresh_refgenie("build", "lambda/fasta", "--files", f"fasta={LAMBDA}")
     path = lab.archived("lambda/fasta")["path"]
-    folder = refgenie.folder("lambda/fasta")
+    folder = fresh_refgenie.folder("lambda/fasta")
     for number, command in enumerate(
         (
             f"tar xzf {path}",

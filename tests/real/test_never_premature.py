@@ -131,12 +131,12 @@ def test_200_builds_of_a_fifth_of_a_second(lab: Lab) -> None:
 @pytest.mark.needs("refgenie")
 def test_real_rebuilds_in_a_loop(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
     lab.configure(watch={"settle_seconds": 0.02, "settle_max_seconds": 0.5})
-    digest = refgenie.genome()
+    digest = refgenie.digest("demo")
     lab.start()
     recipe = recipe_of(tmp_path, "loop", files=5, size=400_000, seconds=0.2)
     versions = Versions(lab.archives / digest / "loop/default/loop__default.tgz")
     with versions.collected():
-        for number in range(1, 13):
+        for number in range(1, 11):
             refgenie.rounds("demo/loop", number, "-N", recipe=recipe)
         row = lab.archived("demo/loop")
     prove(row, lab.archives, refgenie.folder("demo/loop"))
@@ -144,7 +144,7 @@ def test_real_rebuilds_in_a_loop(lab: Lab, refgenie: Refgenie, tmp_path: Path) -
     for version in versions.found.values():
         assert len(version.rounds) == 1, version
         assert version.files == 5, version
-    assert any(b"round 12\n" in version.rounds for version in versions.found.values())
+    assert any(b"round 10\n" in version.rounds for version in versions.found.values())
     announced = [
         event["data"]["digest"] for event in lab.events("archive.published") if "/loop:" in event["registry_path"]
     ]

@@ -22,7 +22,6 @@ def completed_at(refgenie: Refgenie, path: str) -> float:
 def test_a_small_asset_is_published_soon_after_its_completion(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
     lab.configure(watch={"settle_seconds": 1.0, "sweep_seconds": 600.0})  # the defaults: only a hint can be so quick
     lab.start()
-    refgenie.genome()
     with lab.following() as events:
         events.until("archive.published", "fasta")
         refgenie.rounds("demo/parts", 1, recipe=recipe_of(tmp_path, "parts"))
@@ -37,7 +36,6 @@ def test_with_the_watch_off_it_comes_with_a_sweep(lab: Lab, refgenie: Refgenie, 
     lab.configure(watch={"enabled": False, "sweep_seconds": 0.5})
     lab.start()
     assert lab.rows("status")[0]["watching"] == []
-    refgenie.genome()
     with lab.following() as events:
         events.until("archive.published", "fasta")
         refgenie.rounds("demo/parts", 1, recipe=recipe_of(tmp_path, "parts"))
@@ -46,7 +44,6 @@ def test_with_the_watch_off_it_comes_with_a_sweep(lab: Lab, refgenie: Refgenie, 
 
 
 def test_what_was_there_before_the_first_start_is_archived_too(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
-    refgenie.genome()
     refgenie.rounds("demo/old", 1, recipe=recipe_of(tmp_path, "old"))
     lab.start()
     for path in ("demo/fasta", "demo/old"):
@@ -54,7 +51,6 @@ def test_what_was_there_before_the_first_start_is_archived_too(lab: Lab, refgeni
 
 
 def test_unless_that_is_turned_off(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
-    refgenie.genome()
     lab.configure(archive={"existing": False})
     lab.start()
     assert lab.wait("demo/fasta").code == 1
@@ -66,7 +62,6 @@ def test_unless_that_is_turned_off(lab: Lab, refgenie: Refgenie, tmp_path: Path)
 def test_a_genome_folder_that_vanishes_is_missing_not_empty(lab: Lab, refgenie: Refgenie) -> None:
     lab.configure(watch={"sweep_seconds": 0.5})
     lab.start()
-    refgenie.genome()
     before = lab.archived("demo/fasta")
     away = lab.genomes.with_name("unmounted")
     os.rename(lab.genomes, away)
@@ -86,7 +81,6 @@ def test_a_genome_folder_that_vanishes_is_missing_not_empty(lab: Lab, refgenie: 
 def test_excluded_assets_are_left_alone(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
     lab.configure(archive={"exclude": ["demo/draft*"]})
     lab.start()
-    refgenie.genome()
     refgenie.rounds("demo/draft", 1, recipe=recipe_of(tmp_path, "draft"))
     said = lab.wait("demo/draft")
     assert said.code == 1

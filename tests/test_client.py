@@ -1,0 +1,420 @@
+"""`refgeniectl` as people and programs meet it: real commands against a real socket."""
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from fcntl import ioctl
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import anyio.to_thread
+import pytest
+from controlled import served
+from parts import Parts, running
+from synthetic import DIGEST, Genomes
+
+from refgenied import __version__
+from refgenied.client import Client, DaemonError, NoDaemonError, draw, words
+from refgenied.model import UnsafeTreeError
+
+pytestmark = pytest.mark.anyio
+
+NAME = f"{DIGEST}/fasta:default"
+ROOT = Path(__file__).parents[1]
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def environment(parts: Parts) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "REFGENIED_SOCKET": str(parts.root / "control.sock"),
+        "TERM": "xterm",
+        "LANG": "C.UTF-8",
+    }
+
+
+COMMAND = [sys.executable, "-m", "refgenied.client"]
+
+
+async def ctl(parts: Parts, *arguments: str, **env: str) -> Said:
+    run = partial(
+        subprocess.run,
+        [*COMMAND, *arguments],
+        env=environment(parts) | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    done = await anyio.to_thread.run_sync(run)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+async def on_terminal(parts: Parts, columns: int, *arguments: str) -> str:
+    """What a terminal of this width shows."""
+
+    def run() -> str:
+        leader, follower = pty.openpty()
+        ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        with subprocess.Popen([*COMMAND, *arguments], env=environment(parts), stdout=follower, stdin=follower):
+            os.close(follower)
+            shown = b""
+            with suppress(OSError):  # EIO is the end of a terminal
+                while chunk := os.read(leader, 65536):
+                    shown += chunk
+        os.close(leader)
+        return shown.decode().replace("\r\n", "\n")
+
+    return await anyio.to_thread.run_sync(run)
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+@pytest.fixture
+async def parts(genomes: Genomes) -> AsyncGenerator[Parts]:
+    async with running(genomes) as parts:
+        yield parts
+
+
+# --------------------------------------------------------------------------- the library
+
+
+async def test_the_library_in_four_lines(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    await parts.settle()
+
+    def talk() -> None:
+        with Client.connect(str(parts.root / "control.sock")) as client:
+            assert client.call("asset.get", path="t7/fasta")["asset"]["registry_path"] == NAME
+            watch = client.watch("event.watch", since=0, follow=False)
+            assert [row["kind"] for method, row in watch if method == "event"][-1] == "job.succeeded"
+            assert (watch.state["seq"], watch.end["reason"]) == (4, "done")
+            with pytest.raises(DaemonError) as refused:
+                client.call("asset.get", path="t7/none")
+            assert (refused.value.kind, refused.value.code) == ("asset_not_found", 1001)
+            assert client.call("server.info")["version"] == __version__
+
+    async with served(parts):
+        await anyio.to_thread.run_sync(talk)
+
+
+def test_where_the_socket_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("REFGENIED_SOCKET", raising=False)
+    with pytest.raises(NoDaemonError) as missing:
+        Client.connect()
+    for path in (tmp_path / "refgenied/control.sock", "/run/refgenied/control.sock"):
+        assert f"{path}: not there" in missing.value.message
+    assert "refgenied run" in missing.value.hint
+    monkeypatch.setenv("REFGENIED_SOCKET", "/nowhere")
+    with pytest.raises(NoDaemonError, match=r"^no daemon answers \(tried /nowhere: not there\)$"):
+        Client.connect()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead"))
+    with pytest.raises(NoDaemonError, match="dead: nobody listens"):
+        Client.connect(str(tmp_path / "dead"))
+
+
+# --------------------------------------------------------------------------- exit status
+
+
+async def test_usage_and_no_daemon(parts: Parts) -> None:
+    nobody = await ctl(parts, "status")
+    assert nobody.code == 3
+    assert nobody.err.startswith("refgeniectl: no daemon answers (tried ")
+    assert nobody.err.splitlines()[1].startswith("hint: start it with")
+    assert (await ctl(parts, "--socket", "/named", "status")).err.count("/named") == 1
+    assert (await ctl(parts, "status", "--socket", "/named")).err.count("/named") == 1
+    wrong = await ctl(parts, "archive", "made")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "hint: " in wrong.err
+    assert (await ctl(parts)).code == 2
+    version = await ctl(parts, "--version")
+    assert (version.code, version.out) == (0, f"refgeniectl {__version__}\n")
+
+
+async def test_help_has_an_example_for_every_command(parts: Parts) -> None:
+    top = await ctl(parts, "--help")
+    assert "exit status:" in top.out
+    for command in ("status", "archive create", "archive wait", "asset list", "queue cancel", "events", "call"):
+        said = await ctl(parts, *command.split(), "--help")
+        assert (said.code, f"example:\n  refgeniectl {command}" in said.out) == (0, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_not_permitted(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = f"{folder}/control.sock"
+        code = (  # what another user may not read is imported before
+            "import locale, os, shutil, sys; from refgenied.client import main, command, orders\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            f"sys.exit(main(['--socket', {path!r}, 'scan']))"
+        )
+        async with served(parts, socket=path):
+            run = partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False)
+            closed = await anyio.to_thread.run_sync(partial(run, env=environment(parts)))
+            os.chmod(path, 0o666)
+            refused = await anyio.to_thread.run_sync(partial(run, env=environment(parts)))
+    assert (closed.returncode, "you may not connect" in closed.stderr) == (4, True), closed
+    assert (refused.returncode, "members of the group no-such-group" in refused.stderr) == (4, True), refused
+
+
+async def test_wait_and_its_five_ends(parts: Parts, genomes: Genomes) -> None:
+    key = genomes.build()
+    async with served(parts, work=False):
+        over = await ctl(parts, "archive", "wait", "t7/fasta", "--timeout", "0.2")
+        assert (over.code, "time is over: job 1 is queued" in over.err) == (6, True)
+        job = await parts.jobs.claim()
+        assert job
+        await parts.jobs.fail(job, UnsafeTreeError("a device: x"))
+        failed = await ctl(parts, "archive", "wait", "t7/fasta")
+        assert (failed.code, failed.err) == (5, "refgeniectl: t7/fasta: a device: x\n")
+        parts.change_settings(exclude=("t7/*",))
+        genomes.start(key)
+        genomes.finish(key)
+        unwanted = await ctl(parts, "archive", "wait", "t7/fasta")
+        assert (unwanted.code, "excluded" in unwanted.err) == (1, True)
+        unknown = await ctl(parts, "archive", "wait", "t7/nothing")
+        assert (unknown.code, "hint: its asset groups: fasta" in unknown.err) == (1, True)
+        parts.change_settings(exclude=())
+        await parts.settle()
+        done = await ctl(parts, "archive", "wait", "t7/fasta", "--json")
+        assert (done.code, done.rows[0]["state"]) == (0, "archived")
+
+
+async def test_ctrl_c_and_a_broken_pipe_are_quiet(parts: Parts) -> None:
+    async with served(parts):
+        follow = subprocess.Popen(  # noqa: ASYNC220 (it is waited for in a thread)
+            [*COMMAND, "call", "event.watch", "--json"],
+            env=environment(parts),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert follow.stdout
+        await anyio.to_thread.run_sync(follow.stdout.readline)  # it watches
+        follow.send_signal(signal.SIGINT)
+        _, err = await anyio.to_thread.run_sync(follow.communicate)
+        assert (follow.returncode, err) == (130, b"")
+        shell = f"{' '.join(COMMAND)} config get | head -c 1; exit ${{PIPESTATUS[0]}}"
+        run = partial(subprocess.run, ["bash", "-c", shell], env=environment(parts), capture_output=True, check=False)
+        done = await anyio.to_thread.run_sync(run)
+        assert (done.stdout, done.stderr) == (b"r", b"")
+
+
+# --------------------------------------------------------------------------- what is shown
+
+
+async def test_the_main_job_by_hand(parts: Parts, genomes: Genomes) -> None:
+    parts.change_settings(automatic=False)
+    genomes.build(a=b"1", b=b"22")
+    async with served(parts):
+        before = await ctl(parts, "asset", "list")
+        assert "archive.automatic is off" in before.out
+        made = await ctl(parts, "archive", "create", "t7/fasta", "no/such")
+        assert made.code == 1
+        assert "t7/fasta: archived: " in made.out
+        assert "there is no genome 'no'" in made.err
+        assert (await ctl(parts, "archive", "create", "t7/fasta")).out == (
+            "t7/fasta: archived already, nothing has changed\n"
+        )
+        [row] = (await ctl(parts, "archive", "list", "--json")).rows
+        promised = (
+            "digest registry_path genome_digest aliases asset_group asset path size asset_digest content_digest "
+            "files download_count created_at"
+        )
+        assert set(promised.split()) <= set(row)
+        plain = (await ctl(parts, "archive", "list")).out.splitlines()
+        assert plain[0] == "Asset Archives"
+        assert plain[1].split("  ")[0] == "Digest"
+        assert plain[2].split() == [row["digest"], NAME, row["path"], *words.size(int(str(row["size"]))).split()]
+        shown = (await ctl(parts, "archive", "show", "t7/fasta")).out
+        assert "build commands\n  touch a\n" in shown
+        assert "       1 B  a\n" in shown
+        assert "1 complete" in (await ctl(parts, "status")).out
+        forced = await ctl(parts, "archive", "create", "t7/fasta", "--force", "--json")
+        assert (forced.code, forced.rows[0]["outcome"]) == (0, "published")
+        removed = await ctl(parts, "archive", "remove", "t7/fasta")
+        assert f"its file stays: {row['path']}" in removed.out
+        again = await ctl(parts, "archive", "create", "t7/fasta", "--no-wait")
+        assert again.out == "t7/fasta: queued (job 3)\n"
+        await ctl(parts, "archive", "wait", "t7/fasta")
+        gone = await ctl(parts, "archive", "remove", "t7/fasta", "--delete-file")
+        assert f"its file {row['path']} deleted" in gone.out
+        assert not Path(str(row["path"])).exists()
+
+
+async def test_a_job_that_fails_is_exit_status_5(parts: Parts, genomes: Genomes) -> None:
+    key = genomes.build()
+    parts.change_settings(attempts=1)
+    config = genomes.config.read_text()
+    genomes.config.write_text(config.replace("asset_digest: ", "asset_digest: 0000"))
+    async with served(parts):
+        made = await ctl(parts, "archive", "create", "t7/fasta")
+    assert made.code == 5, made
+    assert made.err.startswith("refgeniectl: t7/fasta: job 1 failed: ")
+    assert (await parts.latest(key)).error_kind == "digest_mismatch"
+
+
+async def test_queue_commands(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    async with served(parts):
+        assert (await ctl(parts, "queue", "pause")).out.startswith("paused by ")
+        assert "queued 1" in (await ctl(parts, "scan")).out
+        listed = await ctl(parts, "queue", "list")
+        assert "t7/fasta:default  queued" in listed.out
+        assert "paused by" in listed.out
+        assert (await ctl(parts, "queue", "cancel", "1")).out == "job 1 (t7/fasta:default) is cancelled\n"
+        assert (await ctl(parts, "queue", "list", "--json")).out == ""
+        assert (await ctl(parts, "queue", "list", "--all", "--json")).rows[0]["state"] == "cancelled"
+        assert (await ctl(parts, "queue", "cancel", "1")).code == 1
+        assert (await ctl(parts, "queue", "retry", "1")).code == 0
+        assert (await ctl(parts, "queue", "resume")).out == "the queue goes on\n"
+        assert (await ctl(parts, "archive", "wait", "t7/fasta")).code == 0
+        assert (await ctl(parts, "reload")).out == "reloaded\n"
+
+
+async def test_config_get_prints_refgenies_table_first(parts: Parts, genomes: Genomes) -> None:
+    await parts.reconciler.look_again()
+    async with served(parts):
+        lines = (await ctl(parts, "config", "get")).out.splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == ["genome_folder", "version", "genome_archive_folder", "servers"]
+    assert str(genomes.root) in lines[2]
+    assert any(line.startswith("archive.automatic") and "true" in line for line in lines[6:])
+
+
+async def test_call_reaches_every_verb(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    await parts.settle()
+    async with served(parts):
+        got = await ctl(parts, "call", "asset.get", '{"path": "t7/fasta"}', "--json")
+        assert got.rows[0]["asset_digest"]
+        watched = await ctl(parts, "call", "event.watch", '{"since": 3, "follow": false}', "--json")
+        assert [row.get("method") for row in watched.rows] == [None, "event", "end"]
+        assert (await ctl(parts, "call", "asset.get", "{")).code == 2
+        assert (await ctl(parts, "call", "asset.get", "[]")).code == 2
+        near = await ctl(parts, "call", "asset.gets")
+        assert (near.code, "asset.get" in near.err) == (1, True)
+
+
+async def test_events_follow_over_a_restart_of_the_daemon(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    await parts.settle()
+    follow: subprocess.Popen[str] | None = None
+    seen: list[int] = []
+
+    def take(number: int) -> None:
+        assert follow
+        assert follow.stdout
+        seen.extend(json.loads(follow.stdout.readline())["seq"] for _ in range(number))
+
+    try:
+        async with served(parts, work=False) as server:
+            follow = subprocess.Popen(  # noqa: ASYNC220 (it is read in threads)
+                [*COMMAND, "events", "--follow", "--since", "1", "--json"],
+                env=environment(parts),
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            await anyio.to_thread.run_sync(take, 3)
+            await server.drain()
+        genomes.build("index")
+        await parts.settle()  # events that nobody heard
+        async with served(parts, work=False):
+            with anyio.fail_after(20):
+                await anyio.to_thread.run_sync(take, 4)
+    finally:
+        if follow:
+            follow.kill()
+            follow.communicate()
+    assert seen == [2, 3, 4, 5, 6, 7, 8]
+
+
+async def test_events_are_readable_lines(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    await parts.settle()
+    async with served(parts):
+        lines = (await ctl(parts, "events")).out.splitlines()
+    assert [line.split()[1] for line in lines] == ["job.queued", "job.running", "archive.published", "job.succeeded"]
+    assert all("t7/fasta:default  job 1" in line for line in lines)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 160])
+async def test_tables_fit_the_terminal_and_stay_readable(parts: Parts, genomes: Genomes, columns: int) -> None:
+    genomes.build()
+    await parts.settle()
+    async with served(parts):
+        shown = await on_terminal(parts, columns, "archive", "list")
+        queue = await on_terminal(parts, columns, "queue", "list", "--all")
+    if columns >= 60:
+        assert all(len(line) <= columns for line in words_only(shown).splitlines())
+    assert "fasta:default" in shown
+    assert " KB" in shown or " B" in shown
+    assert "succeeded" in queue, "words are not broken"
+    assert "Asset Archives" in shown
+
+
+def words_only(text: str) -> str:
+    """Without the escape sequences of colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+async def test_create_draws_a_bar_on_a_terminal(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    async with served(parts):
+        shown = words_only(await on_terminal(parts, 80, "archive", "create", "t7/fasta"))
+    assert "t7/fasta: archived: " in shown
+    assert "t7/fasta waiting" in shown or "t7/fasta packing" in shown
+
+
+# --------------------------------------------------------------------------- words
+
+
+def test_sizes_and_spans() -> None:
+    assert [words.size(n) for n in (0, 1023, 1024, 9_000_000, 5 * 1024**4)] == [
+        "0 B", "1023 B", "1.0 KB", "8.6 MB", "5.0 TB",
+    ]  # fmt: skip
+    assert [words.span(n) for n in (0, 45, 3600, 7380, 273_600)] == ["0 s", "45 s", "1 h", "2 h 3 min", "3 d 4 h"]
+
+
+def test_names_are_cut_in_the_middle_and_keep_the_asset() -> None:
+    assert words.middle("d41d8cd98f00b204e9800998ecf8427e", 9) == "d41d…427e"
+    assert len(words.middle("/a/long/path/to/fasta__default.tgz", 20)) == 20
+    assert words.middle("/a/long/path/to/fasta__default.tgz", 24).endswith("fasta__default.tgz"[-12:])
+    cut = words.registry_path(NAME, 24)
+    assert (cut, len(cut)) == ("d1d1d…d1d1/fasta:default", 24)
+    assert words.registry_path(NAME, 12) == "…sta:default"
+
+
+def test_widths_give_way_from_the_widest() -> None:
+    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE]
+    rows = [["d" * 32, NAME, "/" * 90, "8.6 MB"]]
+    assert draw.fitted(columns, rows, 1000) == [32, len(NAME), 90, 6]
+    assert sum(draw.fitted(columns, rows, 120)) == 120
+    assert draw.fitted(columns, rows, 10) == [7, 20, 12, 6]

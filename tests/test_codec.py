@@ -1,0 +1,137 @@
+"""The codecs: each content gets its own, each block is a plain gzip member, and nothing but the content decides."""
+
+import gzip
+import random
+import subprocess
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from packing import make_tree, noise, publish
+
+from refgenied.archive import Compression, ContentAware, Libdeflate
+from refgenied.archive.blocks import BLOCK_SIZE
+from refgenied.archive.codec import decompress
+from refgenied.archive.content import Content, content_of
+
+
+def bases(size: int, seed: int = 1, letters: bytes = b"ACGT") -> bytes:
+    """DNA in lines of 60."""
+    sequence = random.Random(seed).choices(letters, k=size)
+    return b"\n".join(bytes(sequence[at : at + 60]) for at in range(0, size, 60)) + b"\n"
+
+
+def masked(size: int) -> bytes:
+    rng, block, at = random.Random(2), bytearray(bases(size)), 0
+    while at < size:
+        end = at + rng.randrange(20, 900)
+        block[at:end] = block[at:end].lower()
+        at = end + rng.randrange(20, 900)
+    return bytes(block)
+
+
+def words(size: int) -> bytes:
+    rng = random.Random(3)
+    rows = (f'chr1\tHAVANA\texon\t{at * 37}\tgene_id "ENSG{at // 9:011}"; tag "basic";\n' for at in range(size))
+    return "".join(f"{row[:-1]} {rng.randrange(9)}\n" for row in rows).encode()[:size]
+
+
+def little_endian(size: int) -> bytes:
+    """A suffix array: numbers of four bytes without any order."""
+    rng = random.Random(4)
+    return b"".join(rng.randrange(1 << 24).to_bytes(4, "little") for _ in range(size // 4))
+
+
+BLOCK = 100_000
+CONTENTS = {
+    "upper": (Content.BASES, bases(BLOCK)),
+    "lower": (Content.BASES, bases(BLOCK).lower()),
+    "ambiguous": (Content.BASES, bases(BLOCK).replace(b"A\n", b"R\n")),
+    "masked": (Content.MASKED, masked(BLOCK)),
+    "N": (Content.TEXT, (b"N" * 60 + b"\n") * 3000),
+    "tandem": (Content.TEXT, (bases(171).replace(b"\n", b"") * 3000)[:BLOCK]),
+    "gtf": (Content.TEXT, words(BLOCK)),
+    "zeros": (Content.TEXT, bytes(BLOCK)),
+    "sequences-and-names": (Content.MIXED, b"".join(b">contig%d\n" % n + bases(90, n) for n in range(900))),
+    "numbers": (Content.DENSE, little_endian(BLOCK)),
+    "noise": (Content.PACKED, noise(BLOCK)),
+    "gzip": (Content.PACKED, gzip.compress(bases(BLOCK * 3), 6)),
+    "nothing": (Content.BASES, b""),
+}
+
+
+@pytest.mark.parametrize(("content", "block"), CONTENTS.values(), ids=CONTENTS)
+def test_the_content_is_told(content, block):
+    assert content_of(memoryview(block)) is content
+
+
+def test_a_short_odd_part_does_not_speak_for_the_block():
+    block = b"N" * 30_000 + bases(1_000_000)
+    assert content_of(memoryview(block)) is Content.BASES
+
+
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize("block", [block for _, block in CONTENTS.values()], ids=CONTENTS)
+def test_each_block_is_a_plain_gzip_member(compression, block):
+    member = bytes(ContentAware(compression).compress(block))
+    assert member[:8] == b"\x1f\x8b\x08\x00\0\0\0\0"  # no name, no time
+    stream = zlib.decompressobj(31)
+    assert (stream.decompress(member), stream.eof, stream.unused_data) == (block, True, b"")
+    assert bytes(decompress(member, len(block))) == block
+    assert subprocess.run(["gzip", "-dc"], input=member, capture_output=True, check=True).stdout == block
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_threads_at_once_give_the_same_bytes(compression):
+    codec = ContentAware(compression)
+    blocks = [block for _, block in CONTENTS.values()] * 3
+    alone = [bytes(codec.compress(block)) for block in blocks]
+    with ThreadPoolExecutor(8) as pool:
+        assert [bytes(member) for member in pool.map(ContentAware(compression).compress, blocks)] == alone
+
+
+def test_balanced_is_smaller_than_zlib_where_it_matters():
+    by_zlib = {name: len(zlib.compress(block, 6)) for name, (_, block) in CONTENTS.items()}
+    ours = {name: len(ContentAware().compress(block)) for name, (_, block) in CONTENTS.items()}
+    assert ours["upper"] < 0.95 * by_zlib["upper"]
+    assert ours["lower"] < 0.95 * by_zlib["lower"]
+    for name, size in ours.items():
+        assert size < 1.06 * by_zlib[name] + BLOCK * 0.01, name
+
+
+def test_nothing_grows_by_more_than_a_thousandth():
+    block = noise(BLOCK_SIZE)
+    for compression in Compression:
+        assert len(ContentAware(compression).compress(block)) < BLOCK_SIZE * 1.001
+
+
+def test_each_preset_is_smaller_than_the_faster_one():
+    for name in ("masked", "gtf", "sequences-and-names"):
+        block = CONTENTS[name][1]
+        fast, balanced, small = (len(ContentAware(compression).compress(block)) for compression in Compression)
+        assert fast > balanced > small, name
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_the_archive_is_the_same_for_any_number_of_threads(compression, tmp_path):
+    members = {
+        b"a.fa": bases(BLOCK) * 30,
+        b"b.fa": masked(BLOCK) * 15,
+        b"c.gtf": words(BLOCK) * 15,
+        b"d": noise(2_000_000),
+    }
+    source = make_tree(tmp_path / "source", members)
+    manifests = [
+        publish(source, tmp_path / f"a{threads}.{turn}", codec=ContentAware(compression), threads=threads).manifest
+        for threads, turn in ((1, 0), (2, 0), (8, 0), (8, 1))
+    ]
+    assert len({manifest.digest for manifest in manifests}) == 1
+    assert manifests[0].codec.name == compression
+
+
+def test_the_record_names_what_is_needed_to_make_it_again():
+    record = ContentAware().record
+    assert record.name == "balanced"
+    assert record.library.startswith("zlib-ng huffman, zlib-ng 5 in 8 KiB, ")
+    assert {part.split()[0] for part in record.version.split(", ")} == {"zlib-ng", "deflate", "isal"}
+    assert Libdeflate(7).record.level == 7

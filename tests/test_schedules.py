@@ -1,0 +1,439 @@
+"""Things that happen at the worst moment: each of these schedules once lost something, or ended the daemon."""
+
+import hashlib
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+import anyio
+import msgspec
+import pytest
+import watchfiles.main
+from controlled import ANN, Desk, context_of
+from parts import Parts, running
+from synthetic import Genomes
+
+from refgenied import recovery
+from refgenied import worker as worker_module
+from refgenied.archive import Place, Presence, publish, reconcile
+from refgenied.model import AssetKey, AssetState, DigestMismatchError, JobState, Priority, StateError, UnreadableError
+from refgenied.watcher import Watcher
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+class Killed(BaseException):
+    """What a kill -9 at that point is to the code: nothing after it runs."""
+
+
+class Gate:
+    """A pack function that packs until it is told to stop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.packing = threading.Event()
+        monkeypatch.setattr(worker_module, "pack_asset", self)
+
+    def __call__(self, *_: object, check: object, **__: object) -> None:
+        self.packing.set()
+        while True:
+            time.sleep(0.01)
+            check()
+
+
+def md5_of(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+async def rebuilt(genomes: Genomes, key: AssetKey, content: bytes) -> None:
+    (genomes.folder(key) / "fasta").unlink()
+    genomes.build(fasta=content)
+
+
+def dying_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    """The rename onto the final name that ends so does not happen."""
+    real = publish._rename
+
+    def rename(partial: Path, final: Path) -> None:
+        if final.name.endswith(name) and not final.name.endswith(f".files{name}"):
+            raise error
+        real(partial, final)
+
+    monkeypatch.setattr(publish, "_rename", rename)
+
+
+# ----------------------------------------------------------------------- stopping
+
+
+async def test_a_drain_during_a_claim_is_not_lost(genomes: Genomes) -> None:
+    async with running(genomes) as parts:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group, parts.store.transaction():  # the claim waits for the store
+                group.start_soon(parts.worker.run)
+                await anyio.wait_all_tasks_blocked()
+                parts.worker.drain()
+
+
+@pytest.mark.parametrize("store_is_busy", [False, True])
+async def test_two_signals_at_once_charge_nothing(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch, *, store_is_busy: bool
+) -> None:
+    key = genomes.build()
+    gate = Gate(monkeypatch)
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.worker.run)
+            await anyio.to_thread.run_sync(gate.packing.wait, 20)
+            if store_is_busy:
+                async with parts.store.transaction():
+                    parts.worker.drain()
+                    await anyio.sleep(0.1)  # its thread ends meanwhile, and it waits for the store
+                    group.cancel_scope.cancel()
+            else:
+                parts.worker.drain()
+                group.cancel_scope.cancel()
+    async with running(genomes) as parts:
+        job = await parts.latest(key)
+        assert (job.state, job.crashes, job.attempts) == (JobState.QUEUED, 0, 0)
+
+
+# ----------------------------------------------------------------------- looking
+
+
+async def test_a_look_that_was_cut_counts_for_nobody(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(genomes) as parts:
+        reconciler = parts.reconciler
+        begun = threading.Semaphore(0)
+        go_on = threading.Event()
+        real = reconciler.folder.look
+
+        def slow(now: float) -> object:
+            found = real(now)
+            begun.release()
+            go_on.wait(20)
+            return found
+
+        monkeypatch.setattr(reconciler.folder, "look", slow)
+        hangs_up = anyio.CancelScope()
+
+        async def client() -> None:
+            with hangs_up:
+                await reconciler.look_again()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(client)
+            await anyio.to_thread.run_sync(begun.acquire)
+            key = genomes.build()
+            group.start_soon(reconciler.look_again)  # asked for while the client's look runs
+            await anyio.wait_all_tasks_blocked()
+            hangs_up.cancel()
+            go_on.set()
+        assert key in reconciler.look.assets
+        assert (await parts.latest(key)).state is JobState.QUEUED
+
+
+async def test_waiters_do_not_make_each_other_look(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    genomes.build()
+    genomes.build("other", a=b"1")
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        Path(parts.archive_folder.path, ".refgenied").unlink()  # the disk is not mounted
+        async with parts.store.transaction() as tx:
+            await tx.execute("DELETE FROM job")
+        looks = 0
+        real = parts.reconciler._look
+
+        async def counted() -> None:
+            nonlocal looks
+            looks += 1
+            await real()
+
+        monkeypatch.setattr(parts.reconciler, "_look", counted)
+        context = context_of(parts)
+        async with anyio.create_task_group() as group:
+            for path in ("t7/fasta", "t7/other"):
+                group.start_soon(lambda path=path: Desk(context).lines("archive.wait", path=path, timeout=2))
+        assert looks < 6
+
+
+async def test_an_error_inside_the_watch_does_not_end_the_daemon(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def __init__(self, *_: object) -> None: ...
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def watch(self, *_: object) -> None:
+            raise RuntimeError("error in underlying watcher")
+
+    monkeypatch.setattr(watchfiles.main, "RustNotify", Broken)
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        watcher = Watcher(parts.reconciler, parts.current, parts.health)
+        group.start_soon(parts.reconciler.run)
+        group.start_soon(watcher.run)
+        with anyio.fail_after(20):
+            while "watch" not in parts.health.conditions:
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+
+
+# ----------------------------------------------------------------------- publishing, crashes and the folder
+
+
+async def test_a_publish_that_failed_after_its_first_rename_can_be_finished(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build(fasta=b"old")
+    async with running(genomes) as parts:
+        parts.change_settings(attempts=1)
+        await parts.settle()
+        await rebuilt(genomes, key, b"new and longer")
+        with monkeypatch.context() as patch:
+            dying_at(patch, ".json", OSError(5, "Input/output error"))
+            await parts.settle()
+        assert reconcile(Place(parts.archive_folder.path, key)).presence is Presence.PRESENT
+
+
+async def test_a_publish_that_was_cut_is_recorded_as_what_it_is_by_a_new_database(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build(fasta=b"old")
+    async with running(genomes) as parts:
+        await parts.settle()
+        place = Place(parts.archive_folder.path, key)
+        await rebuilt(genomes, key, b"new and longer")
+        with monkeypatch.context() as patch:
+            dying_at(patch, ".json", Killed())
+            patch.setattr(publish, "discard", lambda *_, **__: None)
+            with pytest.raises(Killed):
+                await parts.settle()
+    async with running(genomes, state="new") as parts:
+        record = await parts.record(key)
+        assert record
+        assert record.digest == md5_of(place.archive)
+
+
+async def test_a_crash_between_the_renames_and_the_commit_leaves_a_right_record(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build(fasta=b"old")
+    async with running(genomes) as parts:
+        await parts.settle()
+        await rebuilt(genomes, key, b"new and longer")
+
+        async def killed(*_: object) -> None:
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(parts.jobs, "succeed", killed)
+            with pytest.raises(Killed):
+                await parts.settle()
+        place = Place(parts.archive_folder.path, key)
+    async with running(genomes) as parts:
+        record = await parts.record(key)
+        assert record
+        assert record.digest == md5_of(place.archive)
+
+
+async def test_reading_a_lost_database_anew_begins_again_when_it_was_cut(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        await Desk(context_of(parts)).ask("archive.remove", path="t7/fasta")
+
+    def killed(_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(recovery, "_records", killed)
+        async with running(genomes, state="new"):
+            pass
+    async with running(genomes, state="new") as parts:
+        await parts.settle()
+        assert await parts.record(key) is None, "the removed archive came back"
+
+
+async def test_a_lost_manifest_is_written_again(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        place = Place(parts.archive_folder.path, key)
+        place.manifest.unlink()
+        await rebuilt(genomes, key, b"the same?")
+        await rebuilt(genomes, key, b">chr1\nACGT\n")
+        await parts.settle()
+        assert reconcile(place).presence is Presence.PRESENT
+
+
+# ----------------------------------------------------------------------- removing
+
+
+async def test_a_removal_of_an_asset_that_cannot_be_read_now_holds(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        real = parts.folder.look
+
+        def unreadable(now: float) -> object:
+            found = real(now)
+            asset = msgspec.structs.replace(
+                found.assets[key], state=AssetState.UNREADABLE, stamp="", files_stamp="", reason="EACCES"
+            )
+            return msgspec.structs.replace(found, assets={key: asset})
+
+        with monkeypatch.context() as patch:
+            patch.setattr(parts.folder, "look", unreadable)
+            await Desk(context_of(parts)).ask("archive.remove", path="t7/fasta", delete_file=True)
+        await parts.settle()
+        assert await parts.record(key) is None, "it came back by itself, neither rebuilt nor asked for"
+
+
+async def test_a_removal_meets_a_job_that_ends_at_that_moment(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        stamp = parts.reconciler.look.assets[key].stamp
+        job, _ = await parts.jobs.enqueue(key, stamp=stamp, priority=Priority.ASKED, force=True)
+        real = parts.jobs.cancel
+
+        async def late(number: int, requester: object) -> object:
+            async with parts.store.transaction() as tx:
+                await tx.execute("UPDATE job SET state = 'succeeded' WHERE id = ?", (job.id,))
+            monkeypatch.undo()
+            return await real(number, requester)
+
+        monkeypatch.setattr(parts.jobs, "cancel", late)
+        lines = await Desk(context_of(parts)).lines("archive.remove", path="t7/fasta")
+        assert "error" not in lines[-1], lines[-1]
+
+
+async def test_a_job_does_not_begin_while_its_archive_is_removed(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        place = Place(parts.archive_folder.path, key)
+        real = publish._rename
+        renaming, go_on = threading.Event(), threading.Event()
+
+        def rename(partial: Path, final: Path) -> None:
+            renaming.set()
+            go_on.wait(20)
+            real(partial, final)
+
+        monkeypatch.setattr(publish, "_rename", rename)
+        stamp = parts.reconciler.look.assets[key].stamp
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: Desk(context_of(parts)).lines("archive.remove", path="t7/fasta"))
+            await anyio.to_thread.run_sync(renaming.wait, 20)
+            await parts.jobs.enqueue(key, stamp=stamp, priority=Priority.ASKED, force=True)
+            await parts.work()
+            go_on.set()
+        recorded = await parts.record(key) is not None
+        assert recorded != (reconcile(place).presence is Presence.REMOVED)
+
+
+async def test_a_removal_that_was_cut_is_marked_at_the_next_start(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        place = Place(parts.archive_folder.path, key)
+        with monkeypatch.context() as patch:
+            dying_at(patch, ".json", Killed())
+            with pytest.raises(BaseException):  # noqa: B017, PT011 (a Killed, or a group of one)
+                await Desk(context_of(parts)).lines("archive.remove", path="t7/fasta")
+    async with running(genomes) as parts:
+        await parts.settle()
+        recorded = await parts.record(key) is not None
+        assert recorded != (reconcile(place).presence is Presence.REMOVED)
+
+
+# ----------------------------------------------------------------------- the queue
+
+
+async def test_a_retried_older_job_is_seen(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        asset = parts.reconciler.look.assets[key]
+        old = await parts.jobs.claim()
+        assert old
+        await parts.jobs.fail(old, DigestMismatchError("x"))
+        await parts.jobs.enqueue(key, stamp=asset.stamp, priority=Priority.ASKED, requester=ANN)
+        newer = await parts.jobs.claim()
+        assert newer
+        await parts.jobs.retry(old.id, ANN)
+        await parts.jobs.fail(newer, UnreadableError("x"))  # folds into the older one
+        stands = await parts.reconciler.standing_of(asset)
+        assert stands.job
+        assert stands.job.id == old.id
+
+
+async def test_a_clock_that_was_set_back_holds_no_job_up(genomes: Genomes) -> None:
+    genomes.build()
+    async with running(genomes) as parts:
+        ahead = 2 * 86_400.0
+        parts.jobs._clock = lambda: time.time() + ahead
+        await parts.reconciler.look_again()
+        parts.jobs._clock = time.time
+        assert await parts.jobs.claim()
+
+
+# ----------------------------------------------------------------------- a full disk under the database
+
+
+async def fill(parts: Parts) -> None:
+    """Let the database have no page more, and use those it has."""
+    connection = parts.store._connection
+    (pages,) = await connection.execute_fetchall("PRAGMA page_count")
+    await connection.execute(f"PRAGMA max_page_count = {pages[0]}")
+    with pytest.raises(StateError, match="full"):
+        for _ in range(10_000):
+            async with parts.jobs.change() as change:
+                await change.log("x", data="y" * 900)
+
+
+async def test_a_full_state_disk_ends_nothing_and_the_work_goes_on_when_there_is_room(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "DATABASE_SECONDS", 0.01)
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        await fill(parts)
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.worker.run)
+            with anyio.fail_after(20):
+                while "database" not in parts.health.conditions:
+                    await anyio.sleep(0.01)
+            await parts.reconciler._sweep()
+            await parts.store._connection.execute("PRAGMA max_page_count = 1000000")
+            with anyio.fail_after(20):
+                while await parts.record(key) is None or "database" in parts.health.conditions:
+                    await anyio.sleep(0.01)
+            parts.worker.drain()
+
+
+async def test_other_errors_of_a_statement_stay_what_they_are(genomes: Genomes) -> None:
+    async with running(genomes) as parts:
+        with pytest.raises(sqlite3.IntegrityError):
+            async with parts.store.transaction() as tx:
+                await tx.execute("INSERT INTO fact VALUES ('a', NULL)")
