@@ -42,7 +42,9 @@ def main() -> None:
         else:
             size = pack(tree, place, 0, codec=codec, threads=int(threads), on_progress=no_progress, check=no_check).size
     seconds, cpu = time.monotonic() - began, cpu_seconds() - cpu
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not ru_maxrss: that one begins with what the parent had when it forked.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    memory = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     print(json.dumps({"seconds": seconds, "cpu": cpu, "size": size, "memory": memory}))
 
 
