@@ -108,11 +108,8 @@ def ours(genomes: Path, data: Path) -> tuple[float, int]:
     # A socket's path must be short, so that this folder is in /tmp; the archives are beside the inputs.
     with tempfile.TemporaryDirectory(prefix="bench-") as root, tempfile.TemporaryDirectory(dir=data) as out:
         lab = Lab(Path(root))
-        lab.configure(
-            refgenie={"genome_folder": str(genomes), "genome_archive_folder": out},
-            archive={"automatic": False},
-            watch={"enabled": False},
-        )
+        lab.genomes, lab.archives = genomes, Path(out)
+        lab.configure(archive={"automatic": False}, watch={"enabled": False})
         lab.start()
         try:
             with Client.connect(str(lab.socket)) as client:

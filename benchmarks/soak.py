@@ -25,7 +25,6 @@ def run(data: Path, megabytes: int) -> None:
     small = inputs.made("small-files", data, 1.0)
     with tempfile.TemporaryDirectory(prefix="bench-") as root, tempfile.TemporaryDirectory(dir=data) as out:
         lab = Lab(Path(root))
-        shutil.rmtree(lab.genomes)
         genomes = Genomes(Path(out, "genomes"))
         big, many = asset(genomes, "big"), asset(genomes, "many")
         target = genomes.folder(big) / "genome.fa"
@@ -34,11 +33,8 @@ def run(data: Path, megabytes: int) -> None:
                 with (fasta / "genome.fa").open("rb") as part:
                     shutil.copyfileobj(part, file, 1 << 20)
         shutil.copytree(small, genomes.folder(many), dirs_exist_ok=True)
-        lab.configure(
-            refgenie={"genome_folder": str(genomes.root), "genome_archive_folder": f"{out}/archives"},
-            archive={"automatic": False},
-            watch={"enabled": False},
-        )
+        lab.genomes, lab.archives = genomes.root, Path(out, "archives")
+        lab.configure(archive={"automatic": False}, watch={"enabled": False})
         daemon = lab.start()
         try:
             with Client.connect(str(lab.socket)) as client:
