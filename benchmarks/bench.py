@@ -82,10 +82,10 @@ def scratch() -> Iterator[Path]:
 
 
 def peer(folder: Path, threads: int) -> Run:
-    """`tar | pigz` at its default level; memory: the larger of the two."""
+    """`tar | pigz` at its default level. Both step back as our packing threads do, so that other load meets all alike."""
     with scratch() as out:
         archive = out / "peer.tgz"
-        command = f'tar -C "$1" -cf - "$2" | pigz -p {threads} > "$3"'
+        command = f'nice -n 10 tar -C "$1" -cf - "$2" | nice -n 10 pigz -p {threads} > "$3"'
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         subprocess.run(["sh", "-c", command, "sh", folder.parent, folder.name, archive], check=True)
         seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
