@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lab import Lab
+from proof import files_in, refgenie_digest
 from synthetic import ALIAS, Genomes
 
 from refgenied.client import Client
@@ -33,6 +34,10 @@ def run(data: Path, megabytes: int) -> None:
                 with (fasta / "genome.fa").open("rb") as part:
                     shutil.copyfileobj(part, file, 1 << 20)
         shutil.copytree(small, genomes.folder(many), dirs_exist_ok=True)
+        for key in (big, many):  # refgenie's config must know these files
+            entry = genomes._groups[key.asset_group][key.asset]
+            entry["asset_digest"] = refgenie_digest(files_in(genomes.folder(key)))  # type: ignore[index]
+        genomes.write_config()
         lab.genomes, lab.archives = genomes.root, Path(out, "archives")
         lab.configure(archive={"automatic": False}, watch={"enabled": False})
         daemon = lab.start()

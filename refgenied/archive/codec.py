@@ -18,7 +18,7 @@ import msgspec
 from isal import igzip_lib
 from zlib_ng import zlib_ng
 
-from .content import Content, content_of, is_text
+from .content import Content, content_of, glance
 
 Buffer = bytes | bytearray | memoryview
 
@@ -143,7 +143,7 @@ EDITION = 1
 """Of the rules below and of those in `content`. An archive is never made again because it rose."""
 
 _RULES: dict[Compression, dict[Content, Method]] = {
-    Compression.FAST: dict.fromkeys(Content, isal(1)) | {Content.TEXT: zlibng(3)},
+    Compression.FAST: dict.fromkeys(Content, isal(1)) | {Content.TEXT: zlibng(3), Content.MIXED: libdeflate(1)},
     Compression.BALANCED: {
         Content.BASES: huffman(),
         Content.MASKED: zlibng(5, window=13),  # in DNA far repeats cost as much as they save, and take time to find
@@ -169,7 +169,7 @@ class ContentAware:
     def __init__(self, compression: Compression = Compression.BALANCED) -> None:
         rules = _RULES[compression]
         self._rules = rules
-        self._content = _text_or_dense if compression is Compression.FAST else content_of
+        self._content = glance if compression is Compression.FAST else content_of
         methods = list(dict.fromkeys(rules.values()))
         packages = dict.fromkeys(method.package for method in methods)
         self.record = CodecRecord(
@@ -182,11 +182,6 @@ class ContentAware:
 
     def compress(self, block: Buffer) -> Buffer:
         return self._rules[self._content(memoryview(block))].compress(block)
-
-
-def _text_or_dense(block: memoryview) -> Content:
-    """All that the rules of `fast` tell apart."""
-    return Content.TEXT if is_text(block) else Content.DENSE
 
 
 def decompress(member: Buffer, limit: int) -> Buffer | None:

@@ -51,10 +51,15 @@ def content_of(block: memoryview) -> Content:
     return Content.DENSE if quick <= _deflated(sample, 6) * 1.02 else Content.MIXED
 
 
-def is_text(block: memoryview) -> bool:
-    """Whether its kind is TEXT, DNA apart: told faster than the kind itself."""
+def glance(block: memoryview) -> Content:
+    """In a fraction of the time: TEXT and what shrinks to less than half (MIXED); DENSE for all else, DNA too."""
     sample = _sample(block)
-    return not _is_dna(sample) and _deflated(sample, 1) * _REPEATED < len(sample)
+    if _is_dna(sample):
+        return Content.DENSE
+    quick = _deflated(sample, 1)
+    if quick * _REPEATED < len(sample):
+        return Content.TEXT
+    return Content.MIXED if quick * 2 < len(sample) else Content.DENSE
 
 
 def _is_dna(sample: bytes) -> bool:
