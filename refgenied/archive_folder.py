@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from refgenied.archive.publish import sync_folder
-from refgenied.model import ArchiveRecord, AssetKey, ConfigError
+from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError
 
 MARKER = ".refgenied"
 """A file with an id. Without it an unmounted disk would look like an empty archive folder, and every asset would be
@@ -50,6 +52,30 @@ class ArchiveFolder:
                 hint="make it writable for the daemon's user, or set refgenie.genome_archive_folder to another",
             ) from None
         return self.id
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Hold the folder for this process: two daemons with states of their own would cut each other's partials.
+
+        AlreadyRunningError when another has it. A disk that knows no locks holds nothing.
+        """
+        if not self.path:
+            yield
+            return
+        marker = os.open(Path(self.path, MARKER), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AlreadyRunningError(
+                    f"another refgenied, with another state folder, uses the archive folder {self.path}",
+                    hint="stop it first; `refgenied check-config` shows which state folder this one has",
+                ) from None
+            except OSError:
+                pass
+            yield
+        finally:
+            os.close(marker)
 
     def problem(self) -> str:
         """Why nothing can be archived there now; empty when all is well (or none is set)."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -24,7 +25,7 @@ from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.importer import Importer
 from refgenied.jobs import Jobs
-from refgenied.model import ConfigError, RefgeniedError, StateError
+from refgenied.model import AlreadyRunningError, ConfigError, StateError
 from refgenied.notify import notify
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
@@ -36,11 +37,16 @@ from refgenied.worker import Worker
 
 log = structlog.get_logger("daemon")
 
+GRACE_SECONDS = 5.0
+"""After the second signal; what is left undone then is what a crash leaves."""
+EXIT_NOW = 128 + signal.SIGTERM
 
-class AlreadyRunningError(RefgeniedError):
-    """Another daemon holds the state folder: exit 75 (EX_TEMPFAIL)."""
 
-    kind = "already_running"
+def _end_in(seconds: float) -> None:
+    """End the process then, whatever it does: a thread that hangs on a dead disk cannot be cancelled."""
+    timer = threading.Timer(seconds, os._exit, [EXIT_NOW])
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager
@@ -88,11 +94,12 @@ class Daemon:
         settings = self.current.settings
         state = _made(Path(settings.state.folder))
         with held(state):
-            async with AsyncExitStack() as stack:
-                store = await stack.enter_async_context(Store.opened(state))
-                await self._run(store)
+            async with Store.opened(state) as store:
+                first_started_at, archive_folder = await self._first_facts(store, time.time())
+                with archive_folder.held():
+                    await self._run(store, archive_folder, first_started_at)
 
-    async def _run(self, store: Store) -> None:
+    async def _run(self, store: Store, archive_folder: ArchiveFolder, first_started_at: float) -> None:
         settings = self.current.settings
         clock = time.time
         health = Health(clock)
@@ -102,7 +109,6 @@ class Daemon:
             config=settings.refgenie.genome_config or None,
             interrupted_after=settings.watch.interrupted_seconds,
         )
-        first_started_at, archive_folder = await self._first_facts(store, clock())
         await recover(jobs, archive_folder)
         pause = Pause(jobs, health)
         await pause.load()
@@ -183,6 +189,7 @@ class Daemon:
                     await self._reload_and_log()
                 elif asked:
                     log.warning("daemon.stopping_now", signal=number.name)
+                    _end_in(GRACE_SECONDS)
                     everything.cancel()
                 else:
                     log.info("daemon.signal", signal=number.name)

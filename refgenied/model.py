@@ -394,3 +394,9 @@ class StateError(RefgeniedError):
     """The state folder or database cannot be used."""
 
     code, kind = 1031, "state"
+
+
+class AlreadyRunningError(RefgeniedError):
+    """Another daemon holds the state folder or the archive folder: exit 75 (EX_TEMPFAIL)."""
+
+    code, kind = 1033, "already_running"

@@ -220,7 +220,7 @@ def _identified(folders: tuple[str, ...]) -> Watchable:
     for folder in folders:
         with suppress(OSError):
             info = os.stat(folder)
-            if stat.S_ISDIR(info.st_mode):
+            if stat.S_ISDIR(info.st_mode) and os.access(folder, os.R_OK):  # one that is not readable would stop all
                 found.append((folder, (info.st_dev, info.st_ino)))
     return tuple(found)
 

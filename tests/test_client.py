@@ -418,3 +418,10 @@ def test_widths_give_way_from_the_widest() -> None:
     assert draw.fitted(columns, rows, 1000) == [32, len(NAME), 90, 6]
     assert sum(draw.fitted(columns, rows, 120)) == 120
     assert draw.fitted(columns, rows, 10) == [7, 20, 12, 6]
+
+
+def test_names_cannot_steer_a_terminal() -> None:
+    from refgenied.client import shown  # noqa: PLC0415
+
+    reply = {"entries": [{"path": "t\ttab\x1b[31mred\nnew\x9bline ü"}], "n": 1}
+    assert shown(reply) == {"entries": [{"path": r"t\x09tab\x1b[31mred\x0anew\x9bline ü"}], "n": 1}

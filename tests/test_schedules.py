@@ -1,6 +1,7 @@
 """Things that happen at the worst moment: each of these schedules once lost something, or ended the daemon."""
 
 import hashlib
+import os
 import sqlite3
 import threading
 import time
@@ -18,7 +19,17 @@ from synthetic import Genomes
 from refgenied import recovery
 from refgenied import worker as worker_module
 from refgenied.archive import Place, Presence, publish, reconcile
-from refgenied.model import AssetKey, AssetState, DigestMismatchError, JobState, Priority, StateError, UnreadableError
+from refgenied.model import (
+    AlreadyRunningError,
+    AssetKey,
+    AssetState,
+    DigestMismatchError,
+    JobState,
+    Priority,
+    StateError,
+    UnreadableError,
+)
+from refgenied.reconciler import _identified
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio
@@ -186,6 +197,14 @@ async def test_an_error_inside_the_watch_does_not_end_the_daemon(
         group.cancel_scope.cancel()
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything; the real tests run the daemon as another user")
+async def test_a_folder_that_cannot_be_watched_does_not_stop_the_others(genomes: Genomes, tmp_path: Path) -> None:
+    closed, opened = tmp_path / "closed", tmp_path / "opened"
+    closed.mkdir(mode=0o000)
+    opened.mkdir()
+    assert [folder for folder, _ in _identified((str(closed), str(opened)))] == [str(opened)]
+
+
 # ----------------------------------------------------------------------- publishing, crashes and the folder
 
 
@@ -274,6 +293,28 @@ async def test_a_lost_manifest_is_written_again(genomes: Genomes) -> None:
         await rebuilt(genomes, key, b">chr1\nACGT\n")
         await parts.settle()
         assert reconcile(place).presence is Presence.PRESENT
+
+
+async def test_a_fifo_under_a_manifests_name_holds_nobody_up(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        place = Place(parts.archive_folder.path, key)
+        place.manifest.unlink()
+        os.mkfifo(place.manifest)
+        with anyio.fail_after(20):
+            await rebuilt(genomes, key, b"other")
+            await parts.settle()
+    async with running(genomes, state="new") as parts:
+        assert parts.archive_folder.id
+
+
+async def test_two_daemons_never_share_an_archive_folder(genomes: Genomes) -> None:
+    async with running(genomes) as one, running(genomes, state="other") as two:
+        with one.archive_folder.held(), pytest.raises(AlreadyRunningError), two.archive_folder.held():
+            pass
+        with two.archive_folder.held():
+            pass
 
 
 # ----------------------------------------------------------------------- removing

@@ -30,6 +30,7 @@ from .manifest import BlockTable, Totals, entries_of, read_manifest
 from .pack import Packed
 from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from .publish import Draft, discard, make_folders, write_manifest_partial
+from .regular import opener
 from .verifying import prove_all
 from .vetting import Vetting
 
@@ -141,7 +142,7 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
     else:
         return
     try:
-        source = file.open("rb", buffering=0)
+        source = open(file, "rb", buffering=0, opener=opener)  # noqa: SIM115 (closed below)
     except OSError as error:
         raise UnreadableError(f"{file} cannot be read: {error.strerror or error}") from error
     with source, writing(partial), partial.open("xb", buffering=0) as copy:

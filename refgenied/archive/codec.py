@@ -149,7 +149,7 @@ _RULES: dict[Compression, dict[Content, Method]] = {
         Content.MASKED: zlibng(5, window=13),  # in DNA far repeats cost as much as they save, and take time to find
         Content.TEXT: zlibng(5),
         Content.MIXED: libdeflate(5),
-        Content.DENSE: isal(1),
+        Content.DENSE: libdeflate(1),  # not ISA-L, whose bytes differ between kinds of machine
         Content.PACKED: libdeflate(0),
     },
     Compression.SMALL: {

@@ -17,6 +17,7 @@ from refgenied.model import DamagedArchiveError, UnreadableError
 
 from .codec import Libdeflate
 from .errors import writing
+from .regular import opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,7 +225,7 @@ def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
     decoder = msgspec.json.Decoder(Entry)
     count = 0
     try:
-        with path.open("rb", buffering=0) as raw:
+        with open(path, "rb", buffering=0, opener=opener) as raw:
             hashed = _Hashed(raw)
             with gzip.GzipFile(fileobj=io.BufferedReader(hashed)) as lines:
                 for line in lines:

@@ -17,6 +17,7 @@ from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, Unreada
 from .manifest import About
 from .place import Place
 from .reconcile import places
+from .regular import opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +88,8 @@ def _read_config(root: Path) -> tuple[GenomeConfig | None, dict[AssetKey, str]]:
     """The server's config, and the archive digests in it."""
     path = root / CONFIG
     try:
-        text = path.read_bytes()
+        with open(path, "rb", opener=opener) as file:
+            text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None, {}
     except OSError as error:
@@ -131,7 +133,7 @@ def _recipe(folder: Path, key: AssetKey) -> BuildRecord:
     log = folder / f"build_log_{name}.md"
     recipe: dict[str, Any] | None = None
     try:
-        with (folder / f"build_recipe_{name}.json").open("rb") as file:
+        with open(folder / f"build_recipe_{name}.json", "rb", opener=opener) as file:
             found: object = json.loads(file.read(_LARGEST_SIDECAR))
         recipe = cast("dict[str, Any]", found) if isinstance(found, dict) else None
     except (OSError, ValueError, RecursionError):

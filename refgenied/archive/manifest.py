@@ -24,6 +24,7 @@ from refgenied.model import (
 
 from .codec import CodecRecord
 from .entries import Entry, Sidecar, sidecar_entries
+from .regular import opener
 
 if TYPE_CHECKING:
     import os
@@ -174,7 +175,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with open(path, "rb", opener=opener) as file:
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no manifest {path}") from error
     except OSError as error:

@@ -17,6 +17,7 @@ from . import tar
 from .codec import decompress
 from .pipeline import Pipeline
 from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from .regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,7 +72,7 @@ def prove(
 
 def _open(path: Path, manifest: Manifest) -> int:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(path)
     except FileNotFoundError as error:
         raise ArchiveNotFoundError(f"there is no archive {path}") from error
     except OSError as error:

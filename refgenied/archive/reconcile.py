@@ -23,6 +23,7 @@ from .manifest import Manifest, entries_of, read_manifest
 from .place import Place
 from .progress import Check, OnProgress, no_check, no_progress
 from .publish import discard, finish
+from .regular import opener
 from .verifying import prove_all
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _agree(path: Path, size: int, digest: str, check: Check) -> None:
     _has_size(path, size)
     md5 = hashlib.md5(usedforsecurity=False)
     try:
-        with path.open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=opener) as file:
             while chunk := file.read(_CHUNK):
                 check()
                 md5.update(chunk)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
 
 from .codec import decompress
+from .regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ def open_source(path: Path, table: BlockTable | None, *, threads: int = 1, obser
 def open_archive(path: Path) -> int:
     """A descriptor of the file. ArchiveNotFoundError, UnreadableError."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no archive {path}") from error
     except OSError as error:

@@ -76,6 +76,8 @@ class Client:
         self._connection = connection
         self._lines = connection.makefile("rb")
         self._last = 0
+        self.for_people = False
+        """What is received will be shown on a terminal: control characters in it are spelled out."""
 
     @classmethod
     def connect(cls, path: str | None = None) -> Self:
@@ -150,7 +152,7 @@ class Client:
         if not line.endswith(b"\n"):
             raise HungUpError("the daemon hung up", "its log says why; `refgeniectl status` tells whether it is back")
         message: Json = json.loads(line)
-        return message
+        return shown(message) if self.for_people else message
 
     def close(self) -> None:
         self._lines.close()
@@ -179,6 +181,23 @@ class Watch:
                     raise DaemonError(params["error"])
                 return
             yield method, params
+
+
+_ODD = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
+def shown(value: Json) -> Json:
+    """The same, with control characters in texts spelled out: a file's name must not steer somebody's terminal."""
+
+    def one(part: Any) -> Any:
+        kind = type(part)  # `json` makes no other
+        if kind is str:
+            return part.translate(_ODD)
+        if kind is dict:
+            return shown(part)
+        return [one(item) for item in part] if kind is list else part
+
+    return {name: one(part) for name, part in value.items()}
 
 
 def _result(message: Json) -> Any:

@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             status = _action(arguments.action)(arguments)
         else:
             with Client.connect(arguments.socket) as client:
+                client.for_people = not arguments.json
                 status = _action(arguments.action)(client, arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -58,6 +59,13 @@ def main(argv: list[str] | None = None) -> int:
         complain(error)
         return status_of(error)
     return int(status)
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError
+    return number
 
 
 def complain(error: ClientError) -> None:
@@ -177,7 +185,7 @@ def _fill_archive(archive: _Commands) -> None:
         "wait", "making.wait", "wait until the archive of an asset, as it is now, is there", "hg38/fasta --timeout 600"
     )
     wait.add_argument("path", metavar="P")
-    wait.add_argument("--timeout", type=float, metavar="S", help="seconds; exit status 6 when they are over")
+    wait.add_argument("--timeout", type=_seconds, metavar="S", help="seconds; exit status 6 when they are over")
 
     cat = archive.add("cat", "contents.cat", "write one file of an archive to stdout", "hg38/fasta hg38.fa.fai")
     cat.add_argument("path", metavar="P")

@@ -62,6 +62,9 @@ async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) 
     await context.reconciler.look_again()
     key = resolve(context.reconciler.look, params.path)
     wait = _Wait(context, call, params.path, key, tell=params.progress)
+    at_once = await wait.done()  # whatever the time: what is there is there
+    if at_once is not None:
+        return at_once
     with anyio.move_on_after(params.timeout):
         return await wait.run()
     return Waited(key.registry_path, "timeout", f"time is over: {wait.waiting_for}")
@@ -83,7 +86,7 @@ class _Wait:
             changes = Changes(subscription, key=self._key)
             looked = False
             while True:
-                done = await self._done(looked=looked)
+                done = await self.done(looked=looked)
                 if done is not None:
                     return done
                 looked_at = self._context.reconciler.looked_at
@@ -92,7 +95,7 @@ class _Wait:
                     await self._progress()
                     looked = self._context.reconciler.looked_at != looked_at
 
-    async def _done(self, *, looked: bool) -> Waited | None:
+    async def done(self, *, looked: bool = True) -> Waited | None:
         """The result, when there is one. AssetNotWantedError when there never will be."""
         asset, facts, stands = await self._standing()
         if stands.due and not looked:  # its job has just ended, or was not queued yet: the last look is older
