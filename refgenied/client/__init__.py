@@ -190,7 +190,7 @@ def shown(value: Json) -> Json:
     """The same, with control characters in texts spelled out: a file's name must not steer somebody's terminal."""
 
     def one(part: Any) -> Any:
-        kind = type(part)  # `json` makes no other
+        kind: object = type(part)  # `json` makes no other
         if kind is str:
             return part.translate(_ODD)
         if kind is dict:
