@@ -51,6 +51,7 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.pause import TRY_ANYHOW_SECONDS, Pause
+from refgenied.serving.keeper import Keeper
 from refgenied.store import archives
 
 log = structlog.get_logger("worker")
@@ -69,6 +70,7 @@ class Worker:
         archive_folder: ArchiveFolder,
         jobs: Jobs,
         pause: Pause,
+        keeper: Keeper,
         current: Current,
         health: Health,
         clock: Clock,
@@ -77,6 +79,7 @@ class Worker:
         self._archive_folder = archive_folder
         self._jobs = jobs
         self._pause = pause
+        self._keeper = keeper
         self._current = current
         self._health = health
         self._clock = clock
@@ -270,9 +273,11 @@ class Worker:
     async def _publish(self, job: Job, draft: Draft) -> None:
         """From the first rename to the commit nothing may come between."""
         with anyio.CancelScope(shield=True):
-            await self._run(draft.publish)
-            record = draft.manifest.record(draft.place.relative, proved_at=self._clock())
-            await self._finish(job, Outcome.PUBLISHED, record)
+            async with self._keeper.publishing():
+                await self._run(draft.publish)
+                record = draft.manifest.record(draft.place.relative, proved_at=self._clock())
+                await self._finish(job, Outcome.PUBLISHED, record)
+            await self._keeper.refresh()
 
     async def _finish(self, job: Job, outcome: Outcome, record: ArchiveRecord) -> None:
         if not await self._end(lambda: self._jobs.succeed(job, outcome, record)):

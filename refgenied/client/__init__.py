@@ -78,12 +78,16 @@ class Client:
         self._last = 0
 
     @classmethod
-    def connect(cls, path: str | None = None) -> Self:
-        """Connect to the first daemon that answers. NoDaemonError names what was tried, NotPermittedError the group."""
+    def connect(cls, path: str | None = None, *, timeout: float | None = None) -> Self:
+        """Connect to the first daemon that answers. NoDaemonError names what was tried, NotPermittedError the group.
+
+        A daemon that is silent for `timeout` seconds counts as gone (None: waits for ever).
+        """
         tried: list[str] = []
         forbidden = ""
         for place in socket_paths(path):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(timeout)
             try:
                 connection.connect(place)
             except OSError as error:

@@ -124,6 +124,7 @@ def _fill(commands: _Commands, named: set[str]) -> None:
         ("config", _fill_config, "the configuration in force"),
         ("asset", _fill_asset, "what is in the genome folder"),
         ("archive", _fill_archive, "archives: list, make, show, remove, wait for"),
+        ("downloads", _fill_downloads, "how often archives were downloaded"),
         ("queue", _fill_queue, "the jobs that are queued and running"),
     ):
         group = commands.group(name, what)
@@ -172,6 +173,16 @@ def _fill_archive(archive: _Commands) -> None:
     )
     wait.add_argument("path", metavar="P")
     wait.add_argument("--timeout", type=float, metavar="S", help="seconds; exit status 6 when they are over")
+
+
+def _fill_downloads(downloads: _Commands) -> None:
+    imported = downloads.add(
+        "import",
+        "downloads.import_log",
+        "count the downloads in a web server's access log (combined format); twice does no harm",
+        "--log /var/log/nginx/access.log",
+    )
+    imported.add_argument("--log", required=True, metavar="FILE", help="the log; may be gzipped; -: standard input")
 
 
 def _fill_queue(queue: _Commands) -> None:

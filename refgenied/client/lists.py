@@ -41,6 +41,8 @@ def _value(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {item}" for key, item in value.items()) or "-"  # pyright: ignore[reportUnknownVariableType]
     return "-" if value in ("", None) else str(value)
 
 
@@ -73,8 +75,12 @@ def archive_list(client: Client, arguments: Namespace) -> int:
         for row in rows:
             print_json(row)
         return 0
-    lines = [[row["digest"], row["registry_path"], row["path"], words.size(row["size"])] for row in rows]
-    draw.table("Asset Archives", [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE], lines)
+    lines = [
+        [row["digest"], row["registry_path"], row["path"], words.size(row["size"]), str(row["download_count"])]
+        for row in rows
+    ]
+    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE, draw.Column("Downloads", right=True)]
+    draw.table("Asset Archives", columns, lines)
     return 0
 
 

@@ -12,6 +12,7 @@ from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
+from refgenied.serving.keeper import Keeper
 from refgenied.store import Store
 from refgenied.watcher import Watcher
 
@@ -24,6 +25,7 @@ class Context:
     pause: Pause
     reconciler: Reconciler
     archive_folder: ArchiveFolder
+    keeper: Keeper
     health: Health
     current: Current
     clock: Clock
