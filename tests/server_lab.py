@@ -1,4 +1,4 @@
-"""Servers and pullers for the tests: `refgenied serve`, the plain refgenieserver, an empty refgenie at the other end."""
+"""Servers and who pulls from them: `refgenied serve`, the plain refgenieserver, an empty refgenie at the other end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -85,7 +86,7 @@ class Process:
     def close(self) -> None:
         if self.process.poll() is None:
             self.stop()
-        print(f"--- {self.log.name}\n{self.said}")
+        sys.stdout.write(f"--- {self.log.name}\n{self.said}\n")
         assert "Traceback" not in self.said
 
 

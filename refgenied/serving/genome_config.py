@@ -115,9 +115,11 @@ class _Written:
         self.marks: dict[str, str] = {}
 
     def text(self, slot: str, ours: str, there: object) -> str:
-        """What is to stand there: a person's text, else ours."""
-        if isinstance(there, str) and there and there != ours and _mark(there) != self._before.get(slot):
-            return there
+        """What is to stand there: a person's text, else ours, else what we wrote before."""
+        if isinstance(there, str) and there and there != ours:
+            if _mark(there) != self._before.get(slot):
+                return there
+            ours = ours or there
         if ours:
             self.marks[slot] = _mark(ours)
         return ours

@@ -125,7 +125,7 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
 
 def _remotes(rgc: Any) -> dict[str, dict[str, str]]:
     """refgenieserver's condition for them to count: each has a `prefix`."""
-    found: object = rgc["remotes"] if "remotes" in rgc else None
+    found: object = rgc.get("remotes")
     if not isinstance(found, dict):
         return {}
     remotes = cast("dict[str, dict[str, str]]", found)
