@@ -146,7 +146,7 @@ class Puller:
 
     def pull(self, path: str) -> str:
         """`refgenie pull` exits 0 whatever happens: what it said."""
-        return self("pull", path, "--force", "-b")
+        return self("pull", path, "--force-overwrite", "--pull-large")
 
     def seek(self, path: str) -> str:
         done = subprocess.run(

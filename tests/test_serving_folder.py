@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
@@ -200,6 +201,36 @@ async def test_refgenie_1_genomes_are_left_out_with_a_line(genomes: Genomes) -> 
         assert list(config_of(parts)["genomes"]) == [DIGEST]
         (line,) = parts.keeper.served.left_out
         assert line.startswith("1 archive of genomes with a 32-character digest (refgenie 1)")
+
+
+@pytest.mark.parametrize("delete_file", [False, True])
+async def test_a_removed_archive_leaves_the_config(genomes: Genomes, *, delete_file: bool) -> None:
+    key = genomes.build()
+    (genomes.folder(key) / "_refgenie_build/build_recipe_fasta__default.json").write_text("{}")
+    async with archived(genomes, key) as parts:
+        desk = Desk(context_of(parts))
+        names = names_of(parts, key)
+        await desk.ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=delete_file)
+        assert config_of(parts)["genomes"] == {}
+        left = {path.name for path in names.folder.iterdir() if not path.is_dir()}
+        assert bool(left) is not delete_file, left
+        assert (await desk.ask("server.info"))["serving"]["archives"] == 0
+        await desk.ask("archive.create", path=f"{ALIAS}/fasta")
+        await parts.work()
+        agree(parts, key)
+
+
+async def test_a_removal_that_a_crash_cut_is_finished(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        names = names_of(parts, key)
+        with monkeypatch.context() as patch:
+            patch.setattr(ServedNames, "clear", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "the power went")))
+            await Desk(context_of(parts)).ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=True)
+        assert names.archive.exists()
+        assert config_of(parts)["genomes"] == {}, "the config went first"
+        await parts.keeper.refresh()
+        assert not names.archive.exists()
 
 
 async def test_files_of_another_program_stay_in_the_config(genomes: Genomes) -> None:

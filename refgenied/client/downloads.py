@@ -29,7 +29,6 @@ API = re.compile(
     r"(?:.*/)?assets/archive/(?P<genome>[^/]+)/(?P<group>[^/]+)"
     r"|(?:.*/)?v[12]/asset/(?P<genome2>[^/]+)/(?P<group2>[^/]+)/archive"
 )
-FILE = re.compile(r"(?:.*/)?(?P<genome>[^/]+)/(?:(?P<group>[^/]+)/(?P<asset>[^/]+)/)?(?P<name>[^/]+)\.tgz")
 
 
 class Target:
@@ -63,8 +62,10 @@ class Targets:
             genome, group = api["genome"] or api["genome2"], api["group"] or api["group2"]
             tag = next(iter(parse_qs(url.query).get("tag", [])), "")
             return self._by_name.get((genome, f"{group}__{tag}")) if tag else self._defaults.get((genome, group))
-        file = FILE.fullmatch(path)
-        return self._by_name.get((file["genome"], file["name"])) if file else None
+        *folders, name = path.split("/")
+        genomes = (folders[-1:], folders[-3:-2])  # beside the flat name, above the nested one
+        found = (self._by_name.get((genome[0], name.removesuffix(".tgz"))) for genome in genomes if genome)
+        return next(filter(None, found), None) if name.endswith(".tgz") else None
 
 
 class Reader:
