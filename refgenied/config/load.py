@@ -85,12 +85,14 @@ def load(
     the file or variable, the key and what to do.
     """
     try:
-        return _load(config, flags, os.environ if env is None else env)
+        return _load(config, flags, os.environ if env is None else env, genomes_needed=genomes_needed)
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in a path, a circle of links, a home we may not search
         raise ConfigError(f"the configuration cannot be used: {error}") from error
 
 
-def _load(config: str | None, flags: Mapping[str, Any] | None, env: Mapping[str, str]) -> Settings:
+def _load(
+    config: str | None, flags: Mapping[str, Any] | None, env: Mapping[str, str], *, genomes_needed: bool
+) -> Settings:
     path = find_config(config, env)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
