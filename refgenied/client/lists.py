@@ -79,7 +79,7 @@ def archive_list(client: Client, arguments: Namespace) -> int:
         [row["digest"], row["registry_path"], row["path"], words.size(row["size"]), str(row["download_count"])]
         for row in rows
     ]
-    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE, draw.Column("Downloads", right=True)]
+    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE, draw.Column("Pulls", right=True)]
     draw.table("Asset Archives", columns, lines)
     return 0
 

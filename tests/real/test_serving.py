@@ -42,7 +42,8 @@ def counted(lab: Lab, path: str, number: int) -> None:
 
 
 @DEBIAN
-def test_lambda_is_built_archived_served_and_pulled(lab: Lab, refgenie: Refgenie, servers: list[Process]) -> None:
+def test_lambda_is_built_archived_served_and_pulled(lab: Lab, fresh_refgenie: Refgenie, servers: list[Process]) -> None:
+    refgenie = fresh_refgenie
     lab.start()
     refgenie("build", "lambda/fasta", "--files", f"fasta={LAMBDA}")
     refgenie("build", "lambda/bowtie2_index")
@@ -112,7 +113,6 @@ def test_the_plain_server_serves_the_folder(
     lab: Lab, refgenie: Refgenie, servers: list[Process], tmp_path: Path
 ) -> None:
     lab.start()
-    refgenie.genome()
     refgenie.rounds("demo/parts:2.5", 1, recipe=recipe_of(tmp_path, "parts"))
     lab.archived("demo/fasta")
     lab.archived("demo/parts:2.5")
@@ -132,7 +132,6 @@ def test_the_plain_server_serves_the_folder(
 def test_a_rebuild_under_a_pulling_client_never_mismatches(
     lab: Lab, refgenie: Refgenie, servers: list[Process], tmp_path: Path
 ) -> None:
-    refgenie.genome()
     recipe = recipe_of(tmp_path, "parts", files=2, size=200_000)
     refgenie.rounds("demo/parts", 1, recipe=recipe)
     lab.start()
@@ -181,7 +180,6 @@ def test_fifty_pulls_from_four_clients_are_fifty(
     lab: Lab, refgenie: Refgenie, servers: list[Process], tmp_path: Path
 ) -> None:
     lab.start()
-    refgenie.genome()
     refgenie.rounds("demo/parts", 1, recipe=recipe_of(tmp_path, "parts", files=2, size=150_000))
     lab.archived("demo/fasta")
     lab.archived("demo/parts")
@@ -233,7 +231,6 @@ def test_the_server_goes_on_without_the_daemon_and_loses_no_download(
     lab: Lab, refgenie: Refgenie, servers: list[Process], tmp_path: Path
 ) -> None:
     daemon = lab.start()
-    refgenie.genome()
     lab.archived("demo/fasta")
     server = serve(lab)
     servers.append(server)
