@@ -17,10 +17,12 @@ import structlog
 from refgenied import __version__, config, logs
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.control.context import Context
+from refgenied.control.readers import Readers
 from refgenied.control.socket import ControlSocket
 from refgenied.feed import Feed
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
+from refgenied.importer import Importer
 from refgenied.jobs import Jobs
 from refgenied.model import ConfigError, RefgeniedError, StateError
 from refgenied.notify import notify
@@ -29,6 +31,7 @@ from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
+from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
 from refgenied.worker import Worker
 
@@ -111,6 +114,7 @@ class Daemon:
         watcher = Watcher(reconciler, self.current, health)
         keeper = Keeper(archive_folder, jobs, reconciler, self.current, health)
         worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, health, clock)
+        verifier = Verifier(folder, archive_folder, jobs, self.current, health, clock)
         stop = anyio.Event()
         context = Context(
             store=store,
@@ -125,6 +129,9 @@ class Daemon:
             clock=clock,
             started_at=clock(),
             watcher=watcher,
+            verifier=verifier,
+            importer=Importer(archive_folder, jobs, self.current, clock),
+            readers=Readers(),
             shutdown=stop.set,
             reload=self.reload,
         )
@@ -144,6 +151,7 @@ class Daemon:
             group.start_soon(watcher.run)
             group.start_soon(pause.run)
             group.start_soon(keeper.run)
+            group.start_soon(verifier.run)
             group.start_soon(control.run)
             group.start_soon(self._signals, stop, group.cancel_scope)
             notify("READY=1")

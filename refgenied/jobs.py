@@ -58,6 +58,8 @@ class Jobs:
         self._wake = anyio.Event()
         self._running: dict[int, anyio.CancelScope] = {}
         self._cancelled_by: dict[int, Requester] = {}
+        self.publishing = anyio.Lock()
+        """Held by whoever writes archives into the archive folder."""
         self._reserved: set[AssetKey] = set()
         self.progress: dict[int, Progress] = {}
         """Job → where it is; written by the worker, gone when the job ends."""
@@ -147,7 +149,7 @@ class Jobs:
     def reserved(self, key: AssetKey) -> Generator[None]:
         """While this is open no job of the asset begins. BusyError when somebody else has it already."""
         if key in self._reserved:
-            raise BusyError(f"{key.registry_path} is being removed by another request", hint="try again")
+            raise BusyError(f"{key.registry_path} is being removed or imported by another request", hint="try again")
         self._reserved.add(key)
         try:
             yield
@@ -156,6 +158,11 @@ class Jobs:
             self.wake()
 
     # ----------------------------------------------------------------- the worker's side
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs now; may be asked from any thread."""
+        return bool(self._running)
 
     def wake(self) -> None:
         self._wake.set()

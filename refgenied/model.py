@@ -259,6 +259,8 @@ class ArchiveRecord(msgspec.Struct, frozen=True):
     """When the file was last read back and agreed with its manifest."""
     download_count: int = 0
     requested_by: str = "refgenied"
+    damaged: str | None = None
+    """What a verify found wrong, in one line with the first bad member; None while nothing is known to be wrong."""
 
 
 class Removal(msgspec.Struct, frozen=True):
@@ -334,6 +336,12 @@ class AssetNotWantedError(RefgeniedError):
     """Nobody asked for its archive, and the policy or its state says that none is made by itself."""
 
     code, kind = 1011, "asset_not_wanted"
+
+
+class MemberNotFoundError(RefgeniedError):
+    """The archive is there, and has no such member."""
+
+    code, kind = 1012, "member_not_found"
 
 
 class UnsafeTreeError(RefgeniedError):

@@ -15,7 +15,7 @@ from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Job, Job
 class ArchiveState(StrEnum):
     NONE = "none"
     ARCHIVED = "archived"  # the archive is of the asset as it is
-    STALE = "stale"  # the asset has changed since, or its file is gone or cut
+    STALE = "stale"  # the asset has changed since, or its file is gone, cut or damaged
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ def _archive_state(asset: Asset, facts: Facts) -> ArchiveState:
     record = facts.archives.get(asset.key)
     if record is None:
         return ArchiveState.NONE
-    if asset.key in facts.lost:
+    if asset.key in facts.lost or record.damaged is not None:
         return ArchiveState.STALE
     gone = asset.state is AssetState.MISSING  # the archive is all that is left: it is as good as it was
     return ArchiveState.ARCHIVED if gone or record.stamp == asset.stamp else ArchiveState.STALE

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import anyio.to_thread
 import structlog
 
-from refgenied.archive import Place, Presence, read_manifest, reconcile, remove
-from refgenied.archive.reconcile import places
+from refgenied.archive import Place, Presence, places, read_manifest, reconcile, remove
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, AssetKey, RefgeniedError, Removal

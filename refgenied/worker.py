@@ -24,9 +24,13 @@ from refgenied.archive import (
     Presence,
     Reconciled,
     agrees,
+    make_way,
     pack_asset,
     reconcile,
+    same_content,
+    take_foreign,
 )
+from refgenied.archive.manifest import entries_of
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
@@ -40,6 +44,8 @@ from refgenied.model import (
     Asset,
     AssetIncompleteError,
     AssetNotFoundError,
+    DamagedArchiveError,
+    DigestMismatchError,
     Job,
     NoSpaceError,
     Outcome,
@@ -48,6 +54,7 @@ from refgenied.model import (
     ShuttingDownError,
     SourceChangedError,
     StateError,
+    UnsafeTreeError,
     WriteError,
 )
 from refgenied.pause import TRY_ANYHOW_SECONDS, Pause
@@ -118,7 +125,8 @@ class Worker:
                 self._scope = scope
                 if self.draining:
                     scope.cancel()
-                await self._archive(job)
+                async with self._jobs.publishing:
+                    await self._archive(job)
         except anyio.get_cancelled_exc_class():
             await self._cancelled(job)
             raise
@@ -184,20 +192,19 @@ class Worker:
             record = await archives.get(tx, job.key)
         place = Place(self._archive_folder.path, job.key)
         found = await self._run(reconcile, place, check_cancelled)
-        if not job.force and await self._already_there(job, asset, record, place, found):
+        force = job.force or (record is not None and record.damaged is not None)
+        if not force and await self._already_there(job, asset, record, place, found):
             return
         draft = await self._pack(job, asset, place)
         try:
-            again = await self._run(self._folder.asset, job.key, self._clock())
-            if again is None or again.stamp != asset.stamp:
-                raise SourceChangedError(f"{asset.folder} changed while it was archived")
+            await self._require_untouched(asset)
             same = (
                 record is not None
                 and found.presence is Presence.PRESENT  # else the folder alone could not tell of it
                 and record.content_digest == draft.manifest.content_digest
             )
             in_place = same and not await self._run(self._archive_folder.lost, {job.key: record} if record else {})
-            if record and in_place and not job.force:
+            if record and in_place and not force:
                 await self._unchanged(job, asset, record)
                 return
             await self._publish(job, draft)
@@ -219,17 +226,77 @@ class Worker:
             raise AssetIncompleteError(f"it is {asset.state}: {asset.reason}")
         return asset
 
+    async def _require_untouched(self, asset: Asset) -> None:
+        again = await self._run(self._folder.asset, asset.key, self._clock())
+        if again is None or again.stamp != asset.stamp:
+            raise SourceChangedError(f"{asset.folder} changed while it was archived")
+
     async def _already_there(
         self, job: Job, asset: Asset, record: ArchiveRecord | None, place: Place, found: Reconciled
     ) -> bool:
-        """Whether the archive in place is of these very files, so that there is nothing to read."""
+        """Whether the archive in place is of these very files, so that there is nothing to compress."""
+        if found.presence is Presence.FOREIGN:
+            return await self._taken_over(job, asset, place)
         manifest = found.manifest
-        if found.presence is not Presence.PRESENT or manifest is None or manifest.files_stamp != asset.files_stamp:
+        if found.presence is not Presence.PRESENT or manifest is None:
             return False
-        if record is not None and record.digest == manifest.digest:
+        recorded = record is not None and record.digest == manifest.digest
+        known = record.files_stamp if record and recorded else manifest.files_stamp
+        if known != asset.files_stamp and not await self._holds(job, asset, place, manifest, place.entries.name):
+            return False
+        if record is not None and recorded:
             await self._unchanged(job, asset, record)
             return True
         return await self._adopted(job, asset, place, manifest)
+
+    async def _holds(self, job: Job, asset: Asset, place: Place, manifest: Manifest, listing: str) -> bool:
+        """Whether the archive holds the asset's files, byte for byte: hashing them is many times faster than packing.
+
+        `listing` is the name of the file with the members, when they are many.
+        """
+        if asset.asset_digest not in (None, manifest.asset_digest):
+            return False
+
+        def compare() -> bool:
+            with self._folder.tree(asset) as tree:
+                return same_content(
+                    tree,
+                    manifest,
+                    lambda: entries_of(manifest, place.folder, listing),
+                    on_progress=self._reporting(job),
+                    check=check_cancelled,
+                )
+
+        try:
+            same = await self._run(compare)
+        except DamagedArchiveError:  # the list of members is: the asset is packed anew
+            return False
+        if same:
+            await self._require_untouched(asset)
+        return same
+
+    async def _taken_over(self, job: Job, asset: Asset, place: Place) -> bool:
+        """Another program's archive is in place: record it when it holds these very files."""
+        build = await self._run(self._folder.build_record, asset)
+        about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock())
+        try:
+            draft = await self._run(
+                take_foreign, place.archive, place, about, on_progress=self._reporting(job), check=check_cancelled
+            )
+        except (DamagedArchiveError, UnsafeTreeError, DigestMismatchError) as error:
+            log.info("archive.foreign", asset=job.key.registry_path, reason=error.message)
+            return False
+        try:
+            if not await self._holds(job, asset, place, draft.manifest, place.entries_partial.name):
+                return False
+            with anyio.CancelScope(shield=True):
+                await self._run(draft.publish)
+                record = draft.manifest.record(place.relative, self._clock())
+                await self._finish(job, Outcome.ADOPTED, record)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._run(draft.discard)
+        return True
 
     async def _adopted(self, job: Job, asset: Asset, place: Place, manifest: Manifest) -> bool:
         """Its record was lost, or a crash came before it: take the archive when it proves to be whole."""
@@ -246,10 +313,6 @@ class Worker:
         build = await self._run(self._folder.build_record, asset)
         about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock())
         codec = ContentAware(Compression(self._current.settings.archive.compression))
-        meter = Meter()
-
-        def progress(phase: Phase, done: int, total: int) -> None:
-            self._jobs.progress[job.id] = meter.reading(phase, done, total)
 
         def pack() -> Draft:
             with self._folder.tree(asset) as tree:
@@ -259,12 +322,20 @@ class Worker:
                     about,
                     codec=codec,
                     threads=self._threads,
-                    on_progress=progress,
+                    on_progress=self._reporting(job),
                     check=check_cancelled,
                 )
 
         log.info("job.packing", job=job.id, asset=job.key.registry_path, attempt=job.attempts)
         return await self._run(pack)
+
+    def _reporting(self, job: Job) -> Callable[[Phase, int, int], None]:
+        meter = Meter()
+
+        def progress(phase: Phase, done: int, total: int) -> None:
+            self._jobs.progress[job.id] = meter.reading(phase, done, total)
+
+        return progress
 
     @property
     def _threads(self) -> int:
@@ -273,6 +344,9 @@ class Worker:
     async def _publish(self, job: Job, draft: Draft) -> None:
         """From the first rename to the commit nothing may come between."""
         with anyio.CancelScope(shield=True):
+            aside = await self._run(make_way, draft.place)
+            if aside is not None:
+                log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
             async with self._keeper.publishing():
                 await self._run(draft.publish)
                 record = draft.manifest.record(draft.place.relative, proved_at=self._clock())

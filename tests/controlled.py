@@ -16,6 +16,7 @@ from parts import Parts
 
 from refgenied.config.settings import Control
 from refgenied.control.context import Context
+from refgenied.control.readers import Readers
 from refgenied.control.peer import Peer
 from refgenied.control.protocol import Request
 from refgenied.control.socket import ControlSocket, Server
@@ -58,6 +59,9 @@ def context_of(parts: Parts, asked: Asked | None = None) -> Context:
         clock=time.time,
         started_at=time.time() - 60,
         watcher=Watcher(parts.reconciler, parts.current, parts.health),
+        verifier=parts.verifier,
+        importer=parts.importer,
+        readers=Readers(),
         shutdown=shutdown,
         reload=reload,
     )

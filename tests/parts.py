@@ -17,14 +17,16 @@ from refgenied.config.settings import Refgenie, Watch
 from refgenied.feed import Feed
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
+from refgenied.importer import Import, Importer
 from refgenied.jobs import Jobs
-from refgenied.model import ArchiveRecord, AssetKey, Event, Job
+from refgenied.model import ArchiveRecord, AssetKey, Event, Job, Requester
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
+from refgenied.verifier import Verifier
 from refgenied.worker import Worker
 
 
@@ -46,6 +48,8 @@ class Parts:
         self.worker = Worker(
             self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, self.health, time.time
         )
+        self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, self.health, time.time)
+        self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
 
     async def settle(self) -> None:
         """One look, and every job that is due."""
@@ -55,6 +59,11 @@ class Parts:
     async def work(self) -> None:
         while job := await self.jobs.claim():
             await self.worker._work(job)
+
+    async def bring(self, folder: Path | None = None) -> list[Import]:
+        """`archive import`."""
+        found = await self.importer.find(str(folder or ""))
+        return [await self.importer.take(one, Requester("ann", 1, 2)) for one in found]
 
     async def record(self, key: AssetKey) -> ArchiveRecord | None:
         async with self.store.transaction() as tx:

@@ -21,7 +21,7 @@ LAYERS = [
     {"jobs", "policy"},
     {"pause", "reconciler"},
     {"serving"},
-    {"watcher", "worker"},
+    {"watcher", "worker", "verifier", "importer"},
     {"control"},
     {"recovery"},
     {"daemon"},

@@ -221,7 +221,7 @@ def test_progress_is_in_source_bytes_and_ends_at_all_of_them(plain, tmp_path):
     manifest = draft_of(plain, tmp_path / "archives", on_progress=lambda *seen_now: seen.append(seen_now)).manifest
     total = manifest.totals.source_size
     assert {count for _, _, count in seen} == {total}
-    for phase in Phase:
+    for phase in (Phase.PACKING, Phase.PROVING):
         done = [count for which, count, _ in seen if which is phase]
         assert done == sorted(done)
         assert done[-1] == total
@@ -317,7 +317,7 @@ def test_check_and_progress_are_called_in_the_callers_thread(plain, tmp_path):
     assert threads == {threading.get_ident()}
 
 
-@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("phase", [Phase.PACKING, Phase.PROVING])
 def test_a_progress_callback_that_raises_ends_it_too(phase, plain, tmp_path):
     def on_progress(now, done, total):
         if now is phase:

@@ -171,6 +171,18 @@ async def test_a_lost_file_leaves_the_config_and_comes_back(genomes: Genomes) ->
         agree(parts, key)
 
 
+async def test_a_damaged_archive_is_not_served(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        async with parts.store.transaction() as tx:
+            record = await archives.get(tx, key)
+            assert record
+            assert await archives.mark_damaged(tx, record, "bad block")
+        await parts.keeper.refresh()
+        assert config_of(parts)["genomes"] == {}
+        assert parts.keeper.served.left_out == ("1 archive found damaged",)
+
+
 async def test_deleted_names_come_back(genomes: Genomes) -> None:
     key = genomes.build()
     async with archived(genomes, key) as parts:

@@ -48,8 +48,8 @@ def pack_asset(
         discard(place, folders=False)
         total = _source_size(tree, check) if about.source_size is None else about.source_size
         packed = pack(tree, place, total, codec=codec, threads=threads, on_progress=on_progress, check=check)
-        digest, order = _asset_digest(place, packed, about.asset_digest, check)
-        manifest = _manifest(place, about, packed, codec.record, digest, order)
+        digest, order = recomputed_asset_digest(place, packed, about.asset_digest, check)
+        manifest = manifest_of(place, about, packed, codec.record, digest, order)
         write_manifest_partial(place, manifest)
         manifest = read_manifest(place.manifest_partial)
         prove(
@@ -76,8 +76,8 @@ def _source_size(tree: Tree, check: Check) -> int:
     return total
 
 
-def _asset_digest(place: Place, packed: Packed, expected: str | None, check: Check) -> tuple[str, str]:
-    """The asset digest and the order of names that it was computed in."""
+def recomputed_asset_digest(place: Place, packed: Packed, expected: str | None, check: Check) -> tuple[str, str]:
+    """The asset digest and the order of names it was computed in. DigestMismatchError: it is not the expected one."""
     digest = packed.asset_digest if packed.in_order else asset_digest(_entries(place, packed), BYTES, check)
     if not expected or digest == expected:
         return digest, BYTES.name
@@ -98,7 +98,7 @@ def _entries(place: Place, packed: Packed) -> Iterable[Entry]:
     return sidecar_entries(place.entries_partial, packed.entries_file)
 
 
-def _manifest(
+def manifest_of(
     place: Place,
     about: About,
     packed: Packed,
@@ -106,6 +106,7 @@ def _manifest(
     digest: str,
     order: str,
 ) -> Manifest:
+    """The manifest of what was packed, or found in an archive that was there."""
     key = place.key
     return Manifest(
         genome_digest=key.genome_digest,

@@ -78,19 +78,45 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 def entry_of(passing: Passing) -> Entry:
     """The entry of a member whose content has gone through."""
     member = passing.member
-    path, path_b64 = _text(member.path)
-    target, target_b64 = _text(member.target)
     is_file = member.kind is Kind.FILE
-    return Entry(
-        path=path,
-        type=member.kind,
-        mode=f"{member.mode:04o}",
+    return new_entry(
+        member.path,
+        member.kind,
+        mode=member.mode,
         mtime=member.mtime_ns // 10**9,
         size=member.size,
         md5=passing.md5.hexdigest() if is_file else "",
-        target=target,
+        target=member.target,
         offset=passing.offset if is_file else 0,
         foreign=member.foreign,
+    )
+
+
+def new_entry(  # noqa: PLR0913 - one for each field
+    raw_path: bytes,
+    kind: Kind,
+    *,
+    mode: int,
+    mtime: int,
+    size: int,
+    md5: str,
+    target: bytes,
+    offset: int,
+    foreign: bool = False,
+) -> Entry:
+    """An entry of raw names; see its fields."""
+    path, path_b64 = _text(raw_path)
+    target_text, target_b64 = _text(target)
+    return Entry(
+        path=path,
+        type=kind,
+        mode=f"{mode:04o}",
+        mtime=mtime,
+        size=size,
+        md5=md5,
+        target=target_text,
+        offset=offset,
+        foreign=foreign,
         path_b64=path_b64,
         target_b64=target_b64,
     )

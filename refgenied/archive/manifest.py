@@ -81,7 +81,10 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class BlockTable(msgspec.Struct, frozen=True):
-    """Each block is a gzip member of its own, so that any can be read without the others."""
+    """Each block is a gzip member of its own, so that any can be read without the others.
+
+    Empty for an archive that another program made: it can only be read from its beginning.
+    """
 
     size: int
     """Bytes of the tar stream in each block but the last."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from refgenied.model import AssetKey, BadRegistryPathError
 
@@ -28,8 +28,21 @@ class Place:
                 )
         self.archive_folder = Path(archive_folder)
         self.key = key
-        self.folder = self.archive_folder / key.genome_digest / key.asset_group / key.asset
         name = f"{key.asset_group}__{key.asset}"
+        self._name_files(self.archive_folder / key.genome_digest / key.asset_group / key.asset, name)
+
+    @classmethod
+    def plain(cls, archive: str | os.PathLike[str], key: AssetKey) -> Self:
+        """An archive at any path `X.tgz`, outside of an archive folder; its manifest is `X.json`."""
+        place = cls.__new__(cls)
+        path = Path(archive)
+        place.archive_folder = path.parent
+        place.key = key
+        place._name_files(path.parent, path.stem)  # noqa: SLF001 - of its own class
+        return place
+
+    def _name_files(self, folder: Path, name: str) -> None:
+        self.folder = folder
         self.archive = self.folder / f"{name}.tgz"
         self.manifest = self.folder / f"{name}.json"
         self.entries = self.folder / f"{name}.files.jsonl.gz"

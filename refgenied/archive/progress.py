@@ -13,6 +13,8 @@ INTERVAL = 0.1
 class Phase(StrEnum):
     PACKING = "packing"
     PROVING = "proving"
+    READING = "reading"  # an archive of another program, to learn what is in it
+    RESTORING = "restoring"
 
 
 OnProgress = Callable[[Phase, int, int], None]

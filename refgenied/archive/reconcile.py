@@ -22,8 +22,8 @@ from refgenied.model import (
 from .manifest import Manifest, entries_of, read_manifest
 from .place import Place
 from .progress import Check, OnProgress, no_check, no_progress
-from .prove import prove
 from .publish import discard, finish
+from .verifying import prove_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +110,7 @@ def check_archive(
     manifest: Manifest,
     *,
     deep: bool = False,
+    members: bool = True,
     threads: int = 1,
     on_progress: OnProgress = no_progress,
     check: Check = no_check,
@@ -117,14 +118,21 @@ def check_archive(
     """Whether the archive is what its manifest says: it is there with its size, or with `deep` every byte
     of it.
 
-    ArchiveNotFoundError, DamagedArchiveError (with the first bad member), UnreadableError.
+    `members`: see `prove_all`. ArchiveNotFoundError, DamagedArchiveError (with the first bad member), UnreadableError.
     """
     _has_size(place.archive, manifest.size)
     if manifest.entries_file is not None:
         _has_size(place.entries, manifest.entries_file.size)
     if deep:
-        entries = entries_of(manifest, place.folder)
-        prove(place.archive, manifest, entries, threads=threads, on_progress=on_progress, check=check)
+        prove_all(
+            place.archive,
+            manifest,
+            lambda: entries_of(manifest, place.folder),
+            members=members,
+            threads=threads,
+            on_progress=on_progress,
+            check=check,
+        )
 
 
 def agrees(place: Place, manifest: Manifest, *, deep: bool = False, threads: int = 1, check: Check = no_check) -> bool:

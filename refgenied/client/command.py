@@ -15,14 +15,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-DONE, REFUSED, USAGE, NO_DAEMON, NOT_PERMITTED, JOB_FAILED, TIME_OVER = range(7)
+DONE, REFUSED, USAGE, NO_DAEMON, NOT_PERMITTED, JOB_FAILED, TIME_OVER, DAMAGED = range(8)
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 STATUSES = """\
 exit status:
   0 done · 1 the daemon said no · 2 usage · 3 no daemon · 4 not permitted · 5 the job failed · 6 time is over
+  7 an archive is damaged
 """
+ALONE = frozenset({"restoring.restore"})
+"""Actions that do without a daemon, or connect by themselves."""
 STATES = (
     "complete", "building", "failed", "interrupted", "unregistered", "pulled", "added", "missing", "unreadable",
 )  # fmt: skip
@@ -40,8 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         argv, argparse.Namespace(socket=None, json=False)
     )
     try:
-        with Client.connect(arguments.socket) as client:
-            status = _action(arguments.action)(client, arguments)
+        if arguments.action in ALONE:
+            status = _action(arguments.action)(arguments)
+        else:
+            with Client.connect(arguments.socket) as client:
+                status = _action(arguments.action)(client, arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -68,7 +74,7 @@ def status_of(error: ClientError) -> int:
     return REFUSED
 
 
-def _action(name: str) -> Callable[[Client, argparse.Namespace], int]:
+def _action(name: str) -> Callable[..., int]:
     module, _, function = name.partition(".")
     return getattr(import_module(f"refgenied.client.{module}"), function)
 
@@ -123,7 +129,7 @@ def _fill(commands: _Commands, named: set[str]) -> None:
     for name, fill, what in (
         ("config", _fill_config, "the configuration in force"),
         ("asset", _fill_asset, "what is in the genome folder"),
-        ("archive", _fill_archive, "archives: list, make, show, remove, wait for"),
+        ("archive", _fill_archive, "archives: list, make, show, read, verify, restore, import, remove, wait for"),
         ("downloads", _fill_downloads, "how often archives were downloaded"),
         ("queue", _fill_queue, "the jobs that are queued and running"),
     ):
@@ -173,6 +179,36 @@ def _fill_archive(archive: _Commands) -> None:
     )
     wait.add_argument("path", metavar="P")
     wait.add_argument("--timeout", type=float, metavar="S", help="seconds; exit status 6 when they are over")
+
+    cat = archive.add("cat", "contents.cat", "write one file of an archive to stdout", "hg38/fasta hg38.fa.fai")
+    cat.add_argument("path", metavar="P")
+    cat.add_argument("file", metavar="FILE", help="its path in the asset, as `archive show` lists it")
+    _fill_keeping(archive)
+
+
+def _fill_keeping(archive: _Commands) -> None:
+    verify = archive.add(
+        "verify", "keeping.verify", "read archives back and compare every byte with their manifests", "hg38/fasta"
+    )
+    verify.add_argument("paths", nargs="*", metavar="P")
+    verify.add_argument("--all", action="store_true", help="every archive, the one proved longest ago first")
+    verify.add_argument("--quick", action="store_true", help="compare sizes only")
+    restore = archive.add(
+        "restore", "restoring.restore", "extract an archive and prove what comes out", "hg38/fasta --to /tmp/hg38"
+    )
+    restore.add_argument("path", metavar="P", help="registry path, or the path of a .tgz (no daemon is needed then)")
+    restore.add_argument("--to", required=True, metavar="DIR", help="makes DIR/ASSET; DIR itself if that is its name")
+    restore.add_argument(
+        "--file", action="append", default=[], metavar="F", help="only this file or folder of the asset; repeatable"
+    )
+    restore.add_argument("--most", type=int, metavar="BYTES", help="that an archive without a manifest may unpack to")
+    restore.add_argument(
+        "--leave-out-stray", action="store_true", help="leave out links that lead out of the asset, and name them"
+    )
+    bring = archive.add(
+        "import", "keeping.bring", "take archives that are there already into the database", "/mnt/old/archives"
+    )
+    bring.add_argument("folder", nargs="?", default="", metavar="FOLDER", help="without it: the archive folder itself")
 
 
 def _fill_downloads(downloads: _Commands) -> None:

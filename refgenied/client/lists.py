@@ -76,11 +76,20 @@ def archive_list(client: Client, arguments: Namespace) -> int:
             print_json(row)
         return 0
     lines = [
-        [row["digest"], row["registry_path"], row["path"], words.size(row["size"]), str(row["download_count"])]
+        [
+            row["digest"],
+            row["registry_path"],
+            row["path"],
+            words.size(row["size"]),
+            str(row["download_count"]),
+            row["problem"],
+        ]
         for row in rows
     ]
-    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE, draw.Column("Pulls", right=True)]
-    draw.table("Asset Archives", columns, lines)
+    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE, draw.PULLS]
+    if any(line[-1] for line in lines):
+        columns.append(draw.Column("Problem", 18))
+    draw.table("Asset Archives", columns, [line[: len(columns)] for line in lines])
     return 0
 
 

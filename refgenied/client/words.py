@@ -100,6 +100,7 @@ _TOLD = {
     "requested_by": "asked by",
     "removed_by": "by",
     "by": "by",
+    "maker": "made by",
     "error": "·",
 }
 """What is told of an event's data, and the word before it."""

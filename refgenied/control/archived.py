@@ -50,7 +50,7 @@ def view(context: Context, record: ArchiveRecord, facts: Facts) -> ArchiveView:
     asset = context.reconciler.look.assets.get(record.key)
     problem = facts.lost.get(record.key, "")
     if asset is None:
-        state = ArchiveState.STALE if problem else ArchiveState.ARCHIVED
+        state = ArchiveState.STALE if problem or record.damaged is not None else ArchiveState.ARCHIVED
     else:
         state = standing(asset, facts, context.current.settings.archive).archive
     return archive_view(context, record, state, problem)

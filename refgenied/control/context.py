@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
+from refgenied.control.readers import Readers
 from refgenied.feed import Feed
 from refgenied.health import Clock, Health
+from refgenied.importer import Importer
 from refgenied.jobs import Jobs
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store
+from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
 
 
@@ -31,6 +34,9 @@ class Context:
     clock: Clock
     started_at: float
     watcher: Watcher
+    verifier: Verifier
+    importer: Importer
+    readers: Readers
     shutdown: Callable[[], None]
     """Begin to drain; returns at once."""
     reload: Callable[[], Awaitable[list[str]]]

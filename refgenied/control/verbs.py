@@ -9,7 +9,9 @@ from refgenied.control import (
     verbs_assets,
     verbs_create,
     verbs_downloads,
+    verbs_keep,
     verbs_queue,
+    verbs_read,
     verbs_server,
     verbs_wait,
     verbs_watch,
@@ -55,7 +57,9 @@ class Description(msgspec.Struct, frozen=True):
 
 NOTIFICATIONS = {
     "event": "of a watch: seq, at, kind, registry_path, aliases, job, data",
-    "progress": "job, phase, done and total (source bytes), rate (bytes a second)",
+    "progress": "job or registry_path, phase, done and total (source bytes), rate (bytes a second)",
+    "verified": "of archive.verify: one archive, as in its result's `damaged`",
+    "imported": "of archive.import: one archive, as in its result's `refused`",
     "end": "the last one of a watch: reason is done, lagged (come back with `since`), shutting_down or an error's kind",
 }
 """Each carries the id of its request as `watch`."""
@@ -82,6 +86,8 @@ VERBS: dict[str, Verb[Context]] = {
         verbs_create,
         verbs_downloads,
         verbs_wait,
+        verbs_read,
+        verbs_keep,
         verbs_queue,
         verbs_watch,
     )

@@ -86,7 +86,7 @@ class Wishes(msgspec.Struct, frozen=True):
 async def archive_create(context: Context, call: Call, params: ArchiveCreateParams) -> Wish | Wishes:
     if bool(params.path) == bool(params.paths):
         raise InvalidParamsError("archive.create: give either `path` or `paths`")
-    await _require_folder(context)
+    await require_folder(context)
     await context.reconciler.look_again()
     requester = call.peer.requester
     if params.path:
@@ -100,7 +100,7 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     return Wishes(results)
 
 
-async def _require_folder(context: Context) -> None:
+async def require_folder(context: Context) -> None:
     if not context.archive_folder.path:
         raise ArchiveFolderNotSetError(
             "no genome_archive_folder is set, so nothing can be archived",
@@ -154,7 +154,7 @@ class ArchiveRemoved(msgspec.Struct, frozen=True):
 async def archive_remove(context: Context, call: Call, params: ArchiveRemoveParams) -> ArchiveRemoved:
     await context.reconciler.look_again()
     record, _ = await archived.find(context, params.path)
-    await _require_folder(context)
+    await require_folder(context)
     requester = call.peer.requester
     with context.jobs.reserved(record.key):
         return await _removed(context, record, requester, delete_file=params.delete_file)

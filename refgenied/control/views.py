@@ -82,6 +82,8 @@ class ArchiveView(msgspec.Struct, frozen=True):
     """archived, or stale: the asset has changed since, or the file is not as recorded."""
     problem: str
     """What is wrong with the file; empty when it is as recorded."""
+    damaged: bool
+    """The last verify found it damaged; `problem` says where."""
 
 
 class EventView(msgspec.Struct, frozen=True):
@@ -154,7 +156,8 @@ def archive_view(context: Context, record: ArchiveRecord, state: ArchiveState, p
         proved_at=record.proved_at,
         requested_by=record.requested_by,
         state=state,
-        problem=problem,
+        problem=problem or record.damaged or "",
+        damaged=record.damaged is not None,
     )
 
 

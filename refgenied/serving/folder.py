@@ -87,7 +87,7 @@ class ServedFolder:
         self, key: AssetKey, record: ArchiveRecord, wanted: Wanted, flat: set[Path]
     ) -> tuple[ServedEntry | None, str]:
         """Its entry in the config, or why it has none. `flat`: the names that are taken."""
-        why_not = genome_config.why_not_served(key)
+        why_not = "found damaged" if record.damaged is not None else genome_config.why_not_served(key)
         if why_not:
             return None, why_not
         try:

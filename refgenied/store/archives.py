@@ -56,6 +56,26 @@ async def touch(tx: Transaction, key: AssetKey, *, stamp: str, files_stamp: str,
     )
 
 
+async def mark_proved(tx: Transaction, record: ArchiveRecord, at: float) -> bool:
+    """The file was read back and is what its manifest says. False when that archive is no longer the recorded one."""
+    return bool(
+        await tx.execute(
+            f"UPDATE archive SET proved_at = ?, damaged = NULL WHERE {_OF_ASSET} AND digest = ? AND created_at = ?",
+            (at, *names(record.key), record.digest, record.created_at),
+        )
+    )
+
+
+async def mark_damaged(tx: Transaction, record: ArchiveRecord, what: str) -> bool:
+    """The file is not what its manifest says. False when that archive is no longer the recorded one."""
+    return bool(
+        await tx.execute(
+            f"UPDATE archive SET damaged = ? WHERE {_OF_ASSET} AND digest = ? AND created_at = ?",
+            (what, *names(record.key), record.digest, record.created_at),
+        )
+    )
+
+
 async def get(tx: Transaction, key: AssetKey) -> ArchiveRecord | None:
     row = await tx.one(f"SELECT {_COLUMNS} FROM archive WHERE {_OF_ASSET}", names(key))
     return _record(row) if row else None

@@ -80,6 +80,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     ),
+    ("ALTER TABLE archive ADD COLUMN damaged TEXT",),
     (
         # A download has an id, so that who reports it may report it again.
         """

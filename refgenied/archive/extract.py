@@ -1,0 +1,202 @@
+"""A new folder that nobody sees until it is whole: files, folders and links are made in it by descriptor.
+
+Every folder on the way is opened with `O_NOFOLLOW`, every file is made with `O_EXCL`: whatever the names say, nothing
+outside is reached and nothing that is there is touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refgenied.genomes.enclosure import FOLDER
+from refgenied.model import ConflictError, NoSpaceError, WriteError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from .entries import Entry
+
+_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ZEROS = bytes(1 << 20)
+_HOLE = 1 << 16
+"""Zeros of so many bytes at least are left out as a hole."""
+
+
+@contextmanager
+def appearing(target: Path) -> Generator[Extraction]:
+    """Around the making of a folder that appears at `target` when all went well; else nothing is left.
+
+    Missing folders above it are made. ConflictError when something is at `target`, before or meanwhile;
+    NoSpaceError, WriteError.
+    """
+    require_free(target)
+    above = [folder for folder in target.parents if not folder.exists()]
+    partial: Path | None = None
+    try:
+        with writing_to(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.restoring-", dir=target.parent))
+            fd = os.open(partial, FOLDER)
+            try:
+                extraction = Extraction(fd)
+                try:
+                    yield extraction
+                    extraction.finish()
+                finally:
+                    extraction.close()
+                _sync_disk(fd)
+            finally:
+                os.close(fd)
+            require_free(target)
+            os.rename(partial, target)
+    except BaseException:
+        if partial is not None:
+            _remove(partial)
+        for folder in above:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    _sync_names(target.parent)
+
+
+def require_free(target: Path) -> None:
+    """ConflictError when something is there, whatever it is."""
+    if os.path.lexists(target):
+        raise ConflictError(
+            f"{target} is in the way: nothing is ever overwritten", hint="move it away, or name another folder"
+        )
+
+
+@contextmanager
+def writing_to(target: Path) -> Generator[None]:
+    """NoSpaceError or WriteError instead of OSError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(
+                f"there is no room for {target} ({reason}); nothing is left of it", hint="make room, then try again"
+            ) from error
+        raise WriteError(f"{target} cannot be written: {reason}", hint="look at the rights of that folder") from error
+
+
+class Extraction:
+    """Makes members below one open folder, in any order; modes and times of folders come at the end."""
+
+    def __init__(self, root: int, allowed: int = 0o777) -> None:
+        self._root = root
+        self._way: list[tuple[bytes, int]] = []
+        """The folder that is open now: (name, descriptor) of each below the root."""
+        self._folders: list[Entry] = []
+        self._made: set[bytes] = set()
+        """Folders that were made, by path; those that no entry describes get an everyday mode."""
+        self.allowed = allowed
+        """Permission bits that are given; set-id and sticky bits never are."""
+
+    def close(self) -> None:
+        self._keep(0)
+
+    def folder(self, entry: Entry) -> None:
+        self._open(entry.raw_path.split(b"/") if entry.raw_path else [])
+        self._folders.append(entry)
+
+    def link(self, entry: Entry) -> None:
+        *above, name = entry.raw_path.split(b"/")
+        os.symlink(entry.raw_target, name, dir_fd=self._open(above))
+        os.utime(name, (entry.mtime, entry.mtime), dir_fd=self._open(above), follow_symlinks=False)
+
+    def file(self, entry: Entry, pieces: Iterable[memoryview]) -> int:
+        """Write a file; the number of bytes that came."""
+        *above, name = entry.raw_path.split(b"/")
+        fd = os.open(name, _FILE, 0o600, dir_fd=self._open(above))
+        try:
+            size = 0
+            for piece in pieces:
+                _write(fd, piece)
+                size += len(piece)
+            if size >= _HOLE:
+                os.ftruncate(fd, size)
+            os.fchmod(fd, entry.permissions & self.allowed)
+            os.utime(fd, (entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+        return size
+
+    def finish(self) -> None:
+        """Give the folders their modes and times, the deepest first."""
+        for path in self._made.union((b"",)) - {entry.raw_path for entry in self._folders}:
+            os.fchmod(self._open(path.split(b"/") if path else []), 0o755)
+        for entry in sorted(self._folders, key=_depth, reverse=True):
+            fd = self._open(entry.raw_path.split(b"/") if entry.raw_path else [])
+            inherited = stat.S_IMODE(os.fstat(fd).st_mode) & stat.S_ISGID  # a shared folder's group goes on
+            os.fchmod(fd, entry.permissions & self.allowed | inherited)
+            os.utime(fd, (entry.mtime, entry.mtime))
+
+    def _open(self, parts: list[bytes]) -> int:
+        """A descriptor of a folder below the root, which is made when it is missing."""
+        common = 0
+        while common < min(len(parts), len(self._way)) and parts[common] == self._way[common][0]:
+            common += 1
+        self._keep(common)
+        at = self._way[-1][1] if self._way else self._root
+        for depth, name in enumerate(parts[common:], start=common + 1):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=at)
+                self._made.add(b"/".join(parts[:depth]))
+            at = os.open(name, FOLDER, dir_fd=at)
+            self._way.append((name, at))
+        return at
+
+    def _keep(self, depth: int) -> None:
+        while len(self._way) > depth:
+            os.close(self._way.pop()[1])
+
+
+def _depth(entry: Entry) -> int:
+    return len(entry.raw_path.split(b"/")) if entry.raw_path else 0
+
+
+def _write(fd: int, piece: memoryview) -> None:
+    """Append; long zeros become a hole."""
+    if len(piece) >= _HOLE and not piece[0] and not piece[-1] and piece.tobytes() == _ZEROS[: len(piece)]:
+        os.lseek(fd, len(piece), os.SEEK_CUR)
+        return
+    while piece:
+        piece = piece[os.write(fd, piece) :]
+
+
+def _sync_disk(fd: int) -> None:
+    """All that was written to the disk of an open folder is on it: one call instead of one for each file."""
+    c = ctypes.CDLL(None, use_errno=True)
+    if c.syncfs(fd):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _sync_names(folder: Path) -> None:
+    fd = os.open(folder, FOLDER & ~os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(folder: Path) -> None:
+    """A folder of ours, also when its modes would not let us in any more."""
+    with suppress(OSError):
+        os.chmod(folder, 0o700)
+    for place, folders, _ in os.walk(folder):
+        for path in (os.path.join(place, name) for name in folders):
+            if not os.path.islink(path):
+                with suppress(OSError):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

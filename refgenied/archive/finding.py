@@ -1,0 +1,139 @@
+"""Which archives lie in a folder, whoever made them: ours, refgenie 1's and refgenieserver's."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from refgenied.genomes.genome_config import GenomeConfig, parse_config
+from refgenied.genomes.yaml_text import GarbledError, Value, load
+from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
+
+from .manifest import About
+from .place import Place
+from .reconcile import places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFIG = "genome_config.yaml"
+_LARGEST_SIDECAR = 1 << 20
+
+
+class Maker(StrEnum):
+    """Who made an archive, as its place and what lies beside it tell."""
+
+    REFGENIED = "refgenied"
+    REFGENIESERVER = "refgenieserver"
+    REFGENIE1 = "refgenie 1"
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One archive that may be taken over."""
+
+    maker: Maker
+    archive: Path
+    key: AssetKey
+    about: About
+    """What its makers left beside it; for REFGENIED the manifest knows better."""
+    digest: str | None
+    """The md5 that its makers recorded."""
+
+
+def find_archives(folder: str | os.PathLike[str]) -> Iterator[Found]:
+    """Every archive below a folder, streaming: nested ones first, then refgenieserver's flat ones.
+
+    A flat name that is only another link to a nested archive is passed over. UnreadableError.
+    """
+    root = Path(folder)
+    config, digests = _read_config(root)
+    for place in places(root):
+        if os.path.lexists(place.manifest):
+            yield Found(Maker.REFGENIED, place.archive, place.key, About(created_at=0.0), None)
+        elif place.archive.is_file():
+            about = _about(place.archive, config, place.key, None)
+            yield Found(Maker.REFGENIE1, place.archive, place.key, about, None)
+    for key, archive in _flat(root, config):
+        nested = Place(root, key).archive
+        if nested.is_file() and nested.samefile(archive):
+            continue
+        about = _about(archive, config, key, _recipe(archive.parent, key))
+        yield Found(Maker.REFGENIESERVER, archive, key, about, digests.get(key))
+
+
+def _flat(root: Path, config: GenomeConfig | None) -> Iterator[tuple[AssetKey, Path]]:
+    """`{genome}/{asset}__{tag}.tgz` of genomes that the server's config names; its folders of aliases are copies."""
+    if config is None:
+        return
+    for digest in sorted(config.genomes):
+        known = {f"{key.asset_group}__{key.asset}": key for key in config.entries if key.genome_digest == digest}
+        for archive in sorted((root / digest).glob("*__*.tgz")):
+            group, _, asset = archive.stem.partition("__")
+            key = known.get(archive.stem, AssetKey(digest, group, asset))
+            try:
+                Place(root, key)
+            except BadRegistryPathError:
+                continue
+            if archive.is_file():
+                yield key, archive
+
+
+def _read_config(root: Path) -> tuple[GenomeConfig | None, dict[AssetKey, str]]:
+    """The server's config, and the archive digests in it."""
+    path = root / CONFIG
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None, {}
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        config = parse_config(text, str(path))
+        genomes = _below(load(text), "genomes")
+    except GarbledError as error:
+        raise UnreadableError(f"{path} is not a config of refgenie (line {error.line}: {error.message})") from error
+    digests: dict[AssetKey, str] = {}
+    for key in config.entries:
+        entry = _below(_below(_below(_below(genomes, key.genome_digest), "assets"), key.asset_group), "tags")
+        digest = _below(_below(entry, key.asset), "archive_digest")
+        if isinstance(digest, str):
+            digests[key] = digest
+    return config, digests
+
+
+def _below(value: Value, name: str) -> Value:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _about(archive: Path, config: GenomeConfig | None, key: AssetKey, recipe: BuildRecord | None) -> About:
+    entry = config.entries.get(key) if config else None
+    genome = config.genomes.get(key.genome_digest) if config else None
+    return About(
+        created_at=archive.stat().st_mtime,
+        aliases=genome.aliases if genome else (),
+        description=entry.description if entry else "",
+        seek_keys=entry.seek_keys if entry else {},
+        parents=entry.parents if entry else (),
+        children=entry.children if entry else (),
+        asset_digest=entry.asset_digest if entry else None,
+        build=recipe or BuildRecord(),
+    )
+
+
+def _recipe(folder: Path, key: AssetKey) -> BuildRecord:
+    """What refgenieserver copied beside the archive: the recipe, and that there is a log."""
+    name = f"{key.asset_group}__{key.asset}"
+    log = folder / f"build_log_{name}.md"
+    recipe: dict[str, Any] | None = None
+    try:
+        with (folder / f"build_recipe_{name}.json").open("rb") as file:
+            found: object = json.loads(file.read(_LARGEST_SIDECAR))
+        recipe = cast("dict[str, Any]", found) if isinstance(found, dict) else None
+    except (OSError, ValueError, RecursionError):
+        pass
+    return BuildRecord(recipe=recipe, log_name=log.name if log.is_file() else None)

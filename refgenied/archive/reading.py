@@ -1,0 +1,109 @@
+"""One member of an archive, or a part of it, without reading what is before it (where there is a block table)."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from refgenied.genomes.enclosure import MAX_LINKS, shown
+from refgenied.genomes.walk import Kind
+from refgenied.model import DamagedArchiveError, MemberNotFoundError
+
+from .known import Contents, listed, manifest_beside
+from .source import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .entries import Entry
+    from .manifest import Manifest
+
+
+class MemberReader:
+    """Reads one file of an archive, any part of it, from any thread (one at a time). A context manager.
+
+    `member` is its path in the asset; a link leads to its file. ArchiveNotFoundError, MemberNotFoundError,
+    DamagedArchiveError, UnreadableError.
+    """
+
+    def __init__(self, archive: str | os.PathLike[str], member: str) -> None:
+        path = Path(archive)
+        manifest = manifest_beside(path)
+        self.entry = _find(path, manifest, os.fsencode(member).strip(b"/"))
+        self._path = path
+        self._source = open_source(path, manifest.blocks if manifest else None)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._source.__exit__()
+
+    @property
+    def size(self) -> int:
+        return self.entry.size
+
+    @property
+    def md5(self) -> str:
+        """Of the whole file, as the manifest has it; "" when there is none."""
+        return self.entry.md5
+
+    def pieces(self, start: int = 0, length: int | None = None) -> Iterator[memoryview]:
+        """The bytes from `start` on, at most `length` (None: to its end), in pieces of 1 MiB at most."""
+        left = max(0, self.size - start)
+        left = left if length is None else min(left, length)
+        if not left:
+            return
+        for piece in self._source.pieces(self.entry.offset + start, left):
+            left -= len(piece)
+            yield piece
+        if left:
+            raise DamagedArchiveError(f"{self._path} ends within its member {self.entry.path!r}")
+
+    def read(self, start: int = 0, length: int | None = None) -> bytes:
+        """The same in one."""
+        with self._lock:
+            return b"".join(self.pieces(start, length))
+
+
+def read(archive: str | os.PathLike[str], member: str, start: int = 0, length: int | None = None) -> bytes:
+    """Bytes of one file of an archive: `length` of them from `start` on (None: all that follow).
+
+    With a manifest beside the archive only the blocks that hold them are read; otherwise all before them is
+    decompressed, in bounded memory. ArchiveNotFoundError, MemberNotFoundError, DamagedArchiveError,
+    UnreadableError.
+    """
+    with MemberReader(archive, member) as reader:
+        return reader.read(start, length)
+
+
+def _find(path: Path, manifest: Manifest | None, wanted: bytes) -> Entry:
+    asked = wanted
+    for _ in range(MAX_LINKS):
+        entry = _look_up(path, manifest, wanted)
+        if entry is None:
+            break
+        if entry.type is Kind.FILE:
+            return entry
+        if entry.type is Kind.FOLDER:
+            raise MemberNotFoundError(f"{shown(asked) or '.'} in {path} is a folder", hint="name a file in it")
+        wanted = posixpath.normpath(posixpath.join(posixpath.dirname(wanted), entry.raw_target))
+    raise MemberNotFoundError(
+        f"{path} has no file {shown(asked) or '.'}",
+        hint="`refgeniectl archive show` lists them; names are relative to the asset's folder",
+    )
+
+
+def _look_up(path: Path, manifest: Manifest | None, wanted: bytes) -> Entry | None:
+    if manifest is not None:
+        return next((entry for entry in listed(path, manifest) if entry.raw_path == wanted), None)
+    with Contents(path) as contents:
+        return next((entry for entry in contents if entry.raw_path == wanted), None)

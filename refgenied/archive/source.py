@@ -1,0 +1,217 @@
+"""The tar stream of an archive, taken out of its gzip members: any part of it, or all of it in order.
+
+With a block table only the blocks that are needed are read, and several threads decompress ahead of the reader.
+Without one (an archive that another program made) the stream is read from its beginning.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
+from typing import TYPE_CHECKING, Protocol, Self
+
+from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
+
+from .codec import decompress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .codec import Buffer
+    from .manifest import BlockTable
+
+_READ = 1 << 18
+"""Compressed bytes read at once where there is no block table."""
+_PIECE = 1 << 20
+"""Bytes of the stream given at once where there is no block table."""
+
+
+class Source(Protocol):
+    """The tar stream of one open archive, for one reader. A context manager."""
+
+    def pieces(self, begin: int = 0, length: int | None = None) -> Iterator[memoryview]:
+        """`length` bytes of the stream from `begin` on (None: all that come), in pieces of 1 MiB at most.
+
+        DamagedArchiveError names the file and where it is damaged; UnreadableError. A stream that ends before
+        `length` bytes have come ends without an error: the reader knows what it expects.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+Observe = Callable[[bytes], None]
+
+
+def open_source(path: Path, table: BlockTable | None, *, threads: int = 1, observe: Observe | None = None) -> Source:
+    """The stream of the archive at `path`; `table` None or empty: it has no block table.
+
+    `observe` is given the compressed bytes as they are read, where there is no block table.
+    ArchiveNotFoundError, UnreadableError, DamagedArchiveError (the table is of another file).
+    """
+    if table is None or not table.compressed:
+        return Gunzipped(path, observe)
+    return Blocks(path, table, threads)
+
+
+def open_archive(path: Path) -> int:
+    """A descriptor of the file. ArchiveNotFoundError, UnreadableError."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ArchiveNotFoundError(f"there is no archive {path}") from error
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+class Blocks:
+    """An archive whose block table is known."""
+
+    def __init__(self, path: Path, table: BlockTable, threads: int) -> None:
+        self._path = path
+        self._size = table.size
+        self._begins = [0, *accumulate(table.compressed)]
+        self._threads = max(1, threads)
+        self._fd = open_archive(path)
+        size = os.fstat(self._fd).st_size
+        if size != self._begins[-1]:
+            os.close(self._fd)
+            raise DamagedArchiveError(f"{path} has {size} bytes, not {self._begins[-1]}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def pieces(self, begin: int = 0, length: int | None = None) -> Iterator[memoryview]:
+        last = len(self._begins) - 2
+        first = begin // self._size
+        if length is not None:
+            last = min(last, (begin + length - 1) // self._size)
+        skip = begin - first * self._size
+        left = length
+        for block in self._contents(first, last):
+            piece = memoryview(block)[skip:]
+            skip = 0
+            if left is not None:
+                piece = piece[:left]
+                left -= len(piece)
+            if piece:
+                yield piece
+
+    def _contents(self, first: int, last: int) -> Iterator[Buffer]:
+        """Whole blocks in order, decompressed ahead by the other threads."""
+        if self._threads == 1 or first == last:
+            for number in range(first, last + 1):
+                yield self._content(number)
+            return
+        pool = ThreadPoolExecutor(self._threads, "archive-read")
+        ahead: deque[Future[Buffer]] = deque()
+        try:
+            for number in range(first, last + 1):
+                ahead.append(pool.submit(self._content, number))
+                if len(ahead) > self._threads + 2:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _content(self, number: int) -> Buffer:
+        begin, end = self._begins[number], self._begins[number + 1]
+        try:
+            compressed = os.pread(self._fd, end - begin, begin)
+        except OSError as error:
+            raise DamagedArchiveError(
+                f"{self._path} cannot be read at byte {begin}: {error.strerror or error}"
+            ) from error
+        block = decompress(compressed, self._size)
+        if block is None or (len(block) != self._size and number < len(self._begins) - 2):
+            raise DamagedArchiveError(f"{self._path}: block {number + 1} of {len(self._begins) - 1} is damaged")
+        return block
+
+
+class Gunzipped:
+    """An archive of any gzip members. Parts that follow one another are read in one go; going back begins anew."""
+
+    def __init__(self, path: Path, observe: Observe | None = None) -> None:
+        self._path = path
+        self._observe = observe
+        self._fd = open_archive(path)
+        self._stream: Iterator[memoryview] = iter(())
+        self._at = -1
+        """Where the stream stands; -1: nowhere."""
+        self._rest = memoryview(b"")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def pieces(self, begin: int = 0, length: int | None = None) -> Iterator[memoryview]:
+        if self._at < 0 or begin < self._at:
+            self._stream, self._at, self._rest = self._inflated(), 0, memoryview(b"")
+        while self._at < begin:
+            if not self._take(begin - self._at):
+                return
+        left = length
+        while left is None or left > 0:
+            piece = self._take(_PIECE if left is None else left)
+            if not piece:
+                return
+            if left is not None:
+                left -= len(piece)
+            yield piece
+
+    def _take(self, most: int) -> memoryview:
+        """The next bytes of the stream; none at its end."""
+        if not self._rest:
+            self._rest = next(self._stream, memoryview(b""))
+        piece, self._rest = self._rest[:most], self._rest[most:]
+        self._at += len(piece)
+        return piece
+
+    def _inflated(self) -> Iterator[memoryview]:
+        at = 0
+        member = zlib.decompressobj(31)
+        begun = False
+        while chunk := self._read(at):
+            at += len(chunk)
+            while chunk:
+                if not begun and not chunk.strip(b"\0"):  # zeros after the last member are padding (gzip -d)
+                    break
+                begun = True
+                try:
+                    data = member.decompress(chunk, _PIECE)
+                except zlib.error as error:
+                    raise DamagedArchiveError(f"{self._path} is damaged before byte {at}: {error}") from error
+                if data:
+                    yield memoryview(data)
+                if member.eof:
+                    chunk, member, begun = member.unused_data, zlib.decompressobj(31), False
+                else:
+                    chunk = member.unconsumed_tail
+        if begun:
+            data = member.flush()
+            if data:
+                yield memoryview(data)
+        if (begun and not member.eof) or not at:
+            raise DamagedArchiveError(f"{self._path} ends too early: it was cut at byte {at}")
+
+    def _read(self, at: int) -> bytes:
+        try:
+            data = os.pread(self._fd, _READ, at)
+        except OSError as error:
+            raise UnreadableError(f"{self._path} cannot be read at byte {at}: {error.strerror or error}") from error
+        if self._observe is not None:
+            self._observe(data)
+        return data

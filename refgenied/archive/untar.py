@@ -1,0 +1,212 @@
+"""A strict reader of tar streams: ustar, GNU and PAX, as far as refgenie's tools and ours write them.
+
+Not `tarfile`: that one trusts sizes in headers (a long name of 10 GB is read into memory), passes over damage, and
+its extraction filters have been bypassed again and again. Here whatever is not understood is an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from refgenied.genomes.enclosure import shown
+from refgenied.genomes.walk import Kind
+from refgenied.model import DamagedArchiveError, UnsafeTreeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEADER = 512
+_ZEROS = bytes(HEADER)
+_LONGEST_EXTRA = 1 << 20
+"""Bytes of a long name or of a PAX header: more is meant to hurt."""
+_KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"2": Kind.LINK, b"5": Kind.FOLDER}
+_ODD = {b"1": "hard link", b"3": "device", b"4": "device", b"6": "FIFO", b"S": "sparse file (GNU)"}
+_LARGEST = 1 << 62
+
+
+class TarMember(NamedTuple):
+    """One member as its header describes it; no name has been judged yet."""
+
+    name: bytes
+    """As written, without `/` at its end and `./` in front."""
+    kind: Kind
+    mode: int
+    """Permission bits, the sticky and set-id ones included."""
+    size: int
+    """Bytes of content; 0 unless a file."""
+    mtime: int
+    target: bytes
+    offset: int
+    """Where the content begins in the stream."""
+
+
+class Members:
+    """Iterate once. Between two members `content` gives the content of a file; what is not read is passed over.
+
+    DamagedArchiveError for what is no tar, UnsafeTreeError for a member that no asset can have (hard link, device,
+    FIFO, sparse), by name.
+    """
+
+    def __init__(self, pieces: Iterator[memoryview], path: Path) -> None:
+        self._pieces = pieces
+        self._path = path
+        self._piece = memoryview(b"")
+        self._left = 0
+        self._padding = 0
+        self.at = 0
+        """Bytes of the stream that are behind us."""
+
+    def __iter__(self) -> Iterator[TarMember]:
+        extra: dict[bytes, bytes] = {}
+        while True:
+            self._pass_over(self._left + self._padding)
+            self._left = self._padding = 0
+            head = self._take(HEADER)
+            if head == _ZEROS:
+                break
+            self._check(head)
+            flag, size = head[156:157], self._number(head[124:136], "size")
+            if flag in (b"L", b"K", b"x", b"g"):
+                self._extend(extra, flag, size)
+                continue
+            yield self._member(head, flag, size, extra)
+            extra = {}
+        self._end()
+
+    def content(self) -> Iterator[memoryview]:
+        """What is left of the content of the member given last."""
+        while self._left:
+            if not self._piece:
+                self._fetch()
+            piece = self._piece[: self._left]
+            self._piece = self._piece[len(piece) :]
+            self._left -= len(piece)
+            self.at += len(piece)
+            yield piece
+
+    def _member(self, head: bytes, flag: bytes, size: int, extra: dict[bytes, bytes]) -> TarMember:
+        name = extra.get(b"path") or _text(head[:100])
+        if b"path" not in extra and head[257:263] == b"ustar\0":
+            prefix = _text(head[345:500])
+            name = prefix + b"/" + name if prefix else name
+        kind = _KINDS.get(flag)
+        if kind is None or any(key.startswith(b"GNU.sparse") for key in extra):
+            word = _ODD.get(flag, "sparse file" if kind else f"member of the kind {flag!r}")
+            raise UnsafeTreeError(f"{self._path}: {shown(name)} is a {word}: no asset has such a member")
+        if kind is Kind.FILE and name.endswith(b"/"):
+            kind = Kind.FOLDER
+        if b"size" in extra:
+            size = self._decimal(extra[b"size"], "size")
+        mtime = self._number(head[136:148], "mtime")
+        if b"mtime" in extra:
+            mtime = self._decimal(extra[b"mtime"].partition(b".")[0], "mtime")
+        target = (extra.get(b"linkpath") or _text(head[157:257])) if kind is Kind.LINK else b""
+        if kind is Kind.FILE:
+            self._left, self._padding = size, -size % HEADER
+        while name.startswith(b"./"):
+            name = name[2:].lstrip(b"/")
+        mode = self._number(head[100:108], "mode") & 0o7777
+        return TarMember(name.rstrip(b"/") or name[:1], kind, mode, self._left, mtime, target, self.at)
+
+    def _extend(self, extra: dict[bytes, bytes], flag: bytes, size: int) -> None:
+        """A member that only says more about the next one."""
+        if size > _LONGEST_EXTRA:
+            raise self._damaged(f"a header of {size} bytes")
+        data = self._take(size)
+        self._pass_over(-size % HEADER)
+        if flag in (b"L", b"K"):
+            extra[b"path" if flag == b"L" else b"linkpath"] = data.partition(b"\0")[0]
+            return
+        found = self._records(data)
+        if flag == b"x":
+            extra.update(found)
+        elif found.keys() & {b"path", b"linkpath", b"size"}:
+            raise self._damaged("a global header that names files")
+
+    def _records(self, data: bytes) -> dict[bytes, bytes]:
+        """PAX: `LENGTH KEY=VALUE` and a newline, each."""
+        found: dict[bytes, bytes] = {}
+        while data:
+            length, blank, _ = data.partition(b" ")
+            count = self._decimal(length, "PAX record")
+            record = data[len(length) + 1 : count]
+            key, equals, value = record[:-1].partition(b"=")
+            if not blank or not equals or record[-1:] != b"\n" or b"\0" in key + value:
+                raise self._damaged("a PAX header that is garbled")
+            found[key] = value
+            data = data[count:]
+        return found
+
+    def _check(self, head: bytes) -> None:
+        stored = self._number(head[148:156], "checksum")
+        if sum(head[:148]) + 8 * 32 + sum(head[156:]) != stored:
+            raise self._damaged("a header whose checksum is wrong")
+
+    def _number(self, field: bytes, what: str) -> int:
+        if field[0] in (0x80, 0xFF):
+            value = int.from_bytes(field, "big", signed=field[0] == 0xFF)
+            value = value & ((1 << 8 * (len(field) - 1)) - 1) if field[0] == 0x80 else value
+        else:
+            text = field.strip(b" \0")
+            if text.strip(b"01234567"):
+                raise self._damaged(f"a header whose {what} is garbled")
+            value = int(text, 8) if text else 0
+        if abs(value) > _LARGEST or (value < 0 and what != "mtime"):
+            raise self._damaged(f"a header whose {what} is garbled")
+        return value
+
+    def _decimal(self, text: bytes, what: str) -> int:
+        digits = text.removeprefix(b"-") if what == "mtime" else text
+        if not digits.isdigit() or len(digits) > 18:
+            raise self._damaged(f"a PAX header whose {what} is garbled")
+        return int(text)
+
+    def _end(self) -> None:
+        """Nothing but zeros may follow: some readers go on behind the end."""
+        while self._piece or (self._fetch(last=True)):
+            if self._piece.tobytes().strip(b"\0"):
+                raise self._damaged("something behind its end")
+            self.at += len(self._piece)
+            self._piece = memoryview(b"")
+
+    def _take(self, count: int) -> bytes:
+        if len(self._piece) >= count:
+            data = self._piece[:count].tobytes()
+            self._piece = self._piece[count:]
+        else:
+            parts: list[bytes] = []
+            left = count
+            while left:
+                if not self._piece:
+                    self._fetch()
+                part = self._piece[:left]
+                parts.append(part.tobytes())
+                self._piece = self._piece[len(part) :]
+                left -= len(part)
+            data = b"".join(parts)
+        self.at += count
+        return data
+
+    def _pass_over(self, count: int) -> None:
+        self.at += count
+        while count:
+            if not self._piece:
+                self._fetch()
+            skipped = min(count, len(self._piece))
+            self._piece = self._piece[skipped:]
+            count -= skipped
+
+    def _fetch(self, *, last: bool = False) -> bool:
+        piece = next(self._pieces, None)
+        if piece is None and not last:
+            raise self._damaged("no end: it was cut")
+        self._piece = piece or memoryview(b"")
+        return piece is not None
+
+    def _damaged(self, what: str) -> DamagedArchiveError:
+        return DamagedArchiveError(f"{self._path} is not a sound tar: at byte {self.at} it has {what}")
+
+
+def _text(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]

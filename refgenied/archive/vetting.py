@@ -1,0 +1,128 @@
+"""Whether the members of an archive may be extracted: judged before anything is written, from names alone.
+
+The tree that they would make is kept in memory and links are followed in it by hand, so that no length of a path and
+no state of the disk can hide where a chain of links ends (CVE-2025-4517 made the kernel give up half way).
+"""
+
+from __future__ import annotations
+
+from refgenied.genomes.enclosure import MAX_DEPTH, MAX_LINKS, shown
+from refgenied.genomes.walk import Kind
+from refgenied.model import UnsafeTreeError
+
+MOST_MEMBERS = 2_000_000
+"""An archive with more is refused: the names of all of them are kept in memory."""
+_LONGEST_NAME = 255
+_LONGEST_TARGET = 4095
+
+Parts = tuple[bytes, ...]
+
+
+class Vetting:
+    """Takes the members one by one, by their paths below the top folder; UnsafeTreeError names the first bad one.
+
+    `archive` is for the messages. `most`: bytes that all files together may have. A link that leads out is an
+    error at `finish`, or with `leave_out_stray` listed in `stray`.
+    """
+
+    def __init__(self, archive: str, *, most: int | None = None, leave_out_stray: bool = False) -> None:
+        self._archive = archive
+        self._most = most
+        self._leave_out_stray = leave_out_stray
+        self._kinds: dict[bytes, Kind] = {}
+        self._implied: set[bytes] = set()
+        """Folders that no member has named yet."""
+        self._targets: dict[bytes, bytes] = {}
+        self.stray: frozenset[bytes] = frozenset()
+        """After `finish`: paths of links that lead out of the asset, to be left out."""
+        self.total = 0
+
+    def add(self, path: bytes, kind: Kind, size: int = 0, target: bytes = b"") -> None:
+        if path in self._kinds and path not in self._implied:
+            raise self._refused(path, "is in it twice")
+        parts = self._parts(path) if path else ()
+        if kind is not Kind.FOLDER and (not path or path in self._implied):
+            raise self._refused(path, f"is a {kind} and a folder at once")
+        self._imply_folders(path, parts)
+        if len(self._kinds) >= MOST_MEMBERS:
+            raise self._refused(path, f"is one of more than {MOST_MEMBERS} members")
+        self._kinds[path] = kind
+        self._implied.discard(path)
+        self.total += size
+        if self._most is not None and self.total > self._most:
+            raise self._refused(
+                path, f"takes it over {self._most} bytes, far more than an archive of its size should hold"
+            )
+        if kind is Kind.LINK:
+            if not target or b"\0" in target or len(target) > _LONGEST_TARGET:
+                raise self._refused(path, "is a link with a target that no link can have")
+            self._targets[path] = target
+
+    def finish(self) -> None:
+        """All members were added: judge the links."""
+        stray: set[bytes] = set()
+        for path, target in self._targets.items():
+            why = self._astray(path, target)
+            if why and not self._leave_out_stray:
+                raise self._refused(path, f"is a link to {shown(target)}, which {why}")
+            if why:
+                stray.add(path)
+        self.stray = frozenset(stray)
+
+    def _parts(self, path: bytes) -> Parts:
+        parts = tuple(path.split(b"/"))
+        if path.startswith(b"/"):
+            raise self._refused(path, "has an absolute name")
+        if any(part in (b"", b".", b"..") for part in parts):
+            raise self._refused(path, "has a name that leads elsewhere")
+        if any(len(part) > _LONGEST_NAME or b"\0" in part for part in parts):
+            raise self._refused(path, f"has a name of more than {_LONGEST_NAME} bytes, or with a NUL in it")
+        if len(parts) > MAX_DEPTH:
+            raise self._refused(path, f"lies deeper than {MAX_DEPTH} folders")
+        return parts
+
+    def _imply_folders(self, path: bytes, parts: Parts) -> None:
+        for depth in range(len(parts) - 1, -1, -1):
+            above = b"/".join(parts[:depth])
+            kind = self._kinds.get(above)
+            if kind is Kind.FOLDER:
+                return
+            if kind is not None:
+                raise self._refused(path, f"lies below {shown(above)}, which is a {kind}")
+            self._kinds[above] = Kind.FOLDER
+            self._implied.add(above)
+
+    def _astray(self, path: bytes, target: bytes) -> str:
+        """Why a link must not be made; "" when it stays inside, wherever it leads there."""
+        at = path.split(b"/")[:-1]
+        pending = [target]
+        links = 0
+        while pending:
+            text = pending.pop()
+            if text.startswith(b"/"):
+                return "is an absolute path"
+            head, slash, rest = text.partition(b"/")
+            if slash and rest.strip(b"/"):
+                pending.append(rest.lstrip(b"/"))
+            if head in (b"", b"."):
+                continue
+            if head == b"..":
+                if not at:
+                    return "leads out of the asset"
+                at.pop()
+                continue
+            here = b"/".join((*at, head))
+            if here in self._targets:
+                links += 1
+                if links > MAX_LINKS:
+                    return "leads round in a circle of links"
+                pending.append(self._targets[here])
+            else:
+                at.append(head)
+        return ""
+
+    def _refused(self, path: bytes, why: str) -> UnsafeTreeError:
+        return UnsafeTreeError(
+            f"{self._archive} is refused: {shown(path) or 'its top folder'} {why}",
+            hint="nothing was extracted; look at it with `tar tvf`",
+        )

@@ -1,0 +1,67 @@
+"""`archive verify` and `archive import`: long orders, whose results are told one by one."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+from refgenied.client import Client, ClientError, DaemonError, Json, draw, words
+from refgenied.client.command import DAMAGED, DONE, REFUSED, USAGE, complain
+from refgenied.client.words import print_json
+
+
+def verify(client: Client, arguments: Namespace) -> int:
+    if bool(arguments.paths) == arguments.all:
+        complain(ClientError("name archives, or give --all", "refgeniectl archive verify hg38/fasta"))
+        return USAGE
+    bad: list[Json] = []
+
+    def told(method: str, row: Json) -> None:
+        if method == "progress":
+            show(row)
+        elif arguments.json:
+            print_json({name: value for name, value in row.items() if name != "watch"})
+        elif row["damage"]:
+            bad.append(row)
+        else:
+            what = "is there, with its size" if row["quick"] else _speed(row)
+            print(f"{words.name(row)}: {what}", flush=True)
+
+    with draw.progress("verify", quiet=arguments.json) as show:
+        found: Json = client.request(
+            "archive.verify",
+            {"paths": arguments.paths, "all": arguments.all, "quick": arguments.quick, "progress": True},
+            told,
+        )
+    for row in bad:
+        complain(ClientError(f"{words.name(row)} is damaged: {row['damage']}", row["hint"]))
+    if not arguments.json and found["verified"] != 1:
+        sound = found["verified"] - found["damaged_total"]
+        rate = f" in {found['seconds']:.1f} s" if not arguments.quick else ""
+        print(f"{sound} of {words.several(found['verified'], 'archive')} sound, {words.size(found['bytes'])}{rate}")
+    return DAMAGED if found["damaged_total"] else DONE
+
+
+def _speed(row: Json) -> str:
+    rate = f", {words.size(row['size'] / row['seconds'])}/s" if row["seconds"] > 0.01 else ""
+    return f"proved, {words.size(row['size'])} in {row['seconds']:.2f} s{rate}"
+
+
+def bring(client: Client, arguments: Namespace) -> int:
+    folder = os.path.abspath(arguments.folder) if arguments.folder else ""
+
+    def told(method: str, row: Json) -> None:
+        if method == "progress":
+            show(row)
+        elif arguments.json:
+            print_json({name: value for name, value in row.items() if name != "watch"})
+        elif row["taken"] == "refused":
+            complain(DaemonError({"message": f"{row['path']}: {row['reason']}"}))
+        elif row["taken"] == "imported":
+            print(f"{row['registry_path']}: imported, made by {row['maker']}, {words.size(row['size'])}", flush=True)
+
+    with draw.progress("import", quiet=arguments.json) as show:
+        found: Json = client.call("archive.import", on_notice=told, folder=folder, progress=True)
+    if not arguments.json:
+        print(f"{found['folder']}: {words.counts(found['counts']) or 'no archives'}")
+    return REFUSED if found["counts"]["refused"] else DONE

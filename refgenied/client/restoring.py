@@ -1,0 +1,67 @@
+"""`archive restore`: done here, with the caller's rights; the daemon only tells where the archive is."""
+
+from __future__ import annotations
+
+import os
+import signal
+from argparse import Namespace
+from types import FrameType
+
+from refgenied.client import Client, ClientError, Json, draw, words
+from refgenied.client.command import DAMAGED, DONE, REFUSED, complain
+from refgenied.client.words import print_json
+
+
+def restore(arguments: Namespace) -> int:
+    archive = _archive(arguments)
+    from refgenied import archive as library  # noqa: PLC0415 - the only command that needs it
+    from refgenied.model import DamagedArchiveError, RefgeniedError  # noqa: PLC0415
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)  # as Ctrl-C: nothing is left
+    label = f"restore {arguments.path}"
+    try:
+        with draw.progress(label, quiet=arguments.json) as show:
+            done = library.restore(
+                archive,
+                arguments.to,
+                arguments.file,
+                most=arguments.most,
+                leave_out_stray=arguments.leave_out_stray,
+                on_progress=lambda phase, at, total: show({"phase": phase.value, "done": at, "total": total}),
+            )
+    except RefgeniedError as error:
+        complain(ClientError(error.message, error.hint or _hint(arguments, error)))
+        return DAMAGED if isinstance(error, DamagedArchiveError) else REFUSED
+    if arguments.json:
+        row = {"folder": str(done.folder), "files": done.files, "size": done.size, "proved": done.proved}
+        print_json(row | {"left_out": done.left_out})
+        return DONE
+    print(f"{done.folder}: {words.several(done.files, 'file')}, {words.size(done.size)}, {_proof(done.proved)}")
+    for link in done.left_out:
+        print(f"left out, a link that leads out of the asset: {link}")
+    return DONE
+
+
+def _archive(arguments: Namespace) -> str:
+    """The path of the archive: as given, or as the daemon knows it."""
+    if os.path.isfile(arguments.path) or arguments.path.endswith((".tgz", ".tar.gz")):
+        return arguments.path
+    with Client.connect(arguments.socket) as client:
+        found: Json = client.call("archive.get", path=arguments.path)
+    return found["archive"]["path"]
+
+
+def _proof(proved: bool) -> str:  # noqa: FBT001
+    if proved:
+        return "every byte proved"
+    return "not proved: there is no manifest beside the archive, only gzip's checksums were compared"
+
+
+def _hint(arguments: Namespace, error: Exception) -> str:
+    damaged = getattr(error, "kind", "") == "archive_damaged"
+    return f"refgeniectl archive verify {arguments.path}" if damaged and not os.path.isfile(arguments.path) else ""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise KeyboardInterrupt

@@ -1,0 +1,233 @@
+"""Verbs that keep archives sound and known: `archive.verify` and `archive.import`. Both may take long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import anyio
+import msgspec
+from msgspec import Meta
+
+from refgenied.archive import Phase
+from refgenied.control import archived
+from refgenied.control.context import Context
+from refgenied.control.protocol import InvalidParamsError
+from refgenied.control.verb import Call, Registry
+from refgenied.control.verbs_assets import RegistryPathText
+from refgenied.control.verbs_create import MOST_PATHS, require_folder
+from refgenied.control.views import Page
+from refgenied.importer import Import, Taken
+from refgenied.meter import Meter
+from refgenied.model import (
+    ArchiveFolderNotSetError,
+    ArchiveNotFoundError,
+    ArchiveRecord,
+    AssetKey,
+    BadRegistryPathError,
+    Progress,
+    UnreadableError,
+    WriteError,
+)
+from refgenied.verifier import Verdict
+
+registry: Registry[Context] = Registry()
+
+TICK = 0.1
+"""Seconds between two readings of progress."""
+
+OnProgress = Callable[[Phase, int, int], None]
+
+
+class ArchiveVerifyParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    paths: Annotated[tuple[RegistryPathText, ...], Meta(max_length=MOST_PATHS)] = ()
+    all: Annotated[bool, Meta(description="every recorded archive, the one proved longest ago first")] = False
+    quick: Annotated[bool, Meta(description="sizes and block table only; nothing is read")] = False
+    progress: Annotated[bool, Meta(description="send `progress` and `verified` notifications meanwhile")] = False
+
+
+class VerdictView(msgspec.Struct, frozen=True):
+    registry_path: str
+    aliases: tuple[str, ...]
+    size: int
+    seconds: float
+    quick: bool
+    damage: str
+    """What is wrong, with the first bad member; empty when all is well."""
+    hint: str
+    job: int | None
+    """The job that makes it anew."""
+
+
+class VerifyResult(msgspec.Struct, frozen=True):
+    verified: int
+    """How many archives were looked at."""
+    bytes: int
+    seconds: float
+    damaged: list[VerdictView]
+    """The first of them; each was also told by `verified`."""
+    damaged_total: int
+
+
+@registry.verb(
+    "archive.verify",
+    "Read archives back and compare every byte with their manifests; a damaged one is marked, and made anew.",
+    params=ArchiveVerifyParams,
+    writes=True,
+    lasts=True,
+    errors=(
+        ArchiveNotFoundError,
+        ArchiveFolderNotSetError,
+        BadRegistryPathError,
+        WriteError,
+    ),
+)
+async def archive_verify(context: Context, call: Call, params: ArchiveVerifyParams) -> VerifyResult:
+    if bool(params.paths) == params.all:
+        raise InvalidParamsError("archive.verify: give either `paths` or `all`")
+    await require_folder(context)
+    records = await _records(context, params)
+    began = time.monotonic()
+    damaged: list[VerdictView] = []
+    for record in records:
+        try:
+            async with _telling(call, record.key, told=params.progress) as on_progress:
+                verdict = await context.verifier.verify(
+                    record.key, call.peer.requester, quick=params.quick, on_progress=on_progress
+                )
+        except UnreadableError as error:
+            verdict = Verdict(record.key, record.size, 0.0, params.quick, error.message, "it is not marked as damaged")
+        except ArchiveNotFoundError:  # removed meanwhile
+            continue
+        view = _verdict_view(context, verdict, record)
+        if verdict.damage:
+            damaged.append(view)
+        if params.progress:
+            await call.notify("verified", msgspec.to_builtins(view))
+    return VerifyResult(
+        verified=len(records),
+        bytes=sum(record.size for record in records),
+        seconds=time.monotonic() - began,
+        damaged=Page(damaged).rows,
+        damaged_total=len(damaged),
+    )
+
+
+async def _records(context: Context, params: ArchiveVerifyParams) -> list[ArchiveRecord]:
+    if params.all:
+        facts = await context.reconciler.facts()
+        return sorted(facts.archives.values(), key=lambda record: (record.proved_at or 0.0, record.key))
+    return [(await archived.find(context, path))[0] for path in params.paths]
+
+
+def _verdict_view(context: Context, verdict: Verdict, record: ArchiveRecord) -> VerdictView:
+    return VerdictView(
+        registry_path=verdict.key.registry_path,
+        aliases=context.aliases(verdict.key.genome_digest) or record.aliases,
+        size=verdict.size,
+        seconds=verdict.seconds,
+        quick=verdict.quick,
+        damage=verdict.damage,
+        hint=verdict.hint,
+        job=verdict.job,
+    )
+
+
+class ArchiveImportParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    folder: Annotated[str, Meta(max_length=4096, description="absolute; empty: the archive folder itself")] = ""
+    progress: Annotated[bool, Meta(description="send `progress` and `imported` notifications meanwhile")] = False
+
+
+class ImportView(msgspec.Struct, frozen=True):
+    registry_path: str
+    maker: str
+    """Who made it: refgenied, refgenieserver or refgenie 1."""
+    path: str
+    """Where it was found."""
+    taken: str
+    """imported, known (it was recorded already), removed (its manifest says so) or refused."""
+    size: int
+    reason: str
+
+
+class ImportResult(msgspec.Struct, frozen=True):
+    folder: str
+    counts: dict[str, int]
+    seconds: float
+    refused: list[ImportView]
+    """The first of them; each was also told by `imported`."""
+
+
+@registry.verb(
+    "archive.import",
+    "Take archives that lie in a folder into the database, and into the archive folder; nothing is compressed.",
+    params=ArchiveImportParams,
+    writes=True,
+    lasts=True,
+    errors=(ArchiveFolderNotSetError, UnreadableError, WriteError),
+)
+async def archive_import(context: Context, call: Call, params: ArchiveImportParams) -> ImportResult:
+    if params.folder and not params.folder.startswith("/"):
+        raise InvalidParamsError("archive.import: `folder` must be an absolute path")
+    await require_folder(context)
+    began = time.monotonic()
+    counts = dict.fromkeys((taken.value for taken in Taken), 0)
+    refused: list[ImportView] = []
+    for found in await context.importer.find(params.folder):
+        async with _telling(call, found.key, told=params.progress) as on_progress:
+            taken = await context.importer.take(found, call.peer.requester, on_progress=on_progress)
+        view = _import_view(taken)
+        counts[taken.taken] += 1
+        if taken.taken is Taken.REFUSED:
+            refused.append(view)
+        if params.progress:
+            await call.notify("imported", msgspec.to_builtins(view))
+    context.reconciler.hint()
+    return ImportResult(
+        folder=params.folder or context.archive_folder.path,
+        counts=counts,
+        seconds=time.monotonic() - began,
+        refused=Page(refused).rows,
+    )
+
+
+def _import_view(taken: Import) -> ImportView:
+    return ImportView(
+        registry_path=taken.key.registry_path,
+        maker=taken.maker,
+        path=taken.path,
+        taken=taken.taken,
+        size=taken.size,
+        reason=taken.reason,
+    )
+
+
+@asynccontextmanager
+async def _telling(call: Call, key: AssetKey, *, told: bool) -> AsyncGenerator[OnProgress]:
+    """While this is open, what the callback is given (in any thread) is sent to the peer, if it wants to know."""
+    meter = Meter()
+    latest: list[Progress] = []
+
+    def on_progress(phase: Phase, done: int, total: int) -> None:
+        latest[:] = [meter.reading(phase, done, total)]
+
+    if not told:
+        yield on_progress
+        return
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_tell, call, key, latest)
+            yield on_progress
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as several:  # the group wraps what goes through it; nobody above expects that
+        raise several.exceptions[0] from None
+
+
+async def _tell(call: Call, key: AssetKey, latest: list[Progress]) -> None:
+    while True:
+        await anyio.sleep(TICK)
+        if latest:
+            reading = latest.pop()
+            await call.notify("progress", {"registry_path": key.registry_path, **msgspec.structs.asdict(reading)})

@@ -1,0 +1,183 @@
+"""Takes archives that are already there into the database: ours from their manifests, others by reading them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+from anyio.from_thread import check_cancelled
+
+from refgenied.archive import (
+    Draft,
+    Found,
+    Maker,
+    Phase,
+    Place,
+    Presence,
+    Reconciled,
+    Removed,
+    find_archives,
+    read_manifest,
+    reconcile,
+    take_foreign,
+    take_ours,
+)
+from refgenied.archive.progress import no_progress
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.config import Current
+from refgenied.health import Clock
+from refgenied.jobs import Jobs
+from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Removal, Requester, UnreadableError
+from refgenied.store import archives
+
+log = structlog.get_logger("importer")
+
+T = TypeVar("T")
+OnProgress = Callable[[Phase, int, int], None]
+
+
+class Taken(StrEnum):
+    """What became of one archive that was found."""
+
+    IMPORTED = "imported"
+    KNOWN = "known"  # recorded already, as it is
+    REMOVED = "removed"  # its manifest says that a user removed it
+    REFUSED = "refused"  # damaged, unsafe, or another archive is in its place
+
+
+class Import(msgspec.Struct, frozen=True):
+    key: AssetKey
+    maker: Maker
+    path: str
+    """Where it was found."""
+    taken: Taken
+    size: int
+    reason: str = ""
+    """Of `refused`, one line."""
+
+
+class Importer:
+    def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, current: Current, clock: Clock) -> None:
+        self._archive_folder = archive_folder
+        self._jobs = jobs
+        self._current = current
+        self._clock = clock
+        self._limiter = anyio.CapacityLimiter(1)
+
+    async def find(self, folder: str) -> list[Found]:
+        """The archives in a folder (empty: the archive folder itself). UnreadableError."""
+        path = folder or self._archive_folder.path
+
+        def find() -> list[Found]:
+            if not os.path.isdir(path):
+                raise UnreadableError(f"{path} is not a folder that the daemon can read", hint="name an archive folder")
+            return list(find_archives(path))
+
+        return await self._run(find)
+
+    async def take(self, found: Found, requester: Requester, *, on_progress: OnProgress = no_progress) -> Import:
+        """Take one archive into the archive folder and the database. Never raises for what is wrong with it.
+
+        Between two archives a cancellation leaves nothing half done; within one nothing is left of it.
+        """
+        async with self._jobs.store.transaction() as tx:
+            record = await archives.get(tx, found.key)
+        async with self._jobs.publishing:
+            try:
+                with self._jobs.reserved(found.key):
+                    return await self._take(found, record, requester, on_progress)
+            except RefgeniedError as error:
+                log.warning("archive.not_imported", path=str(found.archive), reason=error.message)
+                return self._told(found, Taken.REFUSED, reason=error.message)
+
+    async def _take(
+        self, found: Found, record: ArchiveRecord | None, requester: Requester, on_progress: OnProgress
+    ) -> Import:
+        place = Place(self._archive_folder.path, found.key)
+        there = await self._run(lambda: reconcile(place, check_cancelled))
+        removed = await self._run(lambda: _removed(found, there))
+        if removed is not None:
+            await self._forget(Removal(found.key, removed.stamp, removed.at, removed.by))
+            return self._told(found, Taken.REMOVED)
+        manifest = there.manifest
+        if manifest is not None and record is not None and record.digest == manifest.digest:
+            return self._told(found, Taken.KNOWN)
+        why_not = _why_not(found, place, there)
+        if why_not:
+            return self._told(found, Taken.REFUSED, reason=why_not)
+        if there.presence is Presence.PRESENT and manifest is not None:
+            await self._record(found, manifest.record(place.relative), requester)
+        else:
+            await self._bring(found, place, requester, on_progress)
+        return self._told(found, Taken.IMPORTED)
+
+    async def _bring(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
+        draft = await self._run(lambda: self._draft(found, place, requester, on_progress))
+        with anyio.CancelScope(shield=True):
+            await self._run(draft.publish)
+            await self._record(found, draft.manifest.record(place.relative, self._clock()), requester)
+
+    def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
+        if found.maker is Maker.REFGENIED:
+            threads = self._current.settings.archive.threads or len(os.sched_getaffinity(0))
+            source = Place(found.archive.parents[3], found.key)
+            return take_ours(source, place, threads=threads, on_progress=on_progress, check=check_cancelled)
+        about = msgspec.structs.replace(found.about, requested_by=requester.name)
+        return take_foreign(
+            found.archive, place, about, digest=found.digest, on_progress=on_progress, check=check_cancelled
+        )
+
+    async def _record(self, found: Found, record: ArchiveRecord, requester: Requester) -> None:
+        async with self._jobs.change() as change:
+            await archives.put(change.tx, record)
+            await change.log(
+                "archive.imported",
+                record.key,
+                by=requester.name,
+                maker=found.maker,
+                digest=record.digest,
+                size=record.size,
+            )
+
+    async def _forget(self, removal: Removal) -> None:
+        async with self._jobs.store.transaction() as tx:
+            if await archives.get(tx, removal.key) is None:
+                await archives.put_removal(tx, removal)
+
+    def _told(self, found: Found, taken: Taken, reason: str = "") -> Import:
+        try:
+            size = found.archive.stat().st_size
+        except OSError:
+            size = 0
+        return Import(found.key, found.maker, str(found.archive), taken, size, reason)
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+
+
+def _removed(found: Found, there: Reconciled) -> Removed | None:
+    """The mark of a user who removed the archive, here or where it was found."""
+    if there.presence is Presence.REMOVED and there.manifest is not None:
+        return there.manifest.removed
+    return read_manifest(found.archive.with_suffix(".json")).removed if found.maker is Maker.REFGENIED else None
+
+
+def _why_not(found: Found, place: Place, there: Reconciled) -> str:
+    """Why an archive is not taken; empty when it is."""
+    if there.presence is Presence.DAMAGED:
+        return there.reason
+    ours = there.presence is Presence.PRESENT
+    if (ours or there.presence is Presence.FOREIGN) and not _is_there(found, place):
+        return f"another archive is in its place: {place.archive}"
+    return ""
+
+
+def _is_there(found: Found, place: Place) -> bool:
+    """Whether the archive that was found is the one in place, by its own or another name."""
+    return found.archive.exists() and place.archive.exists() and found.archive.samefile(place.archive)

@@ -1,0 +1,277 @@
+"""Import: archives that are there already come into the database as they are, whoever made them."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+import yaml
+from packing import md5
+from parts import Parts, running
+from synthetic import DIGEST, Genomes
+
+from refgenied import recovery
+from refgenied.archive import Maker, Place, remove, restore
+from refgenied.archive.manifest import read_manifest
+from refgenied.importer import Taken
+from refgenied.model import AssetKey, Outcome, Requester, UnreadableError
+from refgenied.policy import ArchiveState
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def genomes(tmp_path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+def tar(folder: Path, archive: Path) -> Path:
+    """As refgenieserver and refgenie 1 pack: GNU tar piped into gzip."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    command = f"tar --exclude _refgenie_build -C {folder.parent} -cf - {folder.name} | gzip > {archive}"
+    subprocess.run(["sh", "-c", command], check=True)
+    return archive
+
+
+def server_folder(genomes: Genomes, root: Path, *keys: AssetKey) -> Path:
+    """What `refgenieserver archive` leaves: flat names, its config, its sidecars, a copy under the alias."""
+    config = yaml.safe_load(genomes.config.read_text())
+    for key in keys:
+        name = f"{key.asset_group}__{key.asset}"
+        archive = tar(genomes.folder(key), root / key.genome_digest / f"{name}.tgz")
+        entry = config["genomes"][DIGEST]["assets"][key.asset_group]["tags"][key.asset]
+        entry |= {"archive_digest": md5(archive.read_bytes()), "archive_size": "1KB", "asset_size": "1KB"}
+        (archive.parent / f"asset_dir_contents_{name}.json").write_text("[]")
+        (archive.parent / f"build_recipe_{name}.json").write_text(json.dumps({"name": key.asset_group}))
+        (archive.parent / f"build_log_{name}.md").write_text("### log")
+        (root / "t7").mkdir(exist_ok=True)
+        shutil.copy(archive, root / "t7" / archive.name)
+    (root / "genome_config.yaml").write_text(yaml.safe_dump(config))
+    return root
+
+
+def told(imports: list) -> dict[str, str]:
+    return {one.key.asset_group: one.taken.value for one in imports}
+
+
+async def removed(parts: Parts) -> None:
+    async with parts.store.transaction() as tx:
+        await tx.execute("DELETE FROM archive")
+
+
+async def test_refgenieservers_archives_are_taken_as_they_are(genomes, tmp_path):
+    fasta, index = genomes.build("fasta", **{"g.fa": b">1\nA\n", "g.fa.fai": b"1\t1\n"}), genomes.build("index")
+    async with running(genomes) as parts:
+        root = server_folder(genomes, tmp_path / "archives", fasta, index)
+        flat = root / DIGEST / "fasta__default.tgz"
+        before = flat.read_bytes()
+        imports = await parts.bring()
+        assert told(imports) == {"fasta": "imported", "index": "imported"}
+        assert {one.maker for one in imports} == {Maker.REFGENIESERVER}
+        record = await parts.record(fasta)
+        assert (root / record.path).samefile(flat)
+        assert flat.read_bytes() == before
+        assert (record.digest, record.aliases, record.requested_by) == (md5(before), ("t7",), "ann")
+        manifest = read_manifest((root / record.path).with_suffix(".json"))
+        assert manifest.build.recipe == {"name": "fasta"}
+        assert manifest.build.log_name == "build_log_fasta__default.md"
+        assert manifest.seek_keys == {"fasta": "g.fa"}
+        assert manifest.recorded_asset_digest == manifest.asset_digest
+        assert told(await parts.bring()) == {"fasta": "known", "index": "known"}
+        verdict = await parts.verifier.verify(fasta, Requester("ann", 1, 2))
+        assert verdict.damage == ""
+
+        await parts.settle()  # the assets are compared with what was imported: nothing is compressed, nothing replaced
+        assert (await parts.latest(fasta)).outcome is Outcome.UNCHANGED
+        assert (await parts.record(fasta)).digest == md5(before)
+        assert (await parts.reconciler.standings())[fasta][1].archive is ArchiveState.ARCHIVED
+
+        data = bytearray(before)
+        data[-30] ^= 1
+        flat.write_bytes(data)  # written in place, so under both names
+        verdict = await parts.verifier.verify(fasta, Requester("ann", 1, 2))
+        assert "member" in verdict.damage
+        await parts.work()
+        assert (await parts.verifier.verify(fasta, Requester("ann", 1, 2))).damage == ""
+
+
+async def test_another_folder_is_linked_from_and_left_as_it_is(genomes, tmp_path):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts:
+        root = server_folder(genomes, tmp_path / "old", key)
+        before = sorted(str(path) for path in root.rglob("*"))
+        assert told(await parts.bring(root)) == {"fasta": "imported"}
+        assert sorted(str(path) for path in root.rglob("*")) == before
+        record = await parts.record(key)
+        assert (tmp_path / "archives" / record.path).samefile(root / DIGEST / "fasta__default.tgz")
+        assert told(await parts.bring(root)) == {"fasta": "known"}
+
+
+async def test_another_disk_is_copied_from(genomes, tmp_path, monkeypatch):
+    key = genomes.build("fasta")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    async with running(genomes) as parts:
+        root = server_folder(genomes, tmp_path / "old", key)
+        monkeypatch.setattr(os, "link", refuse)
+        assert told(await parts.bring(root)) == {"fasta": "imported"}
+        record = await parts.record(key)
+        assert (tmp_path / "archives" / record.path).stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("what", ["md5", "content", "cut", "folder", "hard link"])
+async def test_what_is_not_what_its_makers_recorded_is_refused(what, genomes, tmp_path):
+    key = genomes.build("fasta", a=b"1", b=b"2")
+    async with running(genomes) as parts:
+        root = server_folder(genomes, tmp_path / "archives", key)
+        archive = root / DIGEST / "fasta__default.tgz"
+        config = yaml.safe_load((root / "genome_config.yaml").read_text())
+        entry = config["genomes"][DIGEST]["assets"]["fasta"]["tags"]["default"]
+        folder = genomes.folder(key)
+        if what == "md5":
+            entry["archive_digest"] = "0" * 32
+        elif what == "content":
+            entry["asset_digest"] = "0" * 32
+        elif what == "cut":
+            os.truncate(archive, archive.stat().st_size - 5)
+        elif what == "hard link":
+            os.link(folder / "a", folder / "c")
+            tar(folder, archive)
+        else:
+            tar(folder.rename(folder.with_name("other")), archive)
+        if what not in ("md5", "content"):
+            del entry["archive_digest"]
+        (root / "genome_config.yaml").write_text(yaml.safe_dump(config))
+        (one,) = await parts.bring()
+        assert one.taken is Taken.REFUSED
+        assert one.reason
+        assert await parts.record(key) is None
+        assert archive.exists()
+        assert not (root / DIGEST / "fasta").exists()
+        assert not list(root.rglob(".*.partial"))
+
+
+async def test_refgenie_1s_archives_are_taken_where_they_are(genomes, tmp_path):
+    key = genomes.build("fasta")
+    nested = tmp_path / "archives" / DIGEST / "fasta" / "default" / "fasta__default.tgz"
+    tar(genomes.folder(key), nested)
+    async with running(genomes) as parts:
+        inode = nested.stat().st_ino
+        (one,) = await parts.bring()
+        assert (one.taken, one.maker) == (Taken.IMPORTED, Maker.REFGENIE1)
+        assert nested.stat().st_ino == inode
+        assert (await parts.verifier.verify(key, Requester("ann", 1, 2))).damage == ""
+
+
+async def test_a_job_takes_over_what_another_program_packed_from_the_same_files(genomes, tmp_path):
+    key = genomes.build("fasta")
+    nested = tmp_path / "archives" / DIGEST / "fasta" / "default" / "fasta__default.tgz"
+    before = tar(genomes.folder(key), nested).read_bytes()
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert (await parts.latest(key)).outcome is Outcome.ADOPTED
+        assert (await parts.record(key)).digest == md5(before)
+        assert nested.read_bytes() == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_publish_never_overwrites_what_another_program_made(force, genomes, tmp_path):
+    key = genomes.build("fasta")
+    nested = tmp_path / "archives" / DIGEST / "fasta" / "default" / "fasta__default.tgz"
+    before = tar(genomes.folder(key), nested).read_bytes()
+    if not force:
+        (genomes.folder(key) / "fasta").write_bytes(b"new")
+        genomes.start(key)
+        genomes.finish(key)
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        if force:
+            job = await parts.latest(key)
+            await parts.jobs.enqueue(key, stamp=job.stamp, priority=0, force=True)
+        await parts.work()
+        assert (await parts.latest(key)).outcome is Outcome.PUBLISHED
+        assert (await parts.record(key)).digest != md5(before)
+        assert (nested.parent / "fasta__default.tgz.replaced").read_bytes() == before
+
+
+async def test_the_same_content_is_not_compressed_again_after_a_move(genomes, tmp_path):
+    """Another machine: every inode and ctime is another, so every stamp is."""
+    key = genomes.build("fasta", a=b"1", b=b"2")
+    async with running(genomes) as parts:
+        await parts.settle()
+        digest = (await parts.record(key)).digest
+    shutil.copytree(genomes.root, tmp_path / "moved", symlinks=True)
+    shutil.rmtree(genomes.root)
+    (tmp_path / "moved").rename(genomes.root)
+    async with running(genomes, "another") as parts:
+        before = (tmp_path / "archives" / (await parts.record(key)).path).stat().st_ino
+        await parts.settle()
+        assert (await parts.latest(key)).outcome is Outcome.UNCHANGED
+        record = await parts.record(key)
+        assert (record.digest, (tmp_path / "archives" / record.path).stat().st_ino) == (digest, before)
+
+
+async def test_ours_come_from_another_folder_with_their_manifests(genomes, tmp_path):
+    keys = [
+        genomes.build(name, **{f"f{n}": b"x" for n in range(files)}) for name, files in (("few", 3), ("many", 1200))
+    ]
+    async with running(genomes) as parts:
+        await parts.settle()
+    (tmp_path / "archives").rename(tmp_path / "old")
+    (tmp_path / "old/.refgenied").unlink()
+    async with running(genomes, "another") as parts:
+        assert told(await parts.bring(tmp_path / "old")) == {"few": "imported", "many": "imported"}
+        for key in keys:
+            assert (await parts.verifier.verify(key, Requester("ann", 1, 2))).damage == ""
+        path = tmp_path / "archives" / (await parts.record(keys[1])).path
+        done = await anyio.to_thread.run_sync(lambda: restore(path, tmp_path / "out"))
+        assert done.files == 1200
+
+
+async def test_a_lost_database_is_made_good_by_an_import_too(genomes, tmp_path):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts:
+        await parts.settle()
+        before = await parts.record(key)
+        await removed(parts)
+        assert told(await parts.bring()) == {"fasta": "imported"}
+        after = await parts.record(key)
+        assert (after.digest, after.stamp, after.created_at) == (before.digest, before.stamp, before.created_at)
+        assert [event.data["maker"] for event in await parts.events("archive.imported")] == ["refgenied"]
+
+
+async def test_a_removal_is_honoured(genomes, tmp_path):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts:
+        await parts.settle()
+        place = Place(tmp_path / "archives", key)
+        record = await parts.record(key)
+        await anyio.to_thread.run_sync(lambda: remove(place, at=1.0, by="ann", stamp=record.stamp, delete_file=False))
+        await removed(parts)
+        assert told(await parts.bring()) == {"fasta": "removed"}
+        await parts.settle()
+        assert await parts.record(key) is None
+
+
+async def test_no_folder_no_import(genomes, tmp_path):
+    async with running(genomes) as parts:
+        with pytest.raises(UnreadableError):
+            await parts.bring(tmp_path / "nowhere")
+        assert await parts.bring(tmp_path) == []
+
+
+async def test_a_first_publish_that_was_cut_is_found_when_the_database_is_lost_too(genomes, tmp_path):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts:
+        await parts.settle()
+        manifest = (tmp_path / "archives" / (await parts.record(key)).path).with_suffix(".json")
+        manifest.rename(manifest.with_name(f".{manifest.name}.partial"))
+        records, removals = await anyio.to_thread.run_sync(recovery._records, parts.archive_folder)
+        assert [record.key for record in records] == [key]
+        assert removals == []
+        assert manifest.exists()

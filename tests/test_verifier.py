@@ -1,0 +1,266 @@
+"""Verify and scrub: damage is found, marked, and made good where the asset still allows it."""
+
+import os
+import shutil
+import time
+
+import anyio
+import anyio.to_thread
+import msgspec
+import pytest
+from parts import Parts, running
+from synthetic import ALIAS, Genomes
+
+from refgenied import verifier as verifier_module
+from refgenied.model import ArchiveNotFoundError, ArchiveRecord, AssetKey, JobState, Priority, Requester
+from refgenied.policy import ArchiveState
+from refgenied.verifier import DAY, due
+
+pytestmark = pytest.mark.anyio
+
+ANN = Requester("ann", 1000, 42)
+
+
+@pytest.fixture
+def genomes(tmp_path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+def flip(parts: Parts, record: ArchiveRecord, share: float = 0.5) -> None:
+    path = parts.root / "archives" / record.path
+    data = bytearray(path.read_bytes())
+    data[int(share * len(data))] ^= 1
+    info = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+async def test_a_sound_archive_is_proved_and_the_time_is_kept(genomes):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        before = await parts.record(key)
+        verdict = await parts.verifier.verify(key, ANN)
+        after = await parts.record(key)
+        assert (verdict.damage, verdict.job) == ("", None)
+        assert after.proved_at > before.proved_at
+        assert [event.data["by"] for event in await parts.events("archive.verified")] == ["ann"]
+        quick = await parts.verifier.verify(key, ANN, quick=True)
+        assert (quick.damage, (await parts.record(key)).proved_at) == ("", after.proved_at)
+
+
+async def test_a_damaged_archive_is_named_marked_and_made_anew(genomes):
+    key = genomes.build(b=b"x" * 5000, a=b"1")
+    async with running(genomes) as parts:
+        await parts.settle()
+        record = await parts.record(key)
+        flip(parts, record)
+        verdict = await parts.verifier.verify(key, ANN)
+        assert "member" in verdict.damage
+        assert verdict.hint == f"job {verdict.job} makes it anew from its asset"
+        assert (await parts.record(key)).damaged == verdict.damage
+        assert [event.data["error"] for event in await parts.events("archive.damaged")] == [verdict.damage]
+        await parts.verifier.note_damaged()
+        assert verdict.damage in parts.health.conditions["damaged"][0]
+        await parts.work()
+        made = await parts.record(key)
+        assert (made.damaged, made.digest) == (None, record.digest)
+        assert (await parts.verifier.verify(key, ANN)).damage == ""
+        await parts.verifier.note_damaged()
+        assert "damaged" not in parts.health.conditions
+
+
+async def test_a_sweep_makes_a_damaged_archive_anew_by_itself(genomes):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        record = await parts.record(key)
+        flip(parts, record)
+        verdict = await parts.verifier.verify(key, ANN)
+        await parts.jobs.cancel(verdict.job, ANN)  # the job is lost, the mark is not
+        asset, stands = (await parts.reconciler.standings())[key]
+        assert stands.archive is ArchiveState.STALE
+        assert "cancelled" in stands.why_not
+        async with parts.store.transaction() as tx:
+            await tx.execute("DELETE FROM job")
+        await parts.settle()
+        assert (await parts.record(key)).damaged is None
+        assert asset.key == key
+
+
+async def test_what_cannot_be_made_anew_stays_marked_and_says_what_to_do(genomes):
+    gone, changed = genomes.build("gone"), genomes.build("changed")
+    async with running(genomes) as parts:
+        await parts.settle()
+        shutil.rmtree(genomes.folder(gone))
+        (genomes.folder(changed) / "changed").write_bytes(b"new")
+        for key, hint in ((gone, "backup"), (changed, "changed since")):
+            record = await parts.record(key)
+            copy = (parts.root / "archives" / record.path).read_bytes()
+            flip(parts, record)
+            verdict = await parts.verifier.verify(key, ANN)
+            assert hint in verdict.hint
+            assert verdict.job is None
+            assert (await parts.record(key)).damaged
+            (parts.root / "archives" / record.path).write_bytes(copy)
+            assert (await parts.verifier.verify(key, ANN)).damage == ""
+            assert (await parts.record(key)).damaged is None
+
+
+async def test_a_missing_manifest_and_a_cut_file_are_damage_for_the_quick_look_too(genomes):
+    one, two = genomes.build("one"), genomes.build("two")
+    async with running(genomes) as parts:
+        await parts.settle()
+        (parts.root / "archives" / (await parts.record(one)).path).with_suffix(".json").unlink()
+        os.truncate(parts.root / "archives" / (await parts.record(two)).path, 10)
+        assert "no manifest" in (await parts.verifier.verify(one, ANN, quick=True)).damage
+        assert "10 bytes" in (await parts.verifier.verify(two, ANN, quick=True)).damage
+        await parts.work()
+        for key in (one, two):
+            assert (await parts.verifier.verify(key, ANN)).damage == ""
+
+
+async def test_an_archive_that_a_running_job_replaces_is_not_called_damaged(genomes):
+    """What is read while a publish replaces it fits together badly: it is read again once the job has ended."""
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        record = await parts.record(key)
+        copy = (parts.root / "archives" / record.path).read_bytes()
+        await parts.jobs.enqueue(key, stamp=record.stamp, priority=Priority.ASKED, force=True)
+        job = await parts.jobs.claim()
+        flip(parts, record)
+        async with anyio.create_task_group() as group:
+            await parts.jobs.publishing.acquire()
+
+            async def verify() -> None:
+                assert (await parts.verifier.verify(key, ANN)).damage == ""
+
+            group.start_soon(verify)
+            await anyio.wait_all_tasks_blocked()
+            (parts.root / "archives" / record.path).write_bytes(copy)
+            await parts.jobs.hand_back(job, ArchiveNotFoundError("test"))
+            parts.jobs.publishing.release()
+        assert not await parts.events("archive.damaged")
+
+
+async def test_a_verification_that_is_cancelled_leaves_no_trace(genomes):
+    key = genomes.build(big=os.urandom(4 << 20))
+    async with running(genomes) as parts:
+        await parts.settle()
+        before = await parts.record(key)
+        with anyio.CancelScope() as scope:
+            await parts.verifier.verify(key, ANN, on_progress=lambda *_: anyio.from_thread.run_sync(scope.cancel))
+        assert scope.cancelled_caught
+        assert await parts.record(key) == before
+
+
+async def test_the_scrub_proves_what_is_due_and_waits_for_jobs(genomes):
+    keys = [genomes.build(name) for name in ("a", "b")]
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert not await parts.verifier.scrub()  # proved when they were published
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 1 WHERE asset_group = 'b'")
+        parts.jobs._running[7] = anyio.CancelScope()
+        began = time.monotonic()
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.verifier.scrub)
+            await anyio.sleep(0.3)
+            assert (await parts.record(keys[1])).proved_at == 1
+            del parts.jobs._running[7]
+        assert (await parts.record(keys[1])).proved_at > 1
+        assert time.monotonic() - began < 5
+        parts.change_settings(scrub_days=0.0)
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 1")
+        assert not await parts.verifier.scrub()
+
+
+async def test_a_scrub_that_waits_for_jobs_ends_when_the_daemon_does(genomes):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 1")
+        parts.jobs._running[7] = anyio.CancelScope()
+        with anyio.move_on_after(0.3) as scope:
+            await parts.verifier.scrub()
+        assert scope.cancelled_caught
+        assert (await parts.record(key)).proved_at == 1
+        assert not await parts.events("archive.damaged")
+
+
+async def test_the_scrub_finds_damage_and_asks_for_nobody(genomes):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        flip(parts, await parts.record(key))
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 1")
+        assert await parts.verifier.scrub()
+        job = await parts.latest(key)
+        assert (job.state, job.priority, job.force) == (JobState.QUEUED, Priority.BACKLOG, True)
+        assert not await parts.verifier.scrub()  # what is known to be damaged is not read again
+
+
+async def test_the_health_follows_what_others_do(genomes, monkeypatch):
+    monkeypatch.setattr(verifier_module, "LOOK_SECONDS", 3600)
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        flip(parts, await parts.record(key))
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.verifier.run)
+            await anyio.wait_all_tasks_blocked()
+            await parts.verifier.verify(key, ANN)
+            await until(lambda: "damaged" in parts.health.conditions)
+            assert f"{ALIAS}/fasta:default" in parts.health.conditions["damaged"][0]
+            await parts.work()
+            await until(lambda: "damaged" not in parts.health.conditions)
+            group.cancel_scope.cancel()
+
+
+async def until(condition) -> None:
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+async def test_no_record_no_verdict(genomes):
+    async with running(genomes) as parts:
+        with pytest.raises(ArchiveNotFoundError):
+            await parts.verifier.verify(AssetKey("d", "g", "a"), ANN)
+
+
+def record_of(name: str, size: int, proved_at: float | None) -> ArchiveRecord:
+    return msgspec.convert(
+        {"key": AssetKey("d", name, "a"), "aliases": (), "path": name, "size": size, "digest": "", "asset_digest": ""}
+        | {"content_digest": "", "files": 1, "source_size": 1, "stamp": "", "files_stamp": "", "created_at": 0.0}
+        | {"proved_at": proved_at},
+        ArchiveRecord,
+    )
+
+
+def test_everything_is_proved_once_in_its_days_and_a_share_each_day():
+    days, now = 10.0, 100 * DAY
+    records = {str(n): record_of(str(n), 100, now - DAY) for n in range(50)}
+    for _ in range(12):
+        used = 0
+        while record := due(records.values(), now, days, used):
+            used += record.size
+            records[record.path] = msgspec.structs.replace(record, proved_at=now)
+        assert used <= 500
+        now += DAY
+    assert all(now - record.proved_at <= days * DAY for record in records.values())
+
+
+def test_a_single_large_archive_is_proved_when_it_is_overdue():
+    now = 100 * DAY
+    assert due([record_of("a", 10**12, now - 9 * DAY)], now, 10.0, 0) is None
+    assert due([record_of("a", 10**12, now - 10 * DAY)], now, 10.0, 0)
+    assert due([record_of("a", 10**12, None)], now, 10.0, 0)
+    assert due([], now, 10.0, 0) is None
+    assert due([record_of("a", 1, None)], now, 0.0, 0) is None
+    damaged = msgspec.structs.replace(record_of("a", 1, None), damaged="x")
+    assert due([damaged], now, 10.0, 0) is None
