@@ -16,9 +16,9 @@ from parts import Parts
 
 from refgenied.config.settings import Control
 from refgenied.control.context import Context
-from refgenied.control.readers import Readers
 from refgenied.control.peer import Peer
 from refgenied.control.protocol import Request
+from refgenied.control.readers import Readers
 from refgenied.control.socket import ControlSocket, Server
 from refgenied.control.verb import Call, answer
 from refgenied.control.verbs import VERBS
