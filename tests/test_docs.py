@@ -70,7 +70,7 @@ def test_every_event_is_in_the_readme_and_no_other() -> None:
 
 def test_every_exit_status_is_in_the_readme() -> None:
     rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
-    assert sorted(map(int, rows)) == list(range(7))
+    assert sorted(map(int, rows)) == list(range(8))
     for line in command.STATUSES.splitlines()[1].split(" · "):
         number, _, meaning = line.strip().partition(" ")
         assert meaning.split()[-1].rstrip("s") in rows[number], f"{number}: {meaning} / {rows[number]}"
