@@ -59,6 +59,8 @@ class ServedFolder:
         """Digests whose side files are known to be right."""
         self._composed: tuple[object, ...] | None = None
         """What the config was made of last, and what file it became."""
+        self._written: tuple[object, genome_config.Tree] | None = None
+        """The config's identity and content when it was written last."""
 
     def refresh(self, wanted: Wanted) -> Served:
         """Bring the folder up to what is wanted; costs a few system calls an archive when nothing has changed.
@@ -162,11 +164,14 @@ class ServedFolder:
         tree = genome_config.compose(wanted.head, entries, genomes, existing, stays)
         changed = write_whole(self.config, genome_config.render(tree))
         self._composed = (inputs, _identity(self.config))
+        self._written = (_identity(self.config), tree)
         if changed:
             log.info("serving.config_written", path=str(self.config), archives=len(entries))
         return changed
 
     def _existing(self) -> genome_config.Tree:
+        if self._written is not None and self._written[0] == _identity(self.config):
+            return self._written[1]  # reading it takes a second for 2,000 archives
         try:
             text = self.config.read_bytes()
         except FileNotFoundError:
