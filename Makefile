@@ -11,12 +11,13 @@ TESTS   := $(VENV)/.ready-to-test-$(VERSION)
 LINTS   := $(VENV)/.ready-to-lint-$(VERSION)
 PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   a real refgenie build is archived before your eyes (10 s after the set-up; all in .demo/)"
 	@echo "make test   all tests; one file: make test ARGS=tests/test_imports.py"
+	@echo "make bench  the archive engine against tar | pigz; see benchmarks/README.md (a quick look: make bench ARGS=--quick)"
 	@echo "make lint   ruff and pyright"
 	@echo "make clean  remove .venv/, .demo/ and caches"
 
@@ -25,6 +26,9 @@ demo: $(TESTS)
 
 test: $(TESTS)
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(TESTS)
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py $(ARGS)
 
 lint: $(LINTS)
 	$(BIN)/ruff check .

@@ -159,7 +159,7 @@ def test_a_long_list_needs_little_memory(tmp_path):
     with EntryList("list", tmp_path / "list") as entries:
         for number in range(30_000):
             path = f"a/rather/long/path/to/a/file/{number}"
-            entries.add(Entry(path=path, type=Kind.FILE, mode="0644", mtime=0, size=number, md5=f"{number:032x}"))
+            entries.add([Entry(path=path, type=Kind.FILE, mode="0644", mtime=0, size=number, md5=f"{number:032x}")])
         inline, sidecar = entries.finish()
     assert inline is None
     assert sum(1 for _ in sidecar_entries(tmp_path / "list", sidecar)) == 30_000

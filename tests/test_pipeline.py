@@ -1,11 +1,12 @@
 """Order, bounds and ends of the threads."""
 
+import os
 import threading
 import time
 
 import pytest
 
-from refgenied.archive.pipeline import MAX_THREADS, Pipeline
+from refgenied.archive.pipeline import MAX_THREADS, NICENESS, Pipeline
 from refgenied.archive.progress import no_check
 
 
@@ -115,3 +116,14 @@ def test_work_that_nobody_waits_for_is_not_begun():
     with pytest.raises(KeyboardInterrupt):
         run()
     assert len(begun) <= 1
+
+
+def test_only_the_workers_step_back():
+    def niceness(_: object = None) -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    here, seen, asides = niceness(), [], []
+    with pipeline(niceness, seen.append, lambda _: asides.append(niceness())) as line:
+        line.push(1)
+        line.finish()
+    assert (seen, asides, niceness()) == ([min(19, max(here, NICENESS))], [here], here)

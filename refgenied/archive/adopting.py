@@ -169,7 +169,7 @@ def _survey(place: Place, on_progress: OnProgress, check: Check) -> Packed:
             for found in contents:
                 check()
                 vetting.add(found.raw_path, found.type, found.size, found.raw_target)
-                entries.add(msgspec.structs.replace(found, md5=contents.md5(found)))
+                entries.add([msgspec.structs.replace(found, md5=contents.md5(found))])
                 counts[found.type] += 1
                 meter.show(vetting.total)
         vetting.finish()
@@ -202,5 +202,5 @@ def _content_digest(top: bytes, entries: Iterable[Entry]) -> str:
             yield msgspec.json.encode(entry), tar.member_name(top, entry.raw_path, entry.type)
 
     for line in sorted_tokens(lines(), BYTES):
-        digest.add(msgspec.json.decode(line, type=Entry))
+        digest.add([msgspec.json.decode(line, type=Entry)])
     return digest.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ SMALL = 1 << 16
 """A file of so many bytes at most is hashed where it is read: handing it to another thread would take longer."""
 
 
+_ZEROS = bytes(512)
+_md5 = partial(hashlib.md5, usedforsecurity=False)
+
+
 class Passing:
     """One member on its way through the stream: where its content begins, and its md5 so far."""
 
@@ -30,7 +35,7 @@ class Passing:
     def __init__(self, member: Member, offset: int) -> None:
         self.member = member
         self.offset = offset
-        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.md5 = _md5()
 
 
 class Block:
@@ -86,6 +91,32 @@ class Blocks:
             block.length += count
             begin += count
         self.length += len(data)
+
+    def take(self, header: bytes, passing: Passing, fd: int) -> int:
+        """A whole small file at once, header and padding too, where the block has room for all of it.
+
+        The bytes of content that were read; what is missing then of its size, and its end, is for the caller. -1:
+        there is no room, and nothing was done.
+        """
+        block, size = self._block, passing.member.size
+        begin = block.length + len(header)
+        end = begin + size
+        padded = end + -size % 512
+        if padded > BLOCK_SIZE:
+            return -1
+        buffer = block.buffer
+        buffer[block.length : begin] = header
+        content = buffer[begin:end]
+        count = os.readv(fd, (content,))
+        passing.md5.update(content[:count])
+        block.source_bytes += count
+        if count < size:
+            padded = begin + count
+        elif padded > end:
+            buffer[end:padded] = _ZEROS[: padded - end]
+        self.length += padded - block.length
+        block.length = padded
+        return count
 
     def read(self, passing: Passing, fd: int, limit: int) -> int:
         """Append up to `limit` bytes (> 0) of a file's content with one read; the number read, 0 at its

@@ -7,6 +7,7 @@ number of threads, today and tomorrow.
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from importlib.metadata import version
@@ -17,7 +18,7 @@ import msgspec
 from isal import igzip_lib
 from zlib_ng import zlib_ng
 
-from .content import Content, content_of
+from .content import Content, content_of, is_text
 
 Buffer = bytes | bytearray | memoryview
 
@@ -95,6 +96,32 @@ def _zlibng(name: str, level: int, window: int, strategy: int) -> Method:
     return Method("zlib-ng", name, compress)
 
 
+_LONG_RUN = re.compile(rb"[^A-Z]{40,}|[^a-z]{40,}")
+"""Bases in one case (a blank line or a name does not end them); a shorter run is not worth codes of its own."""
+
+
+def huffman_by_case() -> Method:
+    """For soft-masked DNA: a deflate block with its own Huffman codes for each run of one case.
+
+    So no base pays for the case bit. The runs are found in Python: on many cores they get in each other's way.
+    """
+
+    def compress(block: Buffer) -> Buffer:
+        view = memoryview(block)
+        stream = zlib_ng.compressobj(1, zlib_ng.DEFLATED, GZIP + 15, 9, zlib_ng.Z_HUFFMAN_ONLY)  # pyright: ignore[reportUnknownMemberType]
+        parts: list[bytes] = []
+        begin = 0
+        for run in _LONG_RUN.finditer(view):
+            parts.append(stream.compress(view[begin : run.start()]))  # pyright: ignore[reportUnknownMemberType]
+            parts.append(stream.flush(zlib_ng.Z_BLOCK))
+            begin = run.start()
+        parts.append(stream.compress(view[begin:]))  # pyright: ignore[reportUnknownMemberType]
+        parts.append(stream.flush())
+        return b"".join(parts)
+
+    return Method("zlib-ng", "zlib-ng huffman by case", compress)
+
+
 class Libdeflate:
     """libdeflate at one level for everything: 1 (fast) to 12 (small)."""
 
@@ -116,7 +143,7 @@ EDITION = 1
 """Of the rules below and of those in `content`. An archive is never made again because it rose."""
 
 _RULES: dict[Compression, dict[Content, Method]] = {
-    Compression.FAST: dict.fromkeys(Content, isal(1)),
+    Compression.FAST: dict.fromkeys(Content, isal(1)) | {Content.TEXT: zlibng(3)},
     Compression.BALANCED: {
         Content.BASES: huffman(),
         Content.MASKED: zlibng(5, window=13),  # in DNA far repeats cost as much as they save, and take time to find
@@ -127,7 +154,7 @@ _RULES: dict[Compression, dict[Content, Method]] = {
     },
     Compression.SMALL: {
         Content.BASES: libdeflate(5),
-        Content.MASKED: libdeflate(7),
+        Content.MASKED: huffman_by_case(),
         Content.TEXT: libdeflate(7),
         Content.MIXED: libdeflate(7),
         Content.DENSE: libdeflate(7),
@@ -141,9 +168,9 @@ class ContentAware:
 
     def __init__(self, compression: Compression = Compression.BALANCED) -> None:
         rules = _RULES[compression]
-        methods = list(dict.fromkeys(rules.values()))
         self._rules = rules
-        self._only = methods[0] if len(methods) == 1 else None
+        self._content = _text_or_dense if compression is Compression.FAST else content_of
+        methods = list(dict.fromkeys(rules.values()))
         packages = dict.fromkeys(method.package for method in methods)
         self.record = CodecRecord(
             name=compression,
@@ -154,8 +181,12 @@ class ContentAware:
         )
 
     def compress(self, block: Buffer) -> Buffer:
-        method = self._only or self._rules[content_of(memoryview(block))]
-        return method.compress(block)
+        return self._rules[self._content(memoryview(block))].compress(block)
+
+
+def _text_or_dense(block: memoryview) -> Content:
+    """All that the rules of `fast` tell apart."""
+    return Content.TEXT if is_text(block) else Content.DENSE
 
 
 def decompress(member: Buffer, limit: int) -> Buffer | None:

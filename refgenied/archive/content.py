@@ -23,6 +23,9 @@ _GAPS = b"Nn\n"
 _FOREIGN = 1 / 64
 """The share of other bytes (names of sequences, ambiguity codes) that DNA may have."""
 
+_REPEATED = 8
+"""What shrinks to less than an eighth at a quick look is full of repeats."""
+
 
 class Content(StrEnum):
     """What packs such a block best."""
@@ -38,21 +41,31 @@ class Content(StrEnum):
 def content_of(block: memoryview) -> Content:
     """The kind of the bytes in a block of any size."""
     sample = _sample(block)
-    if len(sample.translate(None, _BASES + _GAPS)) <= len(sample) * _FOREIGN:
+    if _is_dna(sample):
         return _dna(sample)
     quick = _deflated(sample, 1)
     if quick >= len(sample):
         return Content.PACKED
-    if quick * 8 < len(sample):
+    if quick * _REPEATED < len(sample):
         return Content.TEXT
     return Content.DENSE if quick <= _deflated(sample, 6) * 1.02 else Content.MIXED
+
+
+def is_text(block: memoryview) -> bool:
+    """Whether its kind is TEXT, DNA apart: told faster than the kind itself."""
+    sample = _sample(block)
+    return not _is_dna(sample) and _deflated(sample, 1) * _REPEATED < len(sample)
+
+
+def _is_dna(sample: bytes) -> bool:
+    return len(sample.translate(None, _BASES + _GAPS)) <= len(sample) * _FOREIGN
 
 
 def _dna(sample: bytes) -> Content:
     """Gaps and tandem repeats (centromeres) are where a search pays after all."""
     bases = sample.translate(None, _GAPS)
     quick = _deflated(bases, 1)
-    if len(bases) * 2 < len(sample) or quick * 8 < len(bases):
+    if len(bases) * 2 < len(sample) or quick * _REPEATED < len(bases):
         return Content.TEXT
     return Content.BASES if _huffman(bases) <= quick else Content.MASKED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from refgenied.genomes.walk import Kind
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .entries import Entry
+
+_ESCAPED = re.compile(rb"[\\\n\r]")
 
 IGNORED = b"_refgenie_build"
 """refgenie leaves out whatever begins so at the top level (`find . -not -path './_refgenie_build*'`)."""
@@ -33,11 +36,12 @@ class AssetDigest:
         self.in_order = True
         """False: a name was written in another way, so its place may be another: see `asset_digest`."""
 
-    def add(self, entry: Entry) -> None:
-        if counts(entry):
-            token, _ = _md5sum_line(entry)
-            self.in_order = self.in_order and not token.startswith(b"\\")
-            self._md5.update(token + b"\n")
+    def add(self, entries: Iterable[Entry]) -> None:
+        tokens = [_md5sum_line(entry)[0] for entry in entries if counts(entry)]
+        if tokens:
+            text = b"\n".join([*tokens, b""])
+            self.in_order = self.in_order and b"\\" not in text
+            self._md5.update(text)
 
     def hexdigest(self) -> str:
         return self._md5.hexdigest()
@@ -83,14 +87,20 @@ class ContentDigest:
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256(b"refgenied content 1\0")
 
-    def add(self, entry: Entry) -> None:
-        what = entry.raw_target if entry.type is Kind.LINK else entry.md5.encode()
-        self._sha256.update(
-            b"%b\0%o\0%d\0%b\0%b\0" % (entry.type.encode(), entry.permissions, entry.size, what, entry.raw_path)
-        )
+    def add(self, entries: Iterable[Entry]) -> None:
+        self._sha256.update(b"".join(map(_content_of, entries)))
 
     def hexdigest(self) -> str:
         return self._sha256.hexdigest()
+
+
+_KIND = {kind: kind.encode() for kind in Kind}
+
+
+def _content_of(entry: Entry) -> bytes:
+    kind = entry.type
+    what = entry.raw_target if kind is Kind.LINK else entry.md5.encode()
+    return b"%b\0%o\0%d\0%b\0%b\0" % (_KIND[kind], entry.permissions, entry.size, what, entry.raw_path)
 
 
 def _md5sum_lines(entries: Iterable[Entry], check: Check) -> Iterator[tuple[bytes, bytes]]:
@@ -106,6 +116,7 @@ def _md5sum_line(entry: Entry) -> tuple[bytes, bytes]:
     alone).
     """
     path = entry.raw_path
+    if not _ESCAPED.search(path):
+        return entry.md5.encode(), path
     escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
-    sign = b"" if escaped == path else b"\\"
-    return sign + entry.md5.encode(), escaped
+    return b"\\" + entry.md5.encode(), escaped

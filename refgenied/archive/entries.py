@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 INLINE = 1000
 """A list longer than this goes to the file beside the manifest, so that no manifest needs much memory."""
 
+_ENCODER = msgspec.json.Encoder()
+
 _LIST_CODEC = Libdeflate()
 
 _CHUNK = 1 << 18
-"""Bytes of JSON lines in each gzip member of that file."""
+"""Bytes of JSON lines in each gzip member of that file, at least."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -78,17 +80,24 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 def entry_of(passing: Passing) -> Entry:
     """The entry of a member whose content has gone through."""
     member = passing.member
-    is_file = member.kind is Kind.FILE
-    return new_entry(
-        member.path,
-        member.kind,
-        mode=member.mode,
-        mtime=member.mtime_ns // 10**9,
-        size=member.size,
-        md5=passing.md5.hexdigest() if is_file else "",
-        target=member.target,
-        offset=passing.offset if is_file else 0,
-        foreign=member.foreign,
+    path, path_b64 = _text(member.path)
+    mode, mtime = f"{member.mode:04o}", member.mtime_ns // 10**9
+    if member.kind is Kind.FILE:
+        return Entry(
+            path,
+            Kind.FILE,
+            mode,
+            mtime,
+            member.size,
+            passing.md5.hexdigest(),
+            "",
+            passing.offset,
+            member.foreign,
+            path_b64,
+        )
+    target, target_b64 = _text(member.target)
+    return Entry(
+        path, member.kind, mode, mtime, target=target, foreign=member.foreign, path_b64=path_b64, target_b64=target_b64
     )
 
 
@@ -158,15 +167,15 @@ class EntryList:
         if self._file is not None:
             self._file.close()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entries: list[Entry]) -> None:
         """WriteError or NoSpaceError when the disk says no."""
-        self._count += 1
+        self._count += len(entries)
         if self._file is None:
-            self._inline.append(entry)
+            self._inline += entries
             if self._count > INLINE:
                 self._move_to_disk()
         else:
-            self._write(entry)
+            self._write(entries)
 
     def finish(self) -> tuple[tuple[Entry, ...] | None, Sidecar | None]:
         """The list itself, or what describes the file that has it, which is then on disk for good."""
@@ -181,13 +190,11 @@ class EntryList:
     def _move_to_disk(self) -> None:
         with writing(self._partial):
             self._file = self._partial.open("xb", buffering=0)
-        for entry in self._inline:
-            self._write(entry)
+        self._write(self._inline)
         self._inline.clear()
 
-    def _write(self, entry: Entry) -> None:
-        self._lines += msgspec.json.encode(entry)
-        self._lines += b"\n"
+    def _write(self, entries: list[Entry]) -> None:
+        self._lines += _ENCODER.encode_lines(entries)
         if len(self._lines) >= _CHUNK:
             self._flush()
 

@@ -11,7 +11,7 @@ from refgenied.genomes.walk import Kind
 from refgenied.model import SourceChangedError, UnreadableError
 
 from . import tar
-from .blocks import BLOCK_SIZE, Block, Blocks, Passing
+from .blocks import BLOCK_SIZE, SMALL, Block, Blocks, Passing
 from .digests import AssetDigest, ContentDigest
 from .entries import Entry, EntryList, Sidecar, entry_of
 from .manifest import BlockTable, Totals
@@ -97,44 +97,70 @@ def _feed(tree: Tree, top: bytes, blocks: Blocks, check: Check) -> None:
     """The whole tar stream, from the first header to the end."""
     for member in tree:
         check()
-        blocks.write(
-            tar.header(
-                tar.member_name(top, member.path, member.kind),
-                member.kind,
-                mode=member.mode,
-                size=member.size,
-                mtime=member.mtime_ns // 10**9,
-                target=member.target,
-            )
+        header = tar.header(
+            tar.member_name(top, member.path, member.kind),
+            member.kind,
+            mode=member.mode,
+            size=member.size,
+            mtime=member.mtime_ns // 10**9,
+            target=member.target,
         )
-        passing = Passing(member, blocks.length)
+        passing = Passing(member, blocks.length + len(header))
         if member.kind is Kind.FILE:
-            _feed_content(tree, passing, blocks, check)
-            blocks.end(passing)
-            blocks.write(tar.padding(member.size))
+            _feed_file(tree, header, passing, blocks, check)
         else:
+            blocks.write(header)
             blocks.end(passing)
     blocks.write(tar.ending(blocks.length))
     blocks.flush()
 
 
-def _feed_content(tree: Tree, passing: Passing, blocks: Blocks, check: Check) -> None:
+def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: Blocks, check: Check) -> None:
     member = passing.member
     fd = tree.open(member)
-    left = member.size
+    count = -1
+    if 0 < member.size <= SMALL:
+        with _reading(member):
+            count = blocks.take(header, passing, fd)
+    if count < 0:
+        blocks.write(header)
+        count = 0
+    if count < member.size:
+        _feed_content(fd, member.size - count, passing, blocks, check)
+        blocks.end(passing)
+        blocks.write(tar.padding(member.size))
+    else:
+        blocks.end(passing)
+    tree.open(member)  # once more: raises when the file is no longer what it was
+
+
+def _feed_content(fd: int, left: int, passing: Passing, blocks: Blocks, check: Check) -> None:
     while left:
         check()
-        try:
+        with _reading(passing.member):
             count = blocks.read(passing, fd, left)
-        except OSError as error:
+        if not count:
+            raise SourceChangedError(f"{_shown(passing.member)} became shorter while it was read")
+        left -= count
+
+
+class _reading:  # noqa: N801 - a context manager; a class, because it is entered for every file
+    """Around system calls that read a member's content: UnreadableError instead of OSError."""
+
+    __slots__ = ("_member",)
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
             raise UnreadableError(
-                f"{_shown(member)} cannot be read: {error.strerror or error}",
+                f"{_shown(self._member)} cannot be read: {error.strerror or error}",
                 hint="look at the genome folder's disk",
             ) from error
-        if not count:
-            raise SourceChangedError(f"{_shown(member)} became shorter while it was read")
-        left -= count
-    tree.open(member)  # once more: raises when the file is no longer what it was
 
 
 def _shown(member: Member) -> str:
@@ -155,17 +181,16 @@ class _Catalogue:
         self._source_size = 0
 
     def take(self, block: Block) -> None:
-        for passing in block.ended:
-            self._add(entry_of(passing))
+        entries = [entry_of(passing) for passing in block.ended]
+        counts = self._counts
+        for entry in entries:
+            counts[entry.type] += 1
+            self._source_size += entry.size
+        self.asset_digest.add(entries)
+        self.content_digest.add(entries)
+        self._entries.add(entries)
 
     @property
     def totals(self) -> Totals:
         counts = self._counts
         return Totals(counts[Kind.FILE], counts[Kind.FOLDER], counts[Kind.LINK], self._source_size)
-
-    def _add(self, entry: Entry) -> None:
-        self.asset_digest.add(entry)
-        self.content_digest.add(entry)
-        self._counts[entry.type] += 1
-        self._source_size += entry.size
-        self._entries.add(entry)

@@ -8,8 +8,11 @@ there, and no thread outlives the `with`.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ MAX_THREADS = 32
 
 LOOK_UP = 0.05
 """Seconds of waiting after which the caller is asked again whether to go on."""
+
+NICENESS = 10
+"""Of the worker threads: whoever else wants a core goes first, the daemon's own control API among them."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,7 +56,7 @@ class Pipeline(Generic[Item, Result]):
         self._aside = aside
         self._retire = retire
         self._check = check
-        self._workers = ThreadPoolExecutor(threads, "archive-work")
+        self._workers = ThreadPoolExecutor(threads, "archive-work", _step_back)
         self._follower = ThreadPoolExecutor(1, "archive-then")
         self._bystander = ThreadPoolExecutor(1, "archive-aside")
         self._flying: deque[tuple[Item, Future[None], Future[None]]] = deque()
@@ -94,3 +100,9 @@ class Pipeline(Generic[Item, Result]):
         seen.result()
         self._flying.popleft()
         self._retire(item)
+
+
+def _step_back() -> None:
+    """Linux gives each thread a niceness of its own."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

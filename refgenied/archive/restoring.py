@@ -148,7 +148,7 @@ class _Restoring:
         for entry in entries:
             self._check()
             vetting.add(entry.raw_path, entry.type, entry.size, entry.raw_target)
-            content.add(entry)
+            content.add([entry])
         manifest = self._manifest
         if manifest and manifest.blocks.compressed and content.hexdigest() != manifest.content_digest:
             raise DamagedArchiveError(f"the manifest of {self._path} does not list what was packed")

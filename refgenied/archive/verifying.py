@@ -124,7 +124,7 @@ class _Listing:
     def __iter__(self) -> Iterator[Entry]:
         digest = ContentDigest()
         for entry in self._entries:
-            digest.add(entry)
+            digest.add([entry])
             yield entry
         if digest.hexdigest() != self._manifest.content_digest:
             raise DamagedArchiveError(f"the manifest of {self._path} does not list what was packed")

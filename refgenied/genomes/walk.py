@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import ExitStack
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from refgenied.genomes.enclosure import (
@@ -58,10 +59,14 @@ class _Source(NamedTuple):
     """Where the member yielded last is opened from: an open folder, or a place in the genome folder."""
 
     member: Member
-    device: int
+    identity: tuple[int, ...]
     fd: int
     name: bytes
     place: Parts | None
+
+
+_identity = attrgetter("st_mode", "st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+"""What must be the same before, while and after a file is read."""
 
 
 class Tree:
@@ -148,9 +153,7 @@ class Tree:
                     self._opened = self._enclosure.open_at(source.place, FILE)
             except OSError as error:
                 raise translated(error, self._name(member.path)) from error
-        info = os.fstat(self._opened)
-        now = member_of(member.path, Kind.FILE, info, foreign=member.foreign)
-        if not stat.S_ISREG(info.st_mode) or info.st_dev != source.device or now != member:
+        if _identity(os.fstat(self._opened)) != source.identity:
             raise SourceChangedError(f"{self._name(member.path)} changed while it was read")
         return self._opened
 
@@ -208,12 +211,14 @@ class Tree:
     def _next(self, stack: list[_Frame], frame: _Frame) -> Member:
         """The next member of the folder; folders are entered."""
         listed = frame.names.pop()
-        name = listed.rstrip(b"/")
+        name = listed[:-1] if listed.endswith(b"/") else listed
         path = frame.prefix + name
         try:
             info = os.stat(name, dir_fd=frame.fd, follow_symlinks=False)
         except OSError as error:
             raise translated(error, self._name(path)) from error
+        if stat.S_ISREG(info.st_mode) and name is listed:
+            return self._file(frame, path, info, name, None, foreign=frame.foreign)
         place: Parts | None = None
         replaced = frame.replaced
         if stat.S_ISLNK(info.st_mode):
@@ -232,8 +237,13 @@ class Tree:
             return member_of(path, Kind.FOLDER, os.fstat(below.fd), foreign=below.foreign)
         if not stat.S_ISREG(info.st_mode):
             raise UnsafeTreeError(f"{self._name(path)} is a {odd(info.st_mode)}: such an asset is not archived")
-        member = member_of(path, Kind.FILE, info, foreign=replaced > 0)
-        self._last = _Source(member, info.st_dev, frame.fd, name, place)
+        return self._file(frame, path, info, name, place, foreign=replaced > 0)
+
+    def _file(
+        self, frame: _Frame, path: bytes, info: os.stat_result, name: bytes, place: Parts | None, *, foreign: bool
+    ) -> Member:
+        member = member_of(path, Kind.FILE, info, foreign=foreign)
+        self._last = _Source(member, _identity(info), frame.fd, name, place)
         return member
 
     def _resolve(self, frame: _Frame, name: bytes) -> Found:

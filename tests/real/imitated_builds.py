@@ -16,7 +16,7 @@ from pathlib import Path
 
 PARTS = 5
 SIZE = 200_000
-SETTLED = 0.25
+SETTLED = 0.6
 """The share of a build in which its data and its entry are there already, but its completed flag is not."""
 TAIL = 20
 """Every TAILth round is followed by a longer rest, so that archives of many rounds are made."""
