@@ -109,6 +109,7 @@ async def test_who_was_told_of_an_archive_gets_that_one(tmp_path: Path) -> None:
         assert it.got("10.0.0.2") == second
         assert it.told() == first, "two of one address must not be told different things"
         assert [it.got(), it.got()] == [first, first]
+        ended(it.server, 3)  # the server learns a moment after the client that it has everything
         assert it.told() == it.got() == second, "and now the new one"
 
 
