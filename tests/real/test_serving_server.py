@@ -119,6 +119,7 @@ async def test_refgenies_two_requests_both_get_what_it_was_told_of(tmp_path: Pat
         agent = {"User-Agent": "Python-urllib/3.11"}
         await it.rebuild(noise(1, 400))
         assert [it.got(**agent), it.got(**agent)] == [first, first]
+        assert ended(it.server, 2) == [True, True]
         assert it.counted == 1
 
 
@@ -171,8 +172,10 @@ async def test_ranges_are_one_download(tmp_path: Path) -> None:
     async with stand(tmp_path, size=300_000) as it:
         for span in ("0-99999", "100000-199999", "0-99999"):
             it.got(Range=f"bytes={span}")
+        ended(it.server, 3)
         assert it.counted == 0
         it.got(Range="bytes=200000-")
+        ended(it.server, 4)
         assert it.counted == 1
 
 
