@@ -20,6 +20,7 @@ examples:
   refgenied init --genome-folder /data/genomes --genome-archive-folder /data/archives
   refgenied run
   refgenied check-config
+  refgenied serve --port 8080
 """
 
 
@@ -53,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     _settings_flags(run)
     run.set_defaults(command=_run)
 
+    serve = commands.add_parser("serve", help="serve the archive folder with refgenieserver (extra: server)")
+    _settings_flags(serve)
+    serve.add_argument("--host", metavar="H", help="address to listen on (default: serving.host)")
+    serve.add_argument("--port", metavar="N", type=int, help="port to listen on (default: serving.port)")
+    serve.set_defaults(command=_serve)
+
     init = commands.add_parser("init", help="write a commented configuration and make the folders")
     _settings_flags(init)
     init.add_argument("--force", action="store_true", help="overwrite a configuration that is there")
@@ -74,7 +81,7 @@ def _settings_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--socket", metavar="FILE", help="the control socket")
 
 
-def _flags(arguments: argparse.Namespace) -> dict[str, str | None]:
+def _flags(arguments: argparse.Namespace) -> dict[str, str | int | None]:
     return {
         "refgenie.genome_folder": arguments.genome_folder,
         "refgenie.genome_archive_folder": arguments.genome_archive_folder,
@@ -96,6 +103,34 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = load()
     logs.set_up(settings.log)
     anyio.run(Daemon(settings, load).run)
+    return EX_OK
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    import anyio  # noqa: PLC0415
+
+    from refgenied import config, logs  # noqa: PLC0415
+    from refgenied.model import ConfigError  # noqa: PLC0415
+
+    try:
+        from refgenied.serving.server.run import Serving, quiet_libraries  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            f"refgenied serve needs {error.name}, which is not installed",
+            hint="pip install 'refgenied[server]'",
+        ) from None
+    flags = _flags(arguments) | {"serving.host": arguments.host, "serving.port": arguments.port}
+    settings = config.load(arguments.config, flags, genomes_needed=False)
+    logs.set_up(settings.log)
+    quiet_libraries()
+    try:
+        serving = Serving(settings, settings.serving.host, settings.serving.port)
+    except ImportError as error:
+        raise ConfigError(
+            f"refgenied serve needs {error.name}, which is not installed",
+            hint="pip install 'refgenied[server]'",
+        ) from None
+    anyio.run(serving.run)
     return EX_OK
 
 

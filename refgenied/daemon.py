@@ -30,6 +30,7 @@ from refgenied.notify import notify
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
+from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
 from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
@@ -117,7 +118,8 @@ class Daemon:
         )
         self._reloaded = reconciler.hint  # what is wanted now may be something else
         watcher = Watcher(reconciler, self.current, health)
-        worker = Worker(folder, archive_folder, jobs, pause, self.current, health, clock)
+        keeper = Keeper(archive_folder, jobs, reconciler, self.current, health)
+        worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, health, clock)
         verifier = Verifier(folder, archive_folder, jobs, self.current, health, clock)
         stop = anyio.Event()
         context = Context(
@@ -127,6 +129,7 @@ class Daemon:
             pause=pause,
             reconciler=reconciler,
             archive_folder=archive_folder,
+            keeper=keeper,
             health=health,
             current=self.current,
             clock=clock,
@@ -153,6 +156,7 @@ class Daemon:
             group.start_soon(reconciler.run)
             group.start_soon(watcher.run)
             group.start_soon(pause.run)
+            group.start_soon(keeper.run)
             group.start_soon(verifier.run)
             group.start_soon(control.run)
             group.start_soon(self._signals, stop, group.cancel_scope)

@@ -80,6 +80,8 @@ class BuildRecord(msgspec.Struct, frozen=True):
     commands: tuple[str, ...] = ()
     recipe: dict[str, Any] | None = None
     log_name: str | None = None
+    log: str = ""
+    """The log's text, its first 256 KiB; "" without one."""
 
 
 class Genome(msgspec.Struct, frozen=True):

@@ -58,6 +58,7 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.pause import TRY_ANYHOW_SECONDS, Pause
+from refgenied.serving.keeper import Keeper
 from refgenied.store import archives
 
 log = structlog.get_logger("worker")
@@ -76,6 +77,7 @@ class Worker:
         archive_folder: ArchiveFolder,
         jobs: Jobs,
         pause: Pause,
+        keeper: Keeper,
         current: Current,
         health: Health,
         clock: Clock,
@@ -84,6 +86,7 @@ class Worker:
         self._archive_folder = archive_folder
         self._jobs = jobs
         self._pause = pause
+        self._keeper = keeper
         self._current = current
         self._health = health
         self._clock = clock
@@ -344,9 +347,11 @@ class Worker:
             aside = await self._run(make_way, draft.place)
             if aside is not None:
                 log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
-            await self._run(draft.publish)
-            record = draft.manifest.record(draft.place.relative, proved_at=self._clock())
-            await self._finish(job, Outcome.PUBLISHED, record)
+            async with self._keeper.publishing():
+                await self._run(draft.publish)
+                record = draft.manifest.record(draft.place.relative, proved_at=self._clock())
+                await self._finish(job, Outcome.PUBLISHED, record)
+            await self._keeper.refresh()
 
     async def _finish(self, job: Job, outcome: Outcome, record: ArchiveRecord) -> None:
         if not await self._end(lambda: self._jobs.succeed(job, outcome, record)):

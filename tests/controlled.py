@@ -53,6 +53,7 @@ def context_of(parts: Parts, asked: Asked | None = None) -> Context:
         pause=parts.pause,
         reconciler=parts.reconciler,
         archive_folder=parts.archive_folder,
+        keeper=parts.keeper,
         health=parts.health,
         current=parts.current,
         clock=time.time,

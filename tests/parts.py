@@ -23,6 +23,7 @@ from refgenied.model import ArchiveRecord, AssetKey, Event, Job, Requester
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
+from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
 from refgenied.verifier import Verifier
@@ -43,9 +44,12 @@ class Parts:
         self.reconciler = Reconciler(
             self.folder, archive_folder, self.jobs, self.current, self.health, time.time, first_started_at=0.0
         )
+        self.keeper = Keeper(archive_folder, self.jobs, self.reconciler, self.current, self.health)
+        self.worker = Worker(
+            self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, self.health, time.time
+        )
         self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, self.health, time.time)
         self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
-        self.worker = Worker(self.folder, archive_folder, self.jobs, self.pause, self.current, self.health, time.time)
 
     async def settle(self) -> None:
         """One look, and every job that is due."""

@@ -417,7 +417,7 @@ def test_widths_give_way_from_the_widest() -> None:
     rows = [["d" * 32, NAME, "/" * 90, "8.6 MB"]]
     assert draw.fitted(columns, rows, 1000) == [32, len(NAME), 90, 6]
     assert sum(draw.fitted(columns, rows, 120)) == 120
-    assert draw.fitted(columns, rows, 10) == [7, 20, 12, 6]
+    assert draw.fitted(columns, rows, 10) == [7, 17, 10, 6]
 
 
 def test_names_cannot_steer_a_terminal() -> None:

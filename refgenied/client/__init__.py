@@ -80,12 +80,16 @@ class Client:
         """What is received will be shown on a terminal: control characters in it are spelled out."""
 
     @classmethod
-    def connect(cls, path: str | None = None) -> Self:
-        """Connect to the first daemon that answers. NoDaemonError names what was tried, NotPermittedError the group."""
+    def connect(cls, path: str | None = None, *, timeout: float | None = None) -> Self:
+        """Connect to the first daemon that answers. NoDaemonError names what was tried, NotPermittedError the group.
+
+        A daemon that is silent for `timeout` seconds counts as gone (None: waits for ever).
+        """
         tried: list[str] = []
         forbidden = ""
         for place in socket_paths(path):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(timeout)
             try:
                 connection.connect(place)
             except OSError as error:

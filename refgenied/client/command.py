@@ -138,6 +138,7 @@ def _fill(commands: _Commands, named: set[str]) -> None:
         ("config", _fill_config, "the configuration in force"),
         ("asset", _fill_asset, "what is in the genome folder"),
         ("archive", _fill_archive, "archives: list, make, show, read, verify, restore, import, remove, wait for"),
+        ("downloads", _fill_downloads, "how often archives were downloaded"),
         ("queue", _fill_queue, "the jobs that are queued and running"),
     ):
         group = commands.group(name, what)
@@ -216,6 +217,16 @@ def _fill_keeping(archive: _Commands) -> None:
         "import", "keeping.bring", "take archives that are there already into the database", "/mnt/old/archives"
     )
     bring.add_argument("folder", nargs="?", default="", metavar="FOLDER", help="without it: the archive folder itself")
+
+
+def _fill_downloads(downloads: _Commands) -> None:
+    imported = downloads.add(
+        "import",
+        "downloads.import_log",
+        "count the downloads in a web server's access log (combined format); twice does no harm",
+        "--log /var/log/nginx/access.log",
+    )
+    imported.add_argument("--log", required=True, metavar="FILE", help="the log; may be gzipped; -: standard input")
 
 
 def _fill_queue(queue: _Commands) -> None:

@@ -21,9 +21,10 @@ class Column(NamedTuple):
 
 
 DIGEST = Column("Digest", 7, words.middle)
-NAME = Column("Asset name", 20, words.registry_path)
-PATH = Column("Path", 12, words.middle)
+NAME = Column("Asset name", 17, words.registry_path)
+PATH = Column("Path", 10, words.middle)
 SIZE = Column("Size", right=True)
+PULLS = Column("Pulls", right=True)
 
 _STYLES = {"archived": "green", "complete": "green", "succeeded": "green", "failed": "red", "stale": "yellow"}
 

@@ -41,6 +41,8 @@ def _value(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {item}" for key, item in value.items()) or "-"  # pyright: ignore[reportUnknownVariableType]
     return "-" if value in ("", None) else str(value)
 
 
@@ -74,9 +76,17 @@ def archive_list(client: Client, arguments: Namespace) -> int:
             print_json(row)
         return 0
     lines = [
-        [row["digest"], row["registry_path"], row["path"], words.size(row["size"]), row["problem"]] for row in rows
+        [
+            row["digest"],
+            row["registry_path"],
+            row["path"],
+            words.size(row["size"]),
+            str(row["download_count"]),
+            row["problem"],
+        ]
+        for row in rows
     ]
-    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE]
+    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE, draw.PULLS]
     if any(line[-1] for line in lines):
         columns.append(draw.Column("Problem", 18))
     draw.table("Asset Archives", columns, [line[: len(columns)] for line in lines])

@@ -36,6 +36,11 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
     yield "assets", f"{assets['total']}: {words.counts(assets['states'])}" if assets["total"] else "none"
     stale = f" ({assets['archive']['stale']} stale)" if assets["archive"]["stale"] else ""
     yield "archives", f"{total['count']}, {words.size(total['bytes'])}{stale}"
+    serving = info["serving"]
+    if serving["config"]:
+        yield "served", f"{serving['archives']} in {serving['config']}"
+        for line in serving["left_out"]:
+            yield "  not served", line
     failed = f", {queue['failed']} failed" if queue["failed"] else ""
     paused = f"; {queue['paused']}" if queue["paused"] else ""
     yield "queue", f"{queue['running']} running, {queue['queued']} queued{failed}{paused}"

@@ -63,23 +63,36 @@ def default_state(env: Mapping[str, str]) -> Path:
     return Path(env.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "refgenied"
 
 
+def default_serving_state(env: Mapping[str, str]) -> Path:
+    """`$STATE_DIRECTORY` is of the unit that asks: the daemon and the server have one each."""
+    given = env.get("STATE_DIRECTORY")
+    if given:
+        return Path(given.split(":")[0])
+    return Path(env.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "refgenied-serve"
+
+
 def load(
     config: str | None = None,
     flags: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
+    *,
+    genomes_needed: bool = True,
 ) -> Settings:
     """Read all sources and return the effective settings.
 
-    `flags` maps `section.key` to a value from the command line. Raises ConfigError with one line that names
+    `flags` maps `section.key` to a value from the command line. Without `genomes_needed` (a server of archives
+    alone) the genome folder may be empty. Raises ConfigError with one line that names
     the file or variable, the key and what to do.
     """
     try:
-        return _load(config, flags, os.environ if env is None else env)
+        return _load(config, flags, os.environ if env is None else env, genomes_needed=genomes_needed)
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in a path, a circle of links, a home we may not search
         raise ConfigError(f"the configuration cannot be used: {error}") from error
 
 
-def _load(config: str | None, flags: Mapping[str, Any] | None, env: Mapping[str, str]) -> Settings:
+def _load(
+    config: str | None, flags: Mapping[str, Any] | None, env: Mapping[str, str], *, genomes_needed: bool
+) -> Settings:
     path = find_config(config, env)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -98,12 +111,16 @@ def _load(config: str | None, flags: Mapping[str, Any] | None, env: Mapping[str,
     put(
         {
             key: (str(value), "default")
-            for key, value in (("control.socket", default_socket(env)), ("state.folder", default_state(env)))
+            for key, value in (
+                ("control.socket", default_socket(env)),
+                ("state.folder", default_state(env)),
+                ("serving.state_folder", default_serving_state(env)),
+            )
             if not values.get(key)
         }
     )
     settings = _build(values, origins, path)
-    _check(settings)
+    _check(settings, genomes_needed=genomes_needed)
     servers = header.get("servers", ((), ""))[0]
     return msgspec.structs.replace(settings, path=str(path or ""), servers=servers, origins=origins)
 
@@ -228,7 +245,7 @@ def _build(values: Mapping[str, Any], origins: dict[str, str], path: Path | None
         raise ConfigError(f"{where}: {_plain(error)}") from None
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, *, genomes_needed: bool) -> None:
     for key in ("include", "exclude"):
         for pattern in getattr(settings.archive, key):
             try:
@@ -237,6 +254,8 @@ def _check(settings: Settings) -> None:
                 raise ConfigError(f"archive.{key}: {error.message}", hint=error.hint) from None
     refgenie = settings.refgenie
     if not refgenie.genome_folder:
+        if not genomes_needed:
+            return
         raise ConfigError(
             "no genome folder is set",
             hint="run `refgenied init --genome-folder G --genome-archive-folder A`, or set refgenie.genome_folder "

@@ -85,11 +85,49 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: Annotated[
         str, Meta(description="members of this group may give orders, like root and the daemon's own user")
     ] = "refgenie"
+    download_users: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="users that may look and report downloads, and give no other order even as members of the "
+            'group: the user that `refgenied serve` runs as, e.g. ["refgenied-serve"]'
+        ),
+    ] = ()
     max_connections: Annotated[Count, Meta(description="open connections at one time (root is not limited)")] = 64
     max_connections_per_user: Annotated[Count, Meta(description="and for each user")] = 32
     first_line_seconds: Annotated[
         Seconds, Meta(description="a connection that has asked nothing for so long is closed")
     ] = 10.0
+
+
+class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What refgenieserver needs in the archive folder, and how `refgenied serve` serves it."""
+
+    enabled: Annotated[
+        bool, Meta(description="keep genome_config.yaml and refgenieserver's file names in the archive folder")
+    ] = True
+    remotes: Annotated[
+        dict[str, str],
+        Meta(
+            description="where else the archive folder can be downloaded from; the server then sends clients there: "
+            '{ http = "https://example.org/archives" }'
+        ),
+    ] = {}
+    files: Annotated[
+        bool,
+        Meta(
+            description="link each asset's folder in the genome folder beside its archive, so that the server's "
+            "file paths lead to real files"
+        ),
+    ] = False
+    host: Annotated[str, Meta(description="address that `refgenied serve` listens on; 0.0.0.0: all")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="and its port; 0: any that is free")] = 8080
+    state_folder: Annotated[
+        str,
+        Meta(
+            description="where `refgenied serve` keeps downloads that the daemon has not recorded yet; empty: "
+            "$STATE_DIRECTORY under systemd, else $XDG_STATE_HOME/refgenied-serve, else ~/.local/state/refgenied-serve"
+        ),
+    ] = ""
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +161,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive: Archive = Archive()
     watch: Watch = Watch()
     control: Control = Control()
+    serving: Serving = Serving()
     state: State = State()
     log: Log = Log()
 
@@ -144,6 +183,7 @@ FOLDERS = (
     "refgenie.genome_archive_folder",
     "control.socket",
     "state.folder",
+    "serving.state_folder",
 )
 
 FIXED = (*FOLDERS, "log.format", "watch.interrupted_seconds")

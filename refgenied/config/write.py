@@ -65,18 +65,22 @@ def as_toml(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False).replace(
             "\x7f", "\\u007f"
         )  # a TOML basic string, control codes too
+    if isinstance(value, dict):
+        pairs = cast("dict[str, Any]", value)
+        inside = ", ".join(f"{as_toml(name)} = {as_toml(item)}" for name, item in pairs.items())
+        return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, tuple | list):
         parts = cast("tuple[Any, ...]", value)
         return "[" + ", ".join(map(as_toml, parts)) + "]"
     return repr(value)
 
 
-def init(target: Path, values: Mapping[str, str | None], *, force: bool) -> tuple[Path, list[Path]]:
+def init(target: Path, values: Mapping[str, str | int | None], *, force: bool) -> tuple[Path, list[Path]]:
     """Write a configuration with these settings and make their folders: (the file, the folders that were made).
 
     Raises ConfigError when a configuration is there and `force` is not given, or when a folder cannot be made.
     """
-    given = {name: os.path.abspath(os.path.expanduser(value)) for name, value in values.items() if value}
+    given = {name: os.path.abspath(os.path.expanduser(str(value))) for name, value in values.items() if value}
     if not given.get("refgenie.genome_folder") and not given.get("refgenie.genome_config"):
         raise ConfigError("init needs --genome-folder (or --genome-config)")
     if target.exists() and not force:

@@ -14,6 +14,7 @@ from refgenied.importer import Importer
 from refgenied.jobs import Jobs
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
+from refgenied.serving.keeper import Keeper
 from refgenied.store import Store
 from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
@@ -27,6 +28,7 @@ class Context:
     pause: Pause
     reconciler: Reconciler
     archive_folder: ArchiveFolder
+    keeper: Keeper
     health: Health
     current: Current
     clock: Clock

@@ -26,6 +26,8 @@ class Peer:
     may_write: bool
     group: str
     """The group whose members may write."""
+    may_record: bool = False
+    """May report downloads, though it may not write."""
 
     @property
     def requester(self) -> Requester:
@@ -45,6 +47,15 @@ class Peer:
             hint=f"{how}join it with `sudo usermod -aG {self.group} {self.name}` and log in again",
         )
 
+    def require_record(self, verb: str) -> None:
+        """PermissionDeniedError unless the peer may report downloads."""
+        if not (self.may_write or self.may_record):
+            raise PermissionDeniedError(
+                f"{verb} is for the users in control.download_users and for those who may give orders, "
+                f"and {self.name} (uid {self.uid}) is neither",
+                hint=f'set control.download_users = ["{self.name}"] in the configuration and reload refgenied',
+            )
+
 
 def credentials(connection: socket.socket) -> tuple[int, int, int]:
     """(pid, uid, gid) of the process that connected, as the kernel vouches for it."""
@@ -52,14 +63,19 @@ def credentials(connection: socket.socket) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
-def identify(connection: socket.socket, group: str) -> Peer:
-    """Names and rights of the peer. Blocking: the user database may be a network away."""
+def identify(connection: socket.socket, group: str, download_users: tuple[str, ...] = ()) -> Peer:
+    """Names and rights of the peer. Blocking: the user database may be a network away.
+
+    A user in `download_users` may report downloads, and nothing more as a member of the group: that may be only what
+    lets it connect.
+    """
     pid, uid, gid = credentials(connection)
     wanted = group_id(group)
-    may_write = uid in (0, os.geteuid()) or (
-        wanted is not None and (wanted == gid or wanted in _groups(connection, uid, gid))
-    )
-    return Peer(uid=uid, pid=pid, name=user_name(uid), may_write=may_write, group=group)
+    name = user_name(uid)
+    may_record = name in download_users
+    is_member = wanted is not None and (wanted == gid or wanted in _groups(connection, uid, gid))
+    may_write = uid in (0, os.geteuid()) or (is_member and not may_record)
+    return Peer(uid=uid, pid=pid, name=name, may_write=may_write, group=group, may_record=may_record)
 
 
 def _groups(connection: socket.socket, uid: int, gid: int) -> frozenset[int]:

@@ -114,7 +114,7 @@ class Server(Generic[C]):
             self._users[uid] += 1
             connection: Connection[C] | None = None
             try:
-                peer = await anyio.to_thread.run_sync(identify, raw, settings.group)
+                peer = await anyio.to_thread.run_sync(identify, raw, settings.group, settings.download_users)
                 connection = Connection(raw, peer, self._verbs, self._context, first_line=settings.first_line_seconds)
                 self._connections.add(connection)
                 if self._accepting.cancel_called:

@@ -113,7 +113,7 @@ def _contents(place: Place) -> tuple[Contents | None, str]:
         page = Page(entries_of(manifest, place.folder), room=FILES_BYTES)
     except RefgeniedError as error:
         return None, error.message
-    build, cut = _build(manifest.build)
+    build, cut = _build(msgspec.structs.replace(manifest.build, log=""))
     contents = Contents(
         description=manifest.description,
         seek_keys=manifest.seek_keys,

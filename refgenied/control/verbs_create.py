@@ -176,6 +176,7 @@ async def _removed(
         await context.jobs.remove_archive(removal, requester)
         await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
         await _stop_jobs(context, record, requester)  # one that a look queued before the removal was known
+        await context.keeper.refresh()
     there = await anyio.to_thread.run_sync(place.archive.exists)
     return ArchiveRemoved(
         registry_path=record.key.registry_path,

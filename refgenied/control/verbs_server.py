@@ -68,6 +68,15 @@ class LookInfo(msgspec.Struct, frozen=True):
     took: float
 
 
+class ServingInfo(msgspec.Struct, frozen=True):
+    config: str
+    """refgenieserver's genome_config.yaml; empty: none is kept."""
+    archives: int
+    """How many it names."""
+    left_out: tuple[str, ...]
+    """What it does not name, and why: one plain line each."""
+
+
 class Condition(msgspec.Struct, frozen=True):
     name: str
     message: str
@@ -83,6 +92,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
     archive_folder: ArchiveFolderInfo
     assets: AssetCounts
     archives: ArchiveTotals
+    serving: ServingInfo
     queue: QueueInfo
     running: list[JobView]
     last_look: LookInfo
@@ -123,6 +133,11 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
             archive={state.value: archive[state] for state in ArchiveState},
         ),
         archives=ArchiveTotals(*totals),
+        serving=ServingInfo(
+            config=context.keeper.config,
+            archives=context.keeper.served.archives,
+            left_out=context.keeper.served.left_out[:PROBLEMS],
+        ),
         queue=QueueInfo(
             queued=jobs[JobState.QUEUED],
             running=jobs[JobState.RUNNING],
@@ -198,7 +213,7 @@ class RefgenieConfig(msgspec.Struct, frozen=True):
 
 class Setting(msgspec.Struct, frozen=True):
     name: str
-    value: str | float | bool | tuple[str, ...]
+    value: str | float | bool | tuple[str, ...] | dict[str, str]
     origin: str
 
 

@@ -104,6 +104,7 @@ class _Wait:
         self._job = stands.job.id if stands.job else None
         record = facts.archives.get(self._key)
         if record is not None and stands.archive is ArchiveState.ARCHIVED:
+            await self._context.keeper.refresh()  # who waited for it may want to pull it next
             return Waited(self._key.registry_path, "archived", "", archive=archived.view(self._context, record, facts))
         if stands.job is not None:
             self.waiting_for = f"job {stands.job.id} is {stands.job.state}"

@@ -20,6 +20,7 @@ _MAP_CONFIG_AT_WORK = "_locked_map_build.yaml"
 _COMMANDS = "refgenie_commands.sh"
 _LARGEST_COMMANDS = 1 << 20
 _LARGEST_RECIPE = 1 << 20
+_LARGEST_LOG = 256 << 10
 _MOST_COMMANDS = 10_000
 
 
@@ -112,6 +113,7 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
     commands: tuple[str, ...] = ()
     recipe: dict[str, Any] | None = None
     log_name: str | None = None
+    log = ""
     for folder in folders:
         try:
             fd = open_folder(folder, within=within)
@@ -122,12 +124,13 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
             commands = commands or _commands(fd)
             recipe = recipe or _recipe(fd, names)
             logs = [name for name in names if name.startswith("refgenie_") and name.endswith("log.md")]
-            log_name = log_name or next(iter(logs), None)
+            if log_name is None and logs:
+                log_name, log = logs[0], (read_small(fd, logs[0], _LARGEST_LOG) or b"").decode("utf-8", "replace")
         except (OSError, RefgeniedError):
             continue
         finally:
             os.close(fd)
-    return BuildRecord(commands, recipe, log_name)
+    return BuildRecord(commands, recipe, log_name, log)
 
 
 def map_config(folders: Iterable[str], within: str) -> bytes:

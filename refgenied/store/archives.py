@@ -25,13 +25,25 @@ def _record(row: Row) -> ArchiveRecord:
 
 
 async def put(tx: Transaction, record: ArchiveRecord) -> None:
-    """Record a published archive. The download count of the asset is kept; a removal of it is over."""
+    """Record a published archive. The asset's downloads stay counted, also those of an archive that was removed;
+    a removal of it is over.
+    """
     values = (*names(record.key), json.dumps(record.aliases), *(getattr(record, name) for name in _PLAIN))
     updates = ", ".join(f"{name} = excluded.{name}" for name in ("aliases", *_PLAIN) if name != "download_count")
     await tx.execute(
         f"INSERT INTO archive ({_COLUMNS}) VALUES ({', '.join('?' for _ in values)}) "
         f"ON CONFLICT (genome_digest, asset_group, asset) DO UPDATE SET {updates}",
         values,
+    )
+    await tx.execute(
+        f"UPDATE archive SET download_count = MAX(download_count, (SELECT COUNT(*) FROM download WHERE {_OF_ASSET})) "
+        f"WHERE {_OF_ASSET}",
+        names(record.key) * 2,
+    )
+    await tx.execute(
+        "INSERT OR IGNORE INTO edition (genome_digest, asset_group, asset, digest, size, published_at) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (*names(record.key), record.digest, record.size, record.created_at),
     )
     await tx.execute(f"DELETE FROM removal WHERE {_OF_ASSET}", names(record.key))
 

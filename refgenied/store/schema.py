@@ -81,4 +81,35 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     ),
     ("ALTER TABLE archive ADD COLUMN damaged TEXT",),
+    (
+        # A download has an id, so that who reports it may report it again.
+        """
+        CREATE TABLE download (
+            id             TEXT NOT NULL PRIMARY KEY,
+            genome_digest  TEXT NOT NULL,
+            asset_group    TEXT NOT NULL,
+            asset          TEXT NOT NULL,
+            digest         TEXT NOT NULL,
+            at             REAL NOT NULL,
+            reported_by    TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX download_of_asset ON download (genome_digest, asset_group, asset)",
+        # What was under an asset's name, and how long it was: a line of a log tells of bytes only.
+        """
+        CREATE TABLE edition (
+            genome_digest  TEXT    NOT NULL,
+            asset_group    TEXT    NOT NULL,
+            asset          TEXT    NOT NULL,
+            digest         TEXT    NOT NULL,
+            size           INTEGER NOT NULL,
+            published_at   REAL    NOT NULL,
+            PRIMARY KEY (genome_digest, asset_group, asset, digest)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        INSERT INTO edition (genome_digest, asset_group, asset, digest, size, published_at)
+        SELECT genome_digest, asset_group, asset, digest, size, created_at FROM archive
+        """,
+    ),
 )

@@ -1,0 +1,224 @@
+"""The archive folder as refgenieserver wants it: brought up to what is archived, step by step, from any state.
+
+The order, after an archive was published and recorded: its side files, its flat name, then the config. So the config
+never names a digest before the file with that digest is under the flat name, and until then the old file is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from refgenied.archive import Manifest, Place, iter_files, read_manifest
+from refgenied.archive.publish import sync_folder
+from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, Genome, Look, RefgeniedError
+from refgenied.serving import genome_config
+from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of
+from refgenied.serving.genome_config import CONFIG_NAME, Head, UnreadableConfigError
+from refgenied.serving.names import ServedNames, write_whole
+
+log = structlog.get_logger("serving")
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the folder is to be brought to."""
+
+    records: Mapping[AssetKey, ArchiveRecord]
+    removals: frozenset[AssetKey]
+    look: Look
+    """The last look; an empty one when the genome folder is away."""
+    head: Head
+    files: bool
+    """Link each asset's folder in the genome folder beside its archive."""
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What it was brought to."""
+
+    archives: int = 0
+    left_out: tuple[str, ...] = ()
+    """Plain lines: what is not in the server's config, and why."""
+    changed: bool = False
+    """Whether the config was written now."""
+
+
+class ServedFolder:
+    """Blocking; one call at a time."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.config = self.path / CONFIG_NAME
+        self._facts: dict[AssetKey, tuple[str, Facts]] = {}
+        """By the archive's digest."""
+        self._shown: dict[AssetKey, str] = {}
+        """Digests whose side files are known to be right."""
+        self._composed: tuple[object, ...] | None = None
+        """What the config was made of last, and what file it became."""
+        self._written: tuple[object, genome_config.Tree] | None = None
+        """The config's identity and content when it was written last."""
+
+    def refresh(self, wanted: Wanted) -> Served:
+        """Bring the folder up to what is wanted; costs a few system calls an archive when nothing has changed.
+
+        OSError and RefgeniedError when it cannot be written.
+        """
+        skipped: Counter[str] = Counter()
+        entries: list[ServedEntry] = []
+        flat: set[Path] = set()
+        for key, record in sorted(wanted.records.items()):
+            entry, why_not = self._served(key, record, wanted, flat)
+            if entry is None:
+                skipped[why_not] += 1
+            else:
+                entries.append(entry)
+        left_out = tuple(
+            f"{number} {'archive' if number == 1 else 'archives'} {why}" for why, number in sorted(skipped.items())
+        )
+        changed = self._write_config(wanted, entries)
+        self._clear_removed(wanted, flat)
+        return Served(len(entries), left_out, changed)
+
+    # ----------------------------------------------------------------- one archive
+
+    def _served(
+        self, key: AssetKey, record: ArchiveRecord, wanted: Wanted, flat: set[Path]
+    ) -> tuple[ServedEntry | None, str]:
+        """Its entry in the config, or why it has none. `flat`: the names that are taken."""
+        why_not = "found damaged" if record.damaged is not None else genome_config.why_not_served(key)
+        if why_not:
+            return None, why_not
+        try:
+            names = ServedNames(Place(self.path, key))
+            if names.archive in flat:
+                return None, "whose file name another asset has already (two underscores in a name)"
+            entry = self._entry(names, record, wanted)
+        except RefgeniedError as error:
+            log.warning("serving.left_out", asset=key.registry_path, error=error.message)
+            return None, f"that cannot be read ({error.message})"
+        if entry is not None:
+            flat.add(names.archive)
+        return entry, "whose file is missing or is not as recorded"
+
+    def _entry(self, names: ServedNames, record: ArchiveRecord, wanted: Wanted) -> ServedEntry | None:
+        """Make its names and side files; None when the archive is not there as recorded."""
+        asset = wanted.look.assets.get(record.key)
+        facts = self._shown_facts(names, record) or self._kept_facts(names, record)
+        if facts is None:
+            return None
+        names.link_files(asset.folder if wanted.files and asset else "")
+        return entry_of(record, facts, asset)
+
+    def _shown_facts(self, names: ServedNames, record: ArchiveRecord) -> Facts | None:
+        """Show the recorded archive under its flat name; None when another one, or none, is under the nested name."""
+        if _size(names.place.archive) != record.size:
+            return None
+        known = self._facts.get(record.key)
+        right = self._shown.get(record.key) == record.digest and names.shows() and os.path.exists(names.contents)
+        if right and known is not None and known[0] == record.digest:
+            return known[1]
+        manifest = read_manifest(names.place.manifest)
+        if manifest.digest != record.digest:
+            return None
+        self._write_side_files(names, manifest)
+        names.show()
+        self._shown[record.key] = record.digest
+        self._facts[record.key] = (record.digest, Facts.of(manifest))
+        return Facts.of(manifest)
+
+    def _kept_facts(self, names: ServedNames, record: ArchiveRecord) -> Facts | None:
+        """The recorded archive is being replaced (or a crash came between): its flat name may still lead to it."""
+        if names.shows() or _size(names.archive) != record.size:
+            return None
+        known = self._facts.get(record.key)
+        if known is not None and known[0] == record.digest:
+            return known[1]
+        return Facts.of(read_manifest(names.place.manifest))
+
+    def _write_side_files(self, names: ServedNames, manifest: Manifest) -> None:
+        build = manifest.build
+        listed = msgspec.json.encode(contents(iter_files(names.place.manifest)))
+        write_whole(names.contents, listed)
+        write_whole(names.recipe, None if build.recipe is None else msgspec.json.encode(build.recipe))
+        write_whole(names.log, build.log.encode("utf-8", "replace") if build.log else None)
+
+    # ----------------------------------------------------------------- the config
+
+    def _write_config(self, wanted: Wanted, entries: Sequence[ServedEntry]) -> bool:
+        genomes = {
+            key.genome_digest: Genome(key.genome_digest, record.aliases) for key, record in wanted.records.items()
+        }
+        genomes |= wanted.look.genomes
+        inputs = (entries, genomes, wanted.head, frozenset(wanted.records), wanted.removals)
+        if self._composed == (inputs, _identity(self.config)):
+            return False
+        existing = self._existing()
+
+        def stays(key: AssetKey) -> bool:
+            return key not in wanted.records and key not in wanted.removals and self._is_foreign(key)
+
+        tree = genome_config.compose(wanted.head, entries, genomes, existing, stays)
+        changed = write_whole(self.config, genome_config.render(tree))
+        self._composed = (inputs, _identity(self.config))
+        self._written = (_identity(self.config), tree)
+        if changed:
+            log.info("serving.config_written", path=str(self.config), archives=len(entries))
+        return changed
+
+    def _existing(self) -> genome_config.Tree:
+        if self._written is not None and self._written[0] == _identity(self.config):
+            return self._written[1]  # reading it takes a second for 2,000 archives
+        try:
+            text = self.config.read_bytes()
+        except FileNotFoundError:
+            return {}
+        try:
+            return genome_config.parse(text)
+        except UnreadableConfigError as error:
+            aside = self.config.with_name(f"{CONFIG_NAME}.unreadable")
+            write_whole(aside, text)
+            log.warning("serving.config_unreadable", path=str(self.config), kept_as=str(aside), error=str(error))
+            return {}
+
+    def _is_foreign(self, key: AssetKey) -> bool:
+        """Whether another program archived it: its file is there, and no manifest of ours."""
+        try:
+            names = ServedNames(Place(self.path, key))
+        except BadRegistryPathError:
+            return False
+        return names.archive.exists() and not os.path.lexists(names.place.manifest)
+
+    # ----------------------------------------------------------------- what was removed
+
+    def _clear_removed(self, wanted: Wanted, flat: set[Path]) -> None:
+        """A removed archive whose file is gone too leaves no other name of it behind; once the config is without."""
+        for key in wanted.removals - wanted.records.keys():
+            self._shown.pop(key, None)
+            try:
+                names = ServedNames(Place(self.path, key))
+            except BadRegistryPathError:
+                continue
+            if names.archive in flat or os.path.lexists(names.place.archive) or not os.path.lexists(names.archive):
+                continue
+            names.clear()
+            if names.folder.is_dir():
+                sync_folder(names.folder)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

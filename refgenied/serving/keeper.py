@@ -1,0 +1,115 @@
+"""Keeps the archive folder servable: after each publish and removal, and after each look."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.config import Current
+from refgenied.health import Health
+from refgenied.jobs import Jobs
+from refgenied.model import RefgeniedError
+from refgenied.reconciler import Reconciler
+from refgenied.serving.folder import Served, ServedFolder, Wanted
+from refgenied.serving.genome_config import Head
+from refgenied.store import archives
+
+log = structlog.get_logger("serving")
+
+_CAUSES = ("archive.", "database.")
+"""Kinds of events after which the served state is another."""
+
+
+class Keeper:
+    """All it writes is derived from the database, the manifests and the last look; every call may be repeated."""
+
+    def __init__(
+        self, archive_folder: ArchiveFolder, jobs: Jobs, reconciler: Reconciler, current: Current, health: Health
+    ) -> None:
+        self._archive_folder = archive_folder
+        self._jobs = jobs
+        self._reconciler = reconciler
+        self._current = current
+        self._health = health
+        self._folder = ServedFolder(archive_folder.path)
+        self._lock = anyio.Lock()
+        self._again = anyio.Event()
+        self.served = Served()
+        """As the last refresh left it."""
+
+    @property
+    def config(self) -> str:
+        """Where the server's config is; "" when none is kept."""
+        on = self._current.settings.serving.enabled and self._archive_folder.path
+        return str(self._folder.config) if on else ""
+
+    @property
+    def _knows(self) -> bool:
+        """Whether there was a look: before it little is known of aliases and default assets."""
+        return self._reconciler.look.ok or self._reconciler.first_look.is_set()
+
+    @asynccontextmanager
+    async def publishing(self) -> AsyncGenerator[None]:
+        """Between an archive's first rename and its record no served name may change."""
+        async with self._lock:
+            yield
+
+    async def refresh(self) -> None:
+        """Return when the folder serves what is recorded now. What goes wrong is a health warning, not an error."""
+        async with self._lock:
+            try:
+                await self._refresh()
+            except (OSError, RefgeniedError) as error:
+                self._health.set("serving", f"the server's files in {self._archive_folder.path}: {error}")
+            except Exception as error:
+                log.exception("serving.failed")
+                self._health.set("serving", f"an unexpected error: {type(error).__name__}: {error}")
+            else:
+                self._health.clear("serving")
+
+    async def _refresh(self) -> None:
+        settings = self._current.settings
+        if not self._knows:
+            return
+        if not self.config or await anyio.to_thread.run_sync(self._archive_folder.problem):
+            return
+        async with self._jobs.store.transaction() as tx:
+            records = await archives.everything(tx)
+            removals = await archives.removals(tx)
+        wanted = Wanted(
+            records=records,
+            removals=frozenset(removals),
+            look=self._reconciler.look,
+            head=Head(settings.refgenie.genome_folder, self._archive_folder.path, settings.serving.remotes),
+            files=settings.serving.files,
+        )
+        with anyio.CancelScope(shield=True):
+            self.served = await anyio.to_thread.run_sync(self._folder.refresh, wanted)
+
+    async def run(self) -> None:
+        """Refresh after each cause, and after each look. Ends only by cancellation."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._listen)
+            group.start_soon(self._follow_looks)
+            while True:
+                await self._again.wait()
+                self._again = anyio.Event()
+                await self.refresh()
+
+    async def _listen(self) -> None:
+        with self._jobs.feed.subscribed() as subscription:
+            while True:
+                arrived = await subscription.take()
+                if subscription.lagged or any(event.kind.startswith(_CAUSES) for event in arrived):
+                    subscription.lagged = False
+                    self._again.set()
+
+    async def _follow_looks(self) -> None:
+        while True:
+            await self._reconciler.looked.wait()
+            self._again.set()

@@ -1,0 +1,95 @@
+"""The names that refgenieserver looks for, beside refgenie 1's nested ones.
+
+`{archive_folder}/{genome_digest}/{asset_group}__{asset}.tgz` is another name (a hard link) of the nested archive. While
+a new archive takes the nested name, the old one keeps this name, until `show` puts the new one here too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from refgenied.archive import Place
+from refgenied.archive.publish import sync_folder
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
+"""What file systems without hard links answer."""
+
+
+class ServedNames:
+    """One asset's files as refgenieserver 0.8.0 names them."""
+
+    def __init__(self, place: Place) -> None:
+        key = place.key
+        self.place = place
+        self.folder = place.archive_folder / key.genome_digest
+        name = f"{key.asset_group}__{key.asset}"
+        self.archive = self.folder / f"{name}.tgz"
+        self.contents = self.folder / f"asset_dir_contents_{name}.json"
+        self.recipe = self.folder / f"build_recipe_{name}.json"
+        self.log = self.folder / f"build_log_{name}.md"
+        self.files = self.folder / name
+        """Where the server says that unpacked files are."""
+
+    def shows(self) -> bool:
+        """Whether the archive's flat name leads to its nested one now."""
+        try:
+            return os.path.samestat(os.stat(self.archive), os.stat(self.place.archive))
+        except OSError:
+            return False
+
+    def show(self) -> None:
+        """Make the flat name lead to the archive that is under the nested one. OSError."""
+        if self.shows():
+            return
+        partial = self.folder / f".{self.archive.name}.partial"
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(self.place.archive, partial, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.symlink(os.path.relpath(self.place.archive, self.folder), partial)
+        os.rename(partial, self.archive)
+        sync_folder(self.folder)
+
+    def link_files(self, folder: str) -> None:
+        """Let the server's file paths lead into the asset's folder; with "" into nothing. OSError."""
+        there = os.readlink(self.files) if os.path.islink(self.files) else None
+        if there == (folder or None) or (there is None and os.path.lexists(self.files)):
+            return  # as it should be, or an unpacked copy that somebody else made
+        if there is not None:
+            os.unlink(self.files)
+        if folder:
+            os.symlink(folder, self.files)
+
+    def clear(self) -> None:
+        """Take all names away. OSError."""
+        for path in (self.archive, self.contents, self.recipe, self.log):
+            path.unlink(missing_ok=True)
+        if os.path.islink(self.files):
+            os.unlink(self.files)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+def write_whole(path: Path, data: bytes | None) -> bool:
+    """Make the file hold this and nothing else, in one step and durably; None: no file. Whether that changed it."""
+    if data is None:
+        existed = os.path.lexists(path)
+        path.unlink(missing_ok=True)
+        return existed
+    with suppress(OSError):
+        if path.read_bytes() == data:
+            return False
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with partial.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    sync_folder(path.parent)
+    return True

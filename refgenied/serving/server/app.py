@@ -1,0 +1,97 @@
+"""The real refgenieserver app, for any folder, on the versions that pip installs today.
+
+As its `serve` command builds it (v3 at the root and under /v3, v1, v2, the private routes, static files), with these
+differences: its config object is the one in view, archives are found by their digest, Starlette 1's
+`TemplateResponse` takes the old form that refgenieserver 0.8.0 calls, and three of its requests that always fail
+(v1's attributes, /remotes/dict without remotes, /assets/file_path without a remote class) don't.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from refgenied.model import AssetKey
+from refgenied.serving.server.edition import Held
+from refgenied.serving.server.shelf import InView, Shelf, in_view
+
+_PACKAGE = "refgenieserver"
+_SUFFIX = ".tgz"
+
+given_out: ContextVar[Callable[[Held], None]] = ContextVar("given_out")
+"""Told of the archive that the request under way is answered with."""
+
+
+def build(folder: Path, shelf: Shelf) -> Any:
+    """A new app; its classes of remotes are those of the config in force now."""
+    for name in [name for name in sys.modules if name.startswith((f"{_PACKAGE}.main", f"{_PACKAGE}.routers"))]:
+        del sys.modules[name]  # they read the config when they are imported
+    const: Any = importlib.import_module(f"{_PACKAGE}.const")
+    helpers: Any = importlib.import_module(f"{_PACKAGE}.helpers")
+    main: Any = importlib.import_module(f"{_PACKAGE}.main")
+    const.BASE_DIR = helpers.BASE_DIR = str(folder)
+    original: Any = getattr(helpers, "original_datapath", helpers.get_datapath_for_genome)
+    helpers.original_datapath = original
+    helpers.get_datapath_for_genome = _datapath(original)
+    helpers.is_data_remote = _is_remote
+    main.rgc = InView(shelf)
+    main._LOGGER = logging.getLogger(_PACKAGE)  # noqa: SLF001 - the routers import it by this name
+    main.templates.TemplateResponse = _old_form(main.templates.TemplateResponse)
+    app = main.app
+    routers = {name: importlib.import_module(f"{_PACKAGE}.routers.{name}").router for name in _ROUTERS}
+    sys.modules[f"{_PACKAGE}.routers.version1"].tag = const.DEFAULT_TAG  # type: ignore[attr-defined]  # it logs this name
+    for name, prefix in (("version3", ""), *_ROUTERS.items()):
+        app.include_router(routers[name], prefix=prefix)
+    return app
+
+
+def _is_remote(rgc: Any) -> bool:
+    """Whether downloads come from elsewhere. The config in view always has `remotes`, perhaps empty."""
+    return bool(rgc["remotes"])
+
+
+_ROUTERS = {"version1": "/v1", "version2": "/v2", "version3": "/v3", "private": "/_private_api"}
+
+
+def _datapath(original: Any) -> Any:
+    """refgenieserver's way from a request to a file: through the digest, for aliases too (v1, v2)."""
+
+    def datapath(rgc: Any, fill_dict: dict[str, str], *arguments: Any, **named: Any) -> tuple[str, bool]:
+        edition = in_view.get()
+        genome = edition.digest_of(fill_dict["genome"])
+        name = fill_dict["file_name"]
+        path, remote = original(rgc, {**fill_dict, "genome": genome}, *arguments, **named)
+        if remote or not name.endswith(_SUFFIX):
+            return path, remote
+        group, _, asset = name.removesuffix(_SUFFIX).partition("__")
+        held = edition.archives.get(AssetKey(genome, group, asset)) or _by_name(edition.archives, genome, name)
+        if held is None:
+            return f"/nonexistent/{genome}/{name}", False
+        tell = given_out.get(None)
+        if tell is not None:
+            tell(held)
+        return held.path, False
+
+    return datapath
+
+
+def _by_name(archives: dict[AssetKey, Held], genome: str, name: str) -> Held | None:
+    """Where a name has more underscores than one pair."""
+    for key, held in archives.items():
+        if key.genome_digest == genome and f"{key.asset_group}__{key.asset}{_SUFFIX}" == name:
+            return held
+    return None
+
+
+def _old_form(respond: Any) -> Any:
+    """`TemplateResponse(name, context)`, as it was before Starlette 1 wanted the request first."""
+
+    def template_response(name: str, context: dict[str, Any]) -> Any:
+        return respond(context["request"], name, context)
+
+    return template_response

@@ -1,0 +1,169 @@
+"""One reading of `genome_config.yaml`, and the archives that it names, held open.
+
+The flat name of a republished archive leads to the new file before the config says so. Who has the old config in force
+must still give out the old file: it is open here, whatever becomes of its name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import structlog
+
+from refgenied.archive import Place, read_manifest
+from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError
+from refgenied.serving import genome_config
+from refgenied.serving.names import ServedNames
+
+log = structlog.get_logger("serve")
+
+
+class Identity(NamedTuple):
+    """Of a file; another content is another identity."""
+
+    inode: int
+    mtime_ns: int
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> Identity | None:
+        """None when there is no such file."""
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return cls(found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+class Held:
+    """One archive, open until nobody needs it."""
+
+    def __init__(self, key: AssetKey, path: Path, digest: str) -> None:
+        self.key = key
+        self.digest = digest
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        found = os.fstat(self._fd)
+        self.size = found.st_size
+        self.file = (found.st_dev, found.st_ino)
+
+    @property
+    def path(self) -> str:
+        """Opens this very file, also when it has no name any more."""
+        return f"/proc/self/fd/{self._fd}"
+
+    def __del__(self) -> None:
+        fd: int | None = getattr(self, "_fd", None)
+        if fd is not None:
+            os.close(fd)
+
+
+class NotReadyError(Exception):
+    """A publish is under way: the config will be rewritten in a moment."""
+
+
+class Edition:
+    """`rgc` is refgenie's own object over the config, without what cannot be served."""
+
+    def __init__(self, rgc: Any, archives: dict[AssetKey, Held], identity: Identity | None) -> None:
+        self.rgc = rgc
+        self.archives = archives
+        self.identity = identity
+        self.superseded_at: float | None = None
+        """Monotonic; when another took its place."""
+
+    @property
+    def remotes(self) -> dict[str, str]:
+        """Name → address."""
+        remotes: dict[str, dict[str, str]] = self.rgc["remotes"]
+        return {name: remote["prefix"] for name, remote in remotes.items()}
+
+    def digest_of(self, genome: str) -> str:
+        """The genome's digest, for a digest or an alias; the same text when it is neither."""
+        try:
+            return str(self.rgc.get_genome_alias_digest(alias=genome, fallback=True))
+        except Exception:  # noqa: BLE001 - yacman has an error of its own for each of its versions
+            return genome
+
+    def key_of(self, genome: str, group: str, asset: str | None) -> AssetKey:
+        """The asset that a request means."""
+        digest = self.digest_of(genome)
+        return AssetKey(digest, group, asset or str(self.rgc.get_default_tag(digest, group)))
+
+
+def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = True) -> Edition:
+    """Read the config and open its archives; those with the same digest as `before` are taken over from it.
+
+    NotReadyError (when `patient`) for an archive that is newer than the config; without patience it is left out.
+    OSError, UnreadableConfigError, or whatever refgenconf raises for what it cannot take.
+    """
+    from refgenconf import RefGenConf  # noqa: PLC0415 - an extra
+    from refgenieserver.helpers import purge_nonservable  # noqa: PLC0415
+
+    identity = Identity.of(config)
+    text = config.read_bytes() if identity else b"config_version: 0.4\n"
+    # not from_yaml_file: that writes lock files beside the config, where we may not write, and takes 20 times as long
+    rgc: Any = RefGenConf(entries=_with_text_keys(genome_config.parse(text)))
+    purge_nonservable(rgc)
+    rgc["remotes"] = _remotes(rgc)
+    archives: dict[AssetKey, Held] = {}
+    for key, digest in list(_tags(rgc)):
+        old = before.archives.get(key) if before else None
+        if old is not None and old.digest == digest:
+            archives[key] = old
+            continue
+        held = _open(folder, key, digest, patient=patient)
+        if held is not None:
+            archives[key] = held
+        else:
+            rgc.cfg_remove_assets(key.genome_digest, key.asset_group, key.asset)
+    return Edition(rgc, archives, identity)
+
+
+def _with_text_keys(value: Any) -> Any:
+    """As refgenie's own reader has it: a tag written as 2.5 is called "2.5"."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(item) for key, item in cast("dict[object, Any]", value).items()}
+    return value
+
+
+def _remotes(rgc: Any) -> dict[str, dict[str, str]]:
+    """refgenieserver's condition for them to count: each has a `prefix`."""
+    found: object = rgc.get("remotes")
+    if not isinstance(found, dict):
+        return {}
+    remotes = cast("dict[str, dict[str, str]]", found)
+    whole = all(isinstance(remote, dict) and isinstance(remote.get("prefix"), str) for remote in remotes.values())  # pyright: ignore[reportUnnecessaryIsInstance]
+    return remotes if whole else {}
+
+
+def _tags(rgc: Any) -> Iterator[tuple[AssetKey, str]]:
+    genomes: dict[str, dict[str, Any]] = dict(rgc["genomes"].items())
+    for genome, body in genomes.items():
+        groups: dict[str, dict[str, Any]] = body.get("assets") or {}
+        for group, asset in groups.items():
+            tags: dict[str, dict[str, Any]] = asset.get("tags") or {}
+            for name, tag in tags.items():
+                yield AssetKey(str(genome), str(group), str(name)), str(tag["archive_digest"])
+
+
+def _open(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Held | None:
+    try:
+        names = ServedNames(Place(folder, key))
+        held = Held(key, names.archive, digest)
+    except (OSError, BadRegistryPathError) as error:
+        log.warning("serve.archive_unreadable", asset=key.registry_path, error=str(error))
+        return None
+    try:
+        nested = os.stat(names.place.archive)
+        manifest = read_manifest(names.place.manifest)
+    except (OSError, RefgeniedError):
+        return held  # made by another program: its config is all there is to know
+    if (nested.st_dev, nested.st_ino) == held.file and manifest.digest != digest:
+        if patient:
+            raise NotReadyError(f"{key.registry_path} was published again a moment ago")
+        log.warning("serve.archive_is_newer_than_config", asset=key.registry_path)
+        return None
+    return held

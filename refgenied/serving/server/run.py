@@ -1,0 +1,253 @@
+"""The serving process: refgenieserver over one archive folder, until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import time
+import warnings
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+import uvicorn
+import watchfiles
+
+from refgenied import __version__
+from refgenied.config import Settings
+from refgenied.model import ConfigError
+from refgenied.notify import notify
+from refgenied.serving.genome_config import CONFIG_NAME
+from refgenied.serving.server import app as refgenieserver
+from refgenied.serving.server.edition import Edition, Held, Identity, NotReadyError, load
+from refgenied.serving.server.shelf import Shelf
+from refgenied.serving.server.spool import Spool
+from refgenied.serving.server.traffic import Traffic
+from refgenied.serving.server.wire import Wire
+
+log = structlog.get_logger("serve")
+
+POLL_SECONDS = 1.0
+"""How often the config's identity is looked at; the kernel's notices are quicker, and may be lost."""
+PATIENCE_SECONDS = 3.0
+"""How long a config may name an older archive than the one that is there."""
+GRACE_SECONDS = 30
+"""Downloads under way get so long to end after SIGTERM; a second one ends now."""
+
+
+class Serving:
+    def __init__(self, settings: Settings, host: str, port: int) -> None:
+        if not settings.refgenie.genome_archive_folder:
+            raise ConfigError(
+                "no genome_archive_folder is set, so there is nothing to serve",
+                hint="name it with --genome-archive-folder, or set refgenie.genome_archive_folder",
+            )
+        self._folder = Path(settings.refgenie.genome_archive_folder)
+        self._config = self._folder / CONFIG_NAME
+        self._address = (host, port)
+        self._spool = Spool(Path(settings.serving.state_folder), settings.control.socket)
+        self._shelf = Shelf(self._first())
+        self._problem = ""
+        self._loaded_at = time.time()
+        self._traffic = Traffic(
+            refgenieserver.build(self._folder, self._shelf), self._shelf, self._count, lambda: self._health
+        )
+
+    async def run(self) -> None:
+        """Serve until a signal. ConfigError when the address cannot be had, or the state folder cannot be written."""
+        try:
+            await anyio.to_thread.run_sync(self._spool.open)
+        except OSError as error:
+            raise ConfigError(f"serving.state_folder: {error.filename}: {error.strerror}") from None
+        with _listening(*self._address) as listener:
+            server = _Server(
+                uvicorn.Config(
+                    self._traffic,
+                    http=Wire,
+                    ws="none",
+                    lifespan="off",
+                    loop="asyncio",
+                    log_config=None,
+                    access_log=False,
+                    timeout_graceful_shutdown=GRACE_SECONDS,
+                )
+            )
+            host, port = listener.getsockname()[:2]
+            log.info("serve.listening", host=host, port=port, folder=str(self._folder), version=__version__)
+            async with anyio.create_task_group() as group:
+                group.start_soon(_signals, server)
+                group.start_soon(self._spool.run)
+                group.start_soon(self._follow)
+                await server.serve(sockets=[listener])
+                notify("STOPPING=1")
+                group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._spool.flush()
+        log.info("serve.stopped", waiting=self._spool.waiting)
+
+    # ----------------------------------------------------------------- editions
+
+    def _first(self) -> Edition:
+        """What there is at start; a config that cannot be read is waited for, with nothing served meanwhile."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return load(self._folder, self._config, None, patient=time.monotonic() < deadline)
+            except NotReadyError:
+                time.sleep(0.05)
+            except Exception as error:  # noqa: BLE001 - refgenconf has many
+                log.warning("serve.config_unreadable", path=str(self._config), error=str(error))
+                return load(self._folder, self._folder / ".none", None)
+
+    async def _follow(self) -> None:
+        """Swap in each new config. The kernel says when; the poll makes sure."""
+        refused: Identity | None = None
+        since: float | None = None
+        async with anyio.create_task_group() as group:
+            changed = _Hint()
+            group.start_soon(changed.watch, self._folder)
+            while True:
+                with anyio.move_on_after(POLL_SECONDS if since is None else 0.05):
+                    await changed.wait()
+                self._shelf.tidy()
+                identity = Identity.of(self._config)
+                if identity in (self._shelf.current.identity, refused) or identity is None:
+                    continue
+                since = since or time.monotonic()
+                patient = time.monotonic() - since < PATIENCE_SECONDS
+                try:
+                    edition = await anyio.to_thread.run_sync(self._load, patient)
+                except NotReadyError:
+                    continue
+                except Exception as error:  # noqa: BLE001 - refgenconf has many
+                    refused, since, self._problem = identity, None, f"{self._config}: {error}"
+                    log.warning("serve.config_refused", path=str(self._config), error=str(error))
+                    continue
+                refused, since, self._problem = None, None, ""
+                self._swap(edition)
+
+    def _load(self, patient: bool) -> Edition:  # noqa: FBT001 - called by position in a thread
+        return load(self._folder, self._config, self._shelf.current, patient=patient)
+
+    def _swap(self, edition: Edition) -> None:
+        remotes_changed = edition.remotes != self._shelf.current.remotes
+        self._shelf.put(edition)
+        self._loaded_at = time.time()
+        if remotes_changed:
+            self._traffic.app = refgenieserver.build(self._folder, self._shelf)
+        log.info("serve.config_loaded", archives=len(edition.archives))
+
+    # ----------------------------------------------------------------- counting, health
+
+    def _count(self, held: Held) -> str:
+        return self._spool.count(held.key, held.digest, time.time())
+
+    @property
+    def _health(self) -> dict[str, Any]:
+        edition = self._shelf.current
+        problem = self._problem or ("" if edition.identity else f"{self._config} is not there (yet)")
+        return {
+            "status": "problem" if problem else "ok",
+            "problem": problem,
+            "version": __version__,
+            "archives": len(edition.archives),
+            "config": str(self._config),
+            "config_loaded_at": self._loaded_at,
+            "downloads_waiting": self._spool.waiting,
+            "downloads_problem": self._spool.problem,
+        }
+
+
+class _Hint:
+    """The kernel's notices about a folder."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = anyio.Event()
+
+    async def watch(self, folder: Path) -> None:
+        stop = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch, folder, stop)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                stop.set()  # cancelling alone waits for the watcher's own timeout
+
+    async def _watch(self, folder: Path, stop: anyio.Event) -> None:
+        with suppress(OSError, RuntimeError):  # then the poll alone must do
+            async for changes in _notices(folder, stop):
+                if any(path.endswith(f"/{CONFIG_NAME}") for _, path in changes):
+                    self._event.set()
+
+
+def _notices(folder: Path, stop: anyio.Event) -> AsyncIterator[set[tuple[watchfiles.Change, str]]]:
+    return watchfiles.awatch(  # pyright: ignore[reportUnknownMemberType] (its types name trio, not installed here)
+        folder, recursive=False, step=20, debounce=200, stop_event=stop
+    )
+
+
+class _Server(uvicorn.Server):
+    """Ends in order when told, and leaves signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        notify("READY=1")
+
+
+async def _signals(server: uvicorn.Server) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("serve.signal", signal=number.name)
+            server.force_exit = server.should_exit
+            server.should_exit = True
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Generator[socket.socket]:
+    """ConfigError when the address cannot be had."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise ConfigError(f"{host} is no address of this machine: {error.strerror}") from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(2048)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host} port {port}: {error.strerror}",
+                hint="name another with --host and --port, or serving.host and serving.port",
+            ) from None
+        listener.setblocking(False)
+        yield listener
+
+
+def quiet_libraries() -> None:
+    """What the libraries say comes through our log; refgenieserver's chatter about each request does not."""
+    root = logging.getLogger()
+    root.handlers[:] = [_ToStructlog()]
+    root.setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Duplicate Operation ID", category=UserWarning)
+
+
+class _ToStructlog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say = log.error if record.levelno >= logging.ERROR else log.warning
+        say("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)

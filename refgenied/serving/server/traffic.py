@@ -1,0 +1,188 @@
+"""Around the refgenieserver app: what a request sees, what a download is, what is logged."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote
+
+import structlog
+
+from refgenied.client.pulls import Pulls, asks_twice
+from refgenied.model import AssetKey
+from refgenied.serving.server.app import given_out
+from refgenied.serving.server.edition import Edition, Held
+from refgenied.serving.server.shelf import Shelf, in_view
+from refgenied.serving.server.wire import SCOPE_KEY, Wire
+
+log = structlog.get_logger("access")
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_NAMED = re.compile(
+    r"(?:/v3)?/assets/(?P<what>attrs|archive_digest|asset_digest|archive)/(?P<genome>[^/]+)/(?P<group>[^/]+)"
+    r"|/v[12]/asset/(?P<genome2>[^/]+)/(?P<group2>[^/]+)(?:/(?P<tag2>[^/]+)/archive_digest|/(?P<what2>archive))?"
+)
+"""Requests whose answers must agree with each other about one asset."""
+_FILE_PATH = re.compile(r"(?:/v3)?/assets/file_path/.*")
+_TELLS = ("attrs", "archive_digest", None)
+"""Those of them that give the archive's digest."""
+
+
+class Traffic:
+    """An ASGI app."""
+
+    def __init__(
+        self, app: Any, shelf: Shelf, count: Callable[[Held], str], health: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.app = app
+        self._shelf = shelf
+        self._count = count
+        self._health = health
+        self._pulls = Pulls()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif scope["path"] == "/health":
+            await self._answer_health(send)
+        else:
+            await _Exchange(self._shelf, self._pulls, self._count, scope, send).run(self.app, receive)
+
+    async def _answer_health(self, send: Send) -> None:
+        health = self._health()
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        status = 200 if health["status"] == "ok" else 503
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(health).encode() + b"\n"})
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, shelf: Shelf, pulls: Pulls, count: Callable[[Held], str], scope: Scope, send: Send) -> None:
+        self._shelf = shelf
+        self._pulls = pulls
+        self._count = count
+        self._scope = scope
+        self._send = send
+        self._client = str((scope.get("client") or ("-",))[0])
+        self._headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        self._wire: Wire | None = scope.get(SCOPE_KEY)
+        self._held: Held | None = None
+        self._status = 0
+        self._range: tuple[int, int] | None = None
+        self._sent = 0
+        self._complete = False
+
+    async def run(self, app: Any, receive: Receive) -> None:
+        began = time.monotonic()
+        what, key, edition = self._meant()
+        if _FILE_PATH.fullmatch(self._scope["path"]):
+            self._name_remote(edition)
+        seen = in_view.set(edition)
+        asked = given_out.set(self._give_out)
+        delivered: bool | None = None
+        download = ""
+        try:
+            await app(self._scope, receive, self._take)
+            if self._status == 200 and key and what in _TELLS:
+                self._shelf.told(self._client, key, edition)
+        finally:
+            given_out.reset(asked)
+            in_view.reset(seen)
+            if self._held is not None:
+                delivered = self._complete and await self._delivered()
+                download = self._settle(self._held, delivered=delivered)
+            self._log(time.monotonic() - began, delivered, download)
+        if self._held is not None and self._complete:
+            await self._send({"type": "http.response.body", "body": b""})
+
+    def _meant(self) -> tuple[str | None, AssetKey | None, Edition]:
+        """What is asked of which asset, and the edition that this client is to see."""
+        found = _NAMED.fullmatch(self._scope["path"])
+        if found is None:
+            return None, None, self._shelf.current
+        query = parse_qs(self._scope["query_string"].decode("latin-1"))
+        tag = found["tag2"] or next(iter(query.get("tag", [])), None)
+        genome, group = unquote(found["genome"] or found["genome2"]), unquote(found["group"] or found["group2"])
+        key = self._shelf.current.key_of(genome, group, tag)
+        return found["what"] or found["what2"], key, self._shelf.view(self._client, key)
+
+    def _name_remote(self, edition: Edition) -> None:
+        """refgenieserver's own default for the class of remote is one that it cannot use."""
+        query: bytes = self._scope["query_string"]
+        if b"remoteClass=" not in query:
+            name = next(iter(edition.remotes), "http")
+            self._scope["query_string"] = b"&".join(filter(None, (query, f"remoteClass={quote(name)}".encode())))
+
+    @property
+    def _who(self) -> tuple[str, str, AssetKey | None]:
+        return self._client, self._headers.get(b"user-agent", ""), self._held.key if self._held else None
+
+    def _give_out(self, held: Held) -> None:
+        if self._scope["method"] == "GET" and self._held is None:
+            self._held = held
+            self._pulls.begin(self._who, time.monotonic())
+
+    async def _take(self, message: Message) -> None:
+        """Pass on what the app sends; the end of an archive waits until the client has it."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._range = _range(message["headers"])
+            await self._send(message)
+            return
+        body, last = message.get("body", b""), not message.get("more_body", False)
+        was_open = self._wire is None or self._wire.is_open
+        if self._held is None or not last:
+            await self._send(message)
+        else:
+            await self._send({**message, "more_body": True})
+            self._complete = was_open
+        if was_open:
+            self._sent += len(body)
+
+    async def _delivered(self) -> bool:
+        return await self._wire.delivered() if self._wire else True
+
+    def _settle(self, held: Held, *, delivered: bool) -> str:
+        """Count it if this completes a download; its id then."""
+        first = 0 if self._status == 200 else self._range[0] if self._status == 206 and self._range else None
+        sent = (0, 0) if first is None else (first, first + self._sent)
+        twice = asks_twice(self._headers.get(b"user-agent", ""))
+        if not self._pulls.end(self._who, time.monotonic(), sent, held.size, delivered=delivered, twice=twice):
+            return ""
+        self._shelf.kept(self._client, held.key)
+        return self._count(held)
+
+    def _log(self, seconds: float, delivered: bool | None, download: str) -> None:  # noqa: FBT001
+        extra: dict[str, Any] = {} if delivered is None else {"delivered": delivered}
+        if download:
+            extra["download"] = download
+        log.info(
+            "request",
+            client=self._client,
+            method=self._scope["method"],
+            path=self._scope["path"],
+            query=self._scope["query_string"].decode("latin-1"),
+            status=self._status,
+            bytes=self._sent,
+            seconds=round(seconds, 3),
+            agent=self._headers.get(b"user-agent", ""),
+            **extra,
+        )
+
+
+def _range(headers: list[tuple[bytes, bytes]]) -> tuple[int, int] | None:
+    """Of a 206 answer with one range: [first, after last). Several ranges in one answer are not counted."""
+    for name, value in headers:
+        found = re.fullmatch(rb"bytes (\d+)-(\d+)/\d+", value) if name.lower() == b"content-range" else None
+        if found:
+            return int(found[1]), int(found[2]) + 1
+    return None

@@ -1,0 +1,238 @@
+"""Downloads: recorded once, by whom it is allowed, kept, and read from the logs of other servers."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import pytest
+from controlled import ANN, BOB, Desk, context_of, served
+from parts import Parts, running
+from synthetic import ALIAS, DIGEST, Genomes
+
+from refgenied.client.downloads import Reader, Targets
+from refgenied.control import peer as peer_module
+from refgenied.control.peer import identify
+from refgenied.model import AssetKey
+from refgenied.store import Store
+from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
+
+pytestmark = pytest.mark.anyio
+
+KEY = AssetKey(DIGEST, "fasta", "default")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncGenerator[Parts]:
+    genomes = Genomes(tmp_path / "genomes")
+    genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        yield parts
+
+
+def report(number: int, asset: str = "default") -> dict[str, Any]:
+    return {
+        "id": f"download{number}",
+        "genome_digest": DIGEST,
+        "asset_group": "fasta",
+        "asset": asset,
+        "at": 1.0,
+        "digest": "d" * 32,
+    }
+
+
+async def count(parts: Parts) -> int:
+    record = await parts.record(KEY)
+    assert record
+    return record.download_count
+
+
+async def test_each_download_is_counted_once(parts: Parts) -> None:
+    desk = Desk(context_of(parts))
+    first = await desk.ask("download.record", downloads=[report(1), report(2), report(1)])
+    assert first == {"recorded": 2, "known": 1, "unknown": 0}
+    assert await desk.ask("download.record", downloads=[report(2), report(3), report(9, "none")]) == {
+        "recorded": 1,
+        "known": 1,
+        "unknown": 1,
+    }
+    assert await count(parts) == 3
+    row = (await desk.ask("archive.list"))["archives"][0]
+    assert row["download_count"] == 3
+    assert (await desk.ask("archive.get", path=f"{ALIAS}/fasta"))["archive"]["download_count"] == 3
+    assert [event.data["total"] for event in await parts.events("download")] == [2, 3]
+
+
+async def test_the_count_outlives_archives(parts: Parts) -> None:
+    desk = Desk(context_of(parts))
+    await desk.ask("download.record", downloads=[report(1), report(2)])
+    await desk.ask("archive.create", path=f"{ALIAS}/fasta", force=True)
+    await parts.work()
+    assert await count(parts) == 2
+    await desk.ask("archive.remove", path=f"{ALIAS}/fasta")
+    await desk.ask("download.record", downloads=[report(3)])
+    await desk.ask("archive.create", path=f"{ALIAS}/fasta")
+    await parts.work()
+    assert await count(parts) == 3
+
+
+async def test_who_may_report(parts: Parts) -> None:
+    context = context_of(parts)
+    refused = await Desk(context, BOB).refused("download.record", downloads=[report(1)])
+    assert refused["data"]["kind"] == "permission_denied"
+    assert 'control.download_users = ["bob"]' in refused["data"]["hint"]
+    carl = peer_module.Peer(uid=1003, pid=44, name="carl", may_write=False, group="refgenie", may_record=True)
+    assert (await Desk(context, carl).ask("download.record", downloads=[report(1)]))["recorded"] == 1
+    assert (await Desk(context, carl).refused("server.scan"))["data"]["kind"] == "permission_denied"
+    assert (await Desk(context, ANN).ask("download.record", downloads=[report(1)]))["known"] == 1
+
+
+async def test_a_download_user_gives_no_orders_even_as_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        monkeypatch.setattr(peer_module, "credentials", lambda _: (1, 4242, os.getgid()))
+        monkeypatch.setattr(peer_module, "user_name", lambda _: "web")
+        monkeypatch.setattr(peer_module, "group_id", lambda _: os.getgid())
+        member = identify(theirs, "refgenie")
+        reporter = identify(theirs, "refgenie", ("web",))
+    assert (member.may_write, member.may_record) == (True, False)
+    assert (reporter.may_write, reporter.may_record) == (False, True)
+
+
+async def test_a_database_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "refgenied.sqlite3"
+    database = sqlite3.connect(path)
+    for statement in MIGRATIONS[0]:
+        database.execute(statement)
+    database.execute(
+        "INSERT INTO archive VALUES ('d','fasta','default','[]','p',17,'md5','a','c',1,2,'s','f',1.0,NULL,5,'ann')"
+    )
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.execute("PRAGMA user_version = 1")
+    database.commit()
+    database.close()
+    async with Store.opened(tmp_path) as store, store.transaction() as tx:
+        assert await tx.all("SELECT digest, size FROM edition") == [("md5", 17)]
+        assert await tx.all("SELECT download_count FROM archive") == [(5,)]
+
+
+# --------------------------------------------------------------------------- logs of other servers
+
+AGENT = "Python-urllib/3.11"
+
+
+def line(
+    target: str, sent: object, status: int = 200, agent: str = "curl/8", host: str = "10.0.0.1", at: int = 0
+) -> str:
+    when = f"22/Nov/2026:10:00:{at:02} +0000"
+    return f'{host} - - [{when}] "GET {target} HTTP/1.1" {status} {sent} "-" "{agent}"\n'
+
+
+API = f"/v3/assets/archive/{DIGEST}/fasta?tag=default"
+FILE = f"/archives/{DIGEST}/fasta__default.tgz"
+NESTED = f"/archives/{DIGEST}/fasta/default/fasta__default.tgz"
+ROWS = [
+    {
+        "registry_path": f"{DIGEST}/fasta:default",
+        "genome_digest": DIGEST,
+        "aliases": ["hg38"],
+        "asset_group": "fasta",
+        "asset": "default",
+        "default": True,
+        "editions": {"new": 1000, "old": 700},
+    }
+]
+
+
+def found(*lines: str) -> list[str]:
+    """Digests of the downloads in these lines."""
+    return [row["digest"] for row in Reader(Targets(ROWS)).downloads(text.encode() for text in lines)]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [API, API.removeprefix("/v3"), f"/v3/assets/archive/{DIGEST}/fasta", "/v2/asset/hg38/fasta/archive", FILE, NESTED],
+)
+def test_every_way_to_an_archive_is_known(target: str) -> None:
+    assert found(line(target, 1000)) == ["new"]
+    assert found(line(target, 700)) == ["old"], "it was replaced since"
+    assert found(line(target, 999)) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        line(API, 1000, status=404),
+        line(API, "-"),
+        line("/v3/assets/attrs/x/fasta", 1000),
+        line(f"/v3/assets/archive/{'e' * 48}/fasta", 1000),
+        line(FILE, 1000).replace("GET", "HEAD"),
+        "something else\n",
+        "",
+    ],
+)
+def test_other_lines_are_no_downloads(other: str) -> None:
+    assert found(other) == []
+
+
+def test_a_pull_is_two_requests_and_one_download() -> None:
+    small = [line(API, 1000, agent=AGENT, at=second) for second in range(4)]
+    assert found(*small) == ["new", "new"]
+    large = [line(API, sent, agent=AGENT, at=second) for second, sent in enumerate((300, 1000, 200, 1000))]
+    assert found(*large) == ["new", "new"]
+
+
+def test_ranges_in_a_log() -> None:
+    assert found(line(FILE, 600, status=206), line(FILE, 400, status=206)) == ["new"]
+    assert found(line(FILE, 600, status=206), line(FILE, 300, status=206)) == []
+
+
+def test_equal_lines_are_downloads_of_their_own() -> None:
+    reader = Reader(Targets(ROWS))
+    ids = [row["id"] for row in reader.downloads([line(API, 1000).encode()] * 3)]
+    again = [row["id"] for row in Reader(Targets(ROWS)).downloads([line(API, 1000).encode()] * 3)]
+    assert len(set(ids)) == 3
+    assert ids == again
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_an_import_twice_counts_once(parts: Parts, *, packed: bool) -> None:
+    record = await parts.record(KEY)
+    assert record
+    text = "".join(line(API, record.size, at=second) for second in range(5)) + "odd line\n"
+    log = parts.root / "access.log"
+    log.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    async with served(parts):
+
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "refgenied.client", "downloads", "import", "--log", str(log)],
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(ROOT),
+                    "REFGENIED_SOCKET": str(parts.root / "control.sock"),
+                },
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        first = await anyio.to_thread.run_sync(run)
+        assert (first.returncode, first.stdout) == (0, "6 lines: counted 5 downloads\n"), first.stderr
+        second = await anyio.to_thread.run_sync(run)
+        assert second.stdout == "6 lines: counted 0 downloads, 5 were counted before\n"
+        log.write_text("nothing that is a log\n")
+        third = await anyio.to_thread.run_sync(run)
+        assert third.returncode == 1
+        assert "combined log format" in third.stderr
+    assert await count(parts) == 5

@@ -1,0 +1,155 @@
+"""The derived `genome_config.yaml`: what is ours in it, what stays, and that refgenie reads it as meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refgenied.model import AssetKey, Genome
+from refgenied.serving.entry import ServedEntry, human_size
+from refgenied.serving.genome_config import Head, UnreadableConfigError, compose, parse, render, why_not_served
+
+D = "d1" * 24
+E = "e2" * 24
+HEAD = Head("/genomes", "/archives", {})
+
+
+def entry(asset: str = "default", group: str = "fasta", genome: str = D, **fields: Any) -> ServedEntry:
+    values: dict[str, Any] = {
+        "key": AssetKey(genome, group, asset),
+        "description": "sequences",
+        "archive_digest": "a" * 32,
+        "archive_size": 9_000_000,
+        "asset_digest": "b" * 32,
+        "asset_size": 123,
+        "seek_keys": {"fasta": "x.fa"},
+        "parents": (),
+        "children": (f"{D}/bwa_index:default",),
+    }
+    return ServedEntry(**(values | fields))
+
+
+def made(
+    *entries: ServedEntry, existing: dict[str, Any] | None = None, head: Head = HEAD, stays: bool = False, **genome: Any
+) -> dict[str, Any]:
+    genomes = {D: Genome(D, **({"aliases": ("hg38", "human")} | genome))}
+    return yaml.safe_load(render(compose(head, entries, genomes, existing or {}, lambda _: stays)))
+
+
+def test_every_key_that_server_and_client_want() -> None:
+    tree = made(entry(), description="the human genome")
+    assert (tree["config_version"], tree["genome_folder"], tree["genome_archive_folder"]) == (
+        0.4,
+        "/genomes",
+        "/archives",
+    )
+    genome = tree["genomes"][D]
+    assert (genome["aliases"], genome["genome_description"]) == (["hg38", "human"], "the human genome")
+    assert genome["assets"]["fasta"]["asset_description"] == "sequences"
+    assert genome["assets"]["fasta"]["default_tag"] == "default"
+    assert genome["assets"]["fasta"]["tags"]["default"] == {
+        "asset_path": "fasta",
+        "asset_digest": "b" * 32,
+        "archive_digest": "a" * 32,
+        "asset_size": "123.00 B",
+        "archive_size": "8.58 MB",
+        "seek_keys": {"fasta": "x.fa"},
+        "asset_parents": [],
+        "asset_children": [f"{D}/bwa_index:default"],
+    }
+
+
+@pytest.mark.parametrize("tag", ["2.5", "1e3", "on", "no", "null", "2024-01-01", "1_000", "0x1f", "0o17", "12:30", "~"])
+def test_a_tag_that_looks_like_something_else_stays_a_text(tag: str) -> None:
+    tree = made(entry(tag), default_assets={"fasta": tag})
+    assert tree["genomes"][D]["assets"]["fasta"]["default_tag"] == tag
+    assert list(tree["genomes"][D]["assets"]["fasta"]["tags"]) == [tag]
+    yacman = pytest.importorskip("yacman")
+    text = render(compose(HEAD, [entry(tag)], {}, {}, lambda _: False)).decode()
+    read = yacman.YAMLConfigManager.from_yaml_data(text)
+    assert list(read["genomes"][D]["assets"]["fasta"]["tags"]) == [tag]
+
+
+@given(st.integers(min_value=0, max_value=2**70))
+def test_sizes_are_written_as_refgenie_writes_them(size: int) -> None:
+    ubiquerg = pytest.importorskip("ubiquerg")
+    assert human_size(size) == ubiquerg.filesize_to_str(size)
+
+
+def test_the_default_asset_is_one_that_is_there() -> None:
+    both = (entry("v1"), entry("v2"))
+    assert made(*both, default_assets={"fasta": "v2"})["genomes"][D]["assets"]["fasta"]["default_tag"] == "v2"
+    assert made(*both, default_assets={"fasta": "v3"})["genomes"][D]["assets"]["fasta"]["default_tag"] == "v1"
+
+
+def test_what_a_person_wrote_stays() -> None:
+    tree = made(entry(), description="ours")
+    tree["remotes"] = {"http": {"prefix": "https://x"}}
+    tree["genome_servers"] = ["https://y"]
+    genome = tree["genomes"][D]
+    genome["genome_description"] = "theirs"
+    genome["contact"] = "ann"
+    genome["assets"]["fasta"]["asset_description"] = "their sequences"
+    genome["assets"]["fasta"]["tags"]["default"]["tag_description"] = "soft-masked"
+    genome["assets"]["fasta"]["tags"]["default"]["archive_digest"] = "not theirs to say"
+    again = made(entry(), existing=tree, description="ours, changed")
+    assert again["remotes"] == {"http": {"prefix": "https://x"}}
+    assert again["genome_servers"] == ["https://y"]
+    genome = again["genomes"][D]
+    assert (genome["genome_description"], genome["contact"]) == ("theirs", "ann")
+    assert genome["assets"]["fasta"]["asset_description"] == "their sequences"
+    assert genome["assets"]["fasta"]["tags"]["default"]["tag_description"] == "soft-masked"
+    assert genome["assets"]["fasta"]["tags"]["default"]["archive_digest"] == "a" * 32
+
+
+def test_a_description_of_ours_follows_refgenie() -> None:
+    first = made(entry(), description="one")
+    second = made(entry(description="new"), existing=first, description="two")
+    assert second["genomes"][D]["genome_description"] == "two"
+    assert second["genomes"][D]["assets"]["fasta"]["asset_description"] == "new"
+
+
+def test_remotes_of_the_configuration_come_and_go() -> None:
+    head = Head("/genomes", "/archives", {"http": "https://x/archives/"})
+    there = made(entry(), head=head)
+    assert there["remotes"] == {"http": {"prefix": "https://x/archives"}}
+    assert "remotes" not in made(entry(), existing=there)
+
+
+def test_what_is_not_archived_any_more_goes_and_what_another_program_archived_stays() -> None:
+    before = made(entry(), entry("v2"), entry("other", "star"))
+    after = made(entry(), existing=before)
+    assert list(after["genomes"][D]["assets"]) == ["fasta"]
+    assert list(after["genomes"][D]["assets"]["fasta"]["tags"]) == ["default"]
+    kept = made(entry(), existing=before, stays=True)
+    assert kept["genomes"][D]["assets"]["star"] == before["genomes"][D]["assets"]["star"]
+    assert made(existing=before)["genomes"] == {}
+
+
+def test_an_alias_belongs_to_one_genome() -> None:
+    genomes = {D: Genome(D, ("x", "y")), E: Genome(E, ("y", "z"))}
+    tree = compose(HEAD, [entry(), entry(genome=E)], genomes, {}, lambda _: False)
+    assert [genome["aliases"] for genome in tree["genomes"].values()] == [["x", "y"], ["z"]]
+
+
+def test_the_same_content_is_the_same_bytes() -> None:
+    text = render(compose(HEAD, [entry("b"), entry("a")], {}, {}, lambda _: False))
+    assert render(compose(HEAD, [entry("a"), entry("b")], {}, parse(text), lambda _: False)) == text
+    assert b"&id" not in text
+
+
+def test_what_is_no_config_is_said_to_be_none() -> None:
+    for text in (b"a: [", b"- a list", b"\xff\xfe\x00"):
+        with pytest.raises(UnreadableConfigError):
+            parse(text)
+    assert parse(b"") == {}
+
+
+def test_which_names_the_server_cannot_serve() -> None:
+    assert not why_not_served(AssetKey(D, "fasta", "default"))
+    assert "32-character" in why_not_served(AssetKey("Q" * 32, "fasta", "default"))
+    assert "space" in why_not_served(AssetKey(D, "fasta", "my tag"))

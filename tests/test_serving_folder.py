@@ -1,0 +1,308 @@
+"""The archive folder as the server wants it: after each step, after a crash at any step, and for odd assets."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from controlled import Desk, context_of
+from parts import Parts, running
+from synthetic import ALIAS, DIGEST, Genomes
+
+from refgenied.archive import Place
+from refgenied.config import Serving
+from refgenied.model import AssetKey, Look
+from refgenied.serving import folder as folder_module
+from refgenied.serving.folder import ServedFolder, Wanted
+from refgenied.serving.genome_config import CONFIG_NAME, Head
+from refgenied.serving.names import ServedNames, write_whole
+from refgenied.store import archives
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+def names_of(parts: Parts, key: AssetKey) -> ServedNames:
+    return ServedNames(Place(parts.archive_folder.path, key))
+
+
+def config_of(parts: Parts) -> dict[str, Any]:
+    return yaml.safe_load(Path(parts.archive_folder.path, CONFIG_NAME).read_text())
+
+
+def tag_of(parts: Parts, key: AssetKey) -> dict[str, Any]:
+    return config_of(parts)["genomes"][key.genome_digest]["assets"][key.asset_group]["tags"][key.asset]
+
+
+def agree(parts: Parts, key: AssetKey) -> str:
+    """The config's digest is that of the file under the flat name; the digest."""
+    digest = hashlib.md5(names_of(parts, key).archive.read_bytes()).hexdigest()
+    assert tag_of(parts, key)["archive_digest"] == digest
+    return digest
+
+
+def set_serving(parts: Parts, **values: object) -> None:
+    parts.current.settings = msgspec.structs.replace(parts.current.settings, serving=Serving(**values))
+
+
+@asynccontextmanager
+async def archived(genomes: Genomes, key: AssetKey) -> AsyncGenerator[Parts]:
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert await parts.record(key)
+        yield parts
+
+
+async def test_a_publish_makes_names_side_files_and_config(genomes: Genomes) -> None:
+    key = genomes.build(a=b"1", b=b"2")
+    build = genomes.folder(key) / "_refgenie_build"
+    (build / "refgenie_log.md").write_text("it was built")
+    (build / "build_recipe_fasta__default.json").write_text('{"name": "fasta"}')
+    async with archived(genomes, key) as parts:
+        names = names_of(parts, key)
+        assert os.path.samefile(names.archive, names.place.archive)
+        assert not names.archive.is_symlink()
+        assert json.loads(names.contents.read_text()) == ["a", "b"]
+        assert json.loads(names.recipe.read_text()) == {"name": "fasta"}
+        assert names.log.read_text() == "it was built"
+        agree(parts, key)
+        assert config_of(parts)["genomes"][DIGEST]["aliases"] == [ALIAS]
+        assert parts.keeper.served.archives == 1
+        assert not parts.health.conditions
+
+
+async def test_a_refresh_with_nothing_new_writes_nothing(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        await parts.keeper.refresh()
+        names = names_of(parts, key)
+        files = [names.archive, names.contents, Path(parts.archive_folder.path, CONFIG_NAME)]
+        before = [(path.stat().st_ino, path.stat().st_ctime_ns) for path in files]
+        await parts.keeper.refresh()
+        assert [(path.stat().st_ino, path.stat().st_ctime_ns) for path in files] == before
+        assert not parts.keeper.served.changed
+
+
+async def test_while_a_new_archive_takes_its_place_the_old_one_is_served(genomes: Genomes) -> None:
+    """Between publish and record the flat name, the config and the old digest stay together."""
+    key = genomes.build(a=b"one")
+    async with archived(genomes, key) as parts:
+        old = agree(parts, key)
+        names = names_of(parts, key)
+        kept = parts.root / "kept"
+        os.link(names.place.archive, kept)
+        replaced = names.place.archive.read_bytes() + b"\0"
+        write_whole(names.place.archive, replaced)
+        await parts.keeper.refresh()
+        assert agree(parts, key) == old
+        assert names.archive.samefile(kept)
+        fresh = ServedFolder(parts.archive_folder.path)  # as after a crash at this point
+        async with parts.store.transaction() as tx:
+            records = await archives.everything(tx)
+        look = parts.reconciler.look
+        fresh.refresh(Wanted(records, frozenset(), look, Head("", parts.archive_folder.path, {}), files=False))
+        assert agree(parts, key) == old
+
+
+@pytest.mark.parametrize("step", ["contents", "flat", "config"])
+async def test_a_crash_at_any_step_heals(genomes: Genomes, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    key = genomes.build(a=b"one")
+    async with archived(genomes, key) as parts:
+        old = agree(parts, key)
+        genomes.build(a=b"two, longer")
+
+        def crash(*_: object) -> None:
+            raise OSError(errno.EIO, "the power went")
+
+        with monkeypatch.context() as patch:
+            if step == "contents":
+                patch.setattr(folder_module, "write_whole", crash)
+            elif step == "flat":
+                patch.setattr(ServedNames, "show", crash)
+            else:
+                patch.setattr(ServedFolder, "_write_config", crash)
+            await parts.settle()
+        assert "serving" in parts.health.conditions
+        if step != "config":
+            assert agree(parts, key) == old, "nothing new was shown"
+    Path(parts.archive_folder.path, f".{CONFIG_NAME}.partial").write_text("half")
+    async with running(genomes) as parts:  # the next start
+        await parts.settle()
+        await parts.keeper.refresh()
+        assert agree(parts, key) == (await parts.record(key)).digest != old
+        assert not parts.health.conditions
+        assert json.loads(names_of(parts, key).contents.read_text()) == ["a"]
+
+
+async def test_without_hard_links_a_relative_link_does(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no")
+
+    monkeypatch.setattr(os, "link", no_links)
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        assert os.readlink(names_of(parts, key).archive) == "fasta/default/fasta__default.tgz"
+        agree(parts, key)
+
+
+async def test_a_lost_file_leaves_the_config_and_comes_back(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        names = names_of(parts, key)
+        names.place.archive.unlink()
+        names.archive.unlink()
+        await parts.keeper.refresh()
+        assert config_of(parts)["genomes"] == {}
+        assert parts.keeper.served.left_out == ("1 archive whose file is missing or is not as recorded",)
+        await parts.settle()
+        agree(parts, key)
+
+
+async def test_a_damaged_archive_is_not_served(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        async with parts.store.transaction() as tx:
+            record = await archives.get(tx, key)
+            assert record
+            assert await archives.mark_damaged(tx, record, "bad block")
+        await parts.keeper.refresh()
+        assert config_of(parts)["genomes"] == {}
+        assert parts.keeper.served.left_out == ("1 archive found damaged",)
+
+
+async def test_deleted_names_come_back(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        names_of(parts, key).clear()
+        Path(parts.archive_folder.path, CONFIG_NAME).unlink()
+        await parts.keeper.refresh()
+        agree(parts, key)
+
+
+async def test_a_torn_config_is_put_aside(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        config = Path(parts.archive_folder.path, CONFIG_NAME)
+        config.write_text("genomes: [")
+        await parts.keeper.refresh()
+        agree(parts, key)
+        assert Path(f"{config}.unreadable").read_text() == "genomes: ["
+
+
+async def test_refgenie_1_genomes_are_left_out_with_a_line(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        other = AssetKey("Q" * 32, "fasta", "default")
+        record = msgspec.structs.replace(await parts.record(key), key=other, path="elsewhere")
+        async with parts.store.transaction() as tx:
+            await archives.put(tx, record)
+        await parts.keeper.refresh()
+        assert list(config_of(parts)["genomes"]) == [DIGEST]
+        (line,) = parts.keeper.served.left_out
+        assert line.startswith("1 archive of genomes with a 32-character digest (refgenie 1)")
+
+
+@pytest.mark.parametrize("delete_file", [False, True])
+async def test_a_removed_archive_leaves_the_config(genomes: Genomes, *, delete_file: bool) -> None:
+    key = genomes.build()
+    (genomes.folder(key) / "_refgenie_build/build_recipe_fasta__default.json").write_text("{}")
+    async with archived(genomes, key) as parts:
+        desk = Desk(context_of(parts))
+        names = names_of(parts, key)
+        await desk.ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=delete_file)
+        assert config_of(parts)["genomes"] == {}
+        left = {path.name for path in names.folder.iterdir() if not path.is_dir()}
+        assert bool(left) is not delete_file, left
+        assert (await desk.ask("server.info"))["serving"]["archives"] == 0
+        await desk.ask("archive.create", path=f"{ALIAS}/fasta")
+        await parts.work()
+        agree(parts, key)
+
+
+async def test_a_removal_that_a_crash_cut_is_finished(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        names = names_of(parts, key)
+        with monkeypatch.context() as patch:
+            patch.setattr(ServedNames, "clear", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "the power went")))
+            await Desk(context_of(parts)).ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=True)
+        assert names.archive.exists()
+        assert config_of(parts)["genomes"] == {}, "the config went first"
+        await parts.keeper.refresh()
+        assert not names.archive.exists()
+
+
+async def test_files_of_another_program_stay_in_the_config(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        folder = Path(parts.archive_folder.path)
+        (folder / DIGEST / "star__default.tgz").write_bytes(b"of refgenieserver")
+        tree = config_of(parts)
+        tag = {"archive_digest": "0" * 32, "archive_size": "17.00 B"}
+        tree["genomes"][DIGEST]["assets"]["star"] = {"default_tag": "default", "tags": {"default": tag}}
+        (folder / CONFIG_NAME).write_text(yaml.safe_dump(tree))
+        await parts.keeper.refresh()
+        assert config_of(parts)["genomes"][DIGEST]["assets"]["star"]["tags"]["default"] == tag
+        (folder / DIGEST / "star__default.tgz").unlink()
+        (folder / CONFIG_NAME).touch()
+        await parts.keeper.refresh()
+        assert list(config_of(parts)["genomes"][DIGEST]["assets"]) == ["fasta"]
+
+
+async def test_real_files_only_when_asked_for_and_never_a_copy(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        files = names_of(parts, key).files
+        assert not os.path.lexists(files)
+        set_serving(parts, files=True)
+        await parts.keeper.refresh()
+        assert files.is_symlink()
+        assert files.resolve() == genomes.folder(key).resolve()
+        set_serving(parts)
+        await parts.keeper.refresh()
+        assert not os.path.lexists(files)
+
+
+async def test_two_names_that_meet_are_told(genomes: Genomes) -> None:
+    first = genomes.build("a", "b__c")
+    genomes.build("a__b", "c")
+    async with archived(genomes, first) as parts:
+        assert parts.keeper.served.archives == 1
+        assert "two underscores" in parts.keeper.served.left_out[0]
+        agree(parts, first)
+
+
+async def test_turned_off_nothing_is_made(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        set_serving(parts, enabled=False)
+        await parts.settle()
+        assert not os.path.lexists(names_of(parts, key).archive)
+        assert parts.keeper.config == ""
+
+
+async def test_with_the_genome_folder_away_the_manifests_say_enough(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        before = tag_of(parts, key)
+        fresh = ServedFolder(parts.archive_folder.path)
+        async with parts.store.transaction() as tx:
+            records = await archives.everything(tx)
+        Path(parts.archive_folder.path, CONFIG_NAME).unlink()
+        empty = Look({}, {}, (), "", None, ())
+        fresh.refresh(Wanted(records, frozenset(), empty, Head("", parts.archive_folder.path, {}), files=False))
+        assert tag_of(parts, key) == before
+        assert config_of(parts)["genomes"][DIGEST]["aliases"] == [ALIAS]
