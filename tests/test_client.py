@@ -253,7 +253,7 @@ async def test_the_main_job_by_hand(parts: Parts, genomes: Genomes) -> None:
         plain = (await ctl(parts, "archive", "list")).out.splitlines()
         assert plain[0] == "Asset Archives"
         assert plain[1].split("  ")[0] == "Digest"
-        assert plain[2].split() == [row["digest"], NAME, row["path"], *words.size(int(str(row["size"]))).split()]
+        assert plain[2].split() == [row["digest"], NAME, row["path"], *words.size(int(str(row["size"]))).split(), "0"]
         shown = (await ctl(parts, "archive", "show", "t7/fasta")).out
         assert "build commands\n  touch a\n" in shown
         assert "       1 B  a\n" in shown

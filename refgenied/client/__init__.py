@@ -194,12 +194,15 @@ def shown(value: Json) -> Json:
     """The same, with control characters in texts spelled out: a file's name must not steer somebody's terminal."""
 
     def one(part: Any) -> Any:
-        kind: object = type(part)  # `json` makes no other
-        if kind is str:
-            return part.translate(_ODD)
-        if kind is dict:
-            return shown(part)
-        return [one(item) for item in part] if kind is list else part
+        match part:
+            case str():
+                return part.translate(_ODD)
+            case {}:
+                return {name: one(item) for name, item in part.items()}
+            case [*_]:
+                return [one(item) for item in part]
+            case _:
+                return part
 
     return {name: one(part) for name, part in value.items()}
 
