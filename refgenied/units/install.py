@@ -78,7 +78,11 @@ class Installation:
         made = accounts.made_before(installed.read_text(encoding="utf-8")) if installed.is_file() else []
         if self._live:
             made += accounts.missing(self._settings.control.group)
+            made += [f"folder {folder}" for folder in self._missing_folders()]
         return accounts.noted(text, made)
+
+    def _missing_folders(self) -> list[Path]:
+        return [folder for name in (SYSUSERS, TMPFILES) if not (folder := (self._root / name).parent).is_dir()]
 
     def _write(self, name: str, text: str) -> bool:
         path = self._root / name
@@ -141,6 +145,9 @@ class Installation:
                 self._systemctl("reset-failed", *present)
         if self._live and not self._user:
             self._clear_away(made)
+        if self._user and not self._dry_run:
+            with suppress(OSError):
+                (self._root / home).rmdir()
 
     def _made(self) -> list[str]:
         installed = self._root / SYSUSERS
@@ -167,11 +174,17 @@ class Installation:
         state = self._settings.state.folder or SYSTEM_STATE
         for name in (self._settings.refgenie.genome_archive_folder, state, SERVING_STATE):
             self._give_to_root(name, made)
-        for account in made:
-            self._say(f"remove the {account}")
+        for thing in made:
+            self._say(f"remove the {thing}")
         if not self._dry_run:
-            for line in accounts.take_away(made):
-                self._say(line)
+            self._say_all(accounts.take_away([thing for thing in made if not thing.startswith("folder ")]))
+            for folder in (thing.removeprefix("folder ") for thing in made if thing.startswith("folder ")):
+                with suppress(OSError):  # something else is in it by now
+                    Path(folder).rmdir()
+
+    def _say_all(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._say(line)
 
     def _give_to_root(self, name: str, made: list[str]) -> None:
         for user in (accounts.USER, accounts.SERVING_USER):
