@@ -40,7 +40,7 @@ def wheel_installed() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def machine(wheel_installed: Path) -> Iterator[Machine]:
-    hidden = [path for path in (REPOSITORY, Path(sys.prefix)) if path.is_relative_to("/tmp")]
+    hidden = [path for path in (REPOSITORY, Path(sys.prefix)) if path.is_relative_to(tempfile.gettempdir())]
     seen = [path for path in hidden if not any(other != path and path.is_relative_to(other) for other in hidden)]
     try:
         with Machine(wheel_installed, seen) as machine:
@@ -64,4 +64,4 @@ def service(installed: Service) -> Iterator[Service]:
     """The service, running, as it was installed; a test's changes to it are undone."""
     installed.reset()
     yield installed
-    print(installed.machine.log())
+    sys.stdout.write(installed.machine.log())  # pytest shows it for a test that failed

@@ -39,6 +39,8 @@ NAMES = (
 NOT_OURS = ("etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/.pwd.lock", "etc/subuid-", "etc/subgid-")
 """… and the copies that the account tools keep of what they change."""
 
+DATA = ("var/lib/refgenied", "etc/refgenied", "srv/demo", "srv/recipe")
+
 
 class Service:
     def __init__(self, machine: Machine) -> None:
@@ -102,11 +104,7 @@ class Service:
         found: dict[str, tuple[int, int, int, str]] = {}
         for path in whole | names:
             name = str(path.relative_to(root))
-            if (
-                name in NOT_OURS
-                or name.startswith(("srv/demo", "srv/recipe"))
-                or name.startswith(("var/lib/refgenied", "etc/refgenied"))
-            ):
+            if name in NOT_OURS or name.startswith(DATA):
                 continue
             info = path.lstat()
             content = ""
