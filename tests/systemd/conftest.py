@@ -32,7 +32,7 @@ def wheel_installed() -> Iterator[Path]:
     try:
         folder.chmod(0o755)
         subprocess.run([SYSTEM_PYTHON, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", str(REPOSITORY)], check=True)
+        subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", f"{REPOSITORY}[server]"], check=True)
         yield folder / "bin"
     finally:
         shutil.rmtree(folder)

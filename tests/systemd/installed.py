@@ -14,7 +14,7 @@ from synthetic import Genomes
 GENOMES = Path("/srv/genomes")
 ARCHIVES = Path("/srv/archives")
 CONFIG = "/etc/refgenied/config.toml"
-OF_TESTS = ("/srv/late", "/srv/other", "/srv/real", "/opt/probe")
+OF_TESTS = ("/srv/late", "/srv/other", "/srv/real", "/srv/pull", "/opt/probe")
 SETTINGS = f"""\
 [refgenie]
 genome_folder = "{GENOMES}"
@@ -39,7 +39,7 @@ NAMES = (
 NOT_OURS = ("etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/.pwd.lock", "etc/subuid-", "etc/subgid-")
 """… and the copies that the account tools keep of what they change."""
 
-DATA = ("var/lib/refgenied", "etc/refgenied", "srv/demo", "srv/recipe")
+DATA = ("var/lib/refgenied", "etc/refgenied", "srv/demo", "srv/recipe", "srv/restored")
 
 
 class Service:

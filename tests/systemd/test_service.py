@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from installed import ARCHIVES, CONFIG, GENOMES, SETTINGS, Service
 from lab import SCRIPTS
+from machine import Machine
 from refgenie_cli import DEMO
 from synthetic import DIGEST
 
@@ -272,9 +273,29 @@ def test_a_disk_that_comes_late_is_inside_the_sandbox(service: Service) -> None:
         service.install_for(GENOMES)
 
 
+def assert_same(machine: Machine, built: Path, copy: str) -> None:
+    """Every file that was built, but refgenie's own notes, is in the copy."""
+    names = [file.relative_to(built) for file in built.rglob("*.fa*")]
+    assert len(names) >= 2, names
+    for name in names:
+        assert [path.read_bytes() for path in machine.file(copy).rglob(str(name))] == [(built / name).read_bytes()]
+
+
+def pulled(service: Service, path: str) -> None:
+    """A real `refgenie pull` from the serving unit, and it is counted."""
+    machine, config = service.machine, "/srv/pull/genome_config.yaml"
+    machine.run("ip", "link", "set", "lo", "up", check=False)
+    machine.run("systemctl", "start", "refgenied-serve.service")
+    machine.run("env", path, "refgenie", "init", "-c", config, "-s", "http://127.0.0.1:8080")
+    machine.run("env", path, "refgenie", "pull", "demo/fasta", "-c", config)
+    assert list(machine.file("/srv/pull/data").rglob("*.fa"))
+    machine.until("counted", lambda: [row for row in service.rows("archive", "list") if row["download_count"] == 1])
+    machine.run("systemctl", "stop", "refgenied-serve.service")
+
+
 @pytest.mark.needs("refgenie")
-def test_a_real_build_is_archived(service: Service) -> None:
-    """Nothing that a real build needs is blocked by the sandbox."""
+def test_a_real_build_is_archived_served_and_restored(service: Service) -> None:
+    """Nothing that is needed on the way is blocked by the two sandboxes."""
     machine, genomes = service.machine, Path("/srv/real")
     refgenie = shutil.which("refgenie", path=f"{SCRIPTS}:{os.environ['PATH']}")
     path = f"PATH={Path(refgenie).parent}:{SCRIPTS}:/usr/bin:/bin"
@@ -300,6 +321,10 @@ def test_a_real_build_is_archived(service: Service) -> None:
         archive = next(row for row in service.rows("archive", "list") if "demo" in row["aliases"])
         listed = machine.run("tar", "tzf", ARCHIVES / archive["path"]).out
         assert f"default/{archive['genome_digest']}.fa\n" in listed, listed
+        service.ctl("archive", "restore", "demo/fasta", "--to", "/srv/restored")
+        assert_same(machine, next(machine.file(genomes).glob("data/*/fasta/default")), "/srv/restored")
+        if machine.run("refgenied", "serve", "--help", check=False).code == 0:
+            pulled(service, path)
     finally:
         machine.run("systemctl", "stop", "refgenied.service")
         service.install_for(GENOMES)
