@@ -84,7 +84,6 @@ class Journal:
 
     def __init__(self, address: str = SOCKET) -> None:
         self._address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
     def write(self, fields: list[Field]) -> None:
         entry = b"".join(_encoded(name, value) for name, value in fields)
@@ -96,14 +95,15 @@ class Journal:
             print(f"<{known.get('PRIORITY', '6')}>{text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _send(self, entry: bytes) -> None:
-        try:
-            self._socket.sendto(entry, self._address)
-        except OSError as error:
-            if error.errno not in _TOO_LONG:
-                raise
-            self._send_large(entry)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            try:
+                sender.sendto(entry, self._address)
+            except OSError as error:
+                if error.errno not in _TOO_LONG:
+                    raise
+                self._send_large(sender, entry)
 
-    def _send_large(self, entry: bytes) -> None:
+    def _send_large(self, sender: socket.socket, entry: bytes) -> None:
         """What does not fit into a datagram is handed over as a sealed file in memory."""
         fd = os.memfd_create("refgenied-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -111,7 +111,7 @@ class Journal:
                 file.write(entry)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))]
-            self._socket.sendmsg([], rights, 0, self._address)
+            sender.sendmsg([], rights, 0, self._address)
         finally:
             os.close(fd)
 

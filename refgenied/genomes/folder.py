@@ -82,7 +82,7 @@ class GenomeFolder:
             (*problems, *survey.problems),
             layout.title,
             root,
-            tuple(dict.fromkeys((*survey.watch, *builds))),
+            tuple(dict.fromkeys((*survey.watch, *builds))) or (self.root,),  # in an empty one all is yet to come
             survey.servers,
             survey.config_version,
         )
