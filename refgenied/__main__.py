@@ -9,10 +9,14 @@ from pathlib import Path
 
 from refgenied import __version__
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from refgenied.model import RefgeniedError
+
 EX_OK = 0
 EX_FAILED = 1
 EX_USAGE = 2
-EX_TEMPFAIL = 75  # another daemon holds the state folder: starting again later may help
+EX_TEMPFAIL = 75  # starting again helps, or may help later: another daemon holds the state folder
 EX_CONFIG = 78  # starting again does not help before somebody has changed the configuration
 
 EXAMPLES = """\
@@ -21,6 +25,7 @@ examples:
   refgenied run
   refgenied check-config
   refgenied serve --port 8080
+  refgenied install-units && systemctl enable --now refgenied.socket refgenied.service
 """
 
 
@@ -32,10 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(arguments.command(arguments))
     except RefgeniedError as error:
-        print(f"refgenied: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return {"config": EX_CONFIG, "already_running": EX_TEMPFAIL}.get(error.kind, EX_FAILED)
+        from refgenied import logs  # noqa: PLC0415
+
+        logs.complain(error.message, error.hint)
+        return {"config": EX_CONFIG, "already_running": EX_TEMPFAIL, "start_again": EX_TEMPFAIL}.get(
+            error.kind, EX_FAILED
+        )
     except KeyboardInterrupt:
         return 130
 
@@ -48,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"refgenied {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="verb")
 
     run = commands.add_parser("run", help="run the daemon in the foreground (systemd and terminals like it so)")
     _settings_flags(run)
@@ -69,7 +76,24 @@ def _parser() -> argparse.ArgumentParser:
     _settings_flags(check)
     check.add_argument("--json", action="store_true", help="one JSON object")
     check.set_defaults(command=_check_config)
+
+    for name, what in (
+        ("install-units", "write the systemd units for a configuration, and make their users"),
+        ("uninstall-units", "remove the systemd units and their users; the data stay"),
+    ):
+        _units_flags(commands.add_parser(name, help=what))
     return parser
+
+
+def _units_flags(units: argparse.ArgumentParser) -> None:
+    units.add_argument("--config", metavar="FILE", help="the configuration that the units are for")
+    where = units.add_mutually_exclusive_group()
+    where.add_argument("--user", action="store_true", help="for your own systemd instead of the machine's")
+    where.add_argument(
+        "--prefix", metavar="FOLDER", help="put the files below this folder (an image, a package) and do nothing else"
+    )
+    units.add_argument("--dry-run", action="store_true", help="show what would be written and run")
+    units.set_defaults(command=_units)
 
 
 def _settings_flags(parser: argparse.ArgumentParser) -> None:
@@ -92,17 +116,33 @@ def _flags(arguments: argparse.Namespace) -> dict[str, str | int | None]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import faulthandler  # noqa: PLC0415
+
     import anyio  # noqa: PLC0415
 
     from refgenied import config, logs  # noqa: PLC0415
     from refgenied.daemon import Daemon  # noqa: PLC0415
+    from refgenied.model import ConfigError, RefgeniedError  # noqa: PLC0415
 
     def load() -> config.Settings:
         return config.load(arguments.config, _flags(arguments))
 
-    settings = load()
-    logs.set_up(settings.log)
-    anyio.run(Daemon(settings, load).run)
+    faulthandler.enable()  # the watchdog's SIGABRT shows where every thread was
+    try:
+        settings = load()
+        logs.set_up(settings.log)
+        anyio.run(Daemon(settings, load).run)
+    except RefgeniedError as error:
+        if isinstance(error, ConfigError):
+            _say_why_not(error)
+        raise
+    except Exception:
+        if not logs.in_journal(config.Log()):
+            raise
+        import structlog  # noqa: PLC0415
+
+        structlog.get_logger("daemon").exception("daemon.crashed")
+        return EX_FAILED
     return EX_OK
 
 
@@ -132,6 +172,16 @@ def _serve(arguments: argparse.Namespace) -> int:
         ) from None
     anyio.run(serving.run)
     return EX_OK
+
+
+def _say_why_not(error: RefgeniedError) -> None:
+    """Tell systemd's status, and the clients that wait at its socket."""
+    from refgenied.control.binding import refuse_waiting  # noqa: PLC0415
+    from refgenied.control.protocol import error_reply  # noqa: PLC0415
+    from refgenied.notify import notify  # noqa: PLC0415
+
+    notify(f"STATUS={error.message}")
+    refuse_waiting(error_reply(None, type(error)(f"the daemon cannot start: {error.message}", hint=error.hint)))
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
@@ -164,6 +214,41 @@ def _init(arguments: argparse.Namespace) -> int:
     print(f"wrote {written}")
     again = f" --config {written}" if arguments.config else ""
     print(f"start the daemon with: refgenied run{again}")
+    return EX_OK
+
+
+def _units(arguments: argparse.Namespace) -> int:
+    from refgenied import config  # noqa: PLC0415
+    from refgenied.model import ConfigError  # noqa: PLC0415
+    from refgenied.units import Installation  # noqa: PLC0415
+
+    # The service does not see the caller's environment, so the units are not made from it either.
+    own = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+    env = {name: os.environ[name] for name in own if name in os.environ}
+    system = {"STATE_DIRECTORY": "/var/lib/refgenied"}
+    named = arguments.config or (None if arguments.user else str(config.SYSTEM_CONFIG))
+    taking_away = arguments.verb == "uninstall-units"
+    try:
+        settings = config.load(named, env=env if arguments.user else system)
+    except ConfigError:
+        if not taking_away:
+            raise
+        settings = config.Settings()  # without its configuration an installation can still be taken away
+    installation = Installation(
+        settings,
+        Path.home() if arguments.user else Path(arguments.prefix or "/").absolute(),
+        user=arguments.user,
+        live=arguments.prefix is None,
+        dry_run=arguments.dry_run,
+        say=print,
+    )
+    if taking_away:
+        installation.uninstall()
+        return EX_OK
+    installation.install()
+    if arguments.prefix is None:
+        manager = "systemctl --user enable --now" if arguments.user else "systemctl enable --now refgenied.socket"
+        print(f"start it with: {manager} refgenied.service")
     return EX_OK
 
 

@@ -25,13 +25,14 @@ from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.importer import Importer
 from refgenied.jobs import Jobs
-from refgenied.model import AlreadyRunningError, ConfigError, StateError
-from refgenied.notify import notify
+from refgenied.model import AlreadyRunningError, ConfigError, RefgeniedError, StateError
+from refgenied.notify import notify, reloading, unit
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
+from refgenied.supervision import Supervision
 from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
 from refgenied.worker import Worker
@@ -41,6 +42,8 @@ log = structlog.get_logger("daemon")
 GRACE_SECONDS = 5.0
 """After the second signal; what is left undone then is what a crash leaves."""
 EXIT_NOW = 128 + signal.SIGTERM
+FIRST_LOOK_SECONDS = 5.0
+"""A first look that takes longer goes on after systemd was told that the daemon is ready."""
 
 
 def _end_in(seconds: float) -> None:
@@ -48,6 +51,12 @@ def _end_in(seconds: float) -> None:
     timer = threading.Timer(seconds, os._exit, [EXIT_NOW])
     timer.daemon = True
     timer.start()
+
+
+class StartAgainError(RefgeniedError):
+    """The daemon ended in order and wants to be started again: exit 75 (EX_TEMPFAIL)."""
+
+    kind = "start_again"
 
 
 @contextmanager
@@ -89,6 +98,8 @@ class Daemon:
         self._load = load
         self._reloaded: Callable[[], None] = lambda: None
         """Told after the settings have changed."""
+        self._reconciler: Reconciler | None = None
+        self._start_again = ""
 
     async def run(self) -> None:
         """Run until a signal or `server.shutdown`. Raises RefgeniedError when it cannot start."""
@@ -99,6 +110,10 @@ class Daemon:
                 first_started_at, archive_folder = await self._first_facts(store, time.time())
                 with archive_folder.held():
                     await self._run(store, archive_folder, first_started_at)
+        if self._start_again:
+            raise StartAgainError(
+                f"{self._start_again}: the daemon must start again, so that its sandbox is built around it"
+            )
 
     async def _run(self, store: Store, archive_folder: ArchiveFolder, first_started_at: float) -> None:
         settings = self.current.settings
@@ -117,11 +132,16 @@ class Daemon:
             folder, archive_folder, jobs, self.current, health, clock, first_started_at=first_started_at
         )
         self._reloaded = reconciler.hint  # what is wanted now may be something else
+        self._reconciler = reconciler
+        logs.set_up(settings.log, self._names)
         watcher = Watcher(reconciler, self.current, health)
         keeper = Keeper(archive_folder, jobs, reconciler, self.current, health)
         worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, health, clock)
         verifier = Verifier(folder, archive_folder, jobs, self.current, health, clock)
         stop = anyio.Event()
+        supervision = Supervision(
+            jobs, reconciler, pause, health, self.current, restart=lambda why: self._start_anew(why, stop)
+        )
         context = Context(
             store=store,
             feed=jobs.feed,
@@ -160,9 +180,11 @@ class Daemon:
             group.start_soon(verifier.run)
             group.start_soon(control.run)
             group.start_soon(self._signals, stop, group.cancel_scope)
-            notify("READY=1")
-            await _work_until(stop, worker)
-            notify("STOPPING=1")
+            with anyio.move_on_after(FIRST_LOOK_SECONDS):
+                await reconciler.first_look.wait()  # meanwhile the socket answers
+            notify("READY=1", f"STATUS={await supervision.status()}")
+            group.start_soon(supervision.run)
+            await _work_until(stop, worker, supervision)
             log.info("daemon.draining")
             await control.drain()
             group.cancel_scope.cancel()
@@ -182,6 +204,20 @@ class Daemon:
             if found and found != known:
                 await archives.put_fact(tx, f"archive_folder_id:{path}", found)
         return (float(started) if started else now), folder
+
+    def _start_anew(self, why: str, stop: anyio.Event) -> None:
+        log.warning("daemon.starts_again", reason=why)
+        self._start_again = why
+        stop.set()
+
+    def _names(self, path: str) -> list[str]:
+        """All registry paths of an asset: with the digest first, then with each alias, as the last look found them."""
+        genome, _, name = path.partition("/")
+        look = self._reconciler.look if self._reconciler else None
+        if look is None or not name:
+            return [path]
+        known = look.genomes.get(genome) or next((g for g in look.genomes.values() if genome in g.aliases), None)
+        return [f"{called}/{name}" for called in (known.digest, *known.aliases)] if known else [path]
 
     # ----------------------------------------------------------------- signals
 
@@ -210,23 +246,37 @@ class Daemon:
 
     async def reload(self) -> list[str]:
         """Read the configuration again; the settings that differ and need a restart. ConfigError: the old ones hold."""
+        reloading()
+        try:
+            return await self._reload()
+        finally:
+            notify("READY=1")
+
+    async def _reload(self) -> list[str]:
         new = await anyio.to_thread.run_sync(self._load)
         fixed = config.changed_fixed(self.current.settings, new)
+        outside = [name for name in fixed if name in config.FOLDERS]
+        if outside and unit():
+            raise ConfigError(
+                f"{', '.join(outside)} changed, and the sandbox of {unit()} is fixed at start: nothing was reloaded",
+                hint=f"run `refgenied install-units` and `systemctl restart {unit()}`",
+            )
         if fixed:
             log.warning("config.needs_restart", settings=fixed)
         self.current.settings = config.keeping_fixed(self.current.settings, new)
-        logs.set_up(self.current.settings.log)
+        logs.set_up(self.current.settings.log, self._names)
         log.info("config.reloaded", config=new.path)
         self._reloaded()
         return fixed
 
 
-async def _work_until(stop: anyio.Event, worker: Worker) -> None:
+async def _work_until(stop: anyio.Event, worker: Worker, supervision: Supervision) -> None:
     """Run the worker; when `stop` is set, let it hand its job back, or finish a publish."""
     async with anyio.create_task_group() as group:
 
         async def drain_on_stop() -> None:
             await stop.wait()
+            supervision.drain()
             worker.drain()
 
         group.start_soon(drain_on_stop)

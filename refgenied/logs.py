@@ -1,36 +1,63 @@
-"""Logging: readable on a terminal, one JSON object a line otherwise."""
+"""Logging: entries with fields when stderr is the journal, readable on a terminal, one JSON object a line otherwise."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
 
+from refgenied import journal
 from refgenied.config import Log
 
 
-def set_up(settings: Log) -> None:
-    """Configure structlog once for the process; `level` may be changed by another call (a reload)."""
+def set_up(settings: Log, names: journal.Names | None = None) -> None:
+    """Configure structlog once for the process; `level` may be changed by another call (a reload).
+
+    `names` tells what else an asset is called, so that the journal finds it by any of its names.
+    """
     text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        if text
-        else structlog.processors.JSONRenderer()
-    )
+    rendering, factory = _journal(names) if in_journal(settings) else _text() if text else _json()
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True) if not text else _short_time(),
-            *([] if text else [structlog.processors.dict_tracebacks]),
-            renderer,
-        ],
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
-        logger_factory=lambda *_: _Stderr(),
+        logger_factory=factory,
         cache_logger_on_first_use=False,
     )
+
+
+def in_journal(settings: Log) -> bool:
+    """Whether events go to the journal as entries."""
+    return settings.format == "auto" and journal.is_stderr()
+
+
+_Rendering = tuple[list[structlog.typing.Processor], Callable[..., structlog.typing.WrappedLogger]]
+
+
+def _journal(names: journal.Names | None) -> _Rendering:
+    fields = journal.Fields(names or (lambda path: [path]))
+    written = journal.Journal()
+
+    def factory(*_: object) -> journal.Journal:
+        return written
+
+    return [structlog.processors.format_exc_info, fields], factory
+
+
+def _text() -> _Rendering:
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    return [stamp, renderer], _stderr
+
+
+def _json() -> _Rendering:
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    renderer = structlog.processors.JSONRenderer()
+    return [stamp, structlog.processors.dict_tracebacks, renderer], _stderr
 
 
 class _Stderr:
@@ -43,5 +70,23 @@ class _Stderr:
     debug = info = warning = error = critical = exception = msg
 
 
-def _short_time() -> structlog.typing.Processor:
-    return structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+def _stderr(*_: object) -> _Stderr:
+    return _Stderr()
+
+
+def complain(message: str, hint: str) -> None:
+    """One line for a person about why the process ends, and what to do; as an error where the journal listens."""
+    if journal.is_stderr():
+        line = f"{message} (hint: {hint})" if hint else message
+        journal.Journal().write(
+            [
+                ("MESSAGE", line),
+                ("PRIORITY", "3"),
+                ("SYSLOG_IDENTIFIER", journal.IDENTIFIER),
+                ("REFGENIED_EVENT", "daemon.refused"),
+            ]
+        )
+        return
+    print(f"refgenied: {message}", file=sys.stderr)  # noqa: T201
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)  # noqa: T201

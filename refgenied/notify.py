@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from collections.abc import Mapping
 
 
-def notify(state: str) -> None:
-    """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET. A lost word is no error."""
+def notify(*assignments: str) -> None:
+    """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET, all in one message. A lost word is no error."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -15,6 +17,25 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.sendto(state.encode(), address)
+            sender.sendto("\n".join(assignments).encode(errors="replace"), address)
     except OSError:
         return
+
+
+def reloading() -> None:
+    """A reload has begun; `READY=1` must follow. The stamp tells systemd that it is this reload, not an older one."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_seconds(env: Mapping[str, str] | None = None) -> float | None:
+    """After how long without `WATCHDOG=1` systemd kills this very process; None when it does not."""
+    env = os.environ if env is None else env
+    usec = env.get("WATCHDOG_USEC", "")
+    if not usec.isdecimal() or env.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(usec) / 1e6 or None
+
+
+def unit(env: Mapping[str, str] | None = None) -> str:
+    """The unit with a sandbox that this process runs in (`Environment=REFGENIED_UNIT=%n`); empty without one."""
+    return (os.environ if env is None else env).get("REFGENIED_UNIT", "")

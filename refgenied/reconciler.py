@@ -174,8 +174,8 @@ class Reconciler:
         found = await anyio.to_thread.run_sync(self.folder.look, self._clock(), limiter=self._limiter)
         self._report(found)
         if found.ok:
-            self._note_changes(found)
-            self.look = found
+            before, self.look = self.look, found
+            self._note_changes(before)
         self.watchable = await anyio.to_thread.run_sync(_identified, self.look.watch)
         problem = await anyio.to_thread.run_sync(self._archive_folder.problem)
         self._health.note("archive_folder", problem)
@@ -197,9 +197,9 @@ class Reconciler:
             more = f" (and {len(lines) - 1} more: refgeniectl status --json)" if len(lines) > 1 else ""
             self._health.note("genomes", lines[0] + more if lines else "")
 
-    def _note_changes(self, found: Look) -> None:
-        for key, asset in found.assets.items():
-            before = self.look.assets.get(key)
+    def _note_changes(self, earlier: Look) -> None:
+        for key, asset in self.look.assets.items():
+            before = earlier.assets.get(key)
             if before is None or before.state is not asset.state:
                 log.info(
                     "asset.state",

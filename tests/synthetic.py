@@ -15,11 +15,12 @@ ALIAS = "t7"
 
 
 class Genomes:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shown: Path | None = None) -> None:
         self.root = root
+        self._shown = shown or root  # where it is for the daemon, when that sees it elsewhere
         self.config = root / "genome_config.yaml"
         self._groups: dict[str, dict[str, object]] = {}
-        root.mkdir()
+        root.mkdir(exist_ok=True)
         self.write_config()
 
     def folder(self, key: AssetKey) -> Path:
@@ -65,6 +66,6 @@ class Genomes:
         partial = self.config.with_suffix(".new")
         genomes = {DIGEST: {"aliases": [ALIAS], "assets": assets}} if assets else {}
         partial.write_text(
-            yaml.safe_dump({"config_version": "0.4", "genome_folder": str(self.root), "genomes": genomes})
+            yaml.safe_dump({"config_version": "0.4", "genome_folder": str(self._shown), "genomes": genomes})
         )
         os.replace(partial, self.config)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import Namespace
 
 from refgenied.client import Client, DaemonError, HungUpError, Json, draw, words
 from refgenied.client.command import DONE, JOB_FAILED, TIME_OVER, complain, status_of
+from refgenied.client.lasting import Lasting
 from refgenied.client.words import print_json
 
 
 def create(client: Client, arguments: Namespace) -> int:
-    wishes: Json = client.call("archive.create", paths=arguments.paths, force=arguments.force)
-    return max(_follow(client, wish, arguments) for wish in wishes["results"])
+    lasting = Lasting(client, arguments.socket)
+    wishes: Json = lasting.ask(lambda c: c.call("archive.create", paths=arguments.paths, force=arguments.force))
+    return max(_follow(lasting, wish, arguments) for wish in wishes["results"])
 
 
-def _follow(client: Client, wish: Json, arguments: Namespace) -> int:
+def _follow(lasting: Lasting, wish: Json, arguments: Namespace) -> int:
     if wish["error"] is not None:
         error = DaemonError(wish["error"])
         if arguments.json:
@@ -28,12 +31,12 @@ def _follow(client: Client, wish: Json, arguments: Namespace) -> int:
     if arguments.no_wait:
         again = "" if wish["created"] else " already"
         return _tell(arguments, wish, f"{path}: {wish['state']}{again} (job {wish['job']})")
-    job = _job_ended(client, wish["job"], path, quiet=arguments.json)
+    job = lasting.ask(lambda c: _job_ended(c, wish["job"], path, quiet=arguments.json))
     if job["state"] != "succeeded":
         _tell(arguments, wish | job)
         complain(DaemonError({"message": f"{path}: job {job['job']} {job['state']}: {job['error']}"}))
         return JOB_FAILED
-    archive: Json = client.call("archive.get", path=job["registry_path"])["archive"]
+    archive: Json = lasting.ask(lambda c: c.call("archive.get", path=job["registry_path"])["archive"])
     return _tell(arguments, wish | job | {"archive": archive}, f"{path}: {_OUTCOMES[job['outcome']]}: {_what(archive)}")
 
 
@@ -60,11 +63,14 @@ def _job_ended(client: Client, number: int, label: str, *, quiet: bool) -> Json:
 
 
 def wait(client: Client, arguments: Namespace) -> int:
-    params = {} if arguments.timeout is None else {"timeout": arguments.timeout}
-    with draw.progress(arguments.path, quiet=arguments.json) as show:
-        found: Json = client.call(
-            "archive.wait", on_notice=lambda _, reading: show(reading), path=arguments.path, progress=True, **params
-        )
+    deadline = None if arguments.timeout is None else time.monotonic() + arguments.timeout
+    lasting = Lasting(client, arguments.socket, deadline=deadline)
+    try:
+        found: Json = lasting.ask(lambda c: _waited(c, arguments, deadline))
+    except HungUpError as error:
+        if deadline is None or time.monotonic() < deadline:
+            raise
+        found = {"path": arguments.path, "state": "timeout", "reason": f"time is over: {error.message}"}
     if arguments.json:
         print_json(found)
     elif found["state"] == "archived":
@@ -72,6 +78,15 @@ def wait(client: Client, arguments: Namespace) -> int:
     if found["state"] != "archived":
         print(f"refgeniectl: {arguments.path}: {found['reason']}", file=sys.stderr)
     return {"archived": DONE, "failed": JOB_FAILED, "timeout": TIME_OVER}[found["state"]]
+
+
+def _waited(client: Client, arguments: Namespace, deadline: float | None) -> Json:
+    left = {} if deadline is None else {"timeout": max(0.0, deadline - time.monotonic())}
+    with draw.progress(arguments.path, quiet=arguments.json) as show:
+        found: Json = client.call(
+            "archive.wait", on_notice=lambda _, reading: show(reading), path=arguments.path, progress=True, **left
+        )
+    return found
 
 
 def _what(archive: Json) -> str:

@@ -26,6 +26,7 @@ log = structlog.get_logger("control")
 FIRST_INHERITED = 3
 """systemd's SD_LISTEN_FDS_START."""
 BACKLOG = 128
+REFUSAL_SECONDS = 0.5
 LONGEST_PATH = 107
 """Bytes of a Unix socket's path."""
 
@@ -52,6 +53,28 @@ def listening(control: Control, env: MutableMapping[str, str] | None = None) -> 
             if _identity(path) == ours:
                 with suppress(OSError):
                     path.unlink()
+
+
+def refuse_waiting(reply: bytes, env: MutableMapping[str, str] | None = None) -> None:
+    """Send `reply` to each client that waits at systemd's socket, when there is one: the daemon will not start.
+
+    Left waiting they would wait for ever, and make systemd start the daemon again and again.
+    """
+    try:
+        listener = _inherited(os.environ if env is None else env)
+    except ConfigError:
+        return
+    if listener is None:
+        return
+    with listener, suppress(OSError):  # BlockingIOError: nobody waits any more
+        while True:
+            waiting, _ = listener.accept()
+            with waiting, suppress(OSError):
+                waiting.settimeout(REFUSAL_SECONDS)
+                waiting.sendall(reply)
+                waiting.shutdown(socket.SHUT_WR)
+                while waiting.recv(65536):  # closing with unread bytes would take the reply from the client
+                    pass
 
 
 def _inherited(env: MutableMapping[str, str]) -> socket.socket | None:
@@ -131,7 +154,8 @@ def _open_to_group(path: Path, group: str) -> None:
     if gid is None:
         return
     try:
-        os.chown(path, -1, gid)
+        if os.lstat(path).st_gid != gid:  # a sandbox may forbid the call itself
+            os.chown(path, -1, gid)
     except OSError:
         log.info("control.private", group=group, reason="this user may not give the socket to the group")
         return

@@ -82,7 +82,7 @@ class GenomeFolder:
             (*problems, *survey.problems),
             layout.title,
             root,
-            tuple(dict.fromkeys((*survey.watch, *builds))),
+            tuple(dict.fromkeys((*survey.watch, *builds))) or (self.root,),  # in an empty one all is yet to come
             survey.servers,
             survey.config_version,
         )
@@ -111,8 +111,11 @@ class GenomeFolder:
 
     def _identity(self, problems: list[Problem]) -> tuple[int, int] | None:
         try:
-            with os.scandir(self.root):
+            with os.scandir(self.root) as entries:
                 info = os.stat(self.root)
+                if next(entries, None) is None:
+                    message = "the genome folder is empty: nothing was built yet, or its disk is not mounted"
+                    problems.append(Problem(self.root, message))
         except OSError as error:
             problems.append(Problem(self.root, f"the genome folder cannot be read: {error.strerror}"))
             return None

@@ -1,0 +1,125 @@
+"""journald's native protocol: one event is one entry with fields that `journalctl FIELD=value` finds.
+
+JSON lines on stderr would reach the journal too, but as text that nobody can filter by, all with one priority.
+https://systemd.io/JOURNAL_NATIVE_PROTOCOL
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+SOCKET = "/run/systemd/journal/socket"
+IDENTIFIER = "refgenied"
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+
+Field = tuple[str, str]
+Names = Callable[[str], Iterable[str]]
+"""A registry path → all that the asset is called: with its genome's digest, and with each alias."""
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_TOO_LONG = frozenset({errno.EMSGSIZE, errno.ENOBUFS})
+_NOT_IN_A_NAME = re.compile(r"[^A-Z0-9_]")
+_SPOKEN_FIRST = ("message", "error", "reason")
+_SPOKEN_LAST = frozenset({"event", "level", "exception"})
+
+
+def is_stderr(env: Mapping[str, str] | None = None) -> bool:
+    """Whether stderr goes to the journal: $JOURNAL_STREAM names the device and inode of that very stream."""
+    named = (os.environ if env is None else env).get("JOURNAL_STREAM")
+    if not named:
+        return False
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"
+
+
+class Fields:
+    """structlog's last processor: an event as the fields of one entry."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    def __call__(
+        self, _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> tuple[tuple[list[Field]], dict[str, Any]]:
+        given = {key: str(value) for key, value in event.items() if value is not None}
+        called = list(dict.fromkeys(self._names(given["asset"]))) if given.get("asset") else []
+        fields = [
+            ("MESSAGE", message(given, called)),
+            ("PRIORITY", str(PRIORITIES.get(given.get("level", ""), 6))),
+            ("SYSLOG_IDENTIFIER", IDENTIFIER),
+        ]
+        fields += [("REFGENIED_ASSET", name) for name in called]
+        for key, value in given.items():
+            if key not in ("asset", "level"):
+                fields.append((f"REFGENIED_{_NOT_IN_A_NAME.sub('_', key.upper())}", value))
+        return (fields,), {}
+
+
+def message(event: Mapping[str, str], called: list[str]) -> str:
+    """An event as a person reads it: its name, what it says, and the rest as `key=value`."""
+    text = event.get("event", "")
+    if called:
+        text += f" {called[-1]}"  # an alias, when there is one
+    said = [event[key] for key in _SPOKEN_FIRST if event.get(key)]
+    rest = [f"{key}={value}" for key, value in event.items() if key not in {*_SPOKEN_FIRST, *_SPOKEN_LAST, "asset"}]
+    text += "".join(f": {line}" for line in said)
+    if rest:
+        text += f" ({', '.join(rest)})"
+    return f"{text}\n{event['exception']}" if "exception" in event else text
+
+
+class Journal:
+    """What structlog writes to. An entry that journald does not take goes to stderr as a line of text."""
+
+    def __init__(self, address: str = SOCKET) -> None:
+        self._address = address
+
+    def write(self, fields: list[Field]) -> None:
+        entry = b"".join(_encoded(name, value) for name, value in fields)
+        try:
+            self._send(entry)
+        except OSError:
+            known = dict(reversed(fields))
+            text = known.get("MESSAGE", "").replace("\n", " | ")
+            print(f"<{known.get('PRIORITY', '6')}>{text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def _send(self, entry: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            try:
+                sender.sendto(entry, self._address)
+            except OSError as error:
+                if error.errno not in _TOO_LONG:
+                    raise
+                self._send_large(sender, entry)
+
+    def _send_large(self, sender: socket.socket, entry: bytes) -> None:
+        """What does not fit into a datagram is handed over as a sealed file in memory."""
+        fd = os.memfd_create("refgenied-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            with os.fdopen(fd, "wb", closefd=False) as file:
+                file.write(entry)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))]
+            sender.sendmsg([], rights, 0, self._address)
+        finally:
+            os.close(fd)
+
+    debug = info = warning = error = exception = critical = msg = write
+
+
+def _encoded(name: str, value: str) -> bytes:
+    data = value.encode("utf-8", errors="backslashreplace")
+    if b"\n" not in data:
+        return name.encode("ascii") + b"=" + data + b"\n"
+    return name.encode("ascii") + b"\n" + struct.pack("<Q", len(data)) + data + b"\n"

@@ -1,0 +1,126 @@
+"""What systemd is told while the daemon runs: that it lives, what it does, and that a stop needs more time."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+
+import anyio
+import structlog
+
+from refgenied import mounts
+from refgenied.config import Current
+from refgenied.health import Health
+from refgenied.jobs import Jobs
+from refgenied.model import Job, JobState
+from refgenied.notify import notify, unit, watchdog_seconds
+from refgenied.pause import Pause
+from refgenied.reconciler import Reconciler
+from refgenied.store import jobs as rows
+
+log = structlog.get_logger("supervision")
+
+BEAT = 2.0
+"""Seconds between two words to systemd; less when its watchdog is set tighter."""
+EXTENSION = 20.0
+"""Seconds of grace that each beat of a draining daemon asks for …"""
+LONGEST_DRAIN = 600.0
+"""… until it has drained for so long: then TimeoutStopSec= holds, and systemd ends it."""
+
+
+class Supervision:
+    """Feeds the watchdog only after the event loop has got an answer from the database."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        reconciler: Reconciler,
+        pause: Pause,
+        health: Health,
+        current: Current,
+        restart: Callable[[str], None],
+    ) -> None:
+        self._jobs = jobs
+        self._reconciler = reconciler
+        self._pause = pause
+        self._health = health
+        self._current = current
+        self._restart = restart
+        self._drain_began: float | None = None
+        watchdog = watchdog_seconds()
+        self._beat = min(BEAT, watchdog / 3) if watchdog else BEAT
+        self._mounts = self._mounts_now()
+
+    async def run(self) -> None:
+        """Beat until cancelled. A database that gives no answer leaves the watchdog hungry."""
+        while True:
+            try:
+                status = await self.status()
+            except sqlite3.Error as error:
+                log.warning("supervision.no_answer", error=f"the database: {error}")
+            else:
+                notify("WATCHDOG=1", f"STATUS={status}", *self._extension())
+            self._look_for_mounts()
+            await anyio.sleep(self._beat)
+
+    def drain(self) -> None:
+        """The daemon stops: from here on each beat asks for more time."""
+        self._drain_began = time.monotonic()
+        notify("STOPPING=1", "STATUS=draining", *self._extension())
+
+    async def status(self) -> str:
+        """The queue and the running job's progress in one line. It waits for the database."""
+        async with self._jobs.store.transaction() as tx:
+            counts = await rows.counts(tx)
+            running = [job for job in await rows.unfinished(tx) if job.state is JobState.RUNNING]
+        return "; ".join(self._parts(counts, running))
+
+    def _parts(self, counts: dict[str, int], running: list[Job]) -> Iterator[str]:
+        if self._drain_began is not None:
+            yield "draining"
+        if running:
+            yield ", ".join(map(self._doing, running))
+        elif self._pause.active:
+            yield self._pause.reason
+        elif not self._reconciler.looked_at:
+            yield f"looking at {self._current.settings.refgenie.genome_folder} for the first time"
+        else:
+            yield "idle"
+        yield f"{counts[JobState.QUEUED]} queued"
+        if counts[JobState.FAILED]:
+            yield f"{counts[JobState.FAILED]} failed"
+        warnings = [message for _, (message, _) in sorted(self._health.conditions.items())]
+        if warnings:
+            more = f" (and {len(warnings) - 1} more: refgeniectl status)" if len(warnings) > 1 else ""
+            yield f"warning: {warnings[0]}{more}"
+
+    def _doing(self, job: Job) -> str:
+        genome = self._reconciler.look.genomes.get(job.key.genome_digest)
+        name = job.key.aliased(genome.aliases[0]) if genome and genome.aliases else job.key.registry_path
+        progress = self._jobs.progress.get(job.id)
+        if progress is None:
+            return f"starting with {name}"
+        done = f" {100 * progress.done // progress.total} %" if progress.total else ""
+        return f"{progress.phase} {name}{done}"
+
+    def _extension(self) -> list[str]:
+        began = self._drain_began
+        if began is None or time.monotonic() - began > LONGEST_DRAIN:
+            return []
+        return [f"EXTEND_TIMEOUT_USEC={int(EXTENSION * 1e6)}"]
+
+    # ----------------------------------------------------------------- disks that come later
+
+    def _mounts_now(self) -> frozenset[mounts.Mount]:
+        refgenie = self._current.settings.refgenie
+        return mounts.over((refgenie.genome_folder, refgenie.genome_config, refgenie.genome_archive_folder))
+
+    def _look_for_mounts(self) -> None:
+        """A disk that is mounted later lies outside the sandbox (it would be writable): it must be built anew."""
+        if not unit():
+            return
+        new = self._mounts_now() - self._mounts
+        self._mounts |= new
+        for _, point in sorted(new):
+            self._restart(f"a disk was mounted at {point}")

@@ -1,0 +1,106 @@
+"""The user and group of the service: which of them an installation made, and what they own."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from refgenied.archive_folder import MARKER
+from refgenied.model import ConfigError
+
+USER = "refgenied"
+SERVING_USER = "refgenied-serve"
+
+_MADE = "# made here:"
+
+
+def missing(group: str) -> list[str]:
+    """The accounts that an installation will make: `user NAME` and `group NAME`."""
+    users = [f"user {name}" for name in (USER, SERVING_USER) if not _known(pwd.getpwnam, name)]
+    return users + [f"group {name}" for name in (USER, SERVING_USER, group) if not _known(grp.getgrnam, name)]
+
+
+def _known(look_up: Callable[[str], object], name: str) -> bool:
+    try:
+        look_up(name)
+    except KeyError:
+        return False
+    return True
+
+
+def noted(sysusers: str, made: Iterable[str]) -> str:
+    """The text of sysusers.d, with a line that says which accounts did not exist before."""
+    lines = [f"{_MADE} {account}" for account in dict.fromkeys(made)]
+    return "\n".join([sysusers.rstrip("\n"), *lines]) + "\n"
+
+
+def made_before(sysusers: str) -> list[str]:
+    """What such a text says was made."""
+    return [line.removeprefix(_MADE).strip() for line in sysusers.splitlines() if line.startswith(_MADE)]
+
+
+def take_away(made: Iterable[str]) -> list[str]:
+    """Remove these accounts; a group that others are in stays. One line for each that stays."""
+    left: list[str] = []
+    accounts = sorted(made, reverse=True)  # users first: a user's own group cannot go before
+    for account in accounts:
+        kind, _, name = account.partition(" ")
+        with suppress(KeyError):
+            members = grp.getgrnam(name).gr_mem if kind == "group" else []
+            if kind == "user":
+                pwd.getpwnam(name)
+            if members:
+                left.append(f"the group {name} stays: {', '.join(members)} are in it")
+                continue
+            _run_tool(f"{kind}del", name)
+    return left
+
+
+def _run_tool(tool: str, name: str) -> None:
+    program = shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        raise ConfigError(f"{tool} is not installed: {name} stays", hint=f"remove it by hand: {tool} {name}")
+    done = subprocess.run([program, name], capture_output=True, text=True, check=False)  # noqa: S603 (our own names)
+    if done.returncode:
+        raise ConfigError(f"{tool} {name}: {done.stderr.strip() or done.returncode}")
+
+
+def give(folder: Path, user: str, group: str, *, leave: Path) -> int:
+    """Give a folder to a user and a group, with all in it when it is an archive folder already; how many changed.
+
+    Links are given, never followed; `leave`, the genome folder, is left out should it lie inside.
+    """
+    uid, gid = pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    changed = _own(folder, uid, gid)
+    if not (folder / MARKER).exists():
+        return changed
+    for parent, folders, files, fd in os.fwalk(folder):
+        folders[:] = [name for name in folders if Path(parent, name) != leave]
+        changed += sum(_own(name, uid, gid, fd) for name in (*folders, *files))
+    return changed
+
+
+def hand_over(folder: Path, uid: int) -> int:
+    """Give what belongs to a user that goes away to root, so that no later user inherits it; how many changed."""
+    changed = 0
+    for parent, _, files, fd in os.fwalk(folder):
+        for name, within in ((parent, None), *((name, fd) for name in files)):
+            info = os.stat(name, dir_fd=within, follow_symlinks=False)
+            if info.st_uid == uid:
+                os.chown(name, 0, 0, dir_fd=within, follow_symlinks=False)
+                changed += 1
+    return changed
+
+
+def _own(path: str | Path, uid: int, gid: int, fd: int | None = None) -> bool:
+    info = os.stat(path, dir_fd=fd, follow_symlinks=False)
+    if (info.st_uid, info.st_gid) == (uid, gid):
+        return False
+    os.chown(path, uid, gid, dir_fd=fd, follow_symlinks=False)
+    return True

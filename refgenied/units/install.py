@@ -1,0 +1,216 @@
+"""Puts the units in place and takes them away again. Whatever is done twice is done once."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from refgenied.config import SYSTEM_SOCKET, Settings
+from refgenied.model import ConfigError, WriteError
+from refgenied.units import accounts
+from refgenied.units.texts import SYSTEM_STATE, system_units, user_units
+
+UNITS = ("refgenied.service", "refgenied.socket", "refgenied-serve.service")
+USER_UNITS = ("refgenied.service",)
+SYSUSERS = "etc/sysusers.d/refgenied.conf"
+TMPFILES = "etc/tmpfiles.d/refgenied.conf"
+SERVING_STATE = "/var/lib/refgenied-serve"
+
+
+class Installation:
+    """The units of one configuration, below `root`: `/` (or a home folder, for a `user`'s own systemd).
+
+    Below another root (an image, a package) only files are written: no accounts, no owners, nothing is told to
+    systemd. `say` gets one line for each step; with `dry_run` nothing else happens.
+    """
+
+    def __init__(
+        self, settings: Settings, root: Path, *, user: bool, live: bool, dry_run: bool, say: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._root = root
+        self._user = user
+        self._live = live
+        self._dry_run = dry_run
+        self._say = say
+
+    # ----------------------------------------------------------------- there
+
+    def install(self) -> None:
+        """Write the units, make the accounts, give them the archive folder. ConfigError, WriteError."""
+        self._check()
+        texts = user_units(self._settings) if self._user else system_units(self._settings)
+        if not self._user:
+            texts[SYSUSERS] = self._with_made_accounts(texts[SYSUSERS])
+        changed = [self._write(path, text) for path, text in texts.items()]
+        if not self._live:
+            return
+        if not self._user:
+            self._run("systemd-sysusers", str(self._root / SYSUSERS))
+            self._run("systemd-tmpfiles", "--create", str(self._root / TMPFILES))
+            self._give_folders()
+        if any(changed):
+            self._systemctl("daemon-reload")
+
+    def _check(self) -> None:
+        refgenie = self._settings.refgenie
+        if not self._settings.path:
+            raise ConfigError("there is no configuration for the units", hint="`refgenied init` writes one")
+        if self._settings.origins.get("refgenie.genome_folder", "").startswith("refgenie's"):
+            raise ConfigError(
+                f"refgenie.genome_folder must stand in {self._settings.path} for a service: with its disk not mounted, "
+                f"{refgenie.genome_config} cannot be asked",
+                hint=f'genome_folder = "{refgenie.genome_folder}"',
+            )
+        genomes, archives = Path(refgenie.genome_folder), refgenie.genome_archive_folder
+        if archives and genomes.resolve().is_relative_to(Path(archives).resolve()):
+            raise ConfigError(
+                f"the genome folder {genomes} must not lie in the archive folder {archives}: it is written"
+            )
+
+    def _with_made_accounts(self, text: str) -> str:
+        installed = self._root / SYSUSERS
+        made = accounts.made_before(installed.read_text(encoding="utf-8")) if installed.is_file() else []
+        if self._live:
+            made += accounts.missing(self._settings.control.group)
+            made += [f"folder {folder}" for folder in self._missing_folders()]
+        return accounts.noted(text, made)
+
+    def _missing_folders(self) -> list[Path]:
+        return [folder for name in (SYSUSERS, TMPFILES) if not (folder := (self._root / name).parent).is_dir()]
+
+    def _write(self, name: str, text: str) -> bool:
+        path = self._root / name
+        try:
+            if path.is_file() and path.read_text(encoding="utf-8") == text:
+                self._say(f"unchanged {path}")
+                return False
+            self._say(f"write {path}")
+            if self._dry_run:
+                self._say("".join(f"    {line}\n" for line in text.splitlines()))
+                return True
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.partial")
+            partial.write_text(text, encoding="utf-8")
+            partial.chmod(0o644)
+            partial.rename(path)
+        except OSError as error:
+            raise WriteError(f"{error.filename or path}: {error.strerror}", hint=self._who()) from None
+        return True
+
+    def _who(self) -> str:
+        return "" if self._user or os.geteuid() == 0 else "run it as root, or with --user for yourself alone"
+
+    def _give_folders(self) -> None:
+        refgenie, group = self._settings.refgenie, self._settings.control.group
+        given = [path for path in (refgenie.genome_archive_folder,) if path]
+        if self._settings.state.folder != SYSTEM_STATE:
+            given.append(self._settings.state.folder)
+        for name in given:
+            self._say(f"give {name} to {accounts.USER}:{group}")
+            if self._dry_run:
+                continue
+            folder = Path(name)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                accounts.give(folder, accounts.USER, group, leave=Path(refgenie.genome_folder))
+            except OSError as error:
+                raise WriteError(f"{error.filename or folder}: {error.strerror}") from None
+
+    # ----------------------------------------------------------------- and back again
+
+    def uninstall(self) -> None:
+        """Stop and disable the units, remove them and the accounts made for them; the data go to root. WriteError."""
+        units = USER_UNITS if self._user else UNITS
+        home = ".config/systemd/user" if self._user else "etc/systemd/system"
+        present = [unit for unit in units if (self._root / home / unit).is_file()]
+        if self._live and present:
+            self._systemctl("disable", "--now", *present)
+        made = self._made()
+        for unit in units:
+            self._remove(f"{home}/{unit}")
+            if (self._root / home / f"{unit}.d").is_dir():
+                self._say(f"leave {self._root / home / unit}.d: it is yours")
+        if not self._user:
+            self._remove(SYSUSERS)
+            self._remove(TMPFILES)
+        if self._live and present:
+            self._systemctl("daemon-reload")
+            with suppress(WriteError):  # none of them has failed
+                self._systemctl("reset-failed", *present)
+        if self._live and not self._user:
+            self._clear_away(made)
+        if self._user and not self._dry_run:
+            with suppress(OSError):
+                (self._root / home).rmdir()
+
+    def _made(self) -> list[str]:
+        installed = self._root / SYSUSERS
+        return accounts.made_before(installed.read_text(encoding="utf-8")) if installed.is_file() else []
+
+    def _remove(self, name: str) -> None:
+        path = self._root / name
+        if not path.is_file():
+            return
+        self._say(f"remove {path}")
+        if not self._dry_run:
+            path.unlink()
+
+    def _clear_away(self, made: list[str]) -> None:
+        """The socket's folder, the accounts, and what they own."""
+        socket = Path(self._settings.control.socket or SYSTEM_SOCKET)
+        self._say(f"remove {socket.parent}")
+        if not self._dry_run:
+            with suppress(OSError):
+                socket.unlink(missing_ok=True)
+                socket.parent.rmdir()
+            with suppress(OSError):
+                Path(SERVING_STATE).rmdir()  # it holds nothing that was not reported
+        state = self._settings.state.folder or SYSTEM_STATE
+        for name in (self._settings.refgenie.genome_archive_folder, state, SERVING_STATE):
+            self._give_to_root(name, made)
+        for thing in made:
+            self._say(f"remove the {thing}")
+        if not self._dry_run:
+            self._say_all(accounts.take_away([thing for thing in made if not thing.startswith("folder ")]))
+            for folder in (thing.removeprefix("folder ") for thing in made if thing.startswith("folder ")):
+                with suppress(OSError):  # something else is in it by now
+                    Path(folder).rmdir()
+
+    def _say_all(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._say(line)
+
+    def _give_to_root(self, name: str, made: list[str]) -> None:
+        for user in (accounts.USER, accounts.SERVING_USER):
+            if f"user {user}" in made and name and Path(name).is_dir():
+                with suppress(KeyError):
+                    uid = pwd.getpwnam(user).pw_uid
+                    if not self._dry_run and accounts.hand_over(Path(name), uid):
+                        self._say(f"the data in {name} belong to root now")
+
+    # ----------------------------------------------------------------- systemd
+
+    def _systemctl(self, *arguments: str) -> None:
+        if Path("/run/systemd/system").is_dir():
+            self._run("systemctl", *(["--user"] if self._user else []), *arguments)
+
+    def _run(self, *command: str) -> None:
+        self._say(f"run {' '.join(command)}")
+        if self._dry_run:
+            return
+        _call(command)
+
+
+def _call(command: Sequence[str]) -> None:
+    program = shutil.which(command[0])
+    if program is None:
+        raise WriteError(f"{command[0]} is not there: this machine does not run systemd")
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise WriteError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")

@@ -1,0 +1,166 @@
+"""The texts of the units: templates of `systemd/`, filled in with the real paths of a configuration."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from refgenied.config import Settings
+from refgenied.model import ConfigError
+
+HOMES = ("/home", "/root", "/run/user")
+"""What ProtectHome= hides."""
+TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 (not used: hidden)
+"""What PrivateTmp= hides."""
+SYSTEM_STATE = "/var/lib/refgenied"
+"""StateDirectory=refgenied, where the database is unless the configuration says otherwise."""
+
+NOT_OURS = ("/", "/run", "/run/user", "/var/run", "/var/lib", "/etc", *HOMES, *TEMPORARY)
+"""Folders that are not given to the daemon's user for the sake of its socket."""
+
+_PLACE = re.compile(r"@([A-Z_]+)@")
+_NOT_PLAIN = re.compile(r"[\s\"'\\;]")
+
+
+def template(name: str) -> str:
+    """A file of `systemd/`: beside this package in a wheel, beside the package's folder in a checkout."""
+    package = Path(__file__).parents[1]
+    places = (package / "systemd" / name, package.parent / "systemd" / name)
+    found = next(path for path in places if path.is_file())
+    return found.read_text(encoding="utf-8")
+
+
+def system_units(settings: Settings) -> dict[str, str]:
+    """Path below the root → text, for the machine's systemd. ConfigError for what a unit cannot express."""
+    if str(Path(settings.control.socket).parent) in NOT_OURS:
+        raise ConfigError(
+            f"control.socket: {settings.control.socket} must lie in a folder of its own", hint="/run/refgenied, say"
+        )
+    places = _places(settings)
+    names = {
+        "etc/systemd/system/refgenied.service": "refgenied.service",
+        "etc/systemd/system/refgenied.socket": "refgenied.socket",
+        "etc/systemd/system/refgenied-serve.service": "refgenied-serve.service",
+        "etc/sysusers.d/refgenied.conf": "refgenied.sysusers",
+        "etc/tmpfiles.d/refgenied.conf": "refgenied.tmpfiles",
+    }
+    serving = places | _sandbox(settings, _readable(settings, archive=True), ())
+    return {path: fill(template(name), serving if "-serve" in name else places) for path, name in names.items()}
+
+
+def user_units(settings: Settings) -> dict[str, str]:
+    """Path below the home folder → text, for one person's systemd."""
+    return {".config/systemd/user/refgenied.service": fill(template("refgenied.user.service"), _commands(settings))}
+
+
+def fill(text: str, places: dict[str, str]) -> str:
+    """`@NAME@` → its value; a setting that gets no value is left out."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        filled = _PLACE.sub(lambda found: places.get(found[1], found[0]), line)
+        if filled == line or not filled.endswith("="):
+            lines.append(filled.rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _places(settings: Settings) -> dict[str, str]:
+    refgenie = settings.refgenie
+    socket_folder = str(Path(settings.control.socket).parent)
+    folders = [refgenie.genome_folder, refgenie.genome_archive_folder, refgenie.genome_config]
+    writable = [refgenie.genome_archive_folder, settings.state.folder, socket_folder]
+    return (
+        _commands(settings)
+        | _sandbox(settings, _readable(settings, archive=False), [path for path in writable if path])
+        | {
+            "GROUP": settings.control.group,
+            "SOCKET_FOLDER": socket_folder.replace("%", "%%"),
+            "MOUNTS": " ".join(mount_units(path for path in folders if path)),
+        }
+    )
+
+
+def _commands(settings: Settings) -> dict[str, str]:
+    return {
+        "REFGENIED": _command("refgenied", "refgenied"),
+        "REFGENIECTL": _command("refgeniectl", "refgenied.client"),
+        "CONFIG": argument(settings.path),
+        "SOCKET": argument(settings.control.socket),
+    }
+
+
+def _command(name: str, module: str) -> str:
+    script = Path(sys.prefix) / "bin" / name
+    return argument(str(script)) if script.is_file() else f"{argument(sys.executable)} -m {module}"
+
+
+def _readable(settings: Settings, *, archive: bool) -> list[str]:
+    refgenie = settings.refgenie
+    found = [refgenie.genome_folder, refgenie.genome_archive_folder if archive else ""]
+    if refgenie.genome_config and not _below(refgenie.genome_config, [refgenie.genome_folder]):
+        found.append(str(Path(refgenie.genome_config).parent))  # not the file: bound, it would stay the old one
+    return [path for path in found if path]
+
+
+def _sandbox(settings: Settings, read_only: Sequence[str], read_write: Sequence[str]) -> dict[str, str]:
+    """What the sandbox hides by itself (homes, /tmp) is bound into it; all may be missing at start."""
+    seen = [*read_only, str(Path(settings.path).parent), *_own_code()]
+    hidden = [*HOMES, *TEMPORARY]
+    in_homes = any(_below(path, HOMES) for path in (*seen, *read_write))
+    return {
+        "READ_ONLY": _list(path for path in read_only if not _below(path, hidden)),
+        "READ_WRITE": _list(path for path in read_write if not _below(path, [*hidden, SYSTEM_STATE])),
+        "BIND_READ_ONLY": _list(path for path in seen if _below(path, hidden)),
+        "BIND_READ_WRITE": _list(path for path in read_write if _below(path, hidden)),
+        "PROTECT_HOME": "tmpfs" if in_homes else "yes",
+    }
+
+
+def _own_code() -> list[str]:
+    """The interpreter and this package: folders that must be seen for the daemon to start at all."""
+    own = (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2]))
+    return list(dict.fromkeys(own))
+
+
+def _below(path: str, folders: Iterable[str]) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def _list(paths: Iterable[str]) -> str:
+    return " ".join(quoted(f"-{path}") for path in dict.fromkeys(paths))
+
+
+def quoted(text: str) -> str:
+    """A word of a unit file's list, quoted where systemd would split it (systemd.syntax(7))."""
+    if "\n" in text:
+        raise ConfigError(f"{text!r}: a path with a line break cannot stand in a unit")
+    text = text.replace("%", "%%")
+    if not _NOT_PLAIN.search(text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def argument(text: str) -> str:
+    """The same in a command line, where `$` begins a variable."""
+    return quoted(text).replace("$", "$$")
+
+
+def mount_units(paths: Iterable[str]) -> list[str]:
+    """The names of the mount units that would hold these paths: of each folder and of those above it."""
+    folders = {str(folder) for path in paths for folder in (Path(path), *Path(path).parents)} - {"/"}
+    return [f"{escaped(folder)}.mount" for folder in sorted(folders)]
+
+
+def escaped(path: str) -> str:
+    """systemd-escape --path."""
+    plain = path.strip("/")
+    kept = re.compile(r"[A-Za-z0-9:_.]")
+    return "".join(
+        "-" if char == "/" else char if kept.match(char) and not (place == 0 and char == ".") else _hex(char)
+        for place, char in enumerate(plain)
+    )
+
+
+def _hex(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", errors="surrogateescape"))

@@ -1,0 +1,67 @@
+"""One machine with the installed service for all tests: built, installed and booted once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from installed import Service
+from lab import REPOSITORY
+from machine import Machine, NotBootedError
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.needs("root", "unshare", "nsenter", "pgrep", "setpriv", "systemd-analyze"))
+
+
+@pytest.fixture(scope="session")
+def wheel_installed() -> Iterator[Path]:
+    """The bin folder of an environment with the wheel, where a sandbox can see it: /opt, the system's Python."""
+    folder = Path(tempfile.mkdtemp(prefix="refgenied-test-", dir="/opt"))
+    try:
+        folder.chmod(0o755)
+        subprocess.run([SYSTEM_PYTHON, "-m", "venv", folder], check=True)
+        subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", f"{REPOSITORY}[server]"], check=True)
+        yield folder / "bin"
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def machine(wheel_installed: Path) -> Iterator[Machine]:
+    hidden = [path for path in (REPOSITORY, Path(sys.prefix)) if path.is_relative_to(tempfile.gettempdir())]
+    seen = [path for path in hidden if not any(other != path and path.is_relative_to(other) for other in hidden)]
+    try:
+        with Machine(wheel_installed, seen) as machine:
+            yield machine
+    except NotBootedError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def installed(machine: Machine) -> Service:
+    """The service, installed with the three commands of the README."""
+    service = Service(machine)
+    service.install()
+    return service
+
+
+@pytest.fixture
+def service(installed: Service) -> Iterator[Service]:
+    """The service, running, as it was installed; a test's changes to it are undone."""
+    installed.reset()
+    yield installed
+    sys.stdout.write(installed.machine.log())  # pytest shows it for a test that failed

@@ -1,0 +1,132 @@
+"""The units for a configuration, and the journal's protocol: what can be seen without a systemd."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from refgenied import config, journal, mounts
+from refgenied.model import ConfigError
+from refgenied.units import Installation, texts
+
+
+def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> config.Settings:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[refgenie]\ngenome_folder = "{genomes}"\ngenome_archive_folder = "{archives}"\n{more}')
+    return config.load(str(path), env={"STATE_DIRECTORY": "/var/lib/refgenied"})
+
+
+def unit(tmp_path: Path, genomes: str, archives: str, more: str = "") -> dict[str, str]:
+    text = texts.system_units(settings(tmp_path, genomes, archives, more))["etc/systemd/system/refgenied.service"]
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and line[:1] not in "#[")
+
+
+def test_the_folders_of_the_configuration_are_in_the_unit(tmp_path: Path) -> None:
+    found = unit(tmp_path, "/data/genomes", "/data/archives")
+    assert found["ReadOnlyPaths"] == "-/data/genomes"
+    assert found["ReadWritePaths"] == "-/data/archives -/run/refgenied"
+    assert {"data.mount", "data-genomes.mount", "data-archives.mount"} <= set(found["After"].split())
+
+
+def test_folders_that_the_sandbox_hides_are_bound_into_it(tmp_path: Path) -> None:
+    found = unit(tmp_path, "/home/ann/genomes", "/home/ann/archives")
+    assert "-/home/ann/genomes" in found["BindReadOnlyPaths"].split()
+    assert found["BindPaths"] == "-/home/ann/archives"
+    assert found["ProtectHome"] == "tmpfs"
+    assert "ReadOnlyPaths" not in found
+
+
+def test_odd_names_are_quoted(tmp_path: Path) -> None:
+    found = unit(tmp_path, "/data/my genomes", "/data/100%")
+    assert found["ReadOnlyPaths"] == '"-/data/my genomes"'
+    assert found["ReadWritePaths"].split()[0] == "-/data/100%%"
+    assert "data-my\\x20genomes.mount" in found["After"]
+    assert texts.argument("/a$b") == "/a$$b"
+
+
+@pytest.mark.parametrize(
+    ("path", "escaped"), [("/srv/a-b", r"srv-a\x2db"), ("/.x/é", r"\x2ex-\xc3\xa9"), ("/a/b_c:1", "a-b_c:1")]
+)
+def test_names_of_mount_units_are_those_of_systemd_escape(path: str, escaped: str) -> None:
+    assert texts.escaped(path) == escaped
+
+
+def test_below_a_prefix_only_files_are_written_and_twice_is_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    for _ in range(2):
+        given = settings(tmp_path, "/data/genomes", "/data/archives")
+        Installation(given, tmp_path / "image", user=False, live=False, dry_run=False, say=said.append).install()
+    assert [line.split()[0] for line in said] == ["write"] * 5 + ["unchanged"] * 5
+    Installation(given, tmp_path / "image", user=False, live=False, dry_run=False, say=said.append).uninstall()
+    assert not [path for path in (tmp_path / "image").rglob("*") if path.is_file()]
+
+
+def test_a_genome_folder_inside_the_archive_folder_is_refused(tmp_path: Path) -> None:
+    given = settings(tmp_path, "/data/archives/genomes", "/data/archives")
+    with pytest.raises(ConfigError, match="must not lie in the archive folder"):
+        Installation(given, tmp_path, user=False, live=False, dry_run=True, say=print).install()
+
+
+def test_a_socket_in_a_folder_of_the_system_is_refused(tmp_path: Path) -> None:
+    given = settings(tmp_path, "/data/genomes", "/data/archives", '[control]\nsocket = "/run/x.sock"\n')
+    with pytest.raises(ConfigError, match="folder of its own"):
+        texts.system_units(given)
+
+
+def test_mounts_at_and_above_a_folder(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    lines = ("1 0 8:1 / / rw - ext4 a rw", r"2 1 8:2 / /my\040data rw - ext4 b rw", "3 1 8:3 / /my rw - ext4 c rw")
+    table.write_text("\n".join((*lines, "4 2 8:4 / /other rw - ext4 d rw")) + "\n")
+    assert mounts.over(("/my data/genomes", ""), table) == {("1", "/"), ("2", "/my data")}
+
+
+# --------------------------------------------------------------------------- the journal
+
+
+@pytest.fixture
+def journald(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "journal"))
+        yield listener
+
+
+def test_an_entry_has_fields_with_every_name_of_the_asset(tmp_path: Path, journald: socket.socket) -> None:
+    names = {"d1/fasta:default": ["d1/fasta:default", "hg38/fasta:default"]}
+    event = {"event": "job.problem", "level": "warning", "asset": "d1/fasta:default", "job": 3, "error": "two\nlines"}
+    (fields,), _ = journal.Fields(names.__getitem__)(None, "", event)
+    journal.Journal(str(tmp_path / "journal")).write(fields)
+    entry = journald.recv(65536)
+    for line in (b"PRIORITY=4\n", b"REFGENIED_ASSET=d1/fasta:default\nREFGENIED_ASSET=hg38/fasta:default\n"):
+        assert line in entry
+    assert b"REFGENIED_JOB=3\n" in entry
+    assert b"REFGENIED_ERROR\n\x09\0\0\0\0\0\0\0two\nlines\n" in entry
+    assert entry.startswith(b"MESSAGE\n")
+
+
+def test_a_large_entry_is_handed_over_as_a_sealed_file(tmp_path: Path, journald: socket.socket) -> None:
+    journal.Journal(str(tmp_path / "journal")).write([("MESSAGE", "x" * 1_000_000)])
+    _, rights, _, _ = journald.recvmsg(1, socket.CMSG_LEN(4))
+    fd = array.array("i", rights[0][2])[0]
+    try:
+        assert os.pread(fd, 2_000_000, 0) == b"MESSAGE=" + b"x" * 1_000_000 + b"\n"
+        with pytest.raises(PermissionError):
+            os.write(fd, b"more")
+    finally:
+        os.close(fd)
+
+
+def test_without_a_journal_the_message_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal.Journal(str(tmp_path / "none")).write([("MESSAGE", "a\nb"), ("PRIORITY", "4")])
+    assert capsys.readouterr().err == "<4>a | b\n"
+
+
+def test_stderr_is_the_journal_when_its_identity_says_so() -> None:
+    info = os.fstat(2)
+    assert journal.is_stderr({"JOURNAL_STREAM": f"{info.st_dev}:{info.st_ino}"})
+    assert not journal.is_stderr({"JOURNAL_STREAM": f"{info.st_dev}:{info.st_ino + 1}"})
+    assert not journal.is_stderr({})
