@@ -56,7 +56,7 @@ def take_away(made: Iterable[str]) -> list[str]:
             if kind == "user":
                 pwd.getpwnam(name)
             if members:
-                left.append(f"the group {name} stays: {', '.join(members)} are in it")
+                left.append(f"the group {name} stays, it has members: {', '.join(members)}")
                 continue
             _run_tool(f"{kind}del", name)
     return left

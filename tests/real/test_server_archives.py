@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.real, pytest.mark.needs("refgenieserver", "pigz")]
 
 
 def test_a_real_servers_archives_are_imported_and_restored(lab, refgenie):
-    digest = refgenie.genome("demo")
+    digest = refgenie.digest("demo")
     config = refgenie.written() | {"genome_archive_folder": str(lab.archives)}
 
     lab.archives.mkdir()
