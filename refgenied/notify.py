@@ -9,7 +9,10 @@ from collections.abc import Mapping
 
 
 def notify(*assignments: str) -> None:
-    """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET, all in one message. A lost word is no error."""
+    """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET, all in one message.
+
+    A lost word is no error, and who does not listen does not hold us up: this is called on the event loop.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -17,7 +20,7 @@ def notify(*assignments: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.sendto("\n".join(assignments).encode(errors="replace"), address)
+            sender.sendto("\n".join(assignments).encode(errors="replace"), socket.MSG_DONTWAIT, address)
     except OSError:
         return
 

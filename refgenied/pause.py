@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
 
 from refgenied.health import Health
 from refgenied.jobs import Jobs
-from refgenied.model import NoSpaceError, Requester
+from refgenied.model import NoSpaceError, Requester, StateError
 from refgenied.store import archives
 
 FACT = "paused_by"
@@ -81,7 +82,8 @@ class Pause:
                 while self._space is not None:
                     free = await anyio.to_thread.run_sync(self._space)
                     if free >= self._room_at_failure + GROWTH:
-                        await self._jobs.release(NoSpaceError.kind)
+                        with suppress(StateError):  # one disk for both: what waits is due later all the same
+                            await self._jobs.release(NoSpaceError.kind)
                         break
                     await anyio.sleep(CHECK_SECONDS)
             self._end_wait()

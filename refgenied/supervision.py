@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,7 +12,7 @@ from refgenied import mounts
 from refgenied.config import Current
 from refgenied.health import Health
 from refgenied.jobs import Jobs
-from refgenied.model import Job, JobState
+from refgenied.model import Job, JobState, StateError
 from refgenied.notify import notify, unit, watchdog_seconds
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
@@ -57,8 +56,8 @@ class Supervision:
         while True:
             try:
                 status = await self.status()
-            except sqlite3.Error as error:
-                log.warning("supervision.no_answer", error=f"the database: {error}")
+            except StateError as error:
+                log.warning("supervision.no_answer", error=error.message)
             else:
                 notify("WATCHDOG=1", f"STATUS={status}", *self._extension())
             self._look_for_mounts()
