@@ -197,7 +197,7 @@ async def test_an_error_inside_the_watch_does_not_end_the_daemon(
         group.cancel_scope.cancel()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything; the real tests run the daemon as another user")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 async def test_a_folder_that_cannot_be_watched_does_not_stop_the_others(genomes: Genomes, tmp_path: Path) -> None:
     closed, opened = tmp_path / "closed", tmp_path / "opened"
     closed.mkdir(mode=0o000)
