@@ -4,6 +4,7 @@ make bench                                           everything: about ten minut
 make bench ARGS="--quick"                            small inputs, one pair: a look at whether it all works
 make bench ARGS="--only fasta-upper --preset fast"   one cell of the table
 make bench ARGS="publish"                            a whole publish against `refgenieserver archive`
+make bench ARGS="reading"                            1 GB: one small file out of it, verify, restore
 make bench ARGS="soak"                               3 GB: memory, cancel, and how quick the control API stays
 """
 
@@ -29,6 +30,7 @@ from typing import NamedTuple
 
 import inputs
 import publish
+import reading
 import soak
 
 HERE = Path(__file__).parent
@@ -178,7 +180,7 @@ def table(names: list[str], presets: list[str], pairs: int, scale: float, thread
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("table", "publish", "soak"), default="table")
+    parser.add_argument("what", nargs="?", choices=("table", "publish", "reading", "soak"), default="table")
     parser.add_argument(
         "--only", action="append", choices=list(inputs.INPUTS), help="this input alone; may be repeated"
     )
@@ -192,6 +194,8 @@ def main() -> int:
     try:
         if options.what == "publish":
             publish.run(DATA, pairs)
+        elif options.what == "reading":
+            reading.run(DATA, 100 if options.quick else 1000, pairs)
         elif options.what == "soak":
             soak.run(DATA, 300 if options.quick else 3000)
         else:

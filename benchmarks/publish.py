@@ -17,12 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import house
 import inputs
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from lab import Lab
 
 from refgenied.client import Client
 
@@ -105,24 +101,17 @@ def peer(genomes: Path, data: Path) -> tuple[float, int]:
 
 
 def ours(genomes: Path, data: Path) -> tuple[float, int]:
-    # A socket's path must be short, so that this folder is in /tmp; the archives are beside the inputs.
-    with tempfile.TemporaryDirectory(prefix="bench-") as root, tempfile.TemporaryDirectory(dir=data) as out:
-        lab = Lab(Path(root))
-        lab.genomes, lab.archives = genomes, Path(out)
-        lab.configure(archive={"automatic": False}, watch={"enabled": False})
+    with house.lab(data, genomes) as lab:
         lab.start()
-        try:
-            with Client.connect(str(lab.socket)) as client:
-                began = time.monotonic()
-                client.call("archive.create", paths=list(ASSETS))
-                for path in ASSETS:
-                    waited = client.call("archive.wait", path=path)
-                    if waited["state"] != "archived":
-                        raise inputs.Missing(f"{path} was not archived: {waited['reason']}")
-                seconds = time.monotonic() - began
-        finally:
-            lab.close()
-        return seconds, on_disk(Path(out))
+        with Client.connect(str(lab.socket)) as client:
+            began = time.monotonic()
+            client.call("archive.create", paths=list(ASSETS))
+            for path in ASSETS:
+                waited = client.call("archive.wait", path=path)
+                if waited["state"] != "archived":
+                    raise inputs.Missing(f"{path} was not archived: {waited['reason']}")
+            seconds = time.monotonic() - began
+        return seconds, on_disk(lab.archives)
 
 
 def on_disk(folder: Path) -> int:

@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tempfile
 import time
 from pathlib import Path
 
+import house
 import inputs
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from lab import Lab
-from proof import files_in, refgenie_digest
-from synthetic import ALIAS, Genomes
+from synthetic import ALIAS
 
 from refgenied.client import Client
-from refgenied.model import AssetKey
 
 
 def run(data: Path, megabytes: int) -> None:
-    fasta = inputs.made("fasta-masked", data, 1.0 if megabytes >= 1000 else 0.1)
-    small = inputs.made("small-files", data, 1.0)
-    with tempfile.TemporaryDirectory(prefix="bench-") as root, tempfile.TemporaryDirectory(dir=data) as out:
-        lab = Lab(Path(root))
-        genomes = Genomes(Path(out, "genomes"))
-        big, many = asset(genomes, "big"), asset(genomes, "many")
-        target = genomes.folder(big) / "genome.fa"
-        with target.open("wb") as file:
-            while file.tell() < megabytes * 1_000_000:
-                with (fasta / "genome.fa").open("rb") as part:
-                    shutil.copyfileobj(part, file, 1 << 20)
-        shutil.copytree(small, genomes.folder(many), dirs_exist_ok=True)
-        for key in (big, many):  # refgenie's config must know these files
-            entry = genomes._groups[key.asset_group][key.asset]
-            entry["asset_digest"] = refgenie_digest(files_in(genomes.folder(key)))  # type: ignore[index]
-        genomes.write_config()
-        lab.genomes, lab.archives = genomes.root, Path(out, "archives")
-        lab.configure(archive={"automatic": False}, watch={"enabled": False})
-        daemon = lab.start()
-        try:
-            with Client.connect(str(lab.socket)) as client:
-                idle = memory(daemon.process.pid)
-                cancelled = cancel(client, f"{ALIAS}/big", Path(out, "archives"))
-                latencies: list[float] = []
-                for name in ("many", "big"):
-                    began = time.monotonic()
-                    answers = packed(client, f"{ALIAS}/{name}")
-                    latencies += answers
-                    print(
-                        f"{name}: {time.monotonic() - began:.1f} s, peak memory so far "
-                        f"{memory(daemon.process.pid) / 1e6:.0f} MB (idle {idle / 1e6:.0f}); status while it packs: "
-                        f"p50 {quantile(answers, 0.5):.1f} ms, p99 {quantile(answers, 0.99):.1f} ms, "
-                        f"max {max(answers):.1f} ms of {len(answers)}"
-                    )
-                print(f"cancel of the big one: {cancelled * 1000:.0f} ms, nothing left")
-        finally:
-            lab.close()
-
-
-def asset(genomes: Genomes, group: str) -> AssetKey:
-    return genomes.build(group)
+    with house.lab(data) as made:
+        house.fill(made, data, megabytes)
+        daemon = made.start()
+        with Client.connect(str(made.socket)) as client:
+            idle = memory(daemon.process.pid)
+            cancelled = cancel(client, f"{ALIAS}/big", made.archives)
+            for name in ("many", "big"):
+                began = time.monotonic()
+                answers = packed(client, f"{ALIAS}/{name}")
+                print(
+                    f"{name}: {time.monotonic() - began:.1f} s, peak memory so far "
+                    f"{memory(daemon.process.pid) / 1e6:.0f} MB (idle {idle / 1e6:.0f}); status while it packs: "
+                    f"p50 {quantile(answers, 0.5):.1f} ms, p99 {quantile(answers, 0.99):.1f} ms, "
+                    f"max {max(answers):.1f} ms of {len(answers)}"
+                )
+            print(f"cancel of the big one: {cancelled * 1000:.0f} ms, nothing left")
 
 
 def cancel(client: Client, path: str, archives: Path) -> float:

@@ -135,3 +135,25 @@ def test_the_record_names_what_is_needed_to_make_it_again():
     assert record.library.startswith("zlib-ng huffman, zlib-ng 5 in 8 KiB, ")
     assert {part.split()[0] for part in record.version.split(", ")} == {"zlib-ng", "deflate"}
     assert Libdeflate(7).record.level == 7
+
+
+@pytest.mark.parametrize("name", ["upper", "masked", "gtf", "noise"])
+def test_a_damaged_block_is_never_taken_for_its_content(name):
+    block = CONTENTS[name][1]
+    member = bytes(ContentAware().compress(block))
+    rng = random.Random(5)
+    for at in [*range(4), *rng.choices(range(10, len(member)), k=60), *range(len(member) - 8, len(member))]:
+        damaged = bytearray(member)
+        damaged[at] ^= 1 << rng.randrange(8)
+        assert decompress(bytes(damaged), len(block)) in (None, block), at
+    for size in (0, 17, len(member) // 2, len(member) - 1):
+        assert decompress(member[:size], len(block)) is None
+
+
+@pytest.mark.parametrize("head", [b"\4\3", b"\0\xff"], ids=["huffman", "other"])
+def test_a_block_that_holds_more_than_it_says_is_damage(head):
+    bomb = bytearray(gzip.compress(bytes(50_000_000), 1, mtime=0))
+    bomb[8:10] = head
+    assert decompress(bytes(bomb), BLOCK_SIZE) is None
+    bomb[-4:] = (1000).to_bytes(4, "little")
+    assert decompress(bytes(bomb), BLOCK_SIZE) is None

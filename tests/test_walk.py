@@ -322,6 +322,29 @@ def test_a_file_swapped_between_walk_and_open(asset: Path, genomes: Path, tmp_pa
     pytest.fail("a.fa was not walked")
 
 
+@pytest.mark.parametrize("how", ["rewritten", "longer", "gone", "link", "fifo", "folder", "twin"])
+def test_a_file_swapped_while_it_is_read(asset: Path, genomes: Path, tmp_path: Path, how: str) -> None:
+    (tmp_path / "outside").write_text("secret")
+    with Tree(asset, within=genomes) as tree:
+        members = tree.to_read()
+        member = next(member for member in members if member.path == b"a.fa")
+        swap(asset / "a.fa", how, tmp_path / "outside")
+        assert b"secret" not in os.read(tree.open(member), 100)
+        with pytest.raises(SourceChangedError, match=r"default/a\.fa"):
+            tree.confirm(member)
+
+
+@pytest.mark.parametrize("how", ["gone", "link", "fifo", "folder"])
+def test_a_file_swapped_between_listing_and_reading(asset: Path, genomes: Path, tmp_path: Path, how: str) -> None:
+    (tmp_path / "outside").write_text("secret")
+    with Tree(asset, within=genomes) as tree:
+        members = tree.to_read()
+        assert next(members).path == b""
+        swap(asset / "a.fa", how, tmp_path / "outside")
+        with pytest.raises((SourceChangedError, UnsafeTreeError), match=r"default/a\.fa"):
+            list(members)
+
+
 def test_a_folder_swapped_for_a_link_while_walking(asset: Path, genomes: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "x").write_text("secret")

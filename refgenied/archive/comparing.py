@@ -60,7 +60,7 @@ def _pairs(
 ) -> Iterator[tuple[Member | None, Entry | None]]:
     """Members and entries in the tree's order; None where one side has no more."""
     entries = _in_order(manifest, listed)
-    for member in tree:
+    for member in tree.to_read():
         check()
         yield member, next(entries, None)
     entry = next(entries, None)
@@ -102,5 +102,5 @@ def _md5(tree: Tree, member: Member, check: Check) -> str:
             raise SourceChangedError(f"{member.path!r} became shorter while it was read")
         md5.update(data)
         left -= len(data)
-    tree.open(member)  # once more: raises when the file is no longer what it was
+    tree.confirm(member)
     return md5.hexdigest()

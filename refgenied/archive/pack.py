@@ -95,7 +95,7 @@ def pack(
 
 def _feed(tree: Tree, top: bytes, blocks: Blocks, check: Check) -> None:
     """The whole tar stream, from the first header to the end."""
-    for member in tree:
+    for member in tree.to_read():
         check()
         header = tar.header(
             tar.member_name(top, member.path, member.kind),
@@ -131,7 +131,7 @@ def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: Blocks, chec
         blocks.write(tar.padding(member.size))
     else:
         blocks.end(passing)
-    tree.open(member)  # once more: raises when the file is no longer what it was
+    tree.confirm(member)
 
 
 def _feed_content(fd: int, left: int, passing: Passing, blocks: Blocks, check: Check) -> None:

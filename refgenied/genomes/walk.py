@@ -41,7 +41,7 @@ _NOTHING = frozenset[bytes]()
 class _Frame:
     """One open folder of the walk."""
 
-    __slots__ = ("fd", "foreign", "identity", "names", "place", "prefix", "replaced")
+    __slots__ = ("fd", "foreign", "identity", "names", "place", "plain", "prefix", "replaced")
 
     def __init__(self, fd: int, prefix: bytes, place: Parts, replaced: int) -> None:
         info = os.fstat(fd)
@@ -53,6 +53,8 @@ class _Frame:
         self.foreign = replaced > 0
         self.names: list[bytes] = []
         """What is still to come, the next one last; a folder's name (also a replaced link's) ends in '/'."""
+        self.plain = False
+        """Every name is a folder's or a regular file's: it may be opened without a look at what it is."""
 
 
 class _Source(NamedTuple):
@@ -93,6 +95,7 @@ class Tree:
         self._enclosure = Enclosure(self._within)
         self._home: Parts = ()
         self._opened = -1
+        self._reads = False
         self._last: _Source | None = None
         self._exit = ExitStack()
 
@@ -114,6 +117,14 @@ class Tree:
 
     def __iter__(self) -> Iterator[Member]:
         """The members, streaming, ordered by the bytes of their names in a tar (a folder's ends in '/')."""
+        return self._members(reads=False)
+
+    def to_read(self) -> Iterator[Member]:
+        """The same for a reader of every file: each is opened at once, and looked at through its descriptor."""
+        return self._members(reads=True)
+
+    def _members(self, *, reads: bool) -> Iterator[Member]:
+        self._reads = reads
         stack: list[_Frame] = []
         try:
             root = self._enter(stack, self._home, b"", replaced=0)
@@ -142,9 +153,7 @@ class Tree:
         It stays the tree's: don't close it, it is closed when the next member is asked for.
         SourceChangedError when what is there now is not what was yielded.
         """
-        source = self._last
-        if source is None or source.member is not member:
-            raise ValueError("only the file that was yielded last can be opened")
+        source = self._source(member)
         if self._opened < 0:
             try:
                 if source.place is None:
@@ -153,9 +162,19 @@ class Tree:
                     self._opened = self._enclosure.open_at(source.place, FILE)
             except OSError as error:
                 raise translated(error, self._name(member.path)) from error
-        if _identity(os.fstat(self._opened)) != source.identity:
-            raise SourceChangedError(f"{self._name(member.path)} changed while it was read")
+            self.confirm(member)
         return self._opened
+
+    def confirm(self, member: Member) -> None:
+        """After reading: SourceChangedError when the open file is no longer what was yielded."""
+        if _identity(os.fstat(self._opened)) != self._source(member).identity:
+            raise SourceChangedError(f"{self._name(member.path)} changed while it was read")
+
+    def _source(self, member: Member) -> _Source:
+        source = self._last
+        if source is None or source.member is not member:
+            raise ValueError("only the file that was yielded last can be opened")
+        return source
 
     def _name(self, path: bytes) -> str:
         return shown(os.fsencode(self.folder) + (b"/" + path if path else b""))
@@ -189,6 +208,7 @@ class Tree:
     def _listing(self, frame: _Frame) -> list[bytes]:
         skip = _NOTHING if frame.prefix and not frame.foreign else self._exclude
         names: list[bytes] = []
+        plain = True
         try:
             with os.scandir(frame.fd) as entries:
                 for entry in entries:
@@ -199,8 +219,10 @@ class Tree:
                         entry.is_symlink() and self._is_replaced_by_folder(frame, name)
                     )
                     names.append(name + b"/" if is_folder else name)
+                    plain = plain and (is_folder or entry.is_file(follow_symlinks=False))
         except OSError as error:
             raise translated(error, self._name(frame.prefix[:-1])) from error
+        frame.plain = plain
         names.sort(reverse=True)
         return names
 
@@ -214,7 +236,11 @@ class Tree:
         name = listed[:-1] if listed.endswith(b"/") else listed
         path = frame.prefix + name
         try:
-            info = os.stat(name, dir_fd=frame.fd, follow_symlinks=False)
+            if self._reads and frame.plain and name is listed:
+                self._opened = os.open(name, FILE, dir_fd=frame.fd)
+                info = os.fstat(self._opened)
+            else:
+                info = os.stat(name, dir_fd=frame.fd, follow_symlinks=False)
         except OSError as error:
             raise translated(error, self._name(path)) from error
         if stat.S_ISREG(info.st_mode) and name is listed:
