@@ -25,6 +25,7 @@ SMALL = 1 << 16
 
 _ZEROS = bytes(512)
 _md5 = partial(hashlib.md5, usedforsecurity=False)
+_OF_NOTHING = _md5()
 
 
 class Passing:
@@ -35,7 +36,7 @@ class Passing:
     def __init__(self, member: Member, offset: int) -> None:
         self.member = member
         self.offset = offset
-        self.md5 = _md5()
+        self.md5 = _OF_NOTHING
 
 
 class Block:
@@ -108,7 +109,7 @@ class Blocks:
         buffer[block.length : begin] = header
         content = buffer[begin:end]
         count = os.readv(fd, (content,))
-        passing.md5.update(content[:count])
+        passing.md5 = _md5(content[:count])
         block.source_bytes += count
         if count < size:
             padded = begin + count
@@ -127,6 +128,8 @@ class Blocks:
         count = os.readv(fd, (block.buffer[begin : begin + limit],))
         block.length += count
         block.source_bytes += count
+        if passing.md5 is _OF_NOTHING:
+            passing.md5 = _md5()
         if passing.member.size <= SMALL:
             passing.md5.update(block.buffer[begin : begin + count])
         else:

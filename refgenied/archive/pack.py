@@ -120,8 +120,10 @@ def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: Blocks, chec
     fd = tree.open(member)
     count = -1
     if 0 < member.size <= SMALL:
-        with _reading(member):
+        try:
             count = blocks.take(header, passing, fd)
+        except OSError as error:
+            raise _unreadable(member, error) from error
     if count < 0:
         blocks.write(header)
         count = 0
@@ -137,30 +139,19 @@ def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: Blocks, chec
 def _feed_content(fd: int, left: int, passing: Passing, blocks: Blocks, check: Check) -> None:
     while left:
         check()
-        with _reading(passing.member):
+        try:
             count = blocks.read(passing, fd, left)
+        except OSError as error:
+            raise _unreadable(passing.member, error) from error
         if not count:
             raise SourceChangedError(f"{_shown(passing.member)} became shorter while it was read")
         left -= count
 
 
-class _reading:  # noqa: N801 - a context manager; a class, because it is entered for every file
-    """Around system calls that read a member's content: UnreadableError instead of OSError."""
-
-    __slots__ = ("_member",)
-
-    def __init__(self, member: Member) -> None:
-        self._member = member
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise UnreadableError(
-                f"{_shown(self._member)} cannot be read: {error.strerror or error}",
-                hint="look at the genome folder's disk",
-            ) from error
+def _unreadable(member: Member, error: OSError) -> UnreadableError:
+    return UnreadableError(
+        f"{_shown(member)} cannot be read: {error.strerror or error}", hint="look at the genome folder's disk"
+    )
 
 
 def _shown(member: Member) -> str:
