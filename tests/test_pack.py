@@ -75,7 +75,8 @@ EXTRACTORS = {
     "python": [
         sys.executable,
         "-c",
-        "import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter='fully_trusted')",
+        "import sys, tarfile; archive = tarfile.open(sys.argv[1]); archive.extraction_filter = lambda member, _: member; "
+        "archive.extractall(sys.argv[2])",
         "{archive}",
         "{to}",
     ],

@@ -21,8 +21,10 @@ def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> con
     return config.load(str(path), env={"STATE_DIRECTORY": "/var/lib/refgenied"})
 
 
-def unit(tmp_path: Path, genomes: str, archives: str, more: str = "") -> dict[str, str]:
-    text = texts.system_units(settings(tmp_path, genomes, archives, more))["etc/systemd/system/refgenied.service"]
+def unit(
+    tmp_path: Path, genomes: str, archives: str, more: str = "", name: str = "refgenied.service"
+) -> dict[str, str]:
+    text = texts.system_units(settings(tmp_path, genomes, archives, more))[f"etc/systemd/system/{name}"]
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and line[:1] not in "#[")
 
 
@@ -39,6 +41,14 @@ def test_folders_that_the_sandbox_hides_are_bound_into_it(tmp_path: Path) -> Non
     assert found["BindPaths"] == "-/home/ann/archives"
     assert found["ProtectHome"] == "tmpfs"
     assert "ReadOnlyPaths" not in found
+
+
+def test_the_server_may_write_its_own_state_and_nothing_else(tmp_path: Path) -> None:
+    server = "refgenied-serve.service"
+    assert "ReadWritePaths" not in unit(tmp_path, "/data/genomes", "/data/archives", name=server)
+    own = '[serving]\nstate_folder = "/srv/counted"\n'
+    assert unit(tmp_path, "/data/genomes", "/data/archives", own, server)["ReadWritePaths"] == "-/srv/counted"
+    assert "/srv/counted" not in unit(tmp_path, "/data/genomes", "/data/archives", own)["ReadWritePaths"]
 
 
 def test_odd_names_are_quoted(tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ from pathlib import Path
 from refgenied.config import SYSTEM_SOCKET, Settings
 from refgenied.model import ConfigError, WriteError
 from refgenied.units import accounts
-from refgenied.units.texts import SYSTEM_STATE, system_units, user_units
+from refgenied.units.texts import SERVING_STATE, SYSTEM_STATE, serving_state, system_units, user_units
 
 UNITS = ("refgenied.service", "refgenied.socket", "refgenied-serve.service")
 USER_UNITS = ("refgenied.service",)
 SYSUSERS = "etc/sysusers.d/refgenied.conf"
 TMPFILES = "etc/tmpfiles.d/refgenied.conf"
-SERVING_STATE = "/var/lib/refgenied-serve"
 
 
 class Installation:
@@ -108,19 +107,25 @@ class Installation:
 
     def _give_folders(self) -> None:
         refgenie, group = self._settings.refgenie, self._settings.control.group
-        given = [path for path in (refgenie.genome_archive_folder,) if path]
+        serving = serving_state(self._settings)
+        given = [(refgenie.genome_archive_folder, accounts.USER, group)]
         if self._settings.state.folder != SYSTEM_STATE:
-            given.append(self._settings.state.folder)
-        for name in given:
-            self._say(f"give {name} to {accounts.USER}:{group}")
-            if self._dry_run:
-                continue
-            folder = Path(name)
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                accounts.give(folder, accounts.USER, group, leave=Path(refgenie.genome_folder))
-            except OSError as error:
-                raise WriteError(f"{error.filename or folder}: {error.strerror}") from None
+            given.append((self._settings.state.folder, accounts.USER, group))
+        if serving != SERVING_STATE:
+            given.append((serving, accounts.SERVING_USER, accounts.SERVING_USER))
+        for name, user, its_group in given:
+            if name:
+                self._give(Path(name), user, its_group)
+
+    def _give(self, folder: Path, user: str, group: str) -> None:
+        self._say(f"give {folder} to {user}:{group}")
+        if self._dry_run:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            accounts.give(folder, user, group, leave=Path(self._settings.refgenie.genome_folder))
+        except OSError as error:
+            raise WriteError(f"{error.filename or folder}: {error.strerror}") from None
 
     # ----------------------------------------------------------------- and back again
 
@@ -172,7 +177,7 @@ class Installation:
             with suppress(OSError):
                 Path(SERVING_STATE).rmdir()  # it holds nothing that was not reported
         state = self._settings.state.folder or SYSTEM_STATE
-        for name in (self._settings.refgenie.genome_archive_folder, state, SERVING_STATE):
+        for name in (self._settings.refgenie.genome_archive_folder, state, serving_state(self._settings)):
             self._give_to_root(name, made)
         for thing in made:
             self._say(f"remove the {thing}")

@@ -16,6 +16,8 @@ TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 (not used: hidden)
 """What PrivateTmp= hides."""
 SYSTEM_STATE = "/var/lib/refgenied"
 """StateDirectory=refgenied, where the database is unless the configuration says otherwise."""
+SERVING_STATE = "/var/lib/refgenied-serve"
+"""StateDirectory=refgenied-serve, the same for the server."""
 
 NOT_OURS = ("/", "/run", "/run/user", "/var/run", "/var/lib", "/etc", *HOMES, *TEMPORARY)
 """Folders that are not given to the daemon's user for the sake of its socket."""
@@ -46,8 +48,14 @@ def system_units(settings: Settings) -> dict[str, str]:
         "etc/sysusers.d/refgenied.conf": "refgenied.sysusers",
         "etc/tmpfiles.d/refgenied.conf": "refgenied.tmpfiles",
     }
-    serving = places | _sandbox(settings, _readable(settings, archive=True), ())
+    serving = places | _sandbox(settings, _readable(settings, archive=True), [serving_state(settings)])
     return {path: fill(template(name), serving if "-serve" in name else places) for path, name in names.items()}
+
+
+def serving_state(settings: Settings) -> str:
+    """Where the server's unit keeps what it has counted: systemd's folder, unless the configuration names one."""
+    named = settings.origins.get("serving.state_folder", "default") == settings.path
+    return settings.serving.state_folder if named else SERVING_STATE
 
 
 def user_units(settings: Settings) -> dict[str, str]:
@@ -110,7 +118,7 @@ def _sandbox(settings: Settings, read_only: Sequence[str], read_write: Sequence[
     in_homes = any(_below(path, HOMES) for path in (*seen, *read_write))
     return {
         "READ_ONLY": _list(path for path in read_only if not _below(path, hidden)),
-        "READ_WRITE": _list(path for path in read_write if not _below(path, [*hidden, SYSTEM_STATE])),
+        "READ_WRITE": _list(path for path in read_write if not _below(path, [*hidden, SYSTEM_STATE, SERVING_STATE])),
         "BIND_READ_ONLY": _list(path for path in seen if _below(path, hidden)),
         "BIND_READ_WRITE": _list(path for path in read_write if _below(path, hidden)),
         "PROTECT_HOME": "tmpfs" if in_homes else "yes",

@@ -15,7 +15,10 @@ from installed import Service
 from lab import REPOSITORY
 from machine import Machine, NotBootedError
 
+from refgenied import __version__
+
 SYSTEM_PYTHON = "/usr/bin/python3"
+NEWER = "99.0"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +39,20 @@ def wheel_installed() -> Iterator[Path]:
         yield folder / "bin"
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def newer_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same program as a later version."""
+    source, wheels = tmp_path_factory.mktemp("newer") / "refgenied", tmp_path_factory.mktemp("wheels")
+    kept = shutil.ignore_patterns(".*", "tests", "benchmarks", "__pycache__")
+    shutil.copytree(REPOSITORY, source, ignore=kept)
+    version = source / "refgenied/__init__.py"
+    version.write_text(version.read_text().replace(__version__, NEWER))
+    subprocess.run(
+        [SYSTEM_PYTHON, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", wheels, source], check=True
+    )
+    return next(wheels.glob(f"refgenied-{NEWER}-*.whl"))
 
 
 @pytest.fixture(scope="session")

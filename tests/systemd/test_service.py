@@ -251,6 +251,24 @@ def test_a_stop_in_the_middle_of_a_big_pack_gives_the_job_back(service: Service)
     service.ctl("queue", "cancel", str(job["job"]))
 
 
+def test_an_upgrade_in_the_middle_of_a_pack_loses_nothing(service: Service, newer_wheel: Path) -> None:
+    machine = service.machine
+    service.big("upgraded", BIG)
+    machine.until("packing", lambda: "packing t7/upgraded:default" in machine.show("StatusText"))
+    before, wheel = service.info["version"], Path("/srv") / newer_wheel.name
+    shutil.copy(newer_wheel, machine.file(wheel))
+    machine.run(machine.bin / "python", "-m", "pip", "install", "-q", "--no-index", "--no-deps", wheel)
+    machine.file(wheel).unlink()
+    assert (service.info["version"], state(service)) == (before, "active"), "the old one goes on until the restart"
+    service.restart()
+    assert service.info["version"] != before
+    assert "Traceback" not in machine.log()
+    job = machine.until("it goes on", lambda: service.info["running"])[0]
+    assert job["registry_path"].endswith("/upgraded:default")
+    assert job["attempts"] == 1, "an upgrade charges no attempt"
+    service.ctl("queue", "cancel", str(job["job"]))
+
+
 def test_a_disk_that_comes_late_is_inside_the_sandbox(service: Service) -> None:
     machine = service.machine
     late = Path("/srv/late")

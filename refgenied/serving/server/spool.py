@@ -17,6 +17,7 @@ from refgenied.model import AssetKey
 
 log = structlog.get_logger("serve")
 
+FIELDS = ("id", "genome_digest", "asset_group", "asset", "digest", "at")
 BATCH = 200
 RETRY_SECONDS = (1.0, 30.0)
 """The first wait and the longest one, when the daemon does not answer."""
@@ -87,7 +88,10 @@ class Spool:
         for download in new:
             path = self._folder / f"{download['id']}.json"
             partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(download), encoding="utf-8")
+            with partial.open("w", encoding="utf-8") as file:
+                json.dump(download, file)
+                file.flush()
+                os.fsync(file.fileno())
             partial.rename(path)
         names = self._names()
         if not names:
@@ -96,9 +100,10 @@ class Spool:
             with Client.connect(self._socket, timeout=ANSWER_SECONDS) as client:
                 while names:
                     batch, names = names[:BATCH], names[BATCH:]
-                    client.request("download.record", {"downloads": [self._read(name) for name in batch]})
+                    downloads = [download for name in batch if (download := self._read(name))]
+                    client.request("download.record", {"downloads": downloads})
                     for name in batch:
-                        os.unlink(self._folder / name)
+                        (self._folder / name).unlink(missing_ok=True)
                     self.waiting -= len(batch)
         except DaemonError as error:
             return f"the daemon does not take them: {error.message}"
@@ -106,9 +111,17 @@ class Spool:
             return error.message
         return ""
 
-    def _read(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self._folder / name).read_bytes())
-        return found
+    def _read(self, name: str) -> dict[str, Any] | None:
+        """None for one that a crash of the machine, or somebody, has garbled: it is put aside, so that the others get through."""
+        path = self._folder / name
+        try:
+            found = json.loads(path.read_bytes())
+            return {field: found[field] for field in FIELDS}
+        except (ValueError, KeyError, TypeError):
+            damaged = path.with_suffix(".damaged")
+            path.rename(damaged)
+            log.warning("serve.download_damaged", path=str(damaged))
+            return None
 
     def _names(self) -> list[str]:
         return sorted(name for name in os.listdir(self._folder) if name.endswith(".json"))
