@@ -103,6 +103,7 @@ class Pipeline(Generic[Item, Result]):
 
 
 def _step_back() -> None:
-    """Linux gives each thread a niceness of its own."""
+    """Linux gives each thread a niceness of its own. One that is nicer already stays so."""
+    me = threading.get_native_id()
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        os.setpriority(os.PRIO_PROCESS, me, max(NICENESS, os.getpriority(os.PRIO_PROCESS, me)))
