@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from lab import Lab, command_of
@@ -96,3 +97,26 @@ def test_a_moved_archive_folder_is_imported_shown_and_restored(lab, genomes, tmp
         assert "there is no" not in there.ctl("archive", "import", str(lab.archives)).out
     finally:
         there.close()
+
+
+def test_another_codec_makes_no_archive_anew(lab, genomes):
+    lab.configure(archive={"compression": "fast"})
+    daemon = lab.start()
+    before = lab.archived("t7/fasta")
+    daemon.close()
+    manifest = Path(before["path"]).with_suffix(".json")
+    assert '"name":"fast"' in manifest.read_text().replace(" ", "")
+    older = manifest.read_text().replace("isal ", "isal 0.")
+    assert older != manifest.read_text()
+    manifest.write_text(older)  # as another version of the codec would have left it
+
+    lab.configure(archive={"compression": "small"})
+    lab.start()
+    assert lab.ctl("scan").code == 0
+    assert lab.wait("t7/fasta").code == 0
+    asked = lab.ctl("archive", "create", "t7/fasta")
+    assert asked.code == 0, asked
+    again = lab.archive("t7/fasta")
+    assert (again["digest"], again["created_at"]) == (before["digest"], before["created_at"])
+    assert lab.events("archive.published")[1:] == []
+    assert manifest.read_text() == older
