@@ -73,8 +73,15 @@ def _archive_state(asset: Asset, facts: Facts) -> ArchiveState:
         return ArchiveState.NONE
     if asset.key in facts.lost or record.damaged is not None:
         return ArchiveState.STALE
-    gone = asset.state is AssetState.MISSING  # the archive is all that is left: it is as good as it was
-    return ArchiveState.ARCHIVED if gone or record.stamp == asset.stamp else ArchiveState.STALE
+    return ArchiveState.ARCHIVED if _is_as_archived(asset, record) else ArchiveState.STALE
+
+
+def _is_as_archived(asset: Asset, record: ArchiveRecord) -> bool:
+    if asset.state is AssetState.MISSING:  # the archive is all that is left: it is as good as it was
+        return True
+    if asset.state is AssetState.UNREGISTERED:  # refgenie's entry is gone, and with it a part of the stamp
+        return record.files_stamp == asset.files_stamp
+    return record.stamp == asset.stamp
 
 
 def _why_not(asset: Asset, facts: Facts, policy: Archive) -> str:

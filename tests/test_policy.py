@@ -1,5 +1,6 @@
 """What is wanted: one answer for each asset, with its reason."""
 
+import msgspec
 import pytest
 
 from refgenied.config import Archive
@@ -54,6 +55,13 @@ def test_no_other_state_is_archived_by_itself_and_the_reason_is_given(state: Ass
     found = stands(asset(state))
     assert not found.wanted
     assert found.why_not
+
+
+def test_an_archive_is_not_stale_because_refgenies_entry_was_lost() -> None:
+    lost = msgspec.structs.replace(asset(AssetState.UNREGISTERED, stamp="other"), files_stamp="f")
+    assert stands(lost, archives=archived("now")).archive is ArchiveState.ARCHIVED
+    changed = msgspec.structs.replace(lost, files_stamp="g")
+    assert stands(changed, archives=archived("now")).archive is ArchiveState.STALE
 
 
 def test_the_policy_lets_pulled_and_added_assets_in() -> None:
