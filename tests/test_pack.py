@@ -75,8 +75,10 @@ EXTRACTORS = {
     "python": [
         sys.executable,
         "-c",
-        "import sys, tarfile; archive = tarfile.open(sys.argv[1]); archive.extraction_filter = lambda member, _: member; "
-        "archive.extractall(sys.argv[2])",
+        (
+            "import sys, tarfile; tar = tarfile.open(sys.argv[1]); "
+            "tar.extraction_filter = getattr(tarfile, 'fully_trusted_filter', None); tar.extractall(sys.argv[2])"
+        ),
         "{archive}",
         "{to}",
     ],

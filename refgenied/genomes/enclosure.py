@@ -59,7 +59,7 @@ def split(path: bytes) -> list[bytes]:
 
 
 def translated(error: OSError, path: str | bytes) -> SourceChangedError | UnreadableError:
-    """The error of model.py for one of the system's about `path`."""
+    """The error of ours for one of the system's about `path`."""
     if error.errno in _GONE:
         return SourceChangedError(f"{shown(path)} vanished or changed while it was read")
     return UnreadableError(

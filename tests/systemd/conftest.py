@@ -49,9 +49,7 @@ def newer_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(REPOSITORY, source, ignore=kept)
     version = source / "refgenied/__init__.py"
     version.write_text(version.read_text().replace(__version__, NEWER))
-    subprocess.run(
-        [SYSTEM_PYTHON, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", wheels, source], check=True
-    )
+    subprocess.run([SYSTEM_PYTHON, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", wheels, source], check=True)
     return next(wheels.glob(f"refgenied-{NEWER}-*.whl"))
 
 

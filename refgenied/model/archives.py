@@ -1,0 +1,43 @@
+"""What is kept: archives and removals."""
+
+from __future__ import annotations
+
+import msgspec
+
+from refgenied.model.assets import AssetKey
+
+
+class ArchiveRecord(msgspec.Struct, frozen=True):
+    """What the database knows of one archive. The manifest beside the file knows more."""
+
+    key: AssetKey
+    aliases: tuple[str, ...]
+    path: str
+    """Relative to the archive folder, so that the folder can be moved."""
+    size: int
+    digest: str
+    """md5 of the `.tgz`, as refgenie uses."""
+    asset_digest: str
+    content_digest: str
+    files: int
+    """Number of regular files inside."""
+    source_size: int
+    """Bytes of those files."""
+    stamp: str
+    files_stamp: str
+    created_at: float
+    proved_at: float | None = None
+    """When the file was last read back and agreed with its manifest."""
+    download_count: int = 0
+    requested_by: str = "refgenied"
+    damaged: str | None = None
+    """What a verify found wrong, in one line with the first bad member; None while nothing is known to be wrong."""
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """A user removed this asset's archive; it is not archived again by itself while the stamp holds."""
+
+    key: AssetKey
+    stamp: str
+    removed_at: float
+    removed_by: str

@@ -1,0 +1,115 @@
+"""What is built: assets, genomes, and one look at all of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class AssetKey(msgspec.Struct, frozen=True, order=True):
+    """The identity of one asset: three names, never an alias."""
+
+    genome_digest: str
+    asset_group: str
+    asset: str
+
+    @property
+    def registry_path(self) -> str:
+        """`{genome_digest}/{asset_group}:{asset}`."""
+        return f"{self.genome_digest}/{self.asset_group}:{self.asset}"
+
+    def aliased(self, alias: str) -> str:
+        """The same registry path as a person writes it: `hg38/fasta:default`."""
+        return f"{alias}/{self.asset_group}:{self.asset}"
+
+
+class AssetState(StrEnum):
+    """What the genome folder says about one asset."""
+
+    COMPLETE = "complete"  # built here, finished, registered
+    BUILDING = "building"  # a running flag or lock, and something moved lately
+    FAILED = "failed"  # the last build left a failed flag
+    INTERRUPTED = "interrupted"  # a running flag or lock, and nothing has moved for long
+    UNREGISTERED = "unregistered"  # complete on disk, absent from refgenie's config
+    PULLED = "pulled"  # downloaded: at refgenie's own place, no build flags
+    ADDED = "added"  # `refgenie add`: somewhere else in the genome folder, no build flags
+    MISSING = "missing"  # in refgenie's config (or archived), but not on disk
+    UNREADABLE = "unreadable"  # a folder or file that may not or cannot be read
+
+
+ARCHIVABLE = frozenset({AssetState.COMPLETE, AssetState.UNREGISTERED, AssetState.PULLED, AssetState.ADDED})
+"""States in which an asset's files are at rest, so that an archive of them can be asked for."""
+
+
+class Asset(msgspec.Struct, frozen=True):
+    """One asset as one look at the genome folder found it."""
+
+    key: AssetKey
+    state: AssetState
+    reason: str
+    """One plain line: why this state."""
+    folder: str
+    """Absolute path of the folder with the asset's files (it may be missing)."""
+    aliases: tuple[str, ...] = ()
+    stamp: str = ""
+    """Changes whenever the files, the build flags or refgenie's entry change; empty when they could not be
+    read or are not at rest. Two equal stamps mean: not built again, nothing touched in between."""
+    files_stamp: str = ""
+    """The part of `stamp` that covers the files alone (path, type, mode, size, mtime, ctime, inode)."""
+    built_at: float | None = None
+    """When the build finished (mtime of its completed flag, Unix seconds); None without a flag."""
+    asset_digest: str | None = None
+    """refgenie's own digest of the files, as its config has it."""
+    description: str = ""
+    seek_keys: dict[str, str] = {}
+    parents: tuple[str, ...] = ()
+    """Registry paths of the assets this one was built from, as refgenie's config has them."""
+    children: tuple[str, ...] = ()
+
+
+class BuildRecord(msgspec.Struct, frozen=True):
+    """How an asset was built, as far as its build folder tells."""
+
+    commands: tuple[str, ...] = ()
+    recipe: dict[str, Any] | None = None
+    log_name: str | None = None
+    log: str = ""
+    """The log's text, its first 256 KiB; "" without one."""
+
+
+class Genome(msgspec.Struct, frozen=True):
+    digest: str
+    aliases: tuple[str, ...] = ()
+    description: str = ""
+    default_assets: dict[str, str] = {}
+    """Asset group → the asset that is meant when a registry path names none."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something in the genome folder that could not be read; it never stops the others."""
+
+    path: str
+    message: str
+
+
+class Look(msgspec.Struct, frozen=True):
+    """All that one look at the genome folder found."""
+
+    assets: dict[AssetKey, Asset]
+    genomes: dict[str, Genome]
+    problems: tuple[Problem, ...]
+    layout: str
+    """`refgenie 0.13 (genome_config.yaml)` or `refgenie 1`, for people."""
+    root: tuple[int, int] | None
+    """(device, inode) of the genome folder; None when it is not there."""
+    watch: tuple[str, ...]
+    """Folders whose changes are worth another look."""
+    servers: tuple[str, ...] = ()
+    config_version: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the root and refgenie's config could be read, so that absence means something."""
+        return self.root is not None

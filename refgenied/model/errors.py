@@ -1,0 +1,134 @@
+"""What goes wrong: one line for people, one kind for programs, and whether trying again helps."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RefgeniedError(Exception):
+    """Base of every error that is meant for a person: one clear line, and a hint what to do.
+
+    `code` is the JSON-RPC error code, `kind` its stable name. `permanent` says that trying again cannot help
+    while the asset stays as it is.
+    """
+
+    code: ClassVar[int] = 1000
+    kind: ClassVar[str] = "error"
+    permanent: ClassVar[bool] = True
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class AssetNotFoundError(RefgeniedError):
+    code, kind = 1001, "asset_not_found"
+
+
+class AssetIncompleteError(RefgeniedError):
+    code, kind = 1002, "asset_incomplete"
+
+
+class ArchiveNotFoundError(RefgeniedError):
+    code, kind = 1003, "archive_not_found"
+
+
+class ArchiveFolderNotSetError(RefgeniedError):
+    code, kind = 1004, "archive_folder_not_set"
+
+
+class JobNotFoundError(RefgeniedError):
+    code, kind = 1005, "job_not_found"
+
+
+class PermissionDeniedError(RefgeniedError):
+    code, kind = 1006, "permission_denied"
+
+
+class ConflictError(RefgeniedError):
+    code, kind = 1007, "conflict"
+
+
+class ShuttingDownError(RefgeniedError):
+    code, kind = 1008, "shutting_down"
+
+
+class BusyError(RefgeniedError):
+    code, kind = 1009, "busy"
+
+
+class BadRegistryPathError(RefgeniedError):
+    code, kind = 1010, "bad_registry_path"
+
+
+class AssetNotWantedError(RefgeniedError):
+    """Nobody asked for its archive, and the policy or its state says that none is made by itself."""
+
+    code, kind = 1011, "asset_not_wanted"
+
+
+class MemberNotFoundError(RefgeniedError):
+    """The archive is there, and has no such member."""
+
+    code, kind = 1012, "member_not_found"
+
+
+class UnsafeTreeError(RefgeniedError):
+    """A link that leads out, a device, a FIFO, a socket: the asset is refused, and the member is named."""
+
+    code, kind = 1020, "unsafe_tree"
+
+
+class DigestMismatchError(RefgeniedError):
+    """The files are not what refgenie's config says they are."""
+
+    code, kind = 1021, "digest_mismatch"
+
+
+class SourceChangedError(RefgeniedError):
+    """The asset changed while it was read."""
+
+    code, kind, permanent = 1022, "source_changed", False
+
+
+class UnreadableError(RefgeniedError):
+    """A file or folder could not be read (rights, I/O error)."""
+
+    code, kind, permanent = 1023, "unreadable", False
+
+
+class NoSpaceError(RefgeniedError):
+    """The archive folder's disk (or a quota) is full."""
+
+    code, kind, permanent = 1024, "no_space", False
+
+
+class WriteError(RefgeniedError):
+    """The archive could not be written, for another reason than space."""
+
+    code, kind, permanent = 1025, "write_failed", False
+
+
+class DamagedArchiveError(RefgeniedError):
+    """An archive does not agree with its manifest."""
+
+    code, kind, permanent = 1026, "archive_damaged", False
+
+
+class ConfigError(RefgeniedError):
+    """The configuration is wrong: `refgenied` says so in one line and exits 78 (EX_CONFIG)."""
+
+    code, kind = 1030, "config"
+
+
+class StateError(RefgeniedError):
+    """The state folder or database cannot be used."""
+
+    code, kind = 1031, "state"
+
+
+class AlreadyRunningError(RefgeniedError):
+    """Another daemon holds the state folder or the archive folder: exit 75 (EX_TEMPFAIL)."""
+
+    code, kind = 1033, "already_running"
