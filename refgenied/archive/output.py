@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from .entries import write_all
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
     from .codec import Buffer
 
-SYNC_EVERY = 32 << 20
-"""Bytes after which they are brought to the disk, so that the last sync (which nobody can cancel) is
-short.
-"""
+WRITE_BACK_EVERY = 8 << 20
+"""Bytes after which the kernel is told to begin to write them: nobody waits, and a sync finds little left to do."""
+SYNC_EVERY = 64 << 20
+"""Bytes after which they are on the disk, however slow that is: nobody can cancel a sync, so each must be short."""
 
 
 class Output:
@@ -32,6 +33,7 @@ class Output:
         self.size = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._unsynced = 0
+        self._unwritten = 0
         with writing(path):
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
@@ -54,10 +56,19 @@ class Output:
         self.size += len(data)
         self.sizes.append(len(data))
         self._unsynced += len(data)
+        self._unwritten += len(data)
         if self._unsynced >= SYNC_EVERY:
             self.sync()
+        elif self._unwritten >= WRITE_BACK_EVERY:
+            self._begin_to_write()
 
     def sync(self) -> None:
         with writing(self.path, self.size):
             os.fsync(self._fd)
-        self._unsynced = 0
+        self._unsynced = self._unwritten = 0
+
+    def _begin_to_write(self) -> None:
+        # Linux begins to write the dirty pages of such a range and drops clean ones; the proof reads the disk anyway.
+        with suppress(OSError):
+            os.posix_fadvise(self._fd, self.size - self._unwritten, self._unwritten, os.POSIX_FADV_DONTNEED)
+        self._unwritten = 0
