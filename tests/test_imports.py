@@ -22,6 +22,7 @@ LAYERS = [
     {"jobs", "policy", "units"},
     {"pause", "reconciler"},
     {"serving"},
+    {"archiver"},
     {"watcher", "worker", "verifier", "importer"},
     {"control"},
     {"recovery", "supervision"},

@@ -16,7 +16,7 @@ from controlled import ANN, Desk, context_of
 from parts import Parts, running
 from synthetic import Genomes
 
-from refgenied import recovery
+from refgenied import archiver, recovery
 from refgenied import worker as worker_module
 from refgenied.archive import Place, Presence, publish, reconcile
 from refgenied.model import (
@@ -49,7 +49,7 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.packing = threading.Event()
-        monkeypatch.setattr(worker_module, "pack_asset", self)
+        monkeypatch.setattr(archiver, "pack_asset", self)
 
     def __call__(self, *_: object, check: object, **__: object) -> None:
         self.packing.set()

@@ -7,7 +7,7 @@ import pytest
 from parts import Parts, running
 from synthetic import ALIAS, Genomes
 
-from refgenied import worker as worker_module
+from refgenied import archiver
 from refgenied.archive import Place
 from refgenied.model import JobState, Outcome, Priority, Removal, Requester
 
@@ -47,7 +47,7 @@ async def test_a_rebuild_that_touches_no_file_reads_nothing(genomes: Genomes, mo
         before = await parts.record(key)
         genomes.start(key)
         genomes.finish(key)
-        monkeypatch.setattr(worker_module, "pack_asset", None)  # calling it would fail the job
+        monkeypatch.setattr(archiver, "pack_asset", None)  # calling it would fail the job
         await parts.settle()
         after = await parts.record(key)
         assert before
@@ -91,7 +91,7 @@ async def test_an_asset_that_changes_while_it_is_packed_is_not_published(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = genomes.build()
-    real = worker_module.pack_asset
+    real = archiver.pack_asset
 
     def pack_then_rebuild(*arguments: object, **named: object) -> object:
         draft = real(*arguments, **named)  # pyright: ignore
@@ -100,7 +100,7 @@ async def test_an_asset_that_changes_while_it_is_packed_is_not_published(
         return draft
 
     async with running(genomes) as parts:
-        monkeypatch.setattr(worker_module, "pack_asset", pack_then_rebuild)
+        monkeypatch.setattr(archiver, "pack_asset", pack_then_rebuild)
         await parts.reconciler.look_again()
         job = await parts.jobs.claim()
         assert job
@@ -171,7 +171,7 @@ async def test_a_lost_database_is_filled_from_the_manifests_and_honours_removals
 
         remove(Place(parts.archive_folder.path, gone), at=1.0, by="ann", stamp=stamp, delete_file=False)
         await parts.jobs.remove_archive(Removal(gone, stamp, 1.0, "ann"), ANN)
-    monkeypatch.setattr(worker_module, "pack_asset", None)
+    monkeypatch.setattr(archiver, "pack_asset", None)
     async with running(genomes, state="new") as parts:
         await parts.settle()
         after = await parts.record(kept)
@@ -189,7 +189,7 @@ async def test_an_archive_whose_record_never_came_is_adopted(genomes: Genomes, m
         async with parts.store.transaction() as tx:  # as after a crash between the renames and the commit
             await tx.execute("DELETE FROM archive")
             await tx.execute("UPDATE job SET state = 'running', ended_at = NULL, outcome = NULL")
-    monkeypatch.setattr(worker_module, "pack_asset", None)
+    monkeypatch.setattr(archiver, "pack_asset", None)
     async with running(genomes) as parts:
         await parts.work()
         assert (await parts.latest(key)).outcome is Outcome.ADOPTED
