@@ -15,6 +15,7 @@ import structlog
 from anyio.from_thread import check_cancelled
 
 from refgenied.archive import Phase, Place, check_archive
+from refgenied.archive.pipeline import step_back
 from refgenied.archive.progress import no_progress
 from refgenied.archive.reconcile import manifest_at
 from refgenied.archive.verifying import check_sizes
@@ -43,7 +44,6 @@ log = structlog.get_logger("verifier")
 LOOK_SECONDS = 60.0
 """How often the scrub looks whether something is due."""
 DAY = 86_400.0
-_NICE = 10
 _PAUSE = 0.2
 """Seconds between two looks whether jobs still run, while the scrub waits for them."""
 
@@ -163,7 +163,7 @@ class Verifier:
                 raise DamagedArchiveError("stopped")  # nobody hears of it: the verification is cancelled
 
         def main() -> None:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            step_back()
             try:
                 found.append(_examine(self._place(record.key), record, 1, no_progress, check, quick=False))
             except RefgeniedError as error:

@@ -56,7 +56,7 @@ class Pipeline(Generic[Item, Result]):
         self._aside = aside
         self._retire = retire
         self._check = check
-        self._workers = ThreadPoolExecutor(threads, "archive-work", _step_back)
+        self._workers = ThreadPoolExecutor(threads, "archive-work", step_back)
         self._follower = ThreadPoolExecutor(1, "archive-then")
         self._bystander = ThreadPoolExecutor(1, "archive-aside")
         self._flying: deque[tuple[Item, Future[None], Future[None]]] = deque()
@@ -102,8 +102,8 @@ class Pipeline(Generic[Item, Result]):
         self._retire(item)
 
 
-def _step_back() -> None:
-    """Linux gives each thread a niceness of its own. One that is nicer already stays so."""
+def step_back() -> None:
+    """Make the calling thread NICENESS nice: Linux gives each its own. One that is nicer already stays so."""
     me = threading.get_native_id()
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, me, max(NICENESS, os.getpriority(os.PRIO_PROCESS, me)))
