@@ -6,9 +6,11 @@ import gzip
 import hashlib
 import re
 import sys
+import zlib
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -56,7 +58,10 @@ class Targets:
                     self._defaults[genome, row["asset_group"]] = target
 
     def of(self, request: str) -> Target | None:
-        url = urlsplit(request)
+        try:
+            url = urlsplit(request)
+        except ValueError:  # anybody may ask for anything: `//[`, say
+            return None
         path = unquote(url.path)
         if api := API.fullmatch(path):
             genome, group = api["genome"] or api["genome2"], api["group"] or api["group2"]
@@ -135,7 +140,7 @@ def import_log(client: Client, arguments: Namespace) -> int:
                 if len(batch) == BATCH:
                     totals.update(client.call("download.record", downloads=batch))
                     batch = []
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ClientError(f"{arguments.log} cannot be read: {error}") from None
     totals.update(client.call("download.record", downloads=batch))
     if reader.lines and reader.strange == reader.lines:
@@ -148,10 +153,14 @@ def import_log(client: Client, arguments: Namespace) -> int:
     return 0
 
 
-def _opened(name: str) -> BinaryIO:
+@contextmanager
+def _opened(name: str) -> Generator[BinaryIO]:
     if name == "-":
-        return sys.stdin.buffer
-    file = open(name, "rb")  # noqa: SIM115 - the caller closes it
-    if file.peek(2)[:2] == b"\x1f\x8b":
-        return gzip.open(file)  # type: ignore[return-value]
-    return file
+        yield sys.stdin.buffer
+        return
+    with open(name, "rb") as file:
+        if file.peek(2)[:2] != b"\x1f\x8b":
+            yield file
+            return
+        with gzip.open(file) as log:
+            yield log  # type: ignore[misc]
