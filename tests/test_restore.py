@@ -17,6 +17,7 @@ from packing import FOLDER, below, make_tree, noise, publish
 
 from refgenied.archive import pack, read, restore, verify
 from refgenied.archive.entries import new_entry
+from refgenied.archive.extract import appearing
 from refgenied.archive.manifest import encode, read_manifest
 from refgenied.archive.untar import Members
 from refgenied.genomes.walk import Kind
@@ -196,6 +197,14 @@ def test_set_id_bits_are_never_given_and_strangers_may_not_write(tmp_path):
     done = restore(path, tmp_path)
     assert not done.proved
     assert (done.folder.stat().st_mode & 0o7777, (done.folder / "a").stat().st_mode & 0o7777) == (0o755, 0o755)
+
+
+@pytest.mark.parametrize("path", [b"../../evil", b"a/../../../evil", b"/evil", b"./evil"])
+def test_a_list_that_is_swapped_after_it_was_judged_does_not_lead_out(path, tmp_path):
+    entry = new_entry(path, Kind.FILE, mode=0o644, mtime=1, size=1, md5="", target=b"", offset=0)
+    with pytest.raises(UnsafeTreeError), appearing(tmp_path / "in" / "asset") as extraction:
+        extraction.file(entry, [memoryview(b"x")])
+    assert below(tmp_path) == []
 
 
 def test_links_that_lead_out_can_be_left_out(tmp_path):
