@@ -23,12 +23,12 @@ from refgenied.archive import (
     Reconciled,
     Removed,
     find_archives,
-    read_manifest,
     reconcile,
     take_foreign,
     take_ours,
 )
 from refgenied.archive.progress import no_progress
+from refgenied.archive.reconcile import manifest_at
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock
@@ -126,8 +126,7 @@ class Importer:
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
         if found.maker is Maker.REFGENIED:
             threads = self._current.settings.archive.threads or len(os.sched_getaffinity(0))
-            source = Place(found.archive.parents[3], found.key)
-            return take_ours(source, place, threads=threads, on_progress=on_progress, check=check_cancelled)
+            return take_ours(_source(found), place, threads=threads, on_progress=on_progress, check=check_cancelled)
         about = msgspec.structs.replace(found.about, requested_by=requester.name)
         return take_foreign(
             found.archive, place, about, digest=found.digest, on_progress=on_progress, check=check_cancelled
@@ -165,7 +164,12 @@ def _removed(found: Found, there: Reconciled) -> Removed | None:
     """The mark of a user who removed the archive, here or where it was found."""
     if there.presence is Presence.REMOVED and there.manifest is not None:
         return there.manifest.removed
-    return read_manifest(found.archive.with_suffix(".json")).removed if found.maker is Maker.REFGENIED else None
+    return manifest_at(_source(found)).removed if found.maker is Maker.REFGENIED else None
+
+
+def _source(found: Found) -> Place:
+    """Where an archive of ours was found."""
+    return Place(found.archive.parents[3], found.key)
 
 
 def _why_not(found: Found, place: Place, there: Reconciled) -> str:

@@ -233,6 +233,19 @@ async def test_ours_come_from_another_folder_with_their_manifests(genomes, tmp_p
         assert done.files == 1200
 
 
+async def test_a_copy_under_another_assets_name_is_refused(genomes, tmp_path):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts:
+        await parts.settle()
+        before = await parts.record(key)
+        other = tmp_path / "copy" / DIGEST / "other" / "default"
+        shutil.copytree((tmp_path / "archives" / before.path).parent, other)
+        for file in list(other.iterdir()):
+            file.rename(file.with_name(file.name.replace("fasta__", "other__")))
+        assert told(await parts.bring(tmp_path / "copy")) == {"other": "refused"}
+        assert await parts.record(key) == before
+
+
 async def test_a_lost_database_is_made_good_by_an_import_too(genomes, tmp_path):
     key = genomes.build("fasta")
     async with running(genomes) as parts:
