@@ -14,7 +14,7 @@ from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
 from refgenied import recovery
-from refgenied.archive import Maker, Place, remove, restore
+from refgenied.archive import About, Maker, Place, remove, restore, take_foreign
 from refgenied.archive.manifest import read_manifest
 from refgenied.importer import Taken
 from refgenied.model import AssetKey, Outcome, Requester, UnreadableError
@@ -108,6 +108,16 @@ async def test_another_folder_is_linked_from_and_left_as_it_is(genomes, tmp_path
         record = await parts.record(key)
         assert (tmp_path / "archives" / record.path).samefile(root / DIGEST / "fasta__default.tgz")
         assert told(await parts.bring(root)) == {"fasta": "known"}
+
+
+def test_reading_a_large_member_can_be_stopped(tmp_path):
+    (tmp_path / "default").mkdir()
+    (tmp_path / "default" / "large").write_bytes(bytes(16 << 20))
+    archive = tar(tmp_path / "default", tmp_path / "x.tgz")
+    checks: list[None] = []
+    place = Place(tmp_path / "archives", AssetKey(DIGEST, "fasta", "default"))
+    take_foreign(archive, place, About(created_at=1.0), check=lambda: checks.append(None))
+    assert len(checks) > 16
 
 
 async def test_another_disk_is_copied_from(genomes, tmp_path, monkeypatch):

@@ -171,10 +171,10 @@ def _survey(place: Place, on_progress: OnProgress, check: Check) -> Packed:
             for found in contents:
                 check()
                 vetting.add(found.raw_path, found.type, found.size, found.raw_target)
-                entries.add([msgspec.structs.replace(found, md5=contents.md5(found))])
+                entries.add([msgspec.structs.replace(found, md5=contents.md5(found, check))])
                 counts[found.type] += 1
                 meter.show(vetting.total)
-        vetting.finish()
+        vetting.finish(check)
         if contents.top != place.key.asset.encode():
             raise DamagedArchiveError(
                 f"{place.archive} holds the folder {contents.top.decode(errors='backslashreplace')!r}, "
