@@ -34,6 +34,7 @@ from refgenied.config import Current
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Removal, Requester, UnreadableError
+from refgenied.serving.keeper import Keeper
 from refgenied.store import archives
 
 log = structlog.get_logger("importer")
@@ -63,9 +64,12 @@ class Import(msgspec.Struct, frozen=True):
 
 
 class Importer:
-    def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, current: Current, clock: Clock) -> None:
+    def __init__(
+        self, archive_folder: ArchiveFolder, jobs: Jobs, keeper: Keeper, current: Current, clock: Clock
+    ) -> None:
         self._archive_folder = archive_folder
         self._jobs = jobs
+        self._keeper = keeper
         self._current = current
         self._clock = clock
         self._limiter = anyio.CapacityLimiter(1)
@@ -120,8 +124,9 @@ class Importer:
     async def _bring(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
         draft = await self._run(lambda: self._draft(found, place, requester, on_progress))
         with anyio.CancelScope(shield=True):
-            await self._run(draft.publish)
-            await self._record(found, draft.manifest.record(place.relative, self._clock()), requester)
+            async with self._keeper.publishing():
+                await self._run(draft.publish)
+                await self._record(found, draft.manifest.record(place.relative, self._clock()), requester)
 
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
         if found.maker is Maker.REFGENIED:

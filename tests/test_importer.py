@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 import pytest
 import yaml
@@ -187,6 +188,35 @@ async def test_a_job_takes_over_what_another_program_packed_from_the_same_files(
         assert (await parts.latest(key)).outcome is Outcome.ADOPTED
         assert (await parts.record(key)).digest == md5(before)
         assert nested.read_bytes() == before
+
+
+@pytest.mark.parametrize("by", ["an import", "a job"])
+async def test_what_is_served_stays_served_while_it_is_taken_over(by, genomes, tmp_path, monkeypatch):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        root = server_folder(genomes, tmp_path / "archives", key)
+        config = root / "genome_config.yaml"
+        nested = Place(root, key).archive
+        nested.parent.mkdir(parents=True)
+        os.link(root / DIGEST / nested.name, nested)
+        await parts.reconciler.look_again()
+        await parts.keeper.refresh()
+        written = yaml.safe_load(config.read_text())
+        written["genomes"][DIGEST]["assets"]["fasta"]["asset_description"] = "by hand"
+        config.write_text(yaml.safe_dump(written))
+        whose, step = (parts.importer, "_record") if by == "an import" else (parts.worker, "_finish")
+        recorded, seen = getattr(whose, step), []
+
+        async def refreshed_in_between(*arguments: object) -> None:
+            group.start_soon(parts.keeper.refresh)
+            await anyio.sleep(0.3)
+            seen.append(config.read_text())
+            await recorded(*arguments)
+
+        monkeypatch.setattr(whose, step, refreshed_in_between)
+        await (parts.bring() if by == "an import" else parts.work())
+        assert "by hand" in seen[0]
+    assert "by hand" in config.read_text()
 
 
 @pytest.mark.parametrize("force", [False, True])
