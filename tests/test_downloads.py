@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import socket
@@ -25,6 +26,7 @@ from refgenied.client import downloads as client_downloads
 from refgenied.client.downloads import Reader, Targets
 from refgenied.control import peer as peer_module
 from refgenied.control.peer import identify
+from refgenied.control.protocol import MAX_REQUEST
 from refgenied.model import AssetKey
 from refgenied.store import Store
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
@@ -208,6 +210,13 @@ def test_equal_lines_are_downloads_of_their_own() -> None:
     again = [row["id"] for row in Reader(Targets(ROWS)).downloads([line(API, 1000).encode()] * 3)]
     assert len(set(ids)) == 3
     assert ids == again
+
+
+def test_requests_stay_below_the_longest_line() -> None:
+    rows = [{"asset": "é" * 200, "id": number} for number in range(1000)]
+    made = list(client_downloads.batches(rows))
+    assert [row for batch in made for row in batch] == rows
+    assert max(len(json.dumps(batch)) for batch in made) < MAX_REQUEST - 1000
 
 
 def test_a_damaged_log_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
