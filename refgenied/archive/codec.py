@@ -197,15 +197,15 @@ def decompress(member: Buffer, limit: int) -> Buffer | None:
     if len(view) < 18 or int.from_bytes(view[-4:], "little") > limit:
         return None
     try:
-        if view[8:10] == _HUFFMAN_ONLY:
+        if bytes(view[8:10]) == _HUFFMAN_ONLY:
             return _igunzip(member, limit)
         return deflate.gzip_decompress(member, limit)  # pyright: ignore[reportUnknownMemberType]
-    except (deflate.DeflateError, igzip_lib.IsalError):
+    except (deflate.DeflateError, igzip_lib.IsalError):  # pyright: ignore[reportGeneralTypeIssues]
         return None
 
 
 def _igunzip(member: Buffer, limit: int) -> Buffer | None:
     """ISA-L reads letter after letter twice as fast as libdeflate, which is the faster one where there are repeats."""
     stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
-    content = stream.decompress(member, limit)
+    content = stream.decompress(member, limit)  # pyright: ignore[reportUnknownMemberType]
     return content if stream.eof and not stream.unused_data else None
