@@ -193,9 +193,10 @@ class Archiver:
             if not await self._holds(job, asset, place, draft.manifest, place.entries_partial.name):
                 return False
             with anyio.CancelScope(shield=True):
-                await self._run(draft.publish)
-                record = draft.manifest.record(place.relative, self._clock())
-                await self._finish(job, Outcome.ADOPTED, record)
+                async with self._keeper.publishing():
+                    await self._run(draft.publish)
+                    record = draft.manifest.record(place.relative, self._clock())
+                    await self._finish(job, Outcome.ADOPTED, record)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._run(draft.discard)

@@ -23,17 +23,18 @@ from refgenied.archive import (
     Reconciled,
     Removed,
     find_archives,
-    read_manifest,
     reconcile,
     take_foreign,
     take_ours,
 )
 from refgenied.archive.progress import no_progress
+from refgenied.archive.reconcile import manifest_at
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Removal, Requester, UnreadableError
+from refgenied.serving.keeper import Keeper
 from refgenied.store import archives
 
 log = structlog.get_logger("importer")
@@ -63,9 +64,12 @@ class Import(msgspec.Struct, frozen=True):
 
 
 class Importer:
-    def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, current: Current, clock: Clock) -> None:
+    def __init__(
+        self, archive_folder: ArchiveFolder, jobs: Jobs, keeper: Keeper, current: Current, clock: Clock
+    ) -> None:
         self._archive_folder = archive_folder
         self._jobs = jobs
+        self._keeper = keeper
         self._current = current
         self._clock = clock
         self._limiter = anyio.CapacityLimiter(1)
@@ -120,14 +124,14 @@ class Importer:
     async def _bring(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
         draft = await self._run(lambda: self._draft(found, place, requester, on_progress))
         with anyio.CancelScope(shield=True):
-            await self._run(draft.publish)
-            await self._record(found, draft.manifest.record(place.relative, self._clock()), requester)
+            async with self._keeper.publishing():
+                await self._run(draft.publish)
+                await self._record(found, draft.manifest.record(place.relative, self._clock()), requester)
 
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
         if found.maker is Maker.REFGENIED:
             threads = self._current.settings.archive.threads or len(os.sched_getaffinity(0))
-            source = Place(found.archive.parents[3], found.key)
-            return take_ours(source, place, threads=threads, on_progress=on_progress, check=check_cancelled)
+            return take_ours(_source(found), place, threads=threads, on_progress=on_progress, check=check_cancelled)
         about = msgspec.structs.replace(found.about, requested_by=requester.name)
         return take_foreign(
             found.archive, place, about, digest=found.digest, on_progress=on_progress, check=check_cancelled
@@ -165,7 +169,12 @@ def _removed(found: Found, there: Reconciled) -> Removed | None:
     """The mark of a user who removed the archive, here or where it was found."""
     if there.presence is Presence.REMOVED and there.manifest is not None:
         return there.manifest.removed
-    return read_manifest(found.archive.with_suffix(".json")).removed if found.maker is Maker.REFGENIED else None
+    return manifest_at(_source(found)).removed if found.maker is Maker.REFGENIED else None
+
+
+def _source(found: Found) -> Place:
+    """Where an archive of ours was found."""
+    return Place(found.archive.parents[3], found.key)
 
 
 def _why_not(found: Found, place: Place, there: Reconciled) -> str:

@@ -137,6 +137,9 @@ class Reconciler:
             await self.look_again()
         except StateError as error:
             self._health.set("database", f"{error.message}; nothing is queued until it can be written again")
+        except Exception as error:  # whatever refgenie's users have written there: clients are still to be answered
+            log.exception("look.failed")
+            self._health.set("genomes", f"an unexpected error: {type(error).__name__}: {error}")
 
     async def _until_worth_a_look(self) -> None:
         """Return when a hint has settled: quiet for `settle_seconds`, but after `settle_max_seconds` at the latest."""

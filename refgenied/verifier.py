@@ -35,6 +35,7 @@ from refgenied.model import (
     Priority,
     RefgeniedError,
     Requester,
+    StateError,
 )
 from refgenied.store import archives
 from refgenied.store import jobs as rows
@@ -100,6 +101,8 @@ class Verifier:
         self._limiter = anyio.CapacityLimiter(1)
         self._day = -1
         self._used = 0
+        self._passed_over: set[AssetKey] = set()
+        """What the scrub could not judge today."""
 
     async def verify(
         self,
@@ -129,7 +132,7 @@ class Verifier:
             group.start_soon(self._watch)
             while True:
                 await anyio.sleep(LOOK_SECONDS)
-                with suppress(RefgeniedError):
+                with suppress(StateError):  # the next round tries again; others tell of the database
                     while await self.scrub():
                         pass
 
@@ -143,15 +146,32 @@ class Verifier:
         today = int(self._clock() // DAY)
         if today != self._day:
             self._day, self._used = today, 0
+            self._passed_over.clear()
         async with self._jobs.store.transaction() as tx:
             records = await archives.everything(tx)
-        record = due(records.values(), self._clock(), days, self._used)
+        left = [record for key, record in records.items() if key not in self._passed_over]
+        record = due(left, self._clock(), days, self._used)
         if record is None:
             return False
         self._used += record.size
-        verdict = await self._verify(record.key, Requester(), self._examine_quietly, quick=False)
-        log.info("archive.scrubbed", asset=record.key.registry_path, seconds=round(verdict.seconds, 2))
+        await self._scrub_one(record)
         return True
+
+    async def _scrub_one(self, record: ArchiveRecord) -> None:
+        """An archive that cannot be judged is passed over until tomorrow: the others must have their turn."""
+        asset = record.key.registry_path
+        try:
+            verdict = await self._verify(record.key, Requester(), self._examine_quietly, quick=False)
+        except StateError:
+            raise
+        except RefgeniedError as error:
+            self._passed_over.add(record.key)
+            log.warning("archive.not_scrubbed", asset=asset, error=error.message)
+        except Exception:
+            self._passed_over.add(record.key)
+            log.exception("archive.not_scrubbed", asset=asset)
+        else:
+            log.info("archive.scrubbed", asset=asset, seconds=round(verdict.seconds, 2))
 
     def _examine_quietly(self, record: ArchiveRecord) -> str:
         """One thread at low priority, which stands still while jobs run."""
@@ -166,10 +186,10 @@ class Verifier:
             step_back()
             try:
                 found.append(_examine(self._place(record.key), record, 1, no_progress, check, quick=False))
-            except RefgeniedError as error:
+            except Exception as error:  # noqa: BLE001 - raised by who waits for this thread
                 errors.append(error)
 
-        stop, found, errors = threading.Event(), list[str](), list[RefgeniedError]()
+        stop, found, errors = threading.Event(), list[str](), list[Exception]()
         # A thread of its own: one of the pool's would stay nice, and nobody but root can take that back.
         thread = threading.Thread(target=main, name="scrub", daemon=True)
         thread.start()
@@ -187,12 +207,14 @@ class Verifier:
     async def _watch(self) -> None:
         """Whoever publishes or removes an archive may end a damage."""
         with self._jobs.feed.subscribed() as subscription:
-            await self.note_damaged()
+            changed = True
             while True:
+                if changed:
+                    with suppress(StateError):  # the next change tries again; others tell of the database
+                        await self.note_damaged()
                 events = await subscription.take()
-                if subscription.lagged or any(event.kind.startswith("archive.") for event in events):
-                    subscription.lagged = False
-                    await self.note_damaged()
+                changed = subscription.lagged or any(event.kind.startswith("archive.") for event in events)
+                subscription.lagged = False
 
     async def note_damaged(self) -> None:
         """Tell the health of the archives that are marked as damaged."""

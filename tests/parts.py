@@ -49,7 +49,7 @@ class Parts:
             self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, self.health, time.time
         )
         self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, self.health, time.time)
-        self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
+        self.importer = Importer(archive_folder, self.jobs, self.keeper, self.current, time.time)
 
     async def settle(self) -> None:
         """One look, and every job that is due."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,12 @@ from controlled import ANN, BOB, Desk, context_of, served
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
+from refgenied.client import ClientError
+from refgenied.client import downloads as client_downloads
 from refgenied.client.downloads import Reader, Targets
 from refgenied.control import peer as peer_module
 from refgenied.control.peer import identify
+from refgenied.control.protocol import MAX_REQUEST
 from refgenied.model import AssetKey
 from refgenied.store import Store
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
@@ -177,6 +183,7 @@ def test_every_way_to_an_archive_is_known(target: str) -> None:
         line("/v3/assets/attrs/x/fasta", 1000),
         line(f"/v3/assets/archive/{'e' * 48}/fasta", 1000),
         line(FILE, 1000).replace("GET", "HEAD"),
+        line(f"//[{API}", 1000),  # no address at all: urlsplit raises
         "something else\n",
         "",
     ],
@@ -203,6 +210,23 @@ def test_equal_lines_are_downloads_of_their_own() -> None:
     again = [row["id"] for row in Reader(Targets(ROWS)).downloads([line(API, 1000).encode()] * 3)]
     assert len(set(ids)) == 3
     assert ids == again
+
+
+def test_requests_stay_below_the_longest_line() -> None:
+    rows = [{"asset": "é" * 200, "id": number} for number in range(1000)]
+    made = list(client_downloads.batches(rows))
+    assert [row for batch in made for row in batch] == rows
+    assert max(len(json.dumps(batch)) for batch in made) < MAX_REQUEST - 1000
+
+
+def test_a_damaged_log_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = bytearray(gzip.compress(os.urandom(1000).hex().encode()))
+    packed[10] ^= 0xFF  # a garbled block is zlib's error, and no OSError
+    log = tmp_path / "access.log.gz"
+    log.write_bytes(packed)
+    monkeypatch.setattr(client_downloads, "pages", lambda *_: ROWS)
+    with pytest.raises(ClientError, match=re.escape(str(log))):
+        client_downloads.import_log(None, Namespace(log=str(log), json=False))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("packed", [False, True])

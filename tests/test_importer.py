@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
 from refgenied import recovery
-from refgenied.archive import Maker, Place, remove, restore
+from refgenied.archive import About, Maker, Place, remove, restore, take_foreign
 from refgenied.archive.manifest import read_manifest
 from refgenied.importer import Taken
 from refgenied.model import AssetKey, Outcome, Requester, UnreadableError
@@ -110,6 +111,16 @@ async def test_another_folder_is_linked_from_and_left_as_it_is(genomes, tmp_path
         assert told(await parts.bring(root)) == {"fasta": "known"}
 
 
+def test_reading_a_large_member_can_be_stopped(tmp_path):
+    (tmp_path / "default").mkdir()
+    (tmp_path / "default" / "large").write_bytes(bytes(16 << 20))
+    archive = tar(tmp_path / "default", tmp_path / "x.tgz")
+    checks: list[None] = []
+    place = Place(tmp_path / "archives", AssetKey(DIGEST, "fasta", "default"))
+    take_foreign(archive, place, About(created_at=1.0), check=lambda: checks.append(None))
+    assert len(checks) > 16
+
+
 async def test_another_disk_is_copied_from(genomes, tmp_path, monkeypatch):
     key = genomes.build("fasta")
 
@@ -179,6 +190,35 @@ async def test_a_job_takes_over_what_another_program_packed_from_the_same_files(
         assert nested.read_bytes() == before
 
 
+@pytest.mark.parametrize("by", ["an import", "a job"])
+async def test_what_is_served_stays_served_while_it_is_taken_over(by, genomes, tmp_path, monkeypatch):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        root = server_folder(genomes, tmp_path / "archives", key)
+        config = root / "genome_config.yaml"
+        nested = Place(root, key).archive
+        nested.parent.mkdir(parents=True)
+        os.link(root / DIGEST / nested.name, nested)
+        await parts.reconciler.look_again()
+        await parts.keeper.refresh()
+        written = yaml.safe_load(config.read_text())
+        written["genomes"][DIGEST]["assets"]["fasta"]["asset_description"] = "by hand"
+        config.write_text(yaml.safe_dump(written))
+        whose, step = (parts.importer, "_record") if by == "an import" else (parts.worker, "_finish")
+        recorded, seen = getattr(whose, step), []
+
+        async def refreshed_in_between(*arguments: object) -> None:
+            group.start_soon(parts.keeper.refresh)
+            await anyio.sleep(0.3)
+            seen.append(config.read_text())
+            await recorded(*arguments)
+
+        monkeypatch.setattr(whose, step, refreshed_in_between)
+        await (parts.bring() if by == "an import" else parts.work())
+        assert "by hand" in seen[0]
+    assert "by hand" in config.read_text()
+
+
 @pytest.mark.parametrize("force", [False, True])
 async def test_a_publish_never_overwrites_what_another_program_made(force, genomes, tmp_path):
     key = genomes.build("fasta")
@@ -231,6 +271,19 @@ async def test_ours_come_from_another_folder_with_their_manifests(genomes, tmp_p
         path = tmp_path / "archives" / (await parts.record(keys[1])).path
         done = await anyio.to_thread.run_sync(lambda: restore(path, tmp_path / "out"))
         assert done.files == 1200
+
+
+async def test_a_copy_under_another_assets_name_is_refused(genomes, tmp_path):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts:
+        await parts.settle()
+        before = await parts.record(key)
+        other = tmp_path / "copy" / DIGEST / "other" / "default"
+        shutil.copytree((tmp_path / "archives" / before.path).parent, other)
+        for file in list(other.iterdir()):
+            file.rename(file.with_name(file.name.replace("fasta__", "other__")))
+        assert told(await parts.bring(tmp_path / "copy")) == {"other": "refused"}
+        assert await parts.record(key) == before
 
 
 async def test_a_lost_database_is_made_good_by_an_import_too(genomes, tmp_path):

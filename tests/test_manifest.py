@@ -94,6 +94,37 @@ def test_garbage_is_a_damaged_archive_that_names_the_file(text, place):
         read_manifest(place.manifest)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"mode":"0644"', '"mode":"06x4"'),
+        ('"mtime":', '"mtime":99999999999999999999'),
+        ('"offset":', '"offset":-'),
+        ('"size":4', '"size":-4'),
+        ('"path_b64":"', '"path_b64":"='),
+        ('"path":"a.fa"', '"path":"\\ud800"'),
+        ('"blocks": {"size":1048576', '"blocks": {"size":0'),
+        ('"compressed":[', '"compressed":[-1,'),
+        ('"compressed":[', '"compressed":[1000000000000,'),
+        ('"source_size":', '"source_size":99999999999999999999'),
+    ],
+)
+def test_values_that_nothing_could_work_with_are_damage(old, new, place):
+    text = place.manifest.read_text()
+    assert old in text
+    place.manifest.write_text(text.replace(old, new, 1))
+    with pytest.raises(DamagedArchiveError):
+        read_manifest(place.manifest)
+
+
+def test_a_list_with_a_name_that_no_file_has_is_damage(many):
+    text = many.manifest.read_text()
+    name = read_manifest(many.manifest).entries_file.name
+    many.manifest.write_text(text.replace(name, "a\\u0000b"))
+    with pytest.raises(DamagedArchiveError):
+        read_manifest(many.manifest)
+
+
 def test_a_format_of_the_future_is_refused(place):
     whole = json.loads(place.manifest.read_text())
     whole["format"] = 2

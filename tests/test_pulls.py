@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from refgenied.client.pulls import PAIR_SECONDS, Pulls, asks_twice
+from refgenied.client.pulls import MOST_PIECES, PAIR_SECONDS, Pulls, asks_twice
 
 SIZE = 1000
 WHOLE = (0, SIZE)
@@ -86,6 +86,14 @@ def test_clients_are_kept_apart() -> None:
     log = Log()
     assert not log.get((0, 500), who="a")
     assert not log.get((500, 1000), who="b")
+
+
+def test_who_reads_here_and_there_is_not_remembered_without_end() -> None:
+    log = Log()
+    for first in range(0, SIZE - 2, 2):
+        log.get((first, first + 1))
+    assert len(log.pulls._states["a"].covered) == MOST_PIECES
+    assert log.get()
 
 
 def test_who_asks_twice() -> None:

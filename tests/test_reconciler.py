@@ -9,7 +9,7 @@ from parts import running, until
 from synthetic import Genomes
 
 from refgenied.config.settings import Watch
-from refgenied.model import AssetKey, AssetState, Priority
+from refgenied.model import AssetKey, AssetState, Look, Priority
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +72,23 @@ async def test_looks_asked_for_at_one_time_are_one_look(genomes: Genomes) -> Non
             for _ in range(10):
                 group.start_soon(parts.reconciler.look_again)
         assert looks <= 2
+
+
+async def test_a_look_that_fails_as_nobody_thought_is_told_and_the_next_one_comes(genomes: Genomes) -> None:
+    watch = Watch(sweep_seconds=0.05, settle_seconds=0.01)
+    async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
+        look = parts.folder.look
+
+        def odd(_now: float) -> Look:
+            raise ValueError("embedded null byte")
+
+        parts.folder.look = odd
+        group.start_soon(parts.reconciler.run)
+        await parts.reconciler.first_look.wait()
+        assert "embedded null byte" in parts.health.conditions["genomes"][0]
+        parts.folder.look = look
+        await until(lambda: "genomes" not in parts.health.conditions, parts.reconciler)
+        group.cancel_scope.cancel()
 
 
 async def test_a_missing_genome_folder_is_told_and_nothing_is_forgotten(genomes: Genomes) -> None:

@@ -335,6 +335,7 @@ WRONG = [b"[]", b"text", b"1", b"null", b"genomes: 5", b"genomes: [a]", b"genome
          b"genomes: {? [a, b] : c}", b"genomes: {? {a: b} : c}", b"genomes: &a {x: *a}", b"a: *nothing",
          b"genomes: {: {}}", b"[" * 5000, b"- " * 5000, b"{a: " * 5000, b"\xff\xfe\xff", b"a: \x00", b"\t",
          b"a: b: c", b"%", b"!!python/object:x {}",
+         b'genome_folder: "a\\0b"\ngenome_archive_folder: "a\\0b"',
          b"genome_folder: [1]\ngenome_servers: {a: b}\n", b"genomes: {null: null, ~: {}}", b"--- \n--- \n"]  # fmt: skip
 
 

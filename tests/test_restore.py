@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from packing import FOLDER, below, make_tree, noise, publish
 
-from refgenied.archive import pack, read, restore, verify
+from refgenied.archive import pack, read, restore, verify, vetting
 from refgenied.archive.entries import new_entry
+from refgenied.archive.extract import appearing
 from refgenied.archive.manifest import encode, read_manifest
 from refgenied.archive.untar import Members
 from refgenied.genomes.walk import Kind
@@ -158,6 +160,52 @@ def test_a_name_of_ten_gigabytes_is_not_read_into_memory(tmp_path):
         restore(path, tmp_path)
 
 
+def headers(count: int, size: int) -> bytes:
+    """So many PAX headers in a row, each full of tiny records of other names."""
+    made = b""
+    for number in range(count):
+        records = b"".join(b"16 %04x%05x=ab\n" % (number, record) for record in range(size // 16))
+        head = tarfile.TarInfo("x")
+        head.type, head.size = tarfile.XHDTYPE, len(records)
+        made += head.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512)
+    return made
+
+
+def test_headers_without_end_are_not_kept_in_memory(tmp_path):
+    path = tmp_path / "x.tgz"
+    path.write_bytes(gzip.compress(headers(3, 500_000) + stream_of([folder("default")])))
+    with pytest.raises(DamagedArchiveError, match="in front of one member"):
+        restore(path, tmp_path / "out")
+
+
+def test_a_long_header_is_read_in_one_go(tmp_path):
+    path = tmp_path / "x.tgz"
+    path.write_bytes(gzip.compress(headers(1, 1_000_000) + stream_of([folder("default")])))
+    began = time.monotonic()
+    restore(path, tmp_path / "out")
+    assert time.monotonic() - began < 1.5  # once it was copied again for each record
+
+
+def test_names_that_need_too_much_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(vetting, "MOST_NAMES", 10_000)
+    few = [folder("default"), *(file(f"default/{number:0200}") for number in range(40))]
+    many = [folder("default"), *(link(f"default/{number}", "x" * 90) for number in range(200))]
+    restore(archive(tmp_path / "few.tgz", few), tmp_path / "few")
+    with pytest.raises(UnsafeTreeError, match="takes all names over 10000 bytes"):
+        restore(archive(tmp_path / "many.tgz", many), tmp_path / "many")
+
+
+def test_judging_links_can_be_stopped():
+    judged = vetting.Vetting("x.tgz")
+    judged.add(b"link", Kind.LINK, target=b"a")
+    with pytest.raises(StopError):
+        judged.finish(stop)
+
+
+def stop() -> None:
+    raise StopError
+
+
 def test_a_bomb_is_refused_and_leaves_nothing(tmp_path):
     path = bomb(tmp_path / "x.tgz", 80 << 20)
     with pytest.raises(UnsafeTreeError, match="far more than an archive of its size should hold"):
@@ -196,6 +244,14 @@ def test_set_id_bits_are_never_given_and_strangers_may_not_write(tmp_path):
     done = restore(path, tmp_path)
     assert not done.proved
     assert (done.folder.stat().st_mode & 0o7777, (done.folder / "a").stat().st_mode & 0o7777) == (0o755, 0o755)
+
+
+@pytest.mark.parametrize("path", [b"../../evil", b"a/../../../evil", b"/evil", b"./evil"])
+def test_a_list_that_is_swapped_after_it_was_judged_does_not_lead_out(path, tmp_path):
+    entry = new_entry(path, Kind.FILE, mode=0o644, mtime=1, size=1, md5="", target=b"", offset=0)
+    with pytest.raises(UnsafeTreeError), appearing(tmp_path / "in" / "asset") as extraction:
+        extraction.file(entry, [memoryview(b"x")])
+    assert below(tmp_path) == []
 
 
 def test_links_that_lead_out_can_be_left_out(tmp_path):

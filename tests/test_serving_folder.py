@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 import yaml
@@ -306,3 +307,23 @@ async def test_with_the_genome_folder_away_the_manifests_say_enough(genomes: Gen
         fresh.refresh(Wanted(records, frozenset(), empty, Head("", parts.archive_folder.path, {}), files=False))
         assert tag_of(parts, key) == before
         assert config_of(parts)["genomes"][DIGEST]["aliases"] == [ALIAS]
+
+
+async def test_a_link_to_files_never_stands_where_another_groups_archives_go(genomes: Genomes) -> None:
+    first = genomes.build("a")
+    async with running(genomes) as parts:
+        set_serving(parts, files=True)
+        await parts.settle()
+        await parts.keeper.refresh()
+        assert names_of(parts, first).files.is_symlink()
+        second = genomes.build("a__default")  # named as the link is
+        before = sorted(genomes.root.rglob("*"))
+        await parts.settle()
+        assert sorted(genomes.root.rglob("*")) == before
+        assert "is a link" in ((await parts.latest(second)).error or "")
+        await parts.keeper.refresh()
+        await anyio.sleep(0.05)  # the second attempt is due
+        await parts.work()
+        assert await parts.record(second)
+        assert not names_of(parts, first).files.is_symlink()
+        assert sorted(genomes.root.rglob("*")) == before

@@ -59,3 +59,14 @@ async def test_a_garbled_file_is_put_aside_and_the_others_get_through(
     assert (spool.waiting, spool.problem) == (0, "")
     assert [path.name for path in left(lab)] == ["0.damaged"]
     assert lab.archive("t7/fasta")["download_count"] == 1
+
+
+async def test_many_downloads_of_long_names_get_through(lab: Lab, archived: AssetKey) -> None:
+    spool = spool_of(lab)
+    long = AssetKey("d" * 48, "é" * 100, "a" * 100)  # 600 bytes more in JSON
+    for _ in range(250):
+        spool.count(long, "f" * 32, 1_700_000_000.0)
+    spool.count(archived, "no md5 at all " * 10, 1_700_000_000.0)
+    await spool.flush()
+    assert (spool.waiting, spool.problem, left(lab)) == (0, "", [])
+    assert lab.archive("t7/fasta")["download_count"] == 1

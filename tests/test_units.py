@@ -12,7 +12,7 @@ import pytest
 
 from refgenied import config, journal, mounts
 from refgenied.model import ConfigError
-from refgenied.units import Installation, texts
+from refgenied.units import Installation, install, texts
 
 
 def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> config.Settings:
@@ -86,6 +86,42 @@ def test_a_socket_in_a_folder_of_the_system_is_refused(tmp_path: Path) -> None:
     given = settings(tmp_path, "/data/genomes", "/data/archives", '[control]\nsocket = "/run/x.sock"\n')
     with pytest.raises(ConfigError, match="folder of its own"):
         texts.system_units(given)
+
+
+@pytest.mark.parametrize(
+    "more",
+    ['[state]\nfolder = "/var/lib"\n', '[serving]\nstate_folder = "/etc"\n', ""],
+    ids=["state", "what was counted", "archives"],
+)
+def test_folders_of_the_system_are_not_given_away(more: str, tmp_path: Path) -> None:
+    given = settings(tmp_path, "/data/genomes", "/data/archives" if more else "/srv", more)
+    with pytest.raises(ConfigError, match="belongs to the system"):
+        Installation(given, tmp_path / "image", user=False, live=False, dry_run=False, say=print).install()
+    assert not (tmp_path / "image").exists()
+
+
+def test_a_link_cannot_be_given(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "archives").symlink_to("disk")
+    given = settings(tmp_path, "/data/genomes", str(tmp_path / "archives"))
+    with pytest.raises(ConfigError, match="is a link") as caught:
+        Installation(given, tmp_path, user=False, live=True, dry_run=True, say=print).install()
+    assert str(tmp_path / "disk") in caught.value.hint
+
+
+def test_data_that_root_cannot_have_do_not_stop_an_uninstallation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    said: list[str] = []
+    given = settings(tmp_path, "/data/genomes", str(tmp_path))
+    monkeypatch.setattr(install.accounts, "hand_over", refuse)
+    monkeypatch.setattr(install.accounts, "USER", "root")  # a user that is there
+    installation = Installation(given, tmp_path, user=False, live=True, dry_run=False, say=said.append)
+    installation._give_to_root(str(tmp_path), ["user root"])
+    assert said == [f"leave the data in {tmp_path} to root: Operation not permitted"]
 
 
 def test_mounts_at_and_above_a_folder(tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ from parts import Parts, running
 from synthetic import ALIAS, Genomes
 
 from refgenied import verifier as verifier_module
-from refgenied.model import ArchiveNotFoundError, ArchiveRecord, AssetKey, JobState, Priority, Requester
+from refgenied.model import (
+    ArchiveNotFoundError,
+    ArchiveRecord,
+    AssetKey,
+    JobState,
+    Priority,
+    Requester,
+    StateError,
+    UnreadableError,
+)
 from refgenied.policy import ArchiveState
 from refgenied.verifier import DAY, due
 
@@ -202,6 +211,54 @@ async def test_the_scrub_finds_damage_and_asks_for_nobody(genomes):
         job = await parts.latest(key)
         assert (job.state, job.priority, job.force) == (JobState.QUEUED, Priority.BACKLOG, True)
         assert not await parts.verifier.scrub()  # what is known to be damaged is not read again
+
+
+async def test_the_scrub_works_where_priorities_may_not_be_set(genomes, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")  # as our unit's system call filter answers
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 1")
+        assert await parts.verifier.scrub()
+        assert (await parts.record(key)).proved_at > 1
+
+
+@pytest.mark.parametrize("error", [UnreadableError("the disk says no"), ValueError("nobody thought of it")])
+async def test_an_archive_that_cannot_be_judged_does_not_end_the_scrub(error, genomes, monkeypatch):
+    odd, sound = genomes.build("a"), genomes.build("b")
+    examine = verifier_module._examine
+
+    def examined(place, record, *arguments, **named) -> str:
+        if record.key == odd:
+            raise error
+        return examine(place, record, *arguments, **named)
+
+    monkeypatch.setattr(verifier_module, "_examine", examined)
+    async with running(genomes) as parts:
+        await parts.settle()
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 1")
+        with anyio.fail_after(20):
+            while await parts.verifier.scrub():
+                pass
+        assert (await parts.record(odd)).proved_at == 1
+        assert (await parts.record(sound)).proved_at > 1
+
+
+async def test_a_database_that_gives_no_answer_does_not_end_the_verifier(genomes, monkeypatch):
+    async with running(genomes) as parts:
+
+        async def fails() -> None:
+            raise StateError("no answer")
+
+        monkeypatch.setattr(parts.verifier, "note_damaged", fails)
+        with anyio.move_on_after(0.2) as scope:
+            await parts.verifier.run()
+        assert scope.cancelled_caught
 
 
 async def test_the_health_follows_what_others_do(genomes, monkeypatch):

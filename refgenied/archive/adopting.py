@@ -30,6 +30,7 @@ from .manifest import BlockTable, Totals, entries_of, read_manifest
 from .pack import Packed
 from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from .publish import Draft, discard, make_folders, write_manifest_partial
+from .reconcile import manifest_at
 from .regular import opener
 from .verifying import prove_all
 from .vetting import Vetting
@@ -86,7 +87,7 @@ def take_ours(
     check: Check = no_check,
 ) -> Draft:
     """Bring an archive of ours from another archive folder, and prove it. Errors as for `take_foreign`."""
-    manifest = read_manifest(source.manifest)
+    manifest = manifest_at(source)
     make_folders(place)
     try:
         discard(place, folders=False)
@@ -170,10 +171,10 @@ def _survey(place: Place, on_progress: OnProgress, check: Check) -> Packed:
             for found in contents:
                 check()
                 vetting.add(found.raw_path, found.type, found.size, found.raw_target)
-                entries.add([msgspec.structs.replace(found, md5=contents.md5(found))])
+                entries.add([msgspec.structs.replace(found, md5=contents.md5(found, check))])
                 counts[found.type] += 1
                 meter.show(vetting.total)
-        vetting.finish()
+        vetting.finish(check)
         if contents.top != place.key.asset.encode():
             raise DamagedArchiveError(
                 f"{place.archive} holds the folder {contents.top.decode(errors='backslashreplace')!r}, "

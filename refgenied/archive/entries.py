@@ -8,9 +8,10 @@ import hashlib
 import io
 import os
 import zlib
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Self
 
 import msgspec
+from msgspec import Meta
 
 from refgenied.genomes.walk import Kind
 from refgenied.model import DamagedArchiveError, UnreadableError
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 INLINE = 1000
 """A list longer than this goes to the file beside the manifest, so that no manifest needs much memory."""
+
+Whole = Annotated[int, Meta(ge=0, le=1 << 62)]
+"""Bytes, or a number of things. What is read from a file may say anything; nothing behind it expects a minus, nor a
+number that no system call takes."""
+
+_Base64 = Annotated[str, Meta(pattern=r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -46,24 +53,24 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     path: str
     """Relative to the asset's folder; "" is that folder itself."""
     type: Kind
-    mode: str
+    mode: Annotated[str, Meta(pattern=r"^[0-7]{4}$")]
     """Permission bits in octal: "0644"."""
-    mtime: int
+    mtime: Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
     """Whole seconds, as in the archive."""
-    size: int = 0
+    size: Whole = 0
     """Bytes; 0 unless a file."""
     md5: str = ""
     """Of a file's content."""
     target: str = ""
     """Where a link points, relative to its own folder."""
-    offset: int = 0
+    offset: Whole = 0
     """Where a file's content begins in the tar stream: what a reader of one file needs."""
     foreign: bool = False
     """Content that a link to elsewhere in the genome folder was replaced by; refgenie's asset digest
     ignores it.
     """
-    path_b64: str = ""
-    target_b64: str = ""
+    path_b64: _Base64 = ""
+    target_b64: _Base64 = ""
 
     @property
     def raw_path(self) -> bytes:
@@ -142,9 +149,9 @@ def _text(raw: bytes) -> tuple[str, str]:
 class Sidecar(msgspec.Struct, frozen=True):
     """The file beside the manifest with the list: gzipped JSON, one entry a line."""
 
-    name: str
-    entries: int
-    size: int
+    name: Annotated[str, Meta(pattern=r"^[^/\x00]+$")]
+    entries: Whole
+    size: Whole
     md5: str
 
 

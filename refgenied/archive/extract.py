@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refgenied.genomes.enclosure import FOLDER
-from refgenied.model import ConflictError, NoSpaceError, WriteError
+from refgenied.genomes.enclosure import FOLDER, shown
+from refgenied.model import ConflictError, NoSpaceError, UnsafeTreeError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -149,6 +149,8 @@ class Extraction:
         self._keep(common)
         at = self._way[-1][1] if self._way else self._root
         for depth, name in enumerate(parts[common:], start=common + 1):
+            if name in (b"", b".", b".."):  # judged before; but the list it was read from may be another one by now
+                raise UnsafeTreeError(f"{shown(b'/'.join(parts))} leads elsewhere: nothing is extracted")
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=at)
                 self._made.add(b"/".join(parts[:depth]))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from .progress import Check
+
 
 def manifest_beside(archive: Path) -> Manifest | None:
     """The manifest beside an archive (`X.json` of `X.tgz`); None when there is none.
@@ -94,12 +96,13 @@ class Contents:
         """The content of the file given last, in pieces of 1 MiB at most."""
         return self._members.content()
 
-    def md5(self, entry: Entry) -> str:
-        """Read the content of the file given last; "" for what is no file."""
+    def md5(self, entry: Entry, check: Check) -> str:
+        """Read the content of the file given last; "" for what is no file. Whatever `check` raises ends it."""
         if entry.type is not Kind.FILE:
             return ""
         md5 = hashlib.md5(usedforsecurity=False)
         for piece in self.content():
+            check()
             md5.update(piece)
         return md5.hexdigest()
 

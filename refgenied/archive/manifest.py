@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Annotated, Self, cast
 
 import msgspec
+from msgspec import Meta
 
 from refgenied import __version__
 from refgenied.model import (
@@ -23,7 +24,7 @@ from refgenied.model import (
 )
 
 from .codec import CodecRecord
-from .entries import Entry, Sidecar, sidecar_entries
+from .entries import Entry, Sidecar, Whole, sidecar_entries
 from .regular import opener
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Raised when an older refgenied could not understand a manifest; new fields alone don't raise it."""
+
+
+_LARGEST_BLOCK = 1 << 26
+"""Many times more than ours: a whole block is in memory."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +79,10 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    files: int
-    folders: int
-    links: int
-    source_size: int
+    files: Whole
+    folders: Whole
+    links: Whole
+    source_size: Whole
     """Bytes of the files."""
 
 
@@ -87,9 +92,9 @@ class BlockTable(msgspec.Struct, frozen=True):
     Empty for an archive that another program made: it can only be read from its beginning.
     """
 
-    size: int
+    size: Annotated[int, Meta(ge=0, le=_LARGEST_BLOCK)]
     """Bytes of the tar stream in each block but the last."""
-    compressed: tuple[int, ...]
+    compressed: tuple[Annotated[int, Meta(gt=0, le=2 * _LARGEST_BLOCK)], ...]
     """Bytes of each in the archive, in order."""
 
 
@@ -118,7 +123,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     seek_keys: dict[str, str]
     parents: tuple[str, ...]
     children: tuple[str, ...]
-    size: int
+    size: Whole
     """Bytes of the archive."""
     digest: str
     """md5 of the archive."""
@@ -192,6 +197,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         )
     if (manifest.entries is None) == (manifest.entries_file is None):
         raise DamagedArchiveError(f"{path} is not a manifest (it has no list of files, or two)")
+    if manifest.blocks.compressed and not manifest.blocks.size:
+        raise DamagedArchiveError(f"{path} is not a manifest (it has blocks of no size)")
     return manifest
 
 

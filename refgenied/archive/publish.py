@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.model import WriteError
+
 from .entries import write_all
 from .errors import writing
 from .manifest import Manifest, Removed, encode, read_manifest
@@ -38,8 +40,11 @@ class Draft:
 
 def make_folders(place: Place) -> None:
     """The asset's folder in the archive folder, and what is missing above it, each entered durably in its
-    parent.
+    parent. WriteError, also when a link stands there: it would lead out of the archive folder.
     """
+    for folder in (place.folder.parent, place.folder):
+        if folder.is_relative_to(place.archive_folder) and folder != place.archive_folder and folder.is_symlink():
+            raise WriteError(f"{folder} is a link: archives are not written through it", hint="move it away")
     with writing(place.folder):
         for _ in range(3):  # a neighbour's `discard` may take an empty folder away under our feet
             try:

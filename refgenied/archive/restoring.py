@@ -122,7 +122,7 @@ class _Restoring:
             top = manifest.asset.encode()
             entries = lambda: listed(self._path, manifest)  # noqa: E731
             self._vet(vetting, entries())
-        vetting.finish()
+        vetting.finish(self._check)
         total = self._measure(wanted, entries(), vetting)
         target = _target(to, top)
         _require_room(target, total)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 HEADER = 512
 _ZEROS = bytes(HEADER)
 _LONGEST_EXTRA = 1 << 20
-"""Bytes of a long name or of a PAX header: more is meant to hurt."""
+"""Bytes of the long names and PAX headers in front of one member: more is meant to hurt."""
+_LONGEST_LENGTH = 8
+"""Digits of the length of a PAX record."""
 _KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"2": Kind.LINK, b"5": Kind.FOLDER}
 _ODD = {b"1": "hard link", b"3": "device", b"4": "device", b"6": "FIFO", b"S": "sparse file (GNU)"}
 _LARGEST = 1 << 62
@@ -54,6 +56,8 @@ class Members:
         self._piece = memoryview(b"")
         self._left = 0
         self._padding = 0
+        self._extra = 0
+        """Bytes of the headers that say more about the next member."""
         self.at = 0
         """Bytes of the stream that are behind us."""
 
@@ -71,7 +75,7 @@ class Members:
                 self._extend(extra, flag, size)
                 continue
             yield self._member(head, flag, size, extra)
-            extra = {}
+            extra, self._extra = {}, 0
         self._end()
 
     def content(self) -> Iterator[memoryview]:
@@ -113,6 +117,9 @@ class Members:
         """A member that only says more about the next one."""
         if size > _LONGEST_EXTRA:
             raise self._damaged(f"a header of {size} bytes")
+        self._extra += HEADER + size
+        if self._extra > _LONGEST_EXTRA:
+            raise self._damaged(f"headers of {self._extra} bytes in front of one member")
         data = self._take(size)
         self._pass_over(-size % HEADER)
         if flag in (b"L", b"K"):
@@ -127,15 +134,16 @@ class Members:
     def _records(self, data: bytes) -> dict[bytes, bytes]:
         """PAX: `LENGTH KEY=VALUE` and a newline, each."""
         found: dict[bytes, bytes] = {}
-        while data:
-            length, blank, _ = data.partition(b" ")
-            count = self._decimal(length, "PAX record")
-            record = data[len(length) + 1 : count]
+        at = 0
+        while at < len(data):
+            length, blank, _ = data[at : at + _LONGEST_LENGTH].partition(b" ")
+            end = at + self._decimal(length, "PAX record")
+            record = data[at + len(length) + 1 : end]
             key, equals, value = record[:-1].partition(b"=")
             if not blank or not equals or record[-1:] != b"\n" or b"\0" in key + value:
                 raise self._damaged("a PAX header that is garbled")
             found[key] = value
-            data = data[count:]
+            at = end
         return found
 
     def _check(self, head: bytes) -> None:

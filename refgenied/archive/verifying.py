@@ -147,7 +147,7 @@ def _prove_stream(
                 if entry is None or not same(entry, found):
                     raise damaged_at(path, entry, "its header is not what it was")
                 done += entry.size
-                if _md5(contents, entry, check) != entry.md5:
+                if contents.md5(entry, check) != entry.md5:
                     raise damaged_at(path, entry, "its content has another md5")
                 meter.show(done)
     except DamagedArchiveError as error:
@@ -160,16 +160,6 @@ def _prove_stream(
     if md5.hexdigest() != manifest.digest:
         raise DamagedArchiveError(f"{path} has the md5 {md5.hexdigest()}, not {manifest.digest}")
     meter.show(done, last=True)
-
-
-def _md5(contents: Contents, entry: Entry, check: Check) -> str:
-    if entry.type is not Kind.FILE:
-        return ""
-    md5 = hashlib.md5(usedforsecurity=False)
-    for piece in contents.content():
-        check()
-        md5.update(piece)
-    return md5.hexdigest()
 
 
 def _judge_foreign(path: Path, on_progress: OnProgress, check: Check, *, quick: bool) -> Verified:
@@ -185,5 +175,5 @@ def _judge_foreign(path: Path, on_progress: OnProgress, check: Check, *, quick: 
             for _ in contents.content():
                 check()
             meter.show(vetting.total)
-    vetting.finish()
+    vetting.finish(check)
     return Verified(proved=False, files=files, size=vetting.total)

@@ -10,8 +10,12 @@ from refgenied.genomes.enclosure import MAX_DEPTH, MAX_LINKS, shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import UnsafeTreeError
 
+from .progress import Check, no_check
+
 MOST_MEMBERS = 2_000_000
 """An archive with more is refused: the names of all of them are kept in memory."""
+MOST_NAMES = 1 << 29
+"""Bytes that their names and links' targets may have together: a short archive can hold very long ones."""
 _LONGEST_NAME = 255
 _LONGEST_TARGET = 4095
 
@@ -36,6 +40,7 @@ class Vetting:
         self.stray: frozenset[bytes] = frozenset()
         """After `finish`: paths of links that lead out of the asset, to be left out."""
         self.total = 0
+        self._names = 0
 
     def add(self, path: bytes, kind: Kind, size: int = 0, target: bytes = b"") -> None:
         if path in self._kinds and path not in self._implied:
@@ -46,6 +51,9 @@ class Vetting:
         self._imply_folders(path, parts)
         if len(self._kinds) >= MOST_MEMBERS:
             raise self._refused(path, f"is one of more than {MOST_MEMBERS} members")
+        self._names += len(path) + len(target)
+        if self._names > MOST_NAMES:
+            raise self._refused(path, f"takes all names over {MOST_NAMES} bytes")
         self._kinds[path] = kind
         self._implied.discard(path)
         self.total += size
@@ -58,10 +66,11 @@ class Vetting:
                 raise self._refused(path, "is a link with a target that no link can have")
             self._targets[path] = target
 
-    def finish(self) -> None:
-        """All members were added: judge the links."""
+    def finish(self, check: Check = no_check) -> None:
+        """All members were added: judge the links. `check`: many links through many others take their time."""
         stray: set[bytes] = set()
         for path, target in self._targets.items():
+            check()
             why = self._astray(path, target)
             if why and not self._leave_out_stray:
                 raise self._refused(path, f"is a link to {shown(target)}, which {why}")
@@ -89,6 +98,7 @@ class Vetting:
                 return
             if kind is not None:
                 raise self._refused(path, f"lies below {shown(above)}, which is a {kind}")
+            self._names += len(above)
             self._kinds[above] = Kind.FOLDER
             self._implied.add(above)
 

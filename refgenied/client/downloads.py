@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
 import sys
+import zlib
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -19,6 +22,8 @@ from refgenied.client.pulls import Pulls, asks_twice
 from refgenied.client.words import print_json
 
 BATCH = 150
+BATCH_BYTES = 48 * 1024
+"""Of the downloads in one request, whose line must not pass 64 KiB: names may be long."""
 
 LINE = re.compile(
     rb'(?P<host>\S+) \S+ [^\[]*\[(?P<at>[^\]]+)\] "(?P<method>[A-Z]+) (?P<target>\S+)[^"]*" (?P<status>\d{3}) '
@@ -56,7 +61,10 @@ class Targets:
                     self._defaults[genome, row["asset_group"]] = target
 
     def of(self, request: str) -> Target | None:
-        url = urlsplit(request)
+        try:
+            url = urlsplit(request)
+        except ValueError:  # anybody may ask for anything: `//[`, say
+            return None
         path = unquote(url.path)
         if api := API.fullmatch(path):
             genome, group = api["genome"] or api["genome2"], api["group"] or api["group2"]
@@ -124,20 +132,29 @@ class Reader:
             }
 
 
+def batches(downloads: Iterable[Json]) -> Iterator[list[Json]]:
+    """As many as fit into one request, at least one."""
+    batch: list[Json] = []
+    size = 0
+    for download in downloads:
+        size += len(json.dumps(download))
+        if batch and (len(batch) == BATCH or size > BATCH_BYTES):
+            yield batch
+            batch, size = [], len(json.dumps(download))
+        batch.append(download)
+    if batch:
+        yield batch
+
+
 def import_log(client: Client, arguments: Namespace) -> int:
     reader = Reader(Targets(pages(client, "download.editions", "assets", "after")))
     totals: Counter[str] = Counter(recorded=0, known=0, unknown=0)
-    batch: list[Json] = []
     try:
         with _opened(arguments.log) as log:
-            for download in reader.downloads(log):
-                batch.append(download)
-                if len(batch) == BATCH:
-                    totals.update(client.call("download.record", downloads=batch))
-                    batch = []
-    except (OSError, EOFError) as error:
+            for batch in batches(reader.downloads(log)):
+                totals.update(client.call("download.record", downloads=batch))
+    except (OSError, EOFError, zlib.error) as error:
         raise ClientError(f"{arguments.log} cannot be read: {error}") from None
-    totals.update(client.call("download.record", downloads=batch))
     if reader.lines and reader.strange == reader.lines:
         raise ClientError(f"{arguments.log} is not in combined log format", "nginx: access_log FILE combined;")
     if arguments.json:
@@ -148,10 +165,14 @@ def import_log(client: Client, arguments: Namespace) -> int:
     return 0
 
 
-def _opened(name: str) -> BinaryIO:
+@contextmanager
+def _opened(name: str) -> Generator[BinaryIO]:
     if name == "-":
-        return sys.stdin.buffer
-    file = open(name, "rb")  # noqa: SIM115 - the caller closes it
-    if file.peek(2)[:2] == b"\x1f\x8b":
-        return gzip.open(file)  # type: ignore[return-value]
-    return file
+        yield sys.stdin.buffer
+        return
+    with open(name, "rb") as file:
+        if file.peek(2)[:2] != b"\x1f\x8b":
+            yield file
+            return
+        with gzip.open(file) as log:
+            yield log  # type: ignore[misc]

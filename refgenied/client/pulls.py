@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 """Clients and archives that are remembered; the oldest is forgotten."""
-
+MOST_PIECES = 200
+"""Ranges apart from each other that are remembered of one; a client that reads here and there downloads nothing."""
 
 PAIR_SECONDS = 10.0
 """Between the two requests of one pull there is less than this."""
@@ -95,5 +96,5 @@ class Pulls:
                 joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
             elif first < end:
                 joined.append((first, end))
-        state.covered = joined
+        state.covered = joined[:MOST_PIECES]
         return joined == [(0, size)]

@@ -69,8 +69,8 @@ class _Reader:
         servers = self._texts(top.get("genome_servers") or top.get("genome_server"), "genome_servers")
         return GenomeConfig(
             version=self._text(top.get("config_version"), "config_version"),
-            genome_folder=self._text(top.get("genome_folder"), "genome_folder"),
-            archive_folder=self._text(
+            genome_folder=self._path_text(top.get("genome_folder"), "genome_folder"),
+            archive_folder=self._path_text(
                 top.get("genome_archive_folder") or top.get("genome_archive"), "genome_archive_folder"
             ),
             servers=tuple(server.rstrip("/") for server in servers),
@@ -152,6 +152,13 @@ class _Reader:
             return value
         if value is not None:
             self._problem(where, f"should be a text, not {_kind(value)}")
+        return ""
+
+    def _path_text(self, value: Value, where: str) -> str:
+        text = self._text(value, where)
+        if "\0" not in text:
+            return text
+        self._problem(where, "has a NUL, as no path has")
         return ""
 
     def _texts(self, value: Value, where: str) -> tuple[str, ...]:

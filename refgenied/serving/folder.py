@@ -36,6 +36,10 @@ class Wanted(msgspec.Struct, frozen=True):
     files: bool
     """Link each asset's folder in the genome folder beside its archive."""
 
+    def groups(self) -> frozenset[tuple[str, str]]:
+        """Genomes and asset groups: each may have a folder for its archives, whose name no link may take."""
+        return frozenset((key.genome_digest, key.asset_group) for key in (*self.look.assets, *self.records))
+
 
 class Served(msgspec.Struct, frozen=True):
     """What it was brought to."""
@@ -57,6 +61,8 @@ class ServedFolder:
         """By the archive's digest."""
         self._shown: dict[AssetKey, str] = {}
         """Digests whose side files are known to be right."""
+        self._groups: frozenset[tuple[str, str]] = frozenset()
+        """What `Wanted.groups` said last."""
         self._composed: tuple[object, ...] | None = None
         """What the config was made of last, and what file it became."""
         self._written: tuple[object, genome_config.Tree] | None = None
@@ -67,6 +73,7 @@ class ServedFolder:
 
         OSError and RefgeniedError when it cannot be written.
         """
+        self._groups = wanted.groups() if wanted.files else frozenset()
         skipped: Counter[str] = Counter()
         entries: list[ServedEntry] = []
         flat: set[Path] = set()
@@ -110,7 +117,8 @@ class ServedFolder:
         facts = self._shown_facts(names, record) or self._kept_facts(names, record)
         if facts is None:
             return None
-        names.link_files(asset.folder if wanted.files and asset else "")
+        in_the_way = (record.key.genome_digest, names.files.name) in self._groups
+        names.link_files(asset.folder if wanted.files and asset and not in_the_way else "")
         return entry_of(record, facts, asset)
 
     def _shown_facts(self, names: ServedNames, record: ArchiveRecord) -> Facts | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from refgenied.config import SYSTEM_SOCKET, Settings
 from refgenied.model import ConfigError, WriteError
 from refgenied.units import accounts
-from refgenied.units.texts import SERVING_STATE, SYSTEM_STATE, serving_state, system_units, user_units
+from refgenied.units.texts import NOT_OURS, SERVING_STATE, SYSTEM_STATE, serving_state, system_units, user_units
 
 UNITS = ("refgenied.service", "refgenied.socket", "refgenied-serve.service")
 USER_UNITS = ("refgenied.service",)
@@ -71,6 +71,22 @@ class Installation:
             raise ConfigError(
                 f"the genome folder {genomes} must not lie in the archive folder {archives}: it is written"
             )
+        if not self._user:
+            self._check_given()
+
+    def _check_given(self) -> None:
+        """What is given to the daemon's user must be a folder of its own, and no link: links are not followed."""
+        for folder, _, _ in self._given():
+            if str(folder) in NOT_OURS:
+                raise ConfigError(
+                    f"{folder} would be given to the user {accounts.USER}: it belongs to the system",
+                    hint=f"name a folder of its own in {self._settings.path}, such as {folder / 'refgenied'}",
+                )
+            if self._live and folder.is_symlink():
+                raise ConfigError(
+                    f"{folder} is a link: what it leads to would not be given to the user {accounts.USER}",
+                    hint=f"name {folder.resolve()} in {self._settings.path}",
+                )
 
     def _with_made_accounts(self, text: str) -> str:
         installed = self._root / SYSUSERS
@@ -105,7 +121,8 @@ class Installation:
     def _who(self) -> str:
         return "" if self._user or os.geteuid() == 0 else "run it as root, or with --user for yourself alone"
 
-    def _give_folders(self) -> None:
+    def _given(self) -> list[tuple[Path, str, str]]:
+        """Folders, each with the user and the group that get it."""
         refgenie, group = self._settings.refgenie, self._settings.control.group
         serving = serving_state(self._settings)
         given = [(refgenie.genome_archive_folder, accounts.USER, group)]
@@ -113,9 +130,11 @@ class Installation:
             given.append((self._settings.state.folder, accounts.USER, group))
         if serving != SERVING_STATE:
             given.append((serving, accounts.SERVING_USER, accounts.SERVING_USER))
-        for name, user, its_group in given:
-            if name:
-                self._give(Path(name), user, its_group)
+        return [(Path(name), user, its_group) for name, user, its_group in given if name]
+
+    def _give_folders(self) -> None:
+        for folder, user, group in self._given():
+            self._give(folder, user, group)
 
     def _give(self, folder: Path, user: str, group: str) -> None:
         self._say(f"give {folder} to {user}:{group}")
@@ -163,8 +182,12 @@ class Installation:
         if not path.is_file():
             return
         self._say(f"remove {path}")
-        if not self._dry_run:
+        if self._dry_run:
+            return
+        try:
             path.unlink()
+        except OSError as error:
+            raise WriteError(f"{path}: {error.strerror}", hint=self._who()) from None
 
     def _clear_away(self, made: list[str]) -> None:
         """The socket's folder, the accounts, and what they own."""
@@ -194,10 +217,14 @@ class Installation:
     def _give_to_root(self, name: str, made: list[str]) -> None:
         for user in (accounts.USER, accounts.SERVING_USER):
             if f"user {user}" in made and name and Path(name).is_dir():
-                with suppress(KeyError):
+                try:
                     uid = pwd.getpwnam(user).pw_uid
                     if not self._dry_run and accounts.hand_over(Path(name), uid):
                         self._say(f"the data in {name} belong to root now")
+                except KeyError:
+                    continue
+                except OSError as error:  # a network disk may know no root
+                    self._say(f"leave the data in {name} to {user}: {error.strerror}")
 
     # ----------------------------------------------------------------- systemd
 

@@ -19,8 +19,13 @@ SYSTEM_STATE = "/var/lib/refgenied"
 SERVING_STATE = "/var/lib/refgenied-serve"
 """StateDirectory=refgenied-serve, the same for the server."""
 
-NOT_OURS = ("/", "/run", "/run/user", "/var/run", "/var/lib", "/etc", *HOMES, *TEMPORARY)
-"""Folders that are not given to the daemon's user for the sake of its socket."""
+NOT_OURS = (
+    *("/", "/run", "/var/run", "/var", "/var/lib", "/var/cache", "/var/log", "/etc", "/usr", "/opt", "/srv"),
+    *("/boot", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/lib", "/usr/local", "/dev", "/proc", "/sys"),
+    *HOMES,
+    *TEMPORARY,
+)
+"""Folders that are not given to the daemon's user, be it for its socket, its state or the archives."""
 
 _PLACE = re.compile(r"@([A-Z_]+)@")
 _NOT_PLAIN = re.compile(r"[\s\"'\\;]")

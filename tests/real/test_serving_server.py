@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 from lab import Lab, command_of
 from parts import Parts, running
 from server_lab import Process, free_port, serve
@@ -303,3 +305,28 @@ def test_it_needs_no_genome_folder(tmp_path: Path) -> None:
         assert sorted(path.name for path in archives.iterdir()) == [CONFIG_NAME], "it writes nothing there"
     finally:
         server.close()
+
+
+FEW_FILES = """
+import resource, sys
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+from refgenied import config
+from refgenied.serving.server.run import Serving
+serving = Serving(config.load(None, {"refgenie.genome_archive_folder": sys.argv[1]}, genomes_needed=False), "::1", 0)
+print(len(serving._shelf.current.archives))
+"""
+
+
+def test_more_archives_than_a_process_may_usually_open(tmp_path: Path) -> None:
+    (tmp_path / DIGEST).mkdir()
+    tag = {"asset_path": "x", "asset_digest": "d", "archive_digest": "a", "asset_size": "1", "archive_size": "1"}
+    tag |= {"seek_keys": {"x": "x"}, "asset_parents": [], "asset_children": []}
+    assets = {f"a{number}": {"default_tag": "default", "tags": {"default": tag}} for number in range(100)}
+    for name in assets:
+        (tmp_path / DIGEST / f"{name}__default.tgz").write_bytes(b"x")
+    genomes = {DIGEST: {"aliases": ["t7"], "assets": assets}}
+    head = {"config_version": 0.4, "genome_folder": "/nowhere", "genome_archive_folder": str(tmp_path)}
+    (tmp_path / "genome_config.yaml").write_text(yaml.safe_dump(head | {"genomes": genomes}))
+    done = subprocess.run([sys.executable, "-c", FEW_FILES, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout == "100\n", done.stderr

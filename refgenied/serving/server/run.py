@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import socket
 import time
@@ -47,6 +48,7 @@ class Serving:
                 "no genome_archive_folder is set, so there is nothing to serve",
                 hint="name it with --genome-archive-folder, or set refgenie.genome_archive_folder",
             )
+        _allow_many_files()
         self._folder = Path(settings.refgenie.genome_archive_folder)
         self._config = self._folder / CONFIG_NAME
         self._address = (host, port)
@@ -161,6 +163,13 @@ class Serving:
             "downloads_waiting": self._spool.waiting,
             "downloads_problem": self._spool.problem,
         }
+
+
+def _allow_many_files() -> None:
+    """Every archive is held open: the usual 1,024 files are too few for them and for clients. The hard limit is not."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Hint:

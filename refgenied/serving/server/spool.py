@@ -19,6 +19,10 @@ log = structlog.get_logger("serve")
 
 FIELDS = ("id", "genome_digest", "asset_group", "asset", "digest", "at")
 BATCH = 200
+BATCH_BYTES = 48 * 1024
+"""Of the downloads in one request, whose line must not pass 64 KiB: names may be long."""
+LONGEST_DIGEST = 64
+"""Of those that the daemon takes; another program's config may say anything."""
 RETRY_SECONDS = (1.0, 30.0)
 """The first wait and the longest one, when the daemon does not answer."""
 ANSWER_SECONDS = 10.0
@@ -51,7 +55,7 @@ class Spool:
                 "genome_digest": key.genome_digest,
                 "asset_group": key.asset_group,
                 "asset": key.asset,
-                "digest": digest,
+                "digest": digest if len(digest) <= LONGEST_DIGEST else "",
                 "at": at,
             }
         )
@@ -99,17 +103,30 @@ class Spool:
         try:
             with Client.connect(self._socket, timeout=ANSWER_SECONDS) as client:
                 while names:
-                    batch, names = names[:BATCH], names[BATCH:]
-                    downloads = [download for name in batch if (download := self._read(name))]
-                    client.request("download.record", {"downloads": downloads})
-                    for name in batch:
-                        (self._folder / name).unlink(missing_ok=True)
-                    self.waiting -= len(batch)
+                    names = names[self._report(client, names) :]
         except DaemonError as error:
             return f"the daemon does not take them: {error.message}"
         except ClientError as error:
             return error.message
         return ""
+
+    def _report(self, client: Client, names: list[str]) -> int:
+        """Report the first of them in one request; how many are done with."""
+        downloads: list[dict[str, Any]] = []
+        done = size = 0
+        for name in names[:BATCH]:
+            download = self._read(name)
+            size += len(json.dumps(download)) if download else 0
+            if downloads and size > BATCH_BYTES:
+                break
+            if download:
+                downloads.append(download)
+            done += 1
+        client.request("download.record", {"downloads": downloads})
+        for name in names[:done]:
+            (self._folder / name).unlink(missing_ok=True)
+        self.waiting -= done
+        return done
 
     def _read(self, name: str) -> dict[str, Any] | None:
         """None for one that a crash of the machine, or somebody, has garbled: it is put aside for the others."""
@@ -117,7 +134,7 @@ class Spool:
         try:
             found = json.loads(path.read_bytes())
             return {field: found[field] for field in FIELDS}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             damaged = path.with_suffix(".damaged")
             path.rename(damaged)
             log.warning("serve.download_damaged", path=str(damaged))

@@ -34,6 +34,9 @@ _FILE_PATH = re.compile(r"(?:/v3)?/assets/file_path/.*")
 _TELLS = ("attrs", "archive_digest", None)
 """Those of them that give the archive's digest."""
 
+LONGEST_AGENT = 200
+"""Characters of a client's name for itself that tell it from others."""
+
 
 class Traffic:
     """An ASGI app."""
@@ -124,7 +127,8 @@ class _Exchange:
 
     @property
     def _who(self) -> tuple[str, str, AssetKey | None]:
-        return self._client, self._headers.get(b"user-agent", ""), self._held.key if self._held else None
+        agent = self._headers.get(b"user-agent", "")[:LONGEST_AGENT]  # thousands of them are remembered
+        return self._client, agent, self._held.key if self._held else None
 
     def _give_out(self, held: Held) -> None:
         if self._scope["method"] == "GET" and self._held is None:
