@@ -183,6 +183,24 @@ def test_a_wrong_configuration_is_said_and_not_tried_again(service: Service) -> 
     assert machine.show("ActiveState", "refgenied.socket") == "active"
 
 
+def test_a_broken_database_is_said_to_who_waits(service: Service) -> None:
+    machine, database = service.machine, service.machine.file("/var/lib/refgenied/refgenied.sqlite3")
+    machine.run("systemctl", "stop", "refgenied.service")
+    database.rename(database.with_name("kept"))
+    database.write_text("no database\n")
+    try:
+        machine.run("systemctl", "start", "refgenied.service", check=False)
+        line = "refgenied.sqlite3: file is not a database"
+        machine.until("said", lambda: line in machine.show("StatusText"))
+        refused = service.ctl("status", check=False)
+        assert refused.code == 1
+        assert line in refused.err
+        assert "move the file away" in refused.err
+    finally:
+        machine.run("systemctl", "stop", "refgenied.service")
+        database.with_name("kept").rename(database)
+
+
 # --------------------------------------------------------------------------- the socket
 
 
@@ -289,6 +307,26 @@ def test_a_disk_that_comes_late_is_inside_the_sandbox(service: Service) -> None:
         machine.run("systemctl", "stop", "refgenied.service")
         machine.run("umount", late, check=False)
         service.install_for(GENOMES)
+
+
+def test_the_archives_disk_may_come_late_too(service: Service) -> None:
+    machine, away = service.machine, Path("/srv/away")
+    service.ctl("archive", "wait", "t7/fasta")
+    machine.run("systemctl", "stop", "refgenied.service")
+    machine.run("mv", ARCHIVES, away)
+    machine.run("mkdir", ARCHIVES)
+    try:
+        machine.run("systemctl", "start", "refgenied.service")
+        before = machine.pid
+        assert "disk not mounted?" in service.ctl("status").out
+        machine.run("mount", "--bind", away, ARCHIVES)
+        machine.until("started again", lambda: machine.pid not in (before, "0") and state(service) == "active")
+        machine.until("well again", lambda: not service.info["health"])
+    finally:
+        machine.run("systemctl", "stop", "refgenied.service")
+        machine.run("umount", ARCHIVES, check=False)
+        machine.run("rmdir", ARCHIVES)
+        machine.run("mv", away, ARCHIVES)
 
 
 def assert_same(machine: Machine, built: Path, copy: str) -> None:
