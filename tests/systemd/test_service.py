@@ -309,6 +309,26 @@ def test_a_disk_that_comes_late_is_inside_the_sandbox(service: Service) -> None:
         service.install_for(GENOMES)
 
 
+def test_folders_that_are_links_are_followed(service: Service) -> None:
+    machine = service.machine
+    machine.run("mkdir", "-p", "/srv/other/archives", "/home/linked")
+    machine.run("cp", "-a", GENOMES, "/home/linked/genomes")
+    machine.run("ln", "-s", "/home/linked/genomes", "/srv/other/genomes")
+    machine.run("ln", "-s", "/srv/other/archives", "/srv/other/link")
+    text = SETTINGS.replace(str(GENOMES), "/srv/other/genomes").replace(str(ARCHIVES), "/srv/other/link")
+    service.configure(settings=text)
+    try:
+        machine.run("refgenied", "install-units")
+        service.restart()
+        service.ctl("archive", "wait", "t7/fasta", "--timeout", "20")
+        owner = machine.run("stat", "-c", "%U:%G", "/srv/other/archives").out.strip()
+        assert owner == "refgenied:refgenie"
+    finally:
+        machine.run("systemctl", "stop", "refgenied.service")
+        machine.run("rm", "-r", "/srv/other/archives", "/srv/other/genomes", "/srv/other/link", "/home/linked")
+        service.install_for(GENOMES)
+
+
 def test_the_archives_disk_may_come_late_too(service: Service) -> None:
     machine, away = service.machine, Path("/srv/away")
     service.ctl("archive", "wait", "t7/fasta")
