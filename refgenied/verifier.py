@@ -163,13 +163,14 @@ class Verifier:
                 raise DamagedArchiveError("stopped")  # nobody hears of it: the verification is cancelled
 
         def main() -> None:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            with suppress(OSError):  # a courtesy; a sandbox forbids it, and is nice as a whole
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
             try:
                 found.append(_examine(self._place(record.key), record, 1, no_progress, check, quick=False))
-            except RefgeniedError as error:
+            except Exception as error:  # noqa: BLE001 (raised again below, in the thread that waits)
                 errors.append(error)
 
-        stop, found, errors = threading.Event(), list[str](), list[RefgeniedError]()
+        stop, found, errors = threading.Event(), list[str](), list[Exception]()
         # A thread of its own: one of the pool's would stay nice, and nobody but root can take that back.
         thread = threading.Thread(target=main, name="scrub", daemon=True)
         thread.start()

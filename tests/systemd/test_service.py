@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,20 @@ def test_the_sandbox_holds(service: Service) -> None:
     assert str(found["uid"]) == machine.run("id", "-u", "refgenied").out.strip()
     assert len(found["processes"]) <= 4, "others' processes are seen"
     machine.file(GENOMES).chmod(0o755)
+
+
+def test_the_sandbox_lets_the_scrub_work(service: Service) -> None:
+    """A minute after the start it proves what was not proved for long."""
+    machine, database = service.machine, service.machine.file("/var/lib/refgenied/refgenied.sqlite3")
+    service.ctl("archive", "wait", "t7/fasta")
+    machine.run("systemctl", "stop", "refgenied.service")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE archive SET proved_at = 1")
+    machine.run("systemctl", "start", "refgenied.service")
+    before = machine.pid
+    scrubbed = ("-u", "refgenied", "REFGENIED_EVENT=archive.scrubbed", f"_PID={before}")
+    machine.until("scrubbed", lambda: machine.journal(*scrubbed), 90)
+    assert machine.pid == before
 
 
 # --------------------------------------------------------------------------- it comes back
