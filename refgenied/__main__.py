@@ -122,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from refgenied import config, logs  # noqa: PLC0415
     from refgenied.daemon import Daemon  # noqa: PLC0415
-    from refgenied.model import ConfigError, RefgeniedError  # noqa: PLC0415
+    from refgenied.model import RefgeniedError  # noqa: PLC0415
 
     def load() -> config.Settings:
         return config.load(arguments.config, _flags(arguments))
@@ -133,7 +133,7 @@ def _run(arguments: argparse.Namespace) -> int:
         logs.set_up(settings.log)
         anyio.run(Daemon(settings, load).run)
     except RefgeniedError as error:
-        if isinstance(error, ConfigError):
+        if error.kind != "start_again":  # who waits goes on waiting for that
             _say_why_not(error)
         raise
     except Exception:

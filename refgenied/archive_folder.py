@@ -57,12 +57,13 @@ class ArchiveFolder:
     def held(self) -> Generator[None]:
         """Hold the folder for this process: two daemons with states of their own would cut each other's partials.
 
-        AlreadyRunningError when another has it. A disk that knows no locks holds nothing.
+        AlreadyRunningError when another has it. A disk that knows no locks holds nothing, and one that is not mounted
+        cannot be held: `problem` says so, and nothing is written there.
         """
-        if not self.path:
+        marker = self._marker()
+        if marker is None:
             yield
             return
-        marker = os.open(Path(self.path, MARKER), os.O_RDONLY | os.O_CLOEXEC)
         try:
             try:
                 fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,6 +77,12 @@ class ArchiveFolder:
             yield
         finally:
             os.close(marker)
+
+    def _marker(self) -> int | None:
+        try:
+            return os.open(Path(self.path, MARKER), os.O_RDONLY | os.O_CLOEXEC) if self.path else None
+        except OSError:
+            return None
 
     def problem(self) -> str:
         """Why nothing can be archived there now; empty when all is well (or none is set)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -49,7 +50,11 @@ class Supervision:
         self._drain_began: float | None = None
         watchdog = watchdog_seconds()
         self._beat = min(BEAT, watchdog / 3) if watchdog else BEAT
-        self._mounts = self._mounts_now()
+        refgenie = current.settings.refgenie
+        folders = (refgenie.genome_folder, refgenie.genome_config, refgenie.genome_archive_folder)
+        # Of a link also what it leads to; looked up once, for on a dead disk it would hold up each beat.
+        self._folders = [name for folder in folders if folder for name in (folder, os.path.realpath(folder))]
+        self._mounts = mounts.over(self._folders)
 
     async def run(self) -> None:
         """Beat until cancelled. A database that gives no answer leaves the watchdog hungry."""
@@ -111,15 +116,11 @@ class Supervision:
 
     # ----------------------------------------------------------------- disks that come later
 
-    def _mounts_now(self) -> frozenset[mounts.Mount]:
-        refgenie = self._current.settings.refgenie
-        return mounts.over((refgenie.genome_folder, refgenie.genome_config, refgenie.genome_archive_folder))
-
     def _look_for_mounts(self) -> None:
         """A disk that is mounted later lies outside the sandbox (it would be writable): it must be built anew."""
         if not unit():
             return
-        new = self._mounts_now() - self._mounts
+        new = mounts.over(self._folders) - self._mounts
         self._mounts |= new
         for _, point in sorted(new):
             self._restart(f"a disk was mounted at {point}")

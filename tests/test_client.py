@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from fcntl import ioctl
 from functools import partial
@@ -26,8 +26,9 @@ from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
 from refgenied import __version__
-from refgenied.client import Client, DaemonError, NoDaemonError, draw, words
-from refgenied.model import UnsafeTreeError
+from refgenied.client import Client, DaemonError, NoDaemonError, draw, silence, words
+from refgenied.client import main as refgeniectl
+from refgenied.model import AssetKey, UnsafeTreeError
 
 pytestmark = pytest.mark.anyio
 
@@ -378,6 +379,51 @@ async def test_tables_fit_the_terminal_and_stay_readable(parts: Parts, genomes: 
     assert " KB" in shown or " B" in shown
     assert "succeeded" in queue, "words are not broken"
     assert "Asset Archives" in shown
+
+
+# --------------------------------------------------------------------------- nobody accepts
+
+
+@pytest.fixture
+def unheard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """A socket that somebody holds, as systemd does, for a daemon that does not start."""
+    path = str(tmp_path / "held.sock")
+    monkeypatch.setattr(silence, "SHORT", 0.1)
+    monkeypatch.setattr(silence, "ANSWER", 0.1)
+    monkeypatch.setattr(silence, "PATIENCE", 1.0)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(100)
+        yield path
+
+
+def test_a_daemon_that_never_accepts_is_told_of_and_given_up(unheard: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refgeniectl(["--socket", unheard, "status"]) == 3
+    told, gave_up, hint = capsys.readouterr().err.splitlines()
+    assert "the daemon does not answer yet" in told
+    assert "has not answered for" in gave_up
+    assert "systemctl status" in hint
+
+
+def test_a_timeout_holds_without_a_daemon(
+    unheard: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(silence, "PATIENCE", 30.0)
+    assert refgeniectl(["--socket", unheard, "archive", "wait", "t7/fasta", "--timeout", "0.5"]) == 6
+    assert "time is over: the daemon does not answer" in capsys.readouterr().err
+
+
+async def test_a_long_question_to_a_daemon_that_lives_is_waited_for(
+    parts: Parts, genomes: Genomes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(silence, "SHORT", 0.1)
+    monkeypatch.setattr(silence, "PATIENCE", 0.2)
+    genomes.start(AssetKey(DIGEST, "fasta", "default"))
+    genomes.build("other")
+    asked = ["--socket", str(parts.root / "control.sock"), "archive", "wait", "t7/fasta", "--timeout", "2"]
+    async with served(parts):
+        assert await anyio.to_thread.run_sync(refgeniectl, asked) == 6
+    assert "does not answer" not in capsys.readouterr().err
 
 
 def words_only(text: str) -> str:

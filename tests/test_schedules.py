@@ -317,6 +317,15 @@ async def test_two_daemons_never_share_an_archive_folder(genomes: Genomes) -> No
             pass
 
 
+async def test_a_folder_whose_disk_is_missing_is_reported_and_no_reason_to_end(genomes: Genomes) -> None:
+    async with running(genomes) as parts:
+        folder = Path(parts.archive_folder.path)
+        folder.rename(folder.with_name("away"))
+        with parts.archive_folder.held():
+            assert "disk not mounted?" in parts.archive_folder.problem()
+        folder.with_name("away").rename(folder)
+
+
 # ----------------------------------------------------------------------- removing
 
 

@@ -43,6 +43,16 @@ def test_folders_that_the_sandbox_hides_are_bound_into_it(tmp_path: Path) -> Non
     assert "ReadOnlyPaths" not in found
 
 
+def test_links_into_what_the_sandbox_hides_lead_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "genomes").symlink_to("/home/ann/genomes")
+    (tmp_path / "archives").symlink_to("/home/ann/archives")
+    found = unit(tmp_path, f"{tmp_path}/genomes", f"{tmp_path}/archives")
+    assert "-/home/ann/genomes" in found["BindReadOnlyPaths"].split()
+    assert "-/home/ann/archives" in found["BindPaths"].split()
+    assert found["ProtectHome"] == "tmpfs"
+    assert {"home-ann-genomes.mount", "home-ann-archives.mount"} <= set(found["After"].split())
+
+
 def test_the_server_may_write_its_own_state_and_nothing_else(tmp_path: Path) -> None:
     server = "refgenied-serve.service"
     assert "ReadWritePaths" not in unit(tmp_path, "/data/genomes", "/data/archives", name=server)

@@ -200,6 +200,22 @@ async def test_a_scrub_that_waits_for_jobs_ends_when_the_daemon_does(genomes):
         assert not await parts.events("archive.damaged")
 
 
+async def test_a_sandbox_that_forbids_to_be_nice_hinders_no_scrub(genomes, monkeypatch):
+    """SystemCallFilter=~@resources, as in our unit."""
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 1")
+
+        def forbidden(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "setpriority", forbidden)
+        assert await parts.verifier.scrub()
+        assert (await parts.record(key)).proved_at > 1
+
+
 async def test_the_scrub_finds_damage_and_asks_for_nobody(genomes):
     key = genomes.build()
     async with running(genomes) as parts:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,6 +28,8 @@ else:
     Json = dict
 
 SYSTEM_SOCKET = "/run/refgenied/control.sock"
+TICK_MS = 500
+"""Between two calls of `on_silence`."""
 
 
 class ClientError(Exception):
@@ -78,6 +81,8 @@ class Client:
         self._last = 0
         self.for_people = False
         """What is received will be shown on a terminal: control characters in it are spelled out."""
+        self.on_silence: Callable[[], bool] | None = None
+        """Called again and again until the first word has come, or it returns True. It may raise."""
 
     @classmethod
     def connect(cls, path: str | None = None, *, timeout: float | None = None) -> Self:
@@ -149,6 +154,7 @@ class Client:
         return self._last
 
     def _receive(self) -> Json:
+        self._await_first_word()
         try:
             line = self._lines.readline()
         except OSError:
@@ -157,6 +163,16 @@ class Client:
             raise HungUpError("the daemon hung up", "its log says why; `refgeniectl status` tells whether it is back")
         message: Json = json.loads(line)
         return shown(message) if self.for_people else message
+
+    def _await_first_word(self) -> None:
+        if self.on_silence is None:
+            return
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        while not poll.poll(TICK_MS):
+            if self.on_silence():
+                break
+        self.on_silence = None
 
     def close(self) -> None:
         self._lines.close()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from importlib import import_module
 
 from refgenied import __version__
-from refgenied.client import Client, ClientError, DaemonError, NoDaemonError, NotPermittedError
+from refgenied.client import ClientError, DaemonError, NoDaemonError, NotPermittedError
+from refgenied.client.silence import reached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.action in ALONE:
             status = _action(arguments.action)(arguments)
         else:
-            with Client.connect(arguments.socket) as client:
-                client.for_people = not arguments.json
+            with reached(arguments.socket, for_people=not arguments.json) as client:
                 status = _action(arguments.action)(client, arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from refgenied.client import Client, DaemonError, HungUpError, NoDaemonError
+from refgenied.client.silence import Silence, reached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 PATIENCE = 60.0
-"""Seconds without any answer after which a daemon that went away counts as gone."""
+"""Seconds without a connection after which a daemon that went away counts as gone."""
 BREATH = 0.5
 """Seconds between two tries."""
 
@@ -27,6 +28,7 @@ class Lasting:
         self._client = client
         self._socket = socket
         self._deadline = deadline
+        client.on_silence = Silence(socket, deadline=deadline)
         self._away_since: float | None = None
 
     def ask(self, question: Callable[[Client], T]) -> T:
@@ -54,7 +56,7 @@ class Lasting:
         while time.monotonic() < latest:
             time.sleep(BREATH)
             try:
-                back = Client.connect(self._socket)
+                back = reached(self._socket, for_people=self._client.for_people, deadline=self._deadline)
             except NoDaemonError:
                 continue
             self._client.close()

@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import Namespace
 
-from refgenied.client import Client, DaemonError, HungUpError, Json, draw, words
+from refgenied.client import Client, DaemonError, HungUpError, Json, NoDaemonError, draw, words
 from refgenied.client.command import DONE, JOB_FAILED, TIME_OVER, complain, status_of
 from refgenied.client.lasting import Lasting
 from refgenied.client.words import print_json
@@ -67,7 +67,7 @@ def wait(client: Client, arguments: Namespace) -> int:
     lasting = Lasting(client, arguments.socket, deadline=deadline)
     try:
         found: Json = lasting.ask(lambda c: _waited(c, arguments, deadline))
-    except HungUpError as error:
+    except NoDaemonError as error:
         if deadline is None or time.monotonic() < deadline:
             raise
         found = {"path": arguments.path, "state": "timeout", "reason": f"time is over: {error.message}"}

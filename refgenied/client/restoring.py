@@ -7,8 +7,9 @@ import signal
 from argparse import Namespace
 from types import FrameType
 
-from refgenied.client import Client, ClientError, Json, draw, words
+from refgenied.client import ClientError, Json, draw, words
 from refgenied.client.command import DAMAGED, DONE, REFUSED, complain
+from refgenied.client.silence import reached
 from refgenied.client.words import print_json
 
 
@@ -47,7 +48,7 @@ def _archive(arguments: Namespace) -> str:
     """The path of the archive: as given, or as the daemon knows it."""
     if os.path.isfile(arguments.path) or arguments.path.endswith((".tgz", ".tar.gz")):
         return arguments.path
-    with Client.connect(arguments.socket) as client:
+    with reached(arguments.socket, for_people=False) as client:
         found: Json = client.call("archive.get", path=arguments.path)
     return found["archive"]["path"]
 

@@ -29,7 +29,8 @@ def status(client: Client, arguments: Namespace) -> int:
 
 def _status(info: Json) -> Iterator[tuple[str, str]]:
     genomes, archives, queue, look = (info[key] for key in ("genome_folder", "archive_folder", "queue", "last_look"))
-    yield "genome folder", genomes["path"] + (f" ({genomes['layout']})" if genomes["ok"] else " (cannot be read)")
+    found = genomes["layout"] if genomes["ok"] else "cannot be read" if look["at"] else "not looked at yet"
+    yield "genome folder", f"{genomes['path']} ({found})"
     free = f"{archives['path']} ({words.size(archives['free'])} free)"
     yield "archive folder", free if archives["path"] else "not set: nothing is archived"
     assets, total = info["assets"], info["archives"]

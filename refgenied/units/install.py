@@ -142,7 +142,8 @@ class Installation:
             return
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            accounts.give(folder, user, group, leave=Path(self._settings.refgenie.genome_folder))
+            genomes = Path(self._settings.refgenie.genome_folder)
+            accounts.give(folder.resolve(), user, group, leave=genomes.resolve())  # the folder, not a link to it
         except OSError as error:
             raise WriteError(f"{error.filename or folder}: {error.strerror}") from None
 
@@ -219,7 +220,7 @@ class Installation:
             if f"user {user}" in made and name and Path(name).is_dir():
                 try:
                     uid = pwd.getpwnam(user).pw_uid
-                    if not self._dry_run and accounts.hand_over(Path(name), uid):
+                    if not self._dry_run and accounts.hand_over(Path(name).resolve(), uid):
                         self._say(f"the data in {name} belong to root now")
                 except KeyError:
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -89,7 +90,7 @@ def _places(settings: Settings) -> dict[str, str]:
         | {
             "GROUP": settings.control.group,
             "SOCKET_FOLDER": socket_folder.replace("%", "%%"),
-            "MOUNTS": " ".join(mount_units(path for path in folders if path)),
+            "MOUNTS": " ".join(mount_units(with_targets(path for path in folders if path))),
         }
     )
 
@@ -118,7 +119,8 @@ def _readable(settings: Settings, *, archive: bool) -> list[str]:
 
 def _sandbox(settings: Settings, read_only: Sequence[str], read_write: Sequence[str]) -> dict[str, str]:
     """What the sandbox hides by itself (homes, /tmp) is bound into it; all may be missing at start."""
-    seen = [*read_only, str(Path(settings.path).parent), *_own_code()]
+    read_only, read_write = with_targets(read_only), with_targets(read_write)
+    seen = [*read_only, *with_targets([str(Path(settings.path).parent)]), *_own_code()]
     hidden = [*HOMES, *TEMPORARY]
     in_homes = any(_below(path, HOMES) for path in (*seen, *read_write))
     return {
@@ -128,6 +130,11 @@ def _sandbox(settings: Settings, read_only: Sequence[str], read_write: Sequence[
         "BIND_READ_WRITE": _list(path for path in read_write if _below(path, hidden)),
         "PROTECT_HOME": "tmpfs" if in_homes else "yes",
     }
+
+
+def with_targets(paths: Iterable[str]) -> list[str]:
+    """These, and what they are links to: a link into a home leads nowhere in a sandbox that hides homes."""
+    return list(dict.fromkeys(name for path in paths for name in (path, os.path.realpath(path))))
 
 
 def _own_code() -> list[str]:

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,20 @@ def test_the_sandbox_holds(service: Service) -> None:
     machine.file(GENOMES).chmod(0o755)
 
 
+def test_the_sandbox_lets_the_scrub_work(service: Service) -> None:
+    """A minute after the start it proves what was not proved for long."""
+    machine, database = service.machine, service.machine.file("/var/lib/refgenied/refgenied.sqlite3")
+    service.ctl("archive", "wait", "t7/fasta")
+    machine.run("systemctl", "stop", "refgenied.service")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE archive SET proved_at = 1")
+    machine.run("systemctl", "start", "refgenied.service")
+    before = machine.pid
+    scrubbed = ("-u", "refgenied", "REFGENIED_EVENT=archive.scrubbed", f"_PID={before}")
+    machine.until("scrubbed", lambda: machine.journal(*scrubbed), 90)
+    assert machine.pid == before
+
+
 # --------------------------------------------------------------------------- it comes back
 
 
@@ -181,6 +197,24 @@ def test_a_wrong_configuration_is_said_and_not_tried_again(service: Service) -> 
     assert state(service) == "failed"
     assert int(machine.show("NRestarts")) <= int(restarts)
     assert machine.show("ActiveState", "refgenied.socket") == "active"
+
+
+def test_a_broken_database_is_said_to_who_waits(service: Service) -> None:
+    machine, database = service.machine, service.machine.file("/var/lib/refgenied/refgenied.sqlite3")
+    machine.run("systemctl", "stop", "refgenied.service")
+    database.rename(database.with_name("kept"))
+    database.write_text("no database\n")
+    try:
+        machine.run("systemctl", "start", "refgenied.service", check=False)
+        line = "refgenied.sqlite3: file is not a database"
+        machine.until("said", lambda: line in machine.show("StatusText"))
+        refused = service.ctl("status", check=False)
+        assert refused.code == 1
+        assert line in refused.err
+        assert "move the file away" in refused.err
+    finally:
+        machine.run("systemctl", "stop", "refgenied.service")
+        database.with_name("kept").rename(database)
 
 
 # --------------------------------------------------------------------------- the socket
@@ -289,6 +323,46 @@ def test_a_disk_that_comes_late_is_inside_the_sandbox(service: Service) -> None:
         machine.run("systemctl", "stop", "refgenied.service")
         machine.run("umount", late, check=False)
         service.install_for(GENOMES)
+
+
+def test_folders_that_are_links_are_followed(service: Service) -> None:
+    machine = service.machine
+    machine.run("mkdir", "-p", "/srv/other/archives", "/home/linked")
+    machine.run("cp", "-a", GENOMES, "/home/linked/genomes")
+    machine.run("ln", "-s", "/home/linked/genomes", "/srv/other/genomes")
+    machine.run("ln", "-s", "/srv/other/archives", "/srv/other/link")
+    text = SETTINGS.replace(str(GENOMES), "/srv/other/genomes").replace(str(ARCHIVES), "/srv/other/link")
+    service.configure(settings=text)
+    try:
+        machine.run("refgenied", "install-units")
+        service.restart()
+        service.ctl("archive", "wait", "t7/fasta", "--timeout", "20")
+        owner = machine.run("stat", "-c", "%U:%G", "/srv/other/archives").out.strip()
+        assert owner == "refgenied:refgenie"
+    finally:
+        machine.run("systemctl", "stop", "refgenied.service")
+        machine.run("rm", "-r", "/srv/other/archives", "/srv/other/genomes", "/srv/other/link", "/home/linked")
+        service.install_for(GENOMES)
+
+
+def test_the_archives_disk_may_come_late_too(service: Service) -> None:
+    machine, away = service.machine, Path("/srv/away")
+    service.ctl("archive", "wait", "t7/fasta")
+    machine.run("systemctl", "stop", "refgenied.service")
+    machine.run("mv", ARCHIVES, away)
+    machine.run("mkdir", ARCHIVES)
+    try:
+        machine.run("systemctl", "start", "refgenied.service")
+        before = machine.pid
+        assert "disk not mounted?" in service.ctl("status").out
+        machine.run("mount", "--bind", away, ARCHIVES)
+        machine.until("started again", lambda: machine.pid not in (before, "0") and state(service) == "active")
+        machine.until("well again", lambda: not service.info["health"])
+    finally:
+        machine.run("systemctl", "stop", "refgenied.service")
+        machine.run("umount", ARCHIVES, check=False)
+        machine.run("rmdir", ARCHIVES)
+        machine.run("mv", away, ARCHIVES)
 
 
 def assert_same(machine: Machine, built: Path, copy: str) -> None:
