@@ -303,3 +303,25 @@ def test_it_needs_no_genome_folder(tmp_path: Path) -> None:
         assert sorted(path.name for path in archives.iterdir()) == [CONFIG_NAME], "it writes nothing there"
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v3/genomes/splash/{'0' * 48}",
+        f"/v3/assets/splash/{'0' * 48}/fasta",
+        f"/v3/assets/splash/{DIGEST}/gone",
+        f"/v3/assets/splash/{DIGEST}/fasta?tag=gone",
+        "/v2/genome/gone/genome_digest",
+        "/v2/asset/gone/fasta/splash",
+        f"/v2/asset/{ALIAS}/gone/splash",
+        "/v2/asset/gone/fasta/recipe",
+        "/v1/asset/gone/fasta/archive",
+    ],
+)
+async def test_what_is_not_there_is_not_found_and_one_short_line(tmp_path: Path, path: str) -> None:
+    async with stand(tmp_path) as it:
+        before = len(it.server.said)
+        assert it.server.get(path)[0] == 404
+        wait_for(lambda: len(it.server.logged("request")) == 1)
+        assert len(it.server.said) - before < 2_000
