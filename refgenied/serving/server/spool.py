@@ -112,7 +112,9 @@ class Spool:
         return ""
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        """None for one that a crash of the machine, or somebody, has garbled: it is put aside, so that the others get through."""
+        """None for one that a crash of the machine, or somebody, has garbled: it is put aside, and the others get
+        through.
+        """
         path = self._folder / name
         try:
             found = json.loads(path.read_bytes())
