@@ -222,6 +222,15 @@ async def test_remotes_send_clients_elsewhere(tmp_path: Path) -> None:
         assert it.counted == 0
 
 
+async def test_without_an_http_remote_the_folder_itself_is_served(tmp_path: Path) -> None:
+    async with stand(tmp_path, remotes={"s3": "s3://bucket/x"}) as it:
+        assert it.server.json("/v3/remotes/dict")["s3"]["prefix"] == "s3://bucket/x"
+        assert it.got() == it.told()
+        assert it.server.get(f"/v2/asset/{ALIAS}/fasta/archive")[0] == 200
+        path = it.server.get(f"/v3/assets/file_path/{DIGEST}/fasta/fasta?remoteClass=s3")[1]
+        assert path.startswith(b"s3://bucket/x/")
+
+
 async def test_file_paths_lead_to_real_files(tmp_path: Path) -> None:
     async with stand(tmp_path, files=True) as it:
         path = it.server.get(f"/v3/assets/file_path/{DIGEST}/fasta/fasta?tag=default")[1].decode()

@@ -81,6 +81,8 @@ def _datapath(original: Any) -> Any:
         edition = in_view.get()
         genome = edition.digest_of(fill_dict["genome"])
         name = fill_dict["file_name"]
+        if named.get("remote_key") not in rgc["remotes"]:  # s3:// alone: there is nowhere to send clients to
+            rgc = {"remotes": {}}
         path, remote = original(rgc, {**fill_dict, "genome": genome}, *arguments, **named)
         if remote or not name.endswith(_SUFFIX):
             return path, remote
