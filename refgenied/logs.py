@@ -54,10 +54,15 @@ def _text() -> _Rendering:
     return [stamp, renderer], _stderr
 
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    # without the local variables of each frame: these are whole configs and requests, hundreds of KB a line
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
 def _json() -> _Rendering:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    renderer = structlog.processors.JSONRenderer()
-    return [stamp, structlog.processors.dict_tracebacks, renderer], _stderr
+    return [stamp, _TRACEBACKS, structlog.processors.JSONRenderer()], _stderr
 
 
 class _Stderr:

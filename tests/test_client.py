@@ -229,6 +229,18 @@ async def test_ctrl_c_and_a_broken_pipe_are_quiet(parts: Parts) -> None:
         assert (done.stdout, done.stderr) == (b"r", b"")
 
 
+@pytest.mark.parametrize("command", ["archive list", "status --json", "events"])
+async def test_a_full_disk_behind_stdout_is_one_line(parts: Parts, genomes: Genomes, command: str) -> None:
+    genomes.build(fasta=b"ACGT")
+    async with served(parts):
+        await parts.settle()
+        shell = f"{' '.join(COMMAND)} {command} > /dev/full"
+        run = partial(subprocess.run, ["bash", "-c", shell], env=environment(parts), capture_output=True, check=False)
+        done = await anyio.to_thread.run_sync(run)
+        assert done.returncode == 1
+        assert done.stderr == b"refgeniectl: the output cannot be written: No space left on device\n"
+
+
 # --------------------------------------------------------------------------- what is shown
 
 

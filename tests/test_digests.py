@@ -132,6 +132,20 @@ def test_a_builder_with_another_locale_is_understood(tmp_path, english):
     assert manifest.asset_digest_order == "en_US.UTF-8"
 
 
+def test_a_file_that_was_a_link_where_it_was_built_is_understood(tmp_path):
+    """`bwa_index` as `refgenie pull` and `archive restore` leave it."""
+    source = make_tree(tmp_path / "source", {b"g.fa": b"ACGT", b"g.fa.bwt": b"1", b"g.fa.sa": b"2"})
+    (source / "g.fa").rename(tmp_path / "g.fa")
+    recorded = by_refgenie(source)
+    (tmp_path / "g.fa").rename(source / "g.fa")
+    assert recorded != by_refgenie(source)
+    about = About(created_at=0.0, asset_digest=recorded)
+    assert publish(source, tmp_path / "archives", about=about).manifest.asset_digest == recorded
+    (source / "g.fa.sa").write_bytes(b"3")
+    with pytest.raises(DigestMismatchError):
+        draft_of(source, tmp_path / "archives", about=about)
+
+
 lines = st.lists(
     st.tuples(
         st.integers(0, 3).map(lambda number: b"%032x" % number),

@@ -54,6 +54,8 @@ def test_cat_verify_restore_and_damage(lab, genomes):
     with open(row["path"], "r+b") as archive:
         archive.seek(1_500_000)
         archive.write(b"damage")
+    cat = [*command_of("refgeniectl", "refgenied.client"), "archive", "cat", "t7/fasta", "g.fa"]
+    assert subprocess.run(cat, env=lab.environment, capture_output=True, check=False).returncode == 7
     shutil.rmtree(where)
     assert lab.ctl("scan").code == 0
     bad = lab.ctl("archive", "verify", "--all")

@@ -203,6 +203,19 @@ async def test_a_torn_config_is_put_aside(genomes: Genomes) -> None:
         assert Path(f"{config}.unreadable").read_text() == "genomes: ["
 
 
+async def test_a_fifo_in_the_configs_place_is_told_and_holds_nothing_up(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        config = Path(parts.archive_folder.path, CONFIG_NAME)
+        config.unlink()
+        os.mkfifo(config)
+        await parts.keeper.refresh()
+        assert "not a regular file" in parts.health.conditions["serving"][0]
+        config.unlink()
+        await parts.keeper.refresh()
+        agree(parts, key)
+
+
 async def test_refgenie_1_genomes_are_left_out_with_a_line(genomes: Genomes) -> None:
     key = genomes.build()
     async with archived(genomes, key) as parts:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from refgenied.genomes.walk import Kind
 
-from .collation import Order, orders, sorted_tokens
+from .collation import BYTES, Order, orders, sorted_tokens
 from .progress import Check, no_check
 
 if TYPE_CHECKING:
@@ -74,6 +75,35 @@ def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: C
             if asset_digest(entries(), order, check) == digest:
                 return order.name
     return None
+
+
+def order_lacking_one(entries: Iterable[Entry], digest: str, check: Check = no_check) -> str | None:
+    """The name of the first order in which the files without one of them have this asset digest; None: there is none.
+
+    refgenie's digest leaves links out, and an archive holds the file that a link led to (`bwa_index`, `bismark_*`:
+    one link to the FASTA file). Where such an archive was extracted, by `refgenie pull` or `archive restore`, that
+    file is one like the others, while refgenie's config has the digest of the builder, who had the link.
+    `entries` are few: each file takes its turn.
+    """
+    listed = list(_md5sum_lines(entries, check))
+    for order in chain([BYTES], orders()):
+        with order:
+            lines = [token + b"\n" for token in sorted_tokens(iter(listed), order)]
+        if _matches_lacking_one(lines, digest, check):
+            return order.name
+    return None
+
+
+def _matches_lacking_one(lines: list[bytes], digest: str, check: Check) -> bool:
+    before = hashlib.md5(usedforsecurity=False)
+    for number, line in enumerate(lines):
+        check()
+        md5 = before.copy()
+        md5.update(b"".join(lines[number + 1 :]))
+        if md5.hexdigest() == digest:
+            return True
+        before.update(line)
+    return False
 
 
 class ContentDigest:

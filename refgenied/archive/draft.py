@@ -9,7 +9,7 @@ from refgenied.model import DigestMismatchError, WriteError
 
 from .codec import Codec, CodecRecord, ContentAware
 from .collation import BYTES
-from .digests import asset_digest, matching_order
+from .digests import asset_digest, matching_order, order_lacking_one
 from .entries import Entry, sidecar_entries
 from .manifest import About, Manifest, Versions, read_manifest
 from .pack import Packed, pack
@@ -77,11 +77,15 @@ def _source_size(tree: Tree, check: Check) -> int:
 
 
 def recomputed_asset_digest(place: Place, packed: Packed, expected: str | None, check: Check) -> tuple[str, str]:
-    """The asset digest and the order of names it was computed in. DigestMismatchError: it is not the expected one."""
+    """The asset digest and the order of names it was computed in. DigestMismatchError: it is not the expected one,
+    also without the one file that may have been a link where it was built.
+    """
     digest = packed.asset_digest if packed.in_order else asset_digest(_entries(place, packed), BYTES, check)
     if not expected or digest == expected:
         return digest, BYTES.name
     order = matching_order(lambda: _entries(place, packed), expected, check)
+    if order is None and packed.entries_file is None:
+        order = order_lacking_one(packed.entries or (), expected, check)
     if order is None:
         raise DigestMismatchError(
             f"the files of {place.key.registry_path} are not those that refgenie recorded: their asset "

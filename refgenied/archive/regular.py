@@ -19,3 +19,9 @@ def open_regular(path: str | os.PathLike[str]) -> int:
 def opener(path: str, _flags: int) -> int:
     """For `open(path, "rb", opener=opener)`."""
     return open_regular(path)
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """All of it. OSError, also when it is no regular file."""
+    with open(open_regular(path), "rb") as file:
+        return file.read()

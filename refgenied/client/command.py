@@ -53,12 +53,21 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        _let_go_of_stdout()
         return BROKEN_PIPE
     except ClientError as error:
         complain(error)
         return status_of(error)
+    except OSError as error:  # what talks to the daemon or reads files says so itself; this is stdout, on a full disk
+        _let_go_of_stdout()
+        complain(ClientError(f"the output cannot be written: {error.strerror or error}"))
+        return REFUSED
     return int(status)
+
+
+def _let_go_of_stdout() -> None:
+    """Or Python tries once more at its end, and complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _seconds(text: str) -> float:
@@ -79,7 +88,7 @@ def status_of(error: ClientError) -> int:
         return NO_DAEMON
     if isinstance(error, NotPermittedError) or (isinstance(error, DaemonError) and error.kind == "permission_denied"):
         return NOT_PERMITTED
-    return REFUSED
+    return DAMAGED if isinstance(error, DaemonError) and error.kind == "archive_damaged" else REFUSED
 
 
 def _action(name: str) -> Callable[..., int]:

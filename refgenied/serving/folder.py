@@ -16,6 +16,7 @@ import structlog
 
 from refgenied.archive import Manifest, Place, iter_files, read_manifest
 from refgenied.archive.publish import sync_folder
+from refgenied.archive.regular import read_regular
 from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, Genome, Look, RefgeniedError
 from refgenied.serving import genome_config
 from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of
@@ -181,7 +182,7 @@ class ServedFolder:
         if self._written is not None and self._written[0] == _identity(self.config):
             return self._written[1]  # reading it takes a second for 2,000 archives
         try:
-            text = self.config.read_bytes()
+            text = read_regular(self.config)
         except FileNotFoundError:
             return {}
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from refgenied.archive import Place
 from refgenied.archive.publish import sync_folder
+from refgenied.archive.regular import read_regular
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
 """What file systems without hard links answer."""
@@ -82,7 +83,7 @@ def write_whole(path: Path, data: bytes | None) -> bool:
         path.unlink(missing_ok=True)
         return existed
     with suppress(OSError):
-        if path.read_bytes() == data:
+        if read_regular(path) == data:
             return False
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)

@@ -224,6 +224,15 @@ async def test_remotes_send_clients_elsewhere(tmp_path: Path) -> None:
         assert it.counted == 0
 
 
+async def test_without_an_http_remote_the_folder_itself_is_served(tmp_path: Path) -> None:
+    async with stand(tmp_path, remotes={"s3": "s3://bucket/x"}) as it:
+        assert it.server.json("/v3/remotes/dict")["s3"]["prefix"] == "s3://bucket/x"
+        assert it.got() == it.told()
+        assert it.server.get(f"/v2/asset/{ALIAS}/fasta/archive")[0] == 200
+        path = it.server.get(f"/v3/assets/file_path/{DIGEST}/fasta/fasta?remoteClass=s3")[1]
+        assert path.startswith(b"s3://bucket/x/")
+
+
 async def test_file_paths_lead_to_real_files(tmp_path: Path) -> None:
     async with stand(tmp_path, files=True) as it:
         path = it.server.get(f"/v3/assets/file_path/{DIGEST}/fasta/fasta?tag=default")[1].decode()
@@ -330,3 +339,25 @@ def test_more_archives_than_a_process_may_usually_open(tmp_path: Path) -> None:
     (tmp_path / "genome_config.yaml").write_text(yaml.safe_dump(head | {"genomes": genomes}))
     done = subprocess.run([sys.executable, "-c", FEW_FILES, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.stdout == "100\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v3/genomes/splash/{'0' * 48}",
+        f"/v3/assets/splash/{'0' * 48}/fasta",
+        f"/v3/assets/splash/{DIGEST}/gone",
+        f"/v3/assets/splash/{DIGEST}/fasta?tag=gone",
+        "/v2/genome/gone/genome_digest",
+        "/v2/asset/gone/fasta/splash",
+        f"/v2/asset/{ALIAS}/gone/splash",
+        "/v2/asset/gone/fasta/recipe",
+        "/v1/asset/gone/fasta/archive",
+    ],
+)
+async def test_what_is_not_there_is_not_found_and_one_short_line(tmp_path: Path, path: str) -> None:
+    async with stand(tmp_path) as it:
+        before = len(it.server.said)
+        assert it.server.get(path)[0] == 404
+        wait_for(lambda: len(it.server.logged("request")) == 1)
+        assert len(it.server.said) - before < 2_000

@@ -2,8 +2,9 @@
 
 As its `serve` command builds it (v3 at the root and under /v3, v1, v2, the private routes, static files), with these
 differences: its config object is the one in view, archives are found by their digest, Starlette 1's
-`TemplateResponse` takes the old form that refgenieserver 0.8.0 calls, and three of its requests that always fail
-(v1's attributes, /remotes/dict without remotes, /assets/file_path without a remote class) don't.
+`TemplateResponse` takes the old form that refgenieserver 0.8.0 calls, three of its requests that always fail
+(v1's attributes, /remotes/dict without remotes, /assets/file_path without a remote class) don't, and a name that
+is not there is answered with 404 everywhere.
 """
 
 from __future__ import annotations
@@ -47,7 +48,22 @@ def build(folder: Path, shelf: Shelf) -> Any:
     sys.modules[f"{_PACKAGE}.routers.version1"].tag = const.DEFAULT_TAG  # type: ignore[attr-defined]  # it logs this name
     for name, prefix in (("version3", ""), *_ROUTERS.items()):
         app.include_router(routers[name], prefix=prefix)
+    for module, name in _NOT_THERE:
+        app.add_exception_handler(getattr(importlib.import_module(module), name), _not_found)
     return app
+
+
+_NOT_THERE = (("yacman", "UndefinedAliasError"), ("jinja2", "UndefinedError"), ("builtins", "KeyError"))
+"""What its pages and some of its older requests end with (500) when a genome, group or asset is not there."""
+
+
+async def _not_found(request: Any, error: Exception) -> Any:
+    responses: Any = importlib.import_module("fastapi.responses")
+    asked = (*request.path_params.values(), *request.query_params.values())
+    missing = [name for name in asked if name and name in str(error)]
+    if not missing:
+        raise error  # a mistake on this side
+    return responses.JSONResponse({"detail": f"there is nothing here by the name {missing[0]}"}, 404)
 
 
 def _is_remote(rgc: Any) -> bool:
@@ -65,6 +81,8 @@ def _datapath(original: Any) -> Any:
         edition = in_view.get()
         genome = edition.digest_of(fill_dict["genome"])
         name = fill_dict["file_name"]
+        if named.get("remote_key") not in rgc["remotes"]:  # s3:// alone: there is nowhere to send clients to
+            rgc = {"remotes": {}}
         path, remote = original(rgc, {**fill_dict, "genome": genome}, *arguments, **named)
         if remote or not name.endswith(_SUFFIX):
             return path, remote

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import structlog
 
 from refgenied.archive import Place, read_manifest
+from refgenied.archive.regular import open_regular, read_regular
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError
 from refgenied.serving import genome_config
 from refgenied.serving.names import ServedNames
@@ -44,7 +45,7 @@ class Held:
     def __init__(self, key: AssetKey, path: Path, digest: str) -> None:
         self.key = key
         self.digest = digest
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = open_regular(path)
         found = os.fstat(self._fd)
         self.size = found.st_size
         self.file = (found.st_dev, found.st_ino)
@@ -103,7 +104,7 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
     from refgenieserver.helpers import purge_nonservable  # noqa: PLC0415
 
     identity = Identity.of(config)
-    text = config.read_bytes() if identity else b"config_version: 0.4\n"
+    text = read_regular(config) if identity else b"config_version: 0.4\n"
     # not from_yaml_file: that writes lock files beside the config, where we may not write, and takes 20 times as long
     rgc: Any = RefGenConf(entries=_with_text_keys(genome_config.parse(text)))
     purge_nonservable(rgc)
