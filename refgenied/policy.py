@@ -81,6 +81,8 @@ def _is_as_archived(asset: Asset, record: ArchiveRecord) -> bool:
         return True
     if asset.state is AssetState.UNREGISTERED:  # refgenie's entry is gone, and with it a part of the stamp
         return record.files_stamp == asset.files_stamp
+    if asset.state is AssetState.PULLED and asset.asset_digest:  # restored, say: it has no flags, and other times
+        return record.asset_digest == asset.asset_digest
     return record.stamp == asset.stamp
 
 

@@ -283,6 +283,21 @@ async def test_the_main_job_by_hand(parts: Parts, genomes: Genomes) -> None:
         assert not Path(str(row["path"])).exists()
 
 
+async def test_the_file_of_a_removed_archive_can_be_deleted_later(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    async with served(parts):
+        await ctl(parts, "archive", "create", "t7/fasta")
+        path = Path(str((await ctl(parts, "archive", "list", "--json")).rows[0]["path"]))
+        await ctl(parts, "archive", "remove", "t7/fasta")
+        assert path.exists()
+        again = await ctl(parts, "archive", "remove", "t7/fasta")
+        assert (again.code, "there is no archive of t7/fasta" in again.err) == (1, True)
+        gone = await ctl(parts, "archive", "remove", "t7/fasta", "--delete-file")
+        assert (gone.code, f"its file {path} deleted" in gone.out) == (0, True), gone
+        assert not path.exists()
+        assert (await ctl(parts, "archive", "remove", "t7/fasta", "--delete-file")).code == 1
+
+
 async def test_a_job_that_fails_is_exit_status_5(parts: Parts, genomes: Genomes) -> None:
     key = genomes.build()
     parts.change_settings(attempts=1)

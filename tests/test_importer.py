@@ -135,7 +135,7 @@ async def test_another_disk_is_copied_from(genomes, tmp_path, monkeypatch):
         assert (tmp_path / "archives" / record.path).stat().st_nlink == 1
 
 
-@pytest.mark.parametrize("what", ["md5", "content", "cut", "folder", "hard link"])
+@pytest.mark.parametrize("what", ["md5", "content", "cut", "folder", "hard link", "link"])
 async def test_what_is_not_what_its_makers_recorded_is_refused(what, genomes, tmp_path):
     key = genomes.build("fasta", a=b"1", b=b"2")
     async with running(genomes) as parts:
@@ -150,6 +150,9 @@ async def test_what_is_not_what_its_makers_recorded_is_refused(what, genomes, tm
             entry["asset_digest"] = "0" * 32
         elif what == "cut":
             os.truncate(archive, archive.stat().st_size - 5)
+        elif what == "link":
+            archive.rename(tmp_path / "secret.tgz")
+            archive.symlink_to(tmp_path / "secret.tgz")
         elif what == "hard link":
             os.link(folder / "a", folder / "c")
             tar(folder, archive)
@@ -204,7 +207,7 @@ async def test_what_is_served_stays_served_while_it_is_taken_over(by, genomes, t
         written = yaml.safe_load(config.read_text())
         written["genomes"][DIGEST]["assets"]["fasta"]["asset_description"] = "by hand"
         config.write_text(yaml.safe_dump(written))
-        whose, step = (parts.importer, "_record") if by == "an import" else (parts.worker, "_finish")
+        whose, step = (parts.importer, "_record") if by == "an import" else (parts.worker._archiver, "_finish")
         recorded, seen = getattr(whose, step), []
 
         async def refreshed_in_between(*arguments: object) -> None:

@@ -64,6 +64,13 @@ def test_an_archive_is_not_stale_because_refgenies_entry_was_lost() -> None:
     assert stands(changed, archives=archived("now")).archive is ArchiveState.STALE
 
 
+def test_a_pulled_asset_is_as_archived_when_refgenies_digest_says_so() -> None:
+    pulled = msgspec.structs.replace(asset(AssetState.PULLED, stamp="other"), asset_digest="x")
+    same = {KEY: msgspec.structs.replace(archived("now")[KEY], asset_digest="x")}
+    assert stands(pulled, archives=same).archive is ArchiveState.ARCHIVED
+    assert stands(pulled, archives=archived("now")).archive is ArchiveState.STALE
+
+
 def test_the_policy_lets_pulled_and_added_assets_in() -> None:
     assert stands(asset(AssetState.PULLED), Archive(pulled=True)).due
     assert stands(asset(AssetState.ADDED), Archive(added=True)).due

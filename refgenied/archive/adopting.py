@@ -134,8 +134,10 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
     """A hard link, or on another disk (or where links are refused) a copy that is on the disk."""
     if not file.is_file():
         raise ArchiveNotFoundError(f"there is no archive {file}")
+    if file.is_symlink():  # to whatever we may read, and others perhaps not
+        raise UnreadableError(f"{file} is a link: it is not taken", hint="import the folder that it leads to")
     try:
-        os.link(os.path.realpath(file), partial)
+        os.link(file, partial, follow_symlinks=False)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             with writing(partial):

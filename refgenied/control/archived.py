@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import anyio.to_thread
+
 from refgenied.archive.place import Place
 from refgenied.control.context import Context
 from refgenied.control.views import ArchiveView, archive_view
 from refgenied.genomes.registry_path import parse, resolve
-from refgenied.model import ArchiveNotFoundError, ArchiveRecord, Asset, AssetKey, AssetNotFoundError, AssetState
+from refgenied.model import (
+    ArchiveNotFoundError,
+    ArchiveRecord,
+    Asset,
+    AssetKey,
+    AssetNotFoundError,
+    AssetState,
+    Removal,
+)
 from refgenied.policy import ArchiveState, Facts, standing
 
 
@@ -18,6 +28,20 @@ async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
     if record is None:
         raise ArchiveNotFoundError(f"there is no archive of {path}", hint="`refgeniectl archive list` shows them")
     return record, facts
+
+
+async def removed(context: Context, path: str) -> Removal | None:
+    """The removal of the archive that a registry path means, when its file is still there."""
+    facts = await context.reconciler.facts()
+    try:
+        key = resolve(context.reconciler.look, path)
+    except AssetNotFoundError:
+        fitting = [key for key in facts.removals if _fits(context, path, key, ())]
+        key = fitting[0] if len(fitting) == 1 else None
+    removal = facts.removals.get(key) if key else None
+    if removal is None or not await anyio.to_thread.run_sync(place(context, removal.key).archive.exists):
+        return None
+    return removal
 
 
 def _key(context: Context, path: str, facts: Facts) -> AssetKey:
@@ -35,14 +59,17 @@ def _key(context: Context, path: str, facts: Facts) -> AssetKey:
 
 def _recorded(context: Context, path: str, facts: Facts) -> list[AssetKey]:
     """The recorded archives that the path fits."""
+    return [key for key, record in facts.archives.items() if _fits(context, path, key, record.aliases)]
+
+
+def _fits(context: Context, path: str, key: AssetKey, aliases: tuple[str, ...]) -> bool:
+    """`aliases`: of the genome, when the last look does not know it."""
     wanted = parse(path)
-    return [
-        key
-        for key, record in facts.archives.items()
-        if wanted.genome in (key.genome_digest, *(context.aliases(key.genome_digest) or record.aliases))
+    return (
+        wanted.genome in (key.genome_digest, *(context.aliases(key.genome_digest) or aliases))
         and wanted.asset_group == key.asset_group
         and wanted.asset in (None, key.asset)
-    ]
+    )
 
 
 def view(context: Context, record: ArchiveRecord, facts: Facts) -> ArchiveView:

@@ -153,9 +153,15 @@ class ArchiveRemoved(msgspec.Struct, frozen=True):
 )
 async def archive_remove(context: Context, call: Call, params: ArchiveRemoveParams) -> ArchiveRemoved:
     await context.reconciler.look_again()
-    record, _ = await archived.find(context, params.path)
     await require_folder(context)
     requester = call.peer.requester
+    try:
+        record, _ = await archived.find(context, params.path)
+    except ArchiveNotFoundError:
+        left = await archived.removed(context, params.path) if params.delete_file else None
+        if left is None:
+            raise
+        return await _deleted(context, left)
     with context.jobs.reserved(record.key):
         return await _removed(context, record, requester, delete_file=params.delete_file)
 
@@ -184,6 +190,15 @@ async def _removed(
         deleted=there_before and not there,
         there=there,
     )
+
+
+async def _deleted(context: Context, removal: Removal) -> ArchiveRemoved:
+    """The file that an earlier removal left behind."""
+    place = archived.place(context, removal.key)
+    with context.jobs.reserved(removal.key), anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(_take_away, place, removal, True)
+        await context.keeper.refresh()
+    return ArchiveRemoved(removal.key.registry_path, str(place.archive), deleted=True, there=False)
 
 
 def _stamp(asset: Asset | None, record: ArchiveRecord) -> str:
