@@ -43,8 +43,8 @@ async def recover(jobs: Jobs, archive_folder: ArchiveFolder) -> None:
 def _tidy(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> list[ArchiveRecord]:
     present: list[ArchiveRecord] = []
     for key in keys:
-        place = Place(archive_folder.path, key)
         try:
+            place = Place(archive_folder.path, key)
             found = reconcile(place)
         except RefgeniedError as error:
             log.warning("archive.not_reconciled", asset=key.registry_path, error=error.message)
@@ -58,8 +58,8 @@ def _tidy(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> list[Archi
 def _mark(archive_folder: ArchiveFolder, removals: Iterable[Removal]) -> None:
     """A removal that a crash cut after its commit: the manifest must say so too, or a new database would not know."""
     for removal in removals:
-        place = Place(archive_folder.path, removal.key)
         try:
+            place = Place(archive_folder.path, removal.key)
             manifest = read_manifest(place.manifest)
             if manifest.removed is None and manifest.created_at <= removal.removed_at:
                 remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=False)

@@ -130,6 +130,12 @@ def test_what_is_not_archived_any_more_goes_and_what_another_program_archived_st
     assert made(existing=before)["genomes"] == {}
 
 
+def test_a_foreign_group_that_yaml_takes_for_a_number_stays() -> None:
+    foreign = {"genomes": {D: {"assets": {1000: {"tags": {2.5: {"archive_digest": "x"}}}}}}}
+    tree = made(existing=foreign, stays=True)
+    assert tree["genomes"][D]["assets"]["1000"]["tags"] == {"2.5": {"archive_digest": "x"}}
+
+
 def test_an_alias_belongs_to_one_genome() -> None:
     genomes = {D: Genome(D, ("x", "y")), E: Genome(E, ("y", "z"))}
     tree = compose(HEAD, [entry(), entry(genome=E)], genomes, {}, lambda _: False)

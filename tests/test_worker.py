@@ -5,11 +5,11 @@ from pathlib import Path
 import anyio
 import pytest
 from parts import Parts, running
-from synthetic import ALIAS, Genomes
+from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied import archiver
 from refgenied.archive import Place
-from refgenied.model import JobState, Outcome, Priority, Removal, Requester
+from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester
 
 pytestmark = pytest.mark.anyio
 ANN = Requester("ann", 1001)
@@ -244,3 +244,12 @@ async def test_an_unmounted_archive_disk_is_not_filled_again(genomes: Genomes) -
         await parts.settle()
         assert parts.health.conditions == {}
         assert len(await parts.events("job.queued")) == 1
+
+
+async def test_a_crash_with_a_job_that_no_folder_can_be_for_does_not_stop_the_next_start(genomes: Genomes) -> None:
+    key = AssetKey(DIGEST, ".hidden", "default")
+    async with running(genomes) as parts:
+        await parts.jobs.enqueue(key, stamp="s", priority=Priority.ASKED)
+        assert await parts.jobs.claim()
+    async with running(genomes) as parts:
+        assert (await parts.latest(key)).crashes == 1

@@ -84,13 +84,13 @@ def compose(
     }
     if head.remotes:
         tree["remotes"] = {name: {"prefix": prefix.rstrip("/")} for name, prefix in head.remotes.items()}
-    old_genomes = _mapping(existing.get("genomes"))
+    old_genomes = _by_name(existing.get("genomes"))
     by_genome: dict[str, list[ServedEntry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.key):
         by_genome.setdefault(entry.key.genome_digest, []).append(entry)
     taken: set[str] = set()
     found: Tree = {}
-    for digest in sorted({*by_genome, *map(str, old_genomes)}):
+    for digest in sorted({*by_genome, *old_genomes}):
         genome = _genome(
             genomes.get(digest, Genome(digest)),
             by_genome.get(digest, []),
@@ -135,9 +135,9 @@ def _genome(
     groups: dict[str, list[ServedEntry]] = {}
     for entry in entries:
         groups.setdefault(entry.key.asset_group, []).append(entry)
-    old_groups = _mapping(old.get("assets"))
+    old_groups = _by_name(old.get("assets"))
     assets: Tree = {}
-    for group in sorted({*groups, *map(str, old_groups)}):
+    for group in sorted({*groups, *old_groups}):
         body = _group(genome, group, groups.get(group, []), _mapping(old_groups.get(group)), stays, written)
         if body["tags"]:
             assets[group] = body
@@ -155,7 +155,7 @@ def _group(
     stays: Callable[[AssetKey], bool],
     written: _Written,
 ) -> Tree:
-    old_tags = {str(name): _mapping(value) for name, value in _mapping(old.get("tags")).items()}
+    old_tags = {name: _mapping(value) for name, value in _by_name(old.get("tags")).items()}
     ours: Tree = {entry.key.asset: entry for entry in entries}
     tags: Tree = {}
     for name in sorted({*ours, *old_tags}):
@@ -184,6 +184,11 @@ def render(tree: Tree) -> bytes:
 
 def _mapping(value: object) -> Tree:
     return cast("Tree", value) if isinstance(value, dict) else {}
+
+
+def _by_name(value: object) -> Tree:
+    """A mapping whose names are texts, also those that YAML takes for numbers."""
+    return {str(name): item for name, item in _mapping(value).items()}
 
 
 def _sequence(value: object) -> list[Any]:
