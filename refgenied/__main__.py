@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 EX_OK = 0
 EX_FAILED = 1
-EX_USAGE = 2
 EX_TEMPFAIL = 75  # starting again helps, or may help later: another daemon holds the state folder
 EX_CONFIG = 78  # starting again does not help before somebody has changed the configuration
 

@@ -276,6 +276,36 @@ async def test_ours_come_from_another_folder_with_their_manifests(genomes, tmp_p
         assert done.files == 1200
 
 
+async def test_a_list_under_another_name_is_not_ours(genomes, tmp_path):
+    genomes.build("many", **{f"f{n}": b"x" for n in range(1200)})
+    async with running(genomes) as parts:
+        await parts.settle()
+    (tmp_path / "archives").rename(tmp_path / "old")
+    (tmp_path / "old/.refgenied").unlink()
+    (manifest,) = (tmp_path / "old").rglob("many__default.json")
+    (listing,) = manifest.parent.glob("*.gz")
+    listing.rename(listing.with_name("other.gz"))
+    manifest.write_text(manifest.read_text().replace(listing.name, "other.gz"))
+    async with running(genomes, "another") as parts:
+        assert told(await parts.bring(tmp_path / "old")) == {"many": "refused"}
+
+
+@pytest.mark.needs("root")
+async def test_what_belongs_to_somebody_else_is_copied(genomes, tmp_path):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts:
+        await parts.settle()
+    (tmp_path / "archives").rename(tmp_path / "old")
+    (tmp_path / "old/.refgenied").unlink()
+    (theirs,) = (tmp_path / "old").rglob("fasta/default/*.tgz")
+    os.chown(theirs, 12345, 12345)
+    async with running(genomes, "another") as parts:
+        assert told(await parts.bring(tmp_path / "old")) == {"fasta": "imported"}
+        ours = tmp_path / "archives" / (await parts.record(key)).path
+        assert not ours.samefile(theirs)
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
 async def test_a_copy_under_another_assets_name_is_refused(genomes, tmp_path):
     key = genomes.build("fasta")
     async with running(genomes) as parts:

@@ -246,6 +246,14 @@ def test_set_id_bits_are_never_given_and_strangers_may_not_write(tmp_path):
     assert (done.folder.stat().st_mode & 0o7777, (done.folder / "a").stat().st_mode & 0o7777) == (0o755, 0o755)
 
 
+def test_zeros_without_end_behind_the_end_are_refused(tmp_path):
+    path = tmp_path / "zeros.tgz"
+    path.write_bytes(gzip.compress(stream_of([folder("default")]) + bytes(80 << 20), 1))
+    with pytest.raises(DamagedArchiveError, match="zeros without end"):
+        restore(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("path", [b"../../evil", b"a/../../../evil", b"/evil", b"./evil"])
 def test_a_list_that_is_swapped_after_it_was_judged_does_not_lead_out(path, tmp_path):
     entry = new_entry(path, Kind.FILE, mode=0o644, mtime=1, size=1, md5="", target=b"", offset=0)

@@ -92,6 +92,13 @@ def test_a_genome_folder_inside_the_archive_folder_is_refused(tmp_path: Path) ->
         Installation(given, tmp_path, user=False, live=False, dry_run=True, say=print).install()
 
 
+@pytest.mark.parametrize("char", [" ", '\\"', "$-", ";", "'"])
+def test_a_socket_that_a_unit_cannot_name_is_refused(tmp_path: Path, char: str) -> None:
+    given = settings(tmp_path, "/data/genomes", "/data/archives", f'[control]\nsocket = "/run/x{char}y/x.sock"\n')
+    with pytest.raises(ConfigError, match="cannot express"):
+        texts.system_units(given)
+
+
 def test_a_socket_in_a_folder_of_the_system_is_refused(tmp_path: Path) -> None:
     given = settings(tmp_path, "/data/genomes", "/data/archives", '[control]\nsocket = "/run/x.sock"\n')
     with pytest.raises(ConfigError, match="folder of its own"):

@@ -88,6 +88,8 @@ def take_ours(
 ) -> Draft:
     """Bring an archive of ours from another archive folder, and prove it. Errors as for `take_foreign`."""
     manifest = manifest_at(source)
+    if manifest.entries_file is not None and manifest.entries_file.name != source.entries.name:
+        raise DamagedArchiveError(f"{source.manifest} names another list of files than {source.entries.name}")
     make_folders(place)
     try:
         discard(place, folders=False)
@@ -131,12 +133,17 @@ def make_way(place: Place) -> Path | None:
 
 
 def _bring(file: Path, partial: Path, check: Check) -> None:
-    """A hard link, or on another disk (or where links are refused) a copy that is on the disk."""
+    """A hard link, or on another disk (or where links are refused) a copy that is on the disk.
+
+    A file of somebody else is copied too: its owner could write what is published.
+    """
     if not file.is_file():
         raise ArchiveNotFoundError(f"there is no archive {file}")
     if file.is_symlink():  # to whatever we may read, and others perhaps not
         raise UnreadableError(f"{file} is a link: it is not taken", hint="import the folder that it leads to")
     try:
+        if file.lstat().st_uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, "it belongs to somebody else")
         os.link(file, partial, follow_symlinks=False)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):

@@ -25,6 +25,8 @@ _LONGEST_LENGTH = 8
 _KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"2": Kind.LINK, b"5": Kind.FOLDER}
 _ODD = {b"1": "hard link", b"3": "device", b"4": "device", b"6": "FIFO", b"S": "sparse file (GNU)"}
 _LARGEST = 1 << 62
+_MOST_BEHIND = 64 << 20
+"""Bytes of zeros behind the end; the largest records of tape drives are far smaller."""
 
 
 class TarMember(NamedTuple):
@@ -172,9 +174,12 @@ class Members:
 
     def _end(self) -> None:
         """Nothing but zeros may follow: some readers go on behind the end."""
+        end = self.at
         while self._piece or (self._fetch(last=True)):
             if self._piece.tobytes().strip(b"\0"):
                 raise self._damaged("something behind its end")
+            if self.at - end > _MOST_BEHIND:
+                raise self._damaged("zeros without end behind its end")
             self.at += len(self._piece)
             self._piece = memoryview(b"")
 

@@ -58,7 +58,10 @@ def take_away(made: Iterable[str]) -> list[str]:
             if members:
                 left.append(f"the group {name} stays, it has members: {', '.join(members)}")
                 continue
-            _run_tool(f"{kind}del", name)
+            try:
+                _run_tool(f"{kind}del", name)
+            except ConfigError as error:  # somebody's primary group, say; the others still go
+                left.append(f"the {kind} {name} stays: {error.message}")
     return left
 
 

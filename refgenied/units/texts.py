@@ -46,6 +46,11 @@ def system_units(settings: Settings) -> dict[str, str]:
         raise ConfigError(
             f"control.socket: {settings.control.socket} must lie in a folder of its own", hint="/run/refgenied, say"
         )
+    if _NOT_PLAIN.search(settings.control.socket) or "$" in settings.control.socket:
+        raise ConfigError(
+            f"control.socket: {settings.control.socket} has a character that a socket unit cannot express",
+            hint="choose a path without blanks, quotes, semicolons, backslashes and dollars",
+        )
     places = _places(settings)
     names = {
         "etc/systemd/system/refgenied.service": "refgenied.service",

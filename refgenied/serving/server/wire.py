@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 QUIET_SECONDS = 1.0
 """A client that has acknowledged everything and stays connected has read it, unless it leaves within so long."""
 LOOK_SECONDS = 0.05
+STALLED_SECONDS = 600.0
+"""A client that takes nothing for so long is not waited for any more."""
 
 SCOPE_KEY = "refgenied.wire"
 
@@ -69,7 +71,8 @@ class Wire(H11Protocol):
     async def delivered(self) -> bool:
         """After the last byte was given to `send`: wait until the client has it all (True) or has left (False)."""
         asked = self._asked_on
-        quiet = 0.0
+        quiet = stalled = 0.0
+        least = self._unacknowledged()
         while not self._lost and not self._reset:
             self._moved.clear()
             with anyio.move_on_after(LOOK_SECONDS):
@@ -78,9 +81,13 @@ class Wire(H11Protocol):
                 return True
             if self._lost or self._reset:
                 break
-            quiet = quiet + LOOK_SECONDS if self._unacknowledged() == 0 else 0.0
+            left = self._unacknowledged()
+            quiet = quiet + LOOK_SECONDS if left == 0 else 0.0
             if quiet >= QUIET_SECONDS:
                 return True
+            least, stalled = (left, 0.0) if left < least else (least, stalled + LOOK_SECONDS)
+            if stalled >= STALLED_SECONDS:
+                return False
         return not self._reset
 
     def _unacknowledged(self) -> int:
