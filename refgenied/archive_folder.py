@@ -49,7 +49,8 @@ class ArchiveFolder:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"the archive folder {self.path} cannot be used: {error}",
-                hint="make it writable for the daemon's user, or set refgenie.genome_archive_folder to another",
+                hint="make it writable for the daemon's user (a service: `refgenied install-units` does, for "
+                "the sandbox too), or set refgenie.genome_archive_folder to another",
             ) from None
         return self.id
 

@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import sqlite3
 import stat
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -123,11 +121,15 @@ def test_the_sandbox_holds(service: Service) -> None:
 
 def test_the_sandbox_lets_the_scrub_work(service: Service) -> None:
     """A minute after the start it proves what was not proved for long."""
-    machine, database = service.machine, service.machine.file("/var/lib/refgenied/refgenied.sqlite3")
+    machine = service.machine
     service.ctl("archive", "wait", "t7/fasta")
     machine.run("systemctl", "stop", "refgenied.service")
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("UPDATE archive SET proved_at = 1")
+    aged = (
+        "import sqlite3; c = sqlite3.connect('/var/lib/refgenied/refgenied.sqlite3', isolation_level=None); "
+        "c.execute('UPDATE archive SET proved_at = 1'); c.close()"
+    )
+    machine.run("/usr/bin/python3", "-c", aged)
+    machine.run("chown", "-R", "refgenied:refgenie", "/var/lib/refgenied")
     machine.run("systemctl", "start", "refgenied.service")
     before = machine.pid
     scrubbed = ("-u", "refgenied", "REFGENIED_EVENT=archive.scrubbed", f"_PID={before}")
