@@ -27,6 +27,9 @@ log = structlog.get_logger("reconciler")
 POLL_SECONDS = 1.0
 """How often assets seen building are looked at."""
 
+BLIND_SECONDS = 10.0
+"""Between two looks while the genome folder cannot be read: its rights may be given without any change notice."""
+
 Watchable = tuple[tuple[str, tuple[int, int]], ...]
 """Folders with (device, inode): one that was made anew under the same name is another."""
 
@@ -57,6 +60,7 @@ class Reconciler:
         self._hinted = anyio.Event()
         self._hinted_at = 0.0
         self._began = -1.0
+        self._sees = True
         self.first_look = anyio.Event()
         """Set once the first look is done."""
         self.looked = anyio.Event()
@@ -125,7 +129,7 @@ class Reconciler:
         while True:
             watch = self._current.settings.watch
             spread = random.uniform(-watch.sweep_jitter, watch.sweep_jitter)  # noqa: S311
-            pause = watch.sweep_seconds * (1 + spread)
+            pause = watch.sweep_seconds * (1 + spread) if self._sees else BLIND_SECONDS
             self.next_sweep_at = self._clock() + pause
             with anyio.move_on_after(pause):
                 await self._until_worth_a_look()
@@ -135,6 +139,7 @@ class Reconciler:
         """A look that nobody waits for: what is wrong with the database is told, and the next sweep tries again."""
         try:
             await self.look_again()
+            self._health.clear("database")
         except StateError as error:
             self._health.set("database", f"{error.message}; nothing is queued until it can be written again")
         except Exception as error:  # whatever refgenie's users have written there: clients are still to be answered
@@ -176,6 +181,7 @@ class Reconciler:
         began = time.monotonic()
         found = await anyio.to_thread.run_sync(self.folder.look, self._clock(), limiter=self._limiter)
         self._report(found)
+        self._sees = found.ok
         if found.ok:
             before, self.look = self.look, found
             self._note_changes(before)

@@ -66,7 +66,10 @@ class Worker:
         """Work until drained. While the database cannot be written (a full disk), wait and try again."""
         while not self.draining:
             try:
-                job = None if self._pause.active else await self._jobs.claim()
+                job = None
+                if not self._pause.active:
+                    job = await self._jobs.claim()
+                    self._health.clear("database")
                 if job is None and not self.draining:  # a drain during the claim has woken nobody
                     await self._jobs.wait_due(paused=lambda: self._pause.active)
             except StateError as error:

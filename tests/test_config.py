@@ -1,5 +1,6 @@
 """Settings: what wins over what, what is refused and in which words, and that the docs show every key."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -164,3 +165,26 @@ def test_the_readme_names_every_environment_variable() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in (*ENVIRONMENT, "REFGENIE_HOME_PATH", "REFGENIED_CONFIG"):
         assert f"`{name}`" in readme
+
+
+def test_a_dollar_in_a_folders_name_is_kept(tmp_path: Path, home: dict[str, str]) -> None:
+    genomes = tmp_path / "$x" / "a$$b"
+    target = tmp_path / "config.toml"
+    config.init(target, {"refgenie.genome_folder": str(genomes)}, force=False)
+    assert config.load(str(target), env=home).refgenie.genome_folder == str(genomes)
+    flags = {"refgenie.genome_folder": str(genomes)}
+    assert config.load(None, flags, env=home).refgenie.genome_folder == str(genomes)
+    target.write_text('[refgenie]\ngenome_folder = "/data/$x"\n')
+    with pytest.raises(ConfigError, match="variable x is not set") as error:
+        config.load(str(target), env=home)
+    assert error.value.hint == "`$$` stands for a dollar"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_genome_folder_that_may_not_be_read_is_the_daemons_to_report(tmp_path: Path, home: dict[str, str]) -> None:
+    genomes = tmp_path / "genomes"
+    genomes.mkdir()
+    genomes.chmod(0)
+    flags = {"refgenie.genome_folder": str(genomes)}
+    assert config.load(None, flags, env=home).refgenie.genome_folder == str(genomes)
+    genomes.chmod(0o700)

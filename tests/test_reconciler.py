@@ -8,6 +8,7 @@ import pytest
 from parts import running, until
 from synthetic import Genomes
 
+from refgenied import reconciler
 from refgenied.config.settings import Watch
 from refgenied.model import AssetKey, AssetState, Look, Priority
 from refgenied.watcher import Watcher
@@ -88,6 +89,22 @@ async def test_a_look_that_fails_as_nobody_thought_is_told_and_the_next_one_come
         assert "embedded null byte" in parts.health.conditions["genomes"][0]
         parts.folder.look = look
         await until(lambda: "genomes" not in parts.health.conditions, parts.reconciler)
+        group.cancel_scope.cancel()
+
+
+async def test_a_genome_folder_that_can_be_read_again_is_seen_soon(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "BLIND_SECONDS", 0.05)
+    key = genomes.build()
+    away = genomes.root.with_name("away")
+    genomes.root.rename(away)
+    async with running(genomes, watch=Watch(sweep_seconds=3600)) as parts, anyio.create_task_group() as group:
+        group.start_soon(parts.reconciler.run)
+        await parts.reconciler.first_look.wait()
+        assert "genome_folder" in parts.health.conditions
+        away.rename(genomes.root)
+        await until(lambda: key in parts.reconciler.look.assets, parts.reconciler)
         group.cancel_scope.cancel()
 
 

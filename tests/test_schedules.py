@@ -487,3 +487,16 @@ async def test_other_errors_of_a_statement_stay_what_they_are(genomes: Genomes) 
         with pytest.raises(sqlite3.IntegrityError):
             async with parts.store.transaction() as tx:
                 await tx.execute("INSERT INTO fact VALUES ('a', NULL)")
+
+
+async def test_the_warning_of_a_full_state_disk_goes_with_the_first_look_that_has_room(genomes: Genomes) -> None:
+    async with running(genomes) as parts:
+        await parts.settle()
+        for number in range(40):  # more than fits into the pages that are there
+            genomes.build(f"g{number}")
+        await fill(parts)
+        await parts.reconciler._sweep()
+        assert "database" in parts.health.conditions
+        await parts.store._connection.execute("PRAGMA max_page_count = 1000000")
+        await parts.reconciler._sweep()
+        assert "database" not in parts.health.conditions

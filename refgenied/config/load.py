@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -104,10 +104,11 @@ def _load(
     put(_toml(path) if path else {})
     put(_environment(env))
     put({key: (value, "command line") for key, value in (flags or {}).items() if value not in (None, "")})
-    _expand(values, origins, env)
+    _expand(values, FOLDERS, origins, env)
     header = _refgenie_yaml(values, origins)
-    put({key: found for key, found in header.items() if not values.get(key)})
-    _expand(values, origins, env)
+    more = {key: found for key, found in header.items() if not values.get(key)}
+    put(more)
+    _expand(values, [key for key in FOLDERS if key in more], origins, env)
     put(
         {
             key: (str(value), "default")
@@ -139,7 +140,7 @@ def _toml(path: Path) -> dict[str, tuple[Any, str]]:
     return {f"{section}.{key}": (value, str(path)) for section, table in tree.items() for key, value in table.items()}
 
 
-_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<plain>\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<plain>\w+)|(?P<dollar>\$))")
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$\.?(?P<section>[^`]*)`)?")
 _PLACED = re.compile(r"(?P<what>.*) - at `\$\.(?P<key>[^`]*)`")
 
@@ -188,7 +189,7 @@ def _refgenie_yaml(values: Mapping[str, Any], origins: Mapping[str, str]) -> dic
     named = values.get("refgenie.genome_config")
     folder = values.get("refgenie.genome_folder")
     path = Path(named) if named else Path(folder) / "genome_config.yaml" if folder else None
-    if path is None or not (named or path.is_file()):
+    if path is None or not (named or os.path.isfile(path)):  # one that may not be read is the daemon's to report
         return {}
     try:
         header = read_header(str(path))
@@ -206,14 +207,15 @@ def _refgenie_yaml(values: Mapping[str, Any], origins: Mapping[str, str]) -> dic
     return found
 
 
-def _expand(values: dict[str, Any], origins: Mapping[str, str], env: Mapping[str, str]) -> None:
-    """`~` and `$NAME` in paths; a relative path has no meaning for a daemon."""
-    for key in FOLDERS:
+def _expand(values: dict[str, Any], keys: Iterable[str], origins: Mapping[str, str], env: Mapping[str, str]) -> None:
+    """`~`, `$NAME` and `$$` (a dollar) in paths; a relative path has no meaning for a daemon."""
+    for key in keys:
         value = values.get(key)
         if not value or not isinstance(value, str):
             continue
         full = os.path.expanduser(value)
-        full = _VARIABLE.sub(partial(_variable, key, env), full)
+        if origins.get(key) != "command line":  # the shell has done that
+            full = _VARIABLE.sub(partial(_variable, key, env), full)
         if not os.path.isabs(full):
             if origins.get(key, "") == "command line" or origins.get(key, "").startswith("environment"):
                 full = os.path.abspath(full)
@@ -224,8 +226,10 @@ def _expand(values: dict[str, Any], origins: Mapping[str, str], env: Mapping[str
 
 def _variable(key: str, env: Mapping[str, str], found: re.Match[str]) -> str:
     name = found["braced"] or found["plain"]
+    if found["dollar"]:
+        return "$"
     if name not in env:
-        raise ConfigError(f"{key}: the environment variable {name} is not set")
+        raise ConfigError(f"{key}: the environment variable {name} is not set", hint="`$$` stands for a dollar")
     return env[name]
 
 

@@ -94,7 +94,8 @@ def init(target: Path, values: Mapping[str, str | int | None], *, force: bool) -
                 made.append(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
-        partial.write_text(render(given), encoding="utf-8")
+        literal = {name: value.replace("$", "$$") for name, value in given.items()}  # read again, `$NAME` is a variable
+        partial.write_text(render(literal), encoding="utf-8")
         partial.rename(target)
     except OSError as error:
         raise ConfigError(f"{error.filename or target}: {error.strerror}") from None
