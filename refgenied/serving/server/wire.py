@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import struct
 import termios
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ class Wire(H11Protocol):
         """After the last byte was given to `send`: wait until the client has it all (True) or has left (False)."""
         asked = self._asked_on
         quiet = stalled = 0.0
-        least = self._unacknowledged()
+        least = math.inf
         while not self._lost and not self._reset:
             self._moved.clear()
             with anyio.move_on_after(LOOK_SECONDS):
