@@ -11,21 +11,21 @@ All errors are `refgenied.model.RefgeniedError`, one line for a person each. Wha
 that: `Place` (the paths in an archive folder), `pack_asset` (a draft that is proved and not yet seen), `reconcile`.
 """
 
-from .adopting import make_way, take_foreign, take_ours
-from .codec import Codec, CodecRecord, Compression, ContentAware, Libdeflate
-from .comparing import same_content
-from .draft import pack_asset
-from .entries import Entry
-from .finding import Found, Maker, find_archives
-from .manifest import About, Manifest, Removed, Totals, iter_files, read_manifest
-from .place import Place
-from .plain import pack
-from .progress import Phase
-from .publish import Draft, remove
-from .reading import MemberReader, read
-from .reconcile import Presence, Reconciled, agrees, check_archive, manifests, places, reconcile
-from .restoring import Restored, restore
-from .verifying import Verified, verify
+from refgenied.archive.adopting import make_way, take_foreign, take_ours
+from refgenied.archive.codec import Codec, CodecRecord, Compression, ContentAware, Libdeflate
+from refgenied.archive.comparing import same_content
+from refgenied.archive.draft import pack_asset
+from refgenied.archive.entries import Entry
+from refgenied.archive.finding import Found, Maker, find_archives
+from refgenied.archive.manifest import About, Manifest, Removed, Totals, iter_files, read_manifest
+from refgenied.archive.place import Place
+from refgenied.archive.plain import pack
+from refgenied.archive.progress import Phase
+from refgenied.archive.publish import Draft, remove
+from refgenied.archive.reading import MemberReader, read
+from refgenied.archive.reconcile import Presence, Reconciled, agrees, check_archive, manifests, places, reconcile
+from refgenied.archive.restoring import Restored, restore
+from refgenied.archive.verifying import Verified, verify
 
 __all__ = [
     "About",

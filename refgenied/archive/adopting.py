@@ -15,32 +15,31 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive import tar
+from refgenied.archive.codec import CodecRecord
+from refgenied.archive.collation import BYTES, sorted_tokens
+from refgenied.archive.digests import ContentDigest
+from refgenied.archive.draft import manifest_of, recomputed_asset_digest
+from refgenied.archive.entries import Entry, EntryList, sidecar_entries
+from refgenied.archive.errors import writing
+from refgenied.archive.known import Contents
+from refgenied.archive.manifest import BlockTable, Totals, entries_of, read_manifest
+from refgenied.archive.pack import Packed
+from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.publish import Draft, discard, make_folders, write_manifest_partial
+from refgenied.archive.reconcile import manifest_at
+from refgenied.archive.regular import opener
+from refgenied.archive.verifying import prove_all
+from refgenied.archive.vetting import Vetting
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError, WriteError
-
-from . import tar
-from .codec import CodecRecord
-from .collation import BYTES, sorted_tokens
-from .digests import ContentDigest
-from .draft import manifest_of, recomputed_asset_digest
-from .entries import Entry, EntryList, sidecar_entries
-from .errors import writing
-from .known import Contents
-from .manifest import BlockTable, Totals, entries_of, read_manifest
-from .pack import Packed
-from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from .publish import Draft, discard, make_folders, write_manifest_partial
-from .reconcile import manifest_at
-from .regular import opener
-from .verifying import prove_all
-from .vetting import Vetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from .manifest import About
-    from .place import Place
+    from refgenied.archive.manifest import About
+    from refgenied.archive.place import Place
 
 UNKNOWN_CODEC = CodecRecord(name="gzip", level=0, library="another program", version="", machine="")
 """Of an archive that we did not make."""

@@ -18,7 +18,7 @@ import msgspec
 from isal import igzip_lib
 from zlib_ng import zlib_ng
 
-from .content import Content, content_of, glance
+from refgenied.archive.content import Content, content_of, glance
 
 Buffer = bytes | bytearray | memoryview
 

@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive import tar
+from refgenied.archive.collation import BYTES, sorted_tokens
+from refgenied.archive.entries import Entry
+from refgenied.archive.known import is_seekable
+from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.genomes.walk import Kind
 from refgenied.model import SourceChangedError
-
-from . import tar
-from .collation import BYTES, sorted_tokens
-from .entries import Entry
-from .known import is_seekable
-from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from refgenied.archive.manifest import Manifest
     from refgenied.genomes.walk import Member, Tree
-
-    from .manifest import Manifest
 
 _CHUNK = 1 << 20
 

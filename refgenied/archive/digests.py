@@ -7,15 +7,14 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from refgenied.archive.collation import BYTES, Order, orders, sorted_tokens
+from refgenied.archive.progress import Check, no_check
 from refgenied.genomes.walk import Kind
-
-from .collation import BYTES, Order, orders, sorted_tokens
-from .progress import Check, no_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .entries import Entry
+    from refgenied.archive.entries import Entry
 
 _ESCAPED = re.compile(rb"[\\\n\r]")
 

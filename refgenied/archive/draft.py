@@ -5,24 +5,22 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from refgenied.archive.codec import Codec, CodecRecord, ContentAware
+from refgenied.archive.collation import BYTES
+from refgenied.archive.digests import asset_digest, matching_order, order_lacking_one
+from refgenied.archive.entries import Entry, sidecar_entries
+from refgenied.archive.manifest import About, Manifest, Versions, read_manifest
+from refgenied.archive.pack import Packed, pack
+from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
+from refgenied.archive.prove import prove
+from refgenied.archive.publish import Draft, discard, make_folders, write_manifest_partial
 from refgenied.model import DigestMismatchError, WriteError
-
-from .codec import Codec, CodecRecord, ContentAware
-from .collation import BYTES
-from .digests import asset_digest, matching_order, order_lacking_one
-from .entries import Entry, sidecar_entries
-from .manifest import About, Manifest, Versions, read_manifest
-from .pack import Packed, pack
-from .progress import Check, OnProgress, no_check, no_progress
-from .prove import prove
-from .publish import Draft, discard, make_folders, write_manifest_partial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from refgenied.archive.place import Place
     from refgenied.genomes.walk import Tree
-
-    from .place import Place
 
 
 def pack_asset(

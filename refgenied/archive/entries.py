@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Self
 import msgspec
 from msgspec import Meta
 
+from refgenied.archive.codec import Libdeflate
+from refgenied.archive.errors import writing
+from refgenied.archive.regular import opener
 from refgenied.genomes.walk import Kind
 from refgenied.model import DamagedArchiveError, UnreadableError
-
-from .codec import Libdeflate
-from .errors import writing
-from .regular import opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .blocks import Passing
+    from refgenied.archive.blocks import Passing
 
 INLINE = 1000
 """A list longer than this goes to the file beside the manifest, so that no manifest needs much memory."""

@@ -22,7 +22,7 @@ from refgenied.model import ConflictError, NoSpaceError, UnsafeTreeError, WriteE
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from .entries import Entry
+    from refgenied.archive.entries import Entry
 
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ZEROS = bytes(1 << 20)

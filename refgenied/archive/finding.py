@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from refgenied.archive.manifest import About
+from refgenied.archive.place import Place
+from refgenied.archive.reconcile import places
+from refgenied.archive.regular import opener
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
 from refgenied.genomes.yaml_text import GarbledError, Value, load
 from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
-
-from .manifest import About
-from .place import Place
-from .reconcile import places
-from .regular import opener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

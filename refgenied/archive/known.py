@@ -6,20 +6,19 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Self
 
+from refgenied.archive.entries import Entry, new_entry
+from refgenied.archive.manifest import Manifest, entries_of, read_manifest
+from refgenied.archive.source import Observe, open_source
+from refgenied.archive.untar import Members, TarMember
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnsafeTreeError
-
-from .entries import Entry, new_entry
-from .manifest import Manifest, entries_of, read_manifest
-from .source import Observe, open_source
-from .untar import Members, TarMember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .progress import Check
+    from refgenied.archive.progress import Check
 
 
 def manifest_beside(archive: Path) -> Manifest | None:

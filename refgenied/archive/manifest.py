@@ -14,6 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from refgenied import __version__
+from refgenied.archive.codec import CodecRecord
+from refgenied.archive.entries import Entry, Sidecar, Whole, sidecar_entries
+from refgenied.archive.regular import opener
 from refgenied.model import (
     ArchiveNotFoundError,
     ArchiveRecord,
@@ -22,10 +25,6 @@ from refgenied.model import (
     DamagedArchiveError,
     UnreadableError,
 )
-
-from .codec import CodecRecord
-from .entries import Entry, Sidecar, Whole, sidecar_entries
-from .regular import opener
 
 if TYPE_CHECKING:
     import os

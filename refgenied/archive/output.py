@@ -7,13 +7,13 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from .entries import write_all
-from .errors import writing
+from refgenied.archive.entries import write_all
+from refgenied.archive.errors import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .codec import Buffer
+    from refgenied.archive.codec import Buffer
 
 WRITE_BACK_EVERY = 8 << 20
 """Bytes after which the kernel is told to begin to write them: nobody waits, and a sync finds little left to do."""

@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive import tar
+from refgenied.archive.blocks import BLOCK_SIZE, SMALL, Block, Blocks, Passing
+from refgenied.archive.digests import AssetDigest, ContentDigest
+from refgenied.archive.entries import Entry, EntryList, Sidecar, entry_of
+from refgenied.archive.manifest import BlockTable, Totals
+from refgenied.archive.output import Output
+from refgenied.archive.pipeline import Pipeline
+from refgenied.archive.progress import Meter, Phase
 from refgenied.genomes.walk import Kind
 from refgenied.model import SourceChangedError, UnreadableError
 
-from . import tar
-from .blocks import BLOCK_SIZE, SMALL, Block, Blocks, Passing
-from .digests import AssetDigest, ContentDigest
-from .entries import Entry, EntryList, Sidecar, entry_of
-from .manifest import BlockTable, Totals
-from .output import Output
-from .pipeline import Pipeline
-from .progress import Meter, Phase
-
 if TYPE_CHECKING:
+    from refgenied.archive.codec import Codec
+    from refgenied.archive.place import Place
+    from refgenied.archive.progress import Check, OnProgress
     from refgenied.genomes.walk import Member, Tree
-
-    from .codec import Codec
-    from .place import Place
-    from .progress import Check, OnProgress
 
 
 class Packed(msgspec.Struct, frozen=True):

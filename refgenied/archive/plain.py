@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refgenied.archive.draft import pack_asset
+from refgenied.archive.manifest import About, Manifest
+from refgenied.archive.place import Place
+from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey, BadRegistryPathError, ConflictError
 
-from .draft import pack_asset
-from .manifest import About, Manifest
-from .place import Place
-from .progress import Check, OnProgress, no_check, no_progress
-
 if TYPE_CHECKING:
-    from .codec import Codec
+    from refgenied.archive.codec import Codec
 
 
 def pack(

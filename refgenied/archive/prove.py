@@ -10,22 +10,21 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from refgenied.archive import tar
+from refgenied.archive.codec import decompress
+from refgenied.archive.pipeline import Pipeline
+from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.regular import open_regular
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
-
-from . import tar
-from .codec import decompress
-from .pipeline import Pipeline
-from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from .regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from .codec import Buffer
-    from .entries import Entry
-    from .manifest import Manifest
+    from refgenied.archive.codec import Buffer
+    from refgenied.archive.entries import Entry
+    from refgenied.archive.manifest import Manifest
 
 
 def prove(

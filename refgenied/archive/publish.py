@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive.entries import write_all
+from refgenied.archive.errors import writing
+from refgenied.archive.manifest import Manifest, Removed, encode, read_manifest
 from refgenied.model import WriteError
-
-from .entries import write_all
-from .errors import writing
-from .manifest import Manifest, Removed, encode, read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .place import Place
+    from refgenied.archive.place import Place
 
 
 class Draft:

@@ -8,18 +8,17 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from refgenied.archive.known import Contents, listed, manifest_beside
+from refgenied.archive.source import open_source
 from refgenied.genomes.enclosure import MAX_LINKS, shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import DamagedArchiveError, MemberNotFoundError
 
-from .known import Contents, listed, manifest_beside
-from .source import open_source
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .entries import Entry
-    from .manifest import Manifest
+    from refgenied.archive.entries import Entry
+    from refgenied.archive.manifest import Manifest
 
 
 class MemberReader:

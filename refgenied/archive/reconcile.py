@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive.manifest import Manifest, entries_of, read_manifest
+from refgenied.archive.place import Place
+from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
+from refgenied.archive.publish import discard, finish
+from refgenied.archive.regular import opener
+from refgenied.archive.verifying import prove_all
 from refgenied.model import (
     ArchiveNotFoundError,
     AssetKey,
@@ -18,13 +24,6 @@ from refgenied.model import (
     DamagedArchiveError,
     UnreadableError,
 )
-
-from .manifest import Manifest, entries_of, read_manifest
-from .place import Place
-from .progress import Check, OnProgress, no_check, no_progress
-from .publish import discard, finish
-from .regular import opener
-from .verifying import prove_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

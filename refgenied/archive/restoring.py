@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive.digests import ContentDigest
+from refgenied.archive.extract import Extraction, appearing, require_free
+from refgenied.archive.known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
+from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.source import open_source
+from refgenied.archive.vetting import Vetting
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import ConflictError, DamagedArchiveError, MemberNotFoundError, NoSpaceError
 
-from .digests import ContentDigest
-from .extract import Extraction, appearing, require_free
-from .known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
-from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from .source import open_source
-from .vetting import Vetting
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from .entries import Entry
-    from .manifest import Manifest
+    from refgenied.archive.entries import Entry
+    from refgenied.archive.manifest import Manifest
 
 MOST_RATIO = 200
 """An archive without a manifest may not unpack to more than so many times its size: genomes pack 3 to 20 times."""

@@ -14,17 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
+from refgenied.archive.codec import decompress
+from refgenied.archive.regular import open_regular
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
-
-from .codec import decompress
-from .regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .codec import Buffer
-    from .manifest import BlockTable
+    from refgenied.archive.codec import Buffer
+    from refgenied.archive.manifest import BlockTable
 
 _READ = 1 << 18
 """Compressed bytes read at once where there is no block table."""

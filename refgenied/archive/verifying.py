@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive.digests import ContentDigest
+from refgenied.archive.known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
+from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.prove import prove
+from refgenied.archive.vetting import Vetting
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
-
-from .digests import ContentDigest
-from .known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
-from .progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from .prove import prove
-from .vetting import Vetting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .entries import Entry
-    from .manifest import Manifest
+    from refgenied.archive.entries import Entry
+    from refgenied.archive.manifest import Manifest
 
 
 class Verified(msgspec.Struct, frozen=True):

@@ -6,11 +6,10 @@ no state of the disk can hide where a chain of links ends (CVE-2025-4517 made th
 
 from __future__ import annotations
 
+from refgenied.archive.progress import Check, no_check
 from refgenied.genomes.enclosure import MAX_DEPTH, MAX_LINKS, shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import UnsafeTreeError
-
-from .progress import Check, no_check
 
 MOST_MEMBERS = 2_000_000
 """An archive with more is refused: the names of all of them are kept in memory."""
