@@ -30,6 +30,7 @@ from refgenied.notify import notify, reloading, unit
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
+from refgenied.scrubber import Scrubber
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
 from refgenied.supervision import Supervision
@@ -137,7 +138,8 @@ class Daemon:
         watcher = Watcher(reconciler, self.current, health)
         keeper = Keeper(archive_folder, jobs, reconciler, self.current, health)
         worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, health, clock)
-        verifier = Verifier(folder, archive_folder, jobs, self.current, health, clock)
+        verifier = Verifier(folder, archive_folder, jobs, self.current, clock)
+        scrubber = Scrubber(verifier, archive_folder, jobs, self.current, health, clock)
         stop = anyio.Event()
         supervision = Supervision(
             jobs, reconciler, pause, health, self.current, restart=lambda why: self._start_anew(why, stop)
@@ -177,7 +179,7 @@ class Daemon:
             group.start_soon(watcher.run)
             group.start_soon(pause.run)
             group.start_soon(keeper.run)
-            group.start_soon(verifier.run)
+            group.start_soon(scrubber.run)
             group.start_soon(control.run)
             group.start_soon(self._signals, stop, group.cancel_scope)
             with anyio.move_on_after(FIRST_LOOK_SECONDS):

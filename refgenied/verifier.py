@@ -1,12 +1,10 @@
-"""Reads archives back: when somebody asks, and by itself a share of the archive folder each day."""
+"""Reads archives back, marks what is damaged, and has it made anew where the asset still allows it."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
@@ -15,14 +13,13 @@ import structlog
 from anyio.from_thread import check_cancelled
 
 from refgenied.archive import Phase, Place, check_archive
-from refgenied.archive.pipeline import step_back
 from refgenied.archive.progress import no_progress
 from refgenied.archive.reconcile import manifest_at
 from refgenied.archive.verifying import check_sizes
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
-from refgenied.health import Clock, Health
+from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import (
     ARCHIVABLE,
@@ -33,20 +30,12 @@ from refgenied.model import (
     DamagedArchiveError,
     JobState,
     Priority,
-    RefgeniedError,
     Requester,
-    StateError,
 )
 from refgenied.store import archives
 from refgenied.store import jobs as rows
 
 log = structlog.get_logger("verifier")
-
-LOOK_SECONDS = 60.0
-"""How often the scrub looks whether something is due."""
-DAY = 86_400.0
-_PAUSE = 0.2
-"""Seconds between two looks whether jobs still run, while the scrub waits for them."""
 
 OnProgress = Callable[[Phase, int, int], None]
 
@@ -65,21 +54,6 @@ class Verdict(msgspec.Struct, frozen=True):
     """The job that makes a damaged archive anew."""
 
 
-def due(records: Iterable[ArchiveRecord], now: float, days: float, used: int) -> ArchiveRecord | None:
-    """The archive to prove next: the one proved longest ago, when it is overdue or fits into today's share.
-
-    `days`: within which all are to be proved; `used`: bytes of today's share that are spent. Damaged ones are known.
-    """
-    sound = [record for record in records if record.damaged is None]
-    if not sound or not days:
-        return None
-    oldest = min(sound, key=lambda record: (record.proved_at or 0.0, record.key))
-    age = now - (oldest.proved_at or 0.0)
-    share = sum(record.size for record in sound) / days
-    fits = age >= DAY and used + oldest.size <= share
-    return oldest if fits or age >= days * DAY else None
-
-
 class Verifier:
     """One verification at a time; beside the worker, whose queue it never holds up."""
 
@@ -89,20 +63,14 @@ class Verifier:
         archive_folder: ArchiveFolder,
         jobs: Jobs,
         current: Current,
-        health: Health,
         clock: Clock,
     ) -> None:
         self._folder = folder
         self._archive_folder = archive_folder
         self._jobs = jobs
         self._current = current
-        self._health = health
         self._clock = clock
         self._limiter = anyio.CapacityLimiter(1)
-        self._day = -1
-        self._used = 0
-        self._passed_over: set[AssetKey] = set()
-        """What the scrub could not judge today."""
 
     async def verify(
         self,
@@ -119,124 +87,22 @@ class Verifier:
         """
         threads = self._current.settings.archive.threads or len(os.sched_getaffinity(0))
 
-        def examine(record: ArchiveRecord) -> str:
-            return _examine(self._place(key), record, threads, on_progress, check_cancelled, quick=quick)
+        def read(record: ArchiveRecord) -> str:
+            return examine(self.place(key), record, threads, on_progress, check_cancelled, quick=quick)
 
-        return await self._verify(key, requester, examine, quick=quick)
+        return await self.verify_by(read, key, requester, quick=quick)
 
-    # ----------------------------------------------------------------- by itself
-
-    async def run(self) -> None:
-        """Scrub, and keep the health up to date. Ends only by cancellation."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._watch)
-            while True:
-                await anyio.sleep(LOOK_SECONDS)
-                with suppress(StateError):  # the next round tries again; others tell of the database
-                    while await self.scrub():
-                        pass
-
-    async def scrub(self) -> bool:
-        """Prove the archive that is due, in the background; False when there is none."""
-        days = self._current.settings.archive.scrub_days
-        if not days or not self._archive_folder.path:
-            return False
-        if await anyio.to_thread.run_sync(self._archive_folder.problem):
-            return False
-        today = int(self._clock() // DAY)
-        if today != self._day:
-            self._day, self._used = today, 0
-            self._passed_over.clear()
-        async with self._jobs.store.transaction() as tx:
-            records = await archives.everything(tx)
-        left = [record for key, record in records.items() if key not in self._passed_over]
-        record = due(left, self._clock(), days, self._used)
-        if record is None:
-            return False
-        self._used += record.size
-        await self._scrub_one(record)
-        return True
-
-    async def _scrub_one(self, record: ArchiveRecord) -> None:
-        """An archive that cannot be judged is passed over until tomorrow: the others must have their turn."""
-        asset = record.key.registry_path
-        try:
-            verdict = await self._verify(record.key, Requester(), self._examine_quietly, quick=False)
-        except StateError:
-            raise
-        except RefgeniedError as error:
-            self._passed_over.add(record.key)
-            log.warning("archive.not_scrubbed", asset=asset, error=error.message)
-        except Exception:
-            self._passed_over.add(record.key)
-            log.exception("archive.not_scrubbed", asset=asset)
-        else:
-            log.info("archive.scrubbed", asset=asset, seconds=round(verdict.seconds, 2))
-
-    def _examine_quietly(self, record: ArchiveRecord) -> str:
-        """One thread at low priority, which stands still while jobs run."""
-
-        def check() -> None:
-            while self._jobs.busy and not stop.is_set():
-                time.sleep(_PAUSE)
-            if stop.is_set():
-                raise DamagedArchiveError("stopped")  # nobody hears of it: the verification is cancelled
-
-        def main() -> None:
-            step_back()
-            try:
-                found.append(_examine(self._place(record.key), record, 1, no_progress, check, quick=False))
-            except Exception as error:  # noqa: BLE001 - raised by who waits for this thread
-                errors.append(error)
-
-        stop, found, errors = threading.Event(), list[str](), list[Exception]()
-        # A thread of its own: one of the pool's would stay nice, and nobody but root can take that back.
-        thread = threading.Thread(target=main, name="scrub", daemon=True)
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(_PAUSE)
-                check_cancelled()
-        finally:
-            stop.set()
-            thread.join()
-        if errors:
-            raise errors[0]
-        return found[0]
-
-    async def _watch(self) -> None:
-        """Whoever publishes or removes an archive may end a damage."""
-        with self._jobs.feed.subscribed() as subscription:
-            changed = True
-            while True:
-                if changed:
-                    with suppress(StateError):  # the next change tries again; others tell of the database
-                        await self.note_damaged()
-                events = await subscription.take()
-                changed = subscription.lagged or any(event.kind.startswith("archive.") for event in events)
-                subscription.lagged = False
-
-    async def note_damaged(self) -> None:
-        """Tell the health of the archives that are marked as damaged."""
-        async with self._jobs.store.transaction() as tx:
-            records = await archives.everything(tx)
-        damaged = [record for record in records.values() if record.damaged is not None]
-        more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
-        names = f"{_name(damaged[0])}: {damaged[0].damaged}{more}" if damaged else ""
-        self._health.note("damaged", names)
-
-    # ----------------------------------------------------------------- one archive
-
-    async def _verify(
-        self, key: AssetKey, requester: Requester, examine: Callable[[ArchiveRecord], str], *, quick: bool
+    async def verify_by(
+        self, read: Callable[[ArchiveRecord], str], key: AssetKey, requester: Requester, *, quick: bool = False
     ) -> Verdict:
+        """The same with another way to read: `read` is called in a thread and says what is wrong."""
         while True:
             async with self._jobs.store.transaction() as tx:
                 record = await archives.get(tx, key)
             if record is None:
                 raise ArchiveNotFoundError(f"there is no archive of {key.registry_path}")
             began = time.monotonic()
-            damage = await anyio.to_thread.run_sync(examine, record, limiter=self._limiter)
+            damage = await anyio.to_thread.run_sync(read, record, limiter=self._limiter)
             seconds = time.monotonic() - began
             if damage and await self._is_being_made(key):
                 async with self._jobs.publishing:  # it was read while a publish replaced it
@@ -271,7 +137,7 @@ class Verifier:
 
     async def _made_anew(self, record: ArchiveRecord, verdict: Verdict, requester: Requester) -> Verdict:
         asset = await anyio.to_thread.run_sync(self._folder.asset, record.key, self._clock())
-        name = _name(record)
+        name = name_of(record)
         if asset is None or asset.state is AssetState.MISSING:
             hint = (
                 f"its asset is gone from the genome folder: put the archive back from a backup and verify {name} again"
@@ -288,15 +154,15 @@ class Verifier:
             return msgspec.structs.replace(verdict, job=job.id, hint=f"job {job.id} makes it anew from its asset")
         return msgspec.structs.replace(verdict, hint=hint)
 
-    def _place(self, key: AssetKey) -> Place:
+    def place(self, key: AssetKey) -> Place:
         return Place(self._archive_folder.path, key)
 
 
-def _name(record: ArchiveRecord) -> str:
+def name_of(record: ArchiveRecord) -> str:
     return record.key.aliased(record.aliases[0]) if record.aliases else record.key.registry_path
 
 
-def _examine(
+def examine(
     place: Place,
     record: ArchiveRecord,
     threads: int,

@@ -23,6 +23,7 @@ from refgenied.model import ArchiveRecord, AssetKey, Event, Job, Requester
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
+from refgenied.scrubber import Scrubber
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
@@ -48,7 +49,8 @@ class Parts:
         self.worker = Worker(
             self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, self.health, time.time
         )
-        self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, self.health, time.time)
+        self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
+        self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
         self.importer = Importer(archive_folder, self.jobs, self.keeper, self.current, time.time)
 
     async def settle(self) -> None:

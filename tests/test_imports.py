@@ -24,6 +24,7 @@ LAYERS = [
     {"serving"},
     {"archiver"},
     {"watcher", "worker", "verifier", "importer"},
+    {"scrubber"},
     {"control"},
     {"recovery", "supervision"},
     {"daemon"},

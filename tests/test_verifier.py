@@ -11,7 +11,7 @@ import pytest
 from parts import Parts, running
 from synthetic import ALIAS, Genomes
 
-from refgenied import verifier as verifier_module
+from refgenied import scrubber
 from refgenied.model import (
     ArchiveNotFoundError,
     ArchiveRecord,
@@ -23,7 +23,7 @@ from refgenied.model import (
     UnreadableError,
 )
 from refgenied.policy import ArchiveState
-from refgenied.verifier import DAY, due
+from refgenied.scrubber import DAY, due
 
 pytestmark = pytest.mark.anyio
 
@@ -69,13 +69,13 @@ async def test_a_damaged_archive_is_named_marked_and_made_anew(genomes):
         assert verdict.hint == f"job {verdict.job} makes it anew from its asset"
         assert (await parts.record(key)).damaged == verdict.damage
         assert [event.data["error"] for event in await parts.events("archive.damaged")] == [verdict.damage]
-        await parts.verifier.note_damaged()
+        await parts.scrubber.note_damaged()
         assert verdict.damage in parts.health.conditions["damaged"][0]
         await parts.work()
         made = await parts.record(key)
         assert (made.damaged, made.digest) == (None, record.digest)
         assert (await parts.verifier.verify(key, ANN)).damage == ""
-        await parts.verifier.note_damaged()
+        await parts.scrubber.note_damaged()
         assert "damaged" not in parts.health.conditions
 
 
@@ -168,13 +168,13 @@ async def test_the_scrub_proves_what_is_due_and_waits_for_jobs(genomes):
     keys = [genomes.build(name) for name in ("a", "b")]
     async with running(genomes) as parts:
         await parts.settle()
-        assert not await parts.verifier.scrub()  # proved when they were published
+        assert not await parts.scrubber.scrub()  # proved when they were published
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1 WHERE asset_group = 'b'")
         parts.jobs._running[7] = anyio.CancelScope()
         began = time.monotonic()
         async with anyio.create_task_group() as group:
-            group.start_soon(parts.verifier.scrub)
+            group.start_soon(parts.scrubber.scrub)
             await anyio.sleep(0.3)
             assert (await parts.record(keys[1])).proved_at == 1
             del parts.jobs._running[7]
@@ -183,7 +183,7 @@ async def test_the_scrub_proves_what_is_due_and_waits_for_jobs(genomes):
         parts.change_settings(scrub_days=0.0)
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
-        assert not await parts.verifier.scrub()
+        assert not await parts.scrubber.scrub()
 
 
 async def test_a_scrub_that_waits_for_jobs_ends_when_the_daemon_does(genomes):
@@ -194,7 +194,7 @@ async def test_a_scrub_that_waits_for_jobs_ends_when_the_daemon_does(genomes):
             await tx.execute("UPDATE archive SET proved_at = 1")
         parts.jobs._running[7] = anyio.CancelScope()
         with anyio.move_on_after(0.3) as scope:
-            await parts.verifier.scrub()
+            await parts.scrubber.scrub()
         assert scope.cancelled_caught
         assert (await parts.record(key)).proved_at == 1
         assert not await parts.events("archive.damaged")
@@ -212,7 +212,7 @@ async def test_a_sandbox_that_forbids_to_be_nice_hinders_no_scrub(genomes, monke
             raise PermissionError(1, "Operation not permitted")
 
         monkeypatch.setattr(os, "setpriority", forbidden)
-        assert await parts.verifier.scrub()
+        assert await parts.scrubber.scrub()
         assert (await parts.record(key)).proved_at > 1
 
 
@@ -223,10 +223,10 @@ async def test_the_scrub_finds_damage_and_asks_for_nobody(genomes):
         flip(parts, await parts.record(key))
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
-        assert await parts.verifier.scrub()
+        assert await parts.scrubber.scrub()
         job = await parts.latest(key)
         assert (job.state, job.priority, job.force) == (JobState.QUEUED, Priority.BACKLOG, True)
-        assert not await parts.verifier.scrub()  # what is known to be damaged is not read again
+        assert not await parts.scrubber.scrub()  # what is known to be damaged is not read again
 
 
 async def test_the_scrub_works_where_priorities_may_not_be_set(genomes, monkeypatch):
@@ -239,27 +239,27 @@ async def test_the_scrub_works_where_priorities_may_not_be_set(genomes, monkeypa
         await parts.settle()
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
-        assert await parts.verifier.scrub()
+        assert await parts.scrubber.scrub()
         assert (await parts.record(key)).proved_at > 1
 
 
 @pytest.mark.parametrize("error", [UnreadableError("the disk says no"), ValueError("nobody thought of it")])
 async def test_an_archive_that_cannot_be_judged_does_not_end_the_scrub(error, genomes, monkeypatch):
     odd, sound = genomes.build("a"), genomes.build("b")
-    examine = verifier_module._examine
+    examine = scrubber.examine
 
     def examined(place, record, *arguments, **named) -> str:
         if record.key == odd:
             raise error
         return examine(place, record, *arguments, **named)
 
-    monkeypatch.setattr(verifier_module, "_examine", examined)
+    monkeypatch.setattr(scrubber, "examine", examined)
     async with running(genomes) as parts:
         await parts.settle()
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
         with anyio.fail_after(20):
-            while await parts.verifier.scrub():
+            while await parts.scrubber.scrub():
                 pass
         assert (await parts.record(odd)).proved_at == 1
         assert (await parts.record(sound)).proved_at > 1
@@ -271,20 +271,20 @@ async def test_a_database_that_gives_no_answer_does_not_end_the_verifier(genomes
         async def fails() -> None:
             raise StateError("no answer")
 
-        monkeypatch.setattr(parts.verifier, "note_damaged", fails)
+        monkeypatch.setattr(parts.scrubber, "note_damaged", fails)
         with anyio.move_on_after(0.2) as scope:
-            await parts.verifier.run()
+            await parts.scrubber.run()
         assert scope.cancelled_caught
 
 
 async def test_the_health_follows_what_others_do(genomes, monkeypatch):
-    monkeypatch.setattr(verifier_module, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(scrubber, "LOOK_SECONDS", 3600)
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
         flip(parts, await parts.record(key))
         async with anyio.create_task_group() as group:
-            group.start_soon(parts.verifier.run)
+            group.start_soon(parts.scrubber.run)
             await anyio.wait_all_tasks_blocked()
             await parts.verifier.verify(key, ANN)
             await until(lambda: "damaged" in parts.health.conditions)

@@ -1,0 +1,169 @@
+"""Proves a share of the archive folder each day by itself, and tells the health of what is damaged."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.from_thread import check_cancelled
+
+from refgenied.archive.pipeline import step_back
+from refgenied.archive.progress import no_progress
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.config import Current
+from refgenied.health import Clock, Health
+from refgenied.jobs import Jobs
+from refgenied.model import ArchiveRecord, AssetKey, DamagedArchiveError, RefgeniedError, Requester, StateError
+from refgenied.store import archives
+from refgenied.verifier import Verifier, examine, name_of
+
+log = structlog.get_logger("scrubber")
+
+LOOK_SECONDS = 60.0
+"""How often it looks whether something is due."""
+DAY = 86_400.0
+_PAUSE = 0.2
+"""Seconds between two looks whether jobs still run, while it waits for them."""
+
+
+def due(records: Iterable[ArchiveRecord], now: float, days: float, used: int) -> ArchiveRecord | None:
+    """The archive to prove next: the one proved longest ago, when it is overdue or fits into today's share.
+
+    `days`: within which all are to be proved; `used`: bytes of today's share that are spent. Damaged ones are known.
+    """
+    sound = [record for record in records if record.damaged is None]
+    if not sound or not days:
+        return None
+    oldest = min(sound, key=lambda record: (record.proved_at or 0.0, record.key))
+    age = now - (oldest.proved_at or 0.0)
+    share = sum(record.size for record in sound) / days
+    fits = age >= DAY and used + oldest.size <= share
+    return oldest if fits or age >= days * DAY else None
+
+
+class Scrubber:
+    """In the background: one thread at low priority, and not while jobs run."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        archive_folder: ArchiveFolder,
+        jobs: Jobs,
+        current: Current,
+        health: Health,
+        clock: Clock,
+    ) -> None:
+        self._verifier = verifier
+        self._archive_folder = archive_folder
+        self._jobs = jobs
+        self._current = current
+        self._health = health
+        self._clock = clock
+        self._day = -1
+        self._used = 0
+        self._passed_over: set[AssetKey] = set()
+        """What could not be judged today."""
+
+    async def run(self) -> None:
+        """Scrub, and keep the health up to date. Ends only by cancellation."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch)
+            while True:
+                await anyio.sleep(LOOK_SECONDS)
+                with suppress(StateError):  # the next round tries again; others tell of the database
+                    while await self.scrub():
+                        pass
+
+    async def scrub(self) -> bool:
+        """Prove the archive that is due, in the background; False when there is none."""
+        days = self._current.settings.archive.scrub_days
+        if not days or not self._archive_folder.path:
+            return False
+        if await anyio.to_thread.run_sync(self._archive_folder.problem):
+            return False
+        today = int(self._clock() // DAY)
+        if today != self._day:
+            self._day, self._used = today, 0
+            self._passed_over.clear()
+        async with self._jobs.store.transaction() as tx:
+            records = await archives.everything(tx)
+        left = [record for key, record in records.items() if key not in self._passed_over]
+        record = due(left, self._clock(), days, self._used)
+        if record is None:
+            return False
+        self._used += record.size
+        await self._scrub_one(record)
+        return True
+
+    async def _scrub_one(self, record: ArchiveRecord) -> None:
+        """An archive that cannot be judged is passed over until tomorrow: the others must have their turn."""
+        asset = record.key.registry_path
+        try:
+            verdict = await self._verifier.verify_by(self._read_quietly, record.key, Requester())
+        except StateError:
+            raise
+        except RefgeniedError as error:
+            self._passed_over.add(record.key)
+            log.warning("archive.not_scrubbed", asset=asset, error=error.message)
+        except Exception:
+            self._passed_over.add(record.key)
+            log.exception("archive.not_scrubbed", asset=asset)
+        else:
+            log.info("archive.scrubbed", asset=asset, seconds=round(verdict.seconds, 2))
+
+    def _read_quietly(self, record: ArchiveRecord) -> str:
+        """One thread at low priority, which stands still while jobs run."""
+
+        def check() -> None:
+            while self._jobs.busy and not stop.is_set():
+                time.sleep(_PAUSE)
+            if stop.is_set():
+                raise DamagedArchiveError("stopped")  # nobody hears of it: the verification is cancelled
+
+        def main() -> None:
+            step_back()
+            try:
+                found.append(examine(self._verifier.place(record.key), record, 1, no_progress, check, quick=False))
+            except Exception as error:  # noqa: BLE001 - raised by who waits for this thread
+                errors.append(error)
+
+        stop, found, errors = threading.Event(), list[str](), list[Exception]()
+        # A thread of its own: one of the pool's would stay nice, and nobody but root can take that back.
+        thread = threading.Thread(target=main, name="scrub", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(_PAUSE)
+                check_cancelled()
+        finally:
+            stop.set()
+            thread.join()
+        if errors:
+            raise errors[0]
+        return found[0]
+
+    async def _watch(self) -> None:
+        """Whoever publishes or removes an archive may end a damage."""
+        with self._jobs.feed.subscribed() as subscription:
+            changed = True
+            while True:
+                if changed:
+                    with suppress(StateError):  # the next change tries again; others tell of the database
+                        await self.note_damaged()
+                events = await subscription.take()
+                changed = subscription.lagged or any(event.kind.startswith("archive.") for event in events)
+                subscription.lagged = False
+
+    async def note_damaged(self) -> None:
+        """Tell the health of the archives that are marked as damaged."""
+        async with self._jobs.store.transaction() as tx:
+            records = await archives.everything(tx)
+        damaged = [record for record in records.values() if record.damaged is not None]
+        more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+        names = f"{name_of(damaged[0])}: {damaged[0].damaged}{more}" if damaged else ""
+        self._health.note("damaged", names)
