@@ -229,20 +229,6 @@ async def test_the_scrub_finds_damage_and_asks_for_nobody(genomes):
         assert not await parts.scrubber.scrub()  # what is known to be damaged is not read again
 
 
-async def test_the_scrub_works_where_priorities_may_not_be_set(genomes, monkeypatch):
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")  # as our unit's system call filter answers
-
-    monkeypatch.setattr(os, "setpriority", refuse)
-    key = genomes.build()
-    async with running(genomes) as parts:
-        await parts.settle()
-        async with parts.store.transaction() as tx:
-            await tx.execute("UPDATE archive SET proved_at = 1")
-        assert await parts.scrubber.scrub()
-        assert (await parts.record(key)).proved_at > 1
-
-
 @pytest.mark.parametrize("error", [UnreadableError("the disk says no"), ValueError("nobody thought of it")])
 async def test_an_archive_that_cannot_be_judged_does_not_end_the_scrub(error, genomes, monkeypatch):
     odd, sound = genomes.build("a"), genomes.build("b")
