@@ -117,13 +117,11 @@ def test_folders_of_the_system_are_not_given_away(more: str, tmp_path: Path) -> 
     assert not (tmp_path / "image").exists()
 
 
-def test_a_link_cannot_be_given(tmp_path: Path) -> None:
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "archives").symlink_to("disk")
+def test_nor_are_they_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "archives").symlink_to("/etc")
     given = settings(tmp_path, "/data/genomes", str(tmp_path / "archives"))
-    with pytest.raises(ConfigError, match="is a link") as caught:
+    with pytest.raises(ConfigError, match="belongs to the system"):
         Installation(given, tmp_path, user=False, live=True, dry_run=True, say=print).install()
-    assert str(tmp_path / "disk") in caught.value.hint
 
 
 def test_data_that_root_cannot_have_do_not_stop_an_uninstallation(

@@ -75,17 +75,12 @@ class Installation:
             self._check_given()
 
     def _check_given(self) -> None:
-        """What is given to the daemon's user must be a folder of its own, and no link: links are not followed."""
+        """What is given to the daemon's user must be a folder of its own, also when a link leads to it."""
         for folder, _, _ in self._given():
-            if str(folder) in NOT_OURS:
+            if {str(folder), str(folder.resolve())} & set(NOT_OURS):
                 raise ConfigError(
                     f"{folder} would be given to the user {accounts.USER}: it belongs to the system",
                     hint=f"name a folder of its own in {self._settings.path}, such as {folder / 'refgenied'}",
-                )
-            if self._live and folder.is_symlink():
-                raise ConfigError(
-                    f"{folder} is a link: what it leads to would not be given to the user {accounts.USER}",
-                    hint=f"name {folder.resolve()} in {self._settings.path}",
                 )
 
     def _with_made_accounts(self, text: str) -> str:
