@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
@@ -34,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     from refgenied.model import RefgeniedError  # noqa: PLC0415 (--help and --version stay quick)
 
     try:
-        return int(arguments.command(arguments))
+        status = int(arguments.command(arguments))
+        sys.stdout.flush()
     except RefgeniedError as error:
         from refgenied import logs  # noqa: PLC0415
 
@@ -44,6 +46,13 @@ def main(argv: list[str] | None = None) -> int:
         )
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE) or error.filename:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its end
+        print(f"refgenied: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return EX_FAILED
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

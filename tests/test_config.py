@@ -1,6 +1,8 @@
 """Settings: what wins over what, what is refused and in which words, and that the docs show every key."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -188,3 +190,12 @@ def test_a_genome_folder_that_may_not_be_read_is_the_daemons_to_report(tmp_path:
     flags = {"refgenie.genome_folder": str(genomes)}
     assert config.load(None, flags, env=home).refgenie.genome_folder == str(genomes)
     genomes.chmod(0o700)
+
+
+def test_a_full_disk_under_the_output_is_one_line(tmp_path: Path, home: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "refgenied", "check-config", "--genome-folder", str(tmp_path / "genomes")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, env=os.environ | home, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "refgenied: the output cannot be written: No space left on device\n")
