@@ -193,9 +193,8 @@ def test_a_genome_folder_that_may_not_be_read_is_the_daemons_to_report(tmp_path:
 
 
 def test_a_full_disk_under_the_output_is_one_line(tmp_path: Path, home: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "refgenied", "check-config", "--genome-folder", str(tmp_path / "genomes")]
+    order = [sys.executable, "-m", "refgenied", "check-config", "--genome-folder", str(tmp_path / "genomes")]
+    environment = os.environ | home
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command, env=os.environ | home, stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run(order, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "refgenied: the output cannot be written: No space left on device\n")
