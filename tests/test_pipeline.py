@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from refgenied.archive.pipeline import MAX_THREADS, NICENESS, Pipeline
+from refgenied.archive.pipeline import MAX_THREADS, NICENESS, STEP, Pipeline
 from refgenied.archive.progress import no_check
 
 
@@ -126,4 +126,4 @@ def test_only_the_workers_step_back():
     with pipeline(niceness, seen.append, lambda _: asides.append(niceness())) as line:
         line.push(1)
         line.finish()
-    assert (seen, asides, niceness()) == ([min(19, max(here, NICENESS))], [here], here)
+    assert (seen, asides, niceness()) == ([min(19, max(here + STEP, NICENESS))], [here], here)

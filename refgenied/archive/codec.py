@@ -84,13 +84,13 @@ def zlibng(level: int, window: int = 15) -> Method:
 
 
 def huffman() -> Method:
-    """Letters by their frequencies, no repeats at all."""
-    return _zlibng("zlib-ng huffman", 1, 15, zlib_ng.Z_HUFFMAN_ONLY)
+    """Letters by their frequencies, no repeats. 16,384 letters a table: twice as many are slower and no smaller."""
+    return _zlibng("zlib-ng huffman", 1, 15, zlib_ng.Z_HUFFMAN_ONLY, memory=8)
 
 
-def _zlibng(name: str, level: int, window: int, strategy: int) -> Method:
+def _zlibng(name: str, level: int, window: int, strategy: int, *, memory: int = 9) -> Method:
     def compress(block: Buffer) -> Buffer:
-        stream = zlib_ng.compressobj(level, zlib_ng.DEFLATED, GZIP + window, 9, strategy)  # pyright: ignore[reportUnknownMemberType]
+        stream = zlib_ng.compressobj(level, zlib_ng.DEFLATED, GZIP + window, memory, strategy)  # pyright: ignore[reportUnknownMemberType]
         return stream.compress(block) + stream.flush()  # pyright: ignore[reportUnknownMemberType]
 
     return Method("zlib-ng", name, compress)

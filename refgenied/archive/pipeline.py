@@ -28,7 +28,9 @@ LOOK_UP = 0.05
 """Seconds of waiting after which the caller is asked again whether to go on."""
 
 NICENESS = 10
-"""Of the worker threads: whoever else wants a core goes first, the daemon's own control API among them."""
+"""Of the worker threads at least: whoever else wants a core goes first, the daemon's own control API among them."""
+STEP = 5
+"""By how much they are nicer than the daemon, should that be nice already."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -103,7 +105,7 @@ class Pipeline(Generic[Item, Result]):
 
 
 def step_back() -> None:
-    """Make the calling thread NICENESS nice: Linux gives each its own. One that is nicer already stays so."""
+    """Make the calling thread nicer: Linux gives each a niceness of its own."""
     me = threading.get_native_id()
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, me, max(NICENESS, os.getpriority(os.PRIO_PROCESS, me)))
+        os.setpriority(os.PRIO_PROCESS, me, min(19, max(NICENESS, os.getpriority(os.PRIO_PROCESS, me) + STEP)))

@@ -275,6 +275,8 @@ def test_a_stop_in_the_middle_of_a_big_pack_gives_the_job_back(service: Service)
     machine = service.machine
     service.big("large", BIG)
     machine.until("packing", lambda: "packing t7/large:default" in machine.show("StatusText"))
+    nice = machine.run("ps", "-L", "-o", "ni=", "-p", machine.pid).out.split()
+    assert set(nice) == {"10", "15"}, "the threads that pack step back behind the one that answers"
     began = time.monotonic()
     machine.run("systemctl", "stop", "refgenied.service")
     assert time.monotonic() - began < 10, "TimeoutStopSec= is 90 s, a chunk is 1 MiB"
