@@ -184,7 +184,7 @@ def test_a_dollar_in_a_folders_name_is_kept(tmp_path: Path, home: dict[str, str]
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_genome_folder_that_may_not_be_read_is_the_daemons_to_report(tmp_path: Path, home: dict[str, str]) -> None:
-    genomes = tmp_path / "genomes"
+    genomes = tmp_path / "closed"
     genomes.mkdir()
     genomes.chmod(0)
     flags = {"refgenie.genome_folder": str(genomes)}
