@@ -423,7 +423,7 @@ async def test_the_socket_is_private_when_there_is_no_group(tmp_path: Path) -> N
 
 
 async def test_the_socket_is_given_to_the_group_when_it_exists(tmp_path: Path) -> None:
-    group = grp.getgrgid(os.getgroups()[0] if os.geteuid() else 1)
+    group = grp.getgrgid([*os.getgroups(), os.getgid()][0] if os.geteuid() else 1)
     with listening(control(tmp_path, group=group.gr_name), env={}):
         found = os.stat(tmp_path / "control.sock")
         assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o660, group.gr_gid)
