@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from refgenied.archive.publish import sync_folder
+from refgenied.files import open_regular, read_regular, save_atomically
 from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError
 
 MARKER = ".refgenied"
@@ -17,15 +17,8 @@ MARKER = ".refgenied"
 packed again into the folder underneath."""
 
 
-def _write_durably(path: Path, text: str) -> None:
-    """All of it or nothing, also after a power cut: an empty marker would fit no database."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    sync_folder(path.parent)
+def _id_in(marker: Path) -> str:
+    return read_regular(marker, 200).decode("ascii").strip()
 
 
 class ArchiveFolder:
@@ -44,8 +37,8 @@ class ArchiveFolder:
             if self.id is None:
                 Path(self.path).mkdir(parents=True, exist_ok=True)
                 if not marker.exists():
-                    _write_durably(marker, f"{uuid.uuid4()}\n")
-                self.id = marker.read_text(encoding="ascii").strip()
+                    save_atomically(marker, f"{uuid.uuid4()}\n".encode("ascii"))
+                self.id = _id_in(marker)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"the archive folder {self.path} cannot be used: {error}",
@@ -81,7 +74,7 @@ class ArchiveFolder:
 
     def _marker(self) -> int | None:
         try:
-            return os.open(Path(self.path, MARKER), os.O_RDONLY | os.O_CLOEXEC) if self.path else None
+            return open_regular(Path(self.path, MARKER)) if self.path else None
         except OSError:
             return None
 
@@ -91,7 +84,7 @@ class ArchiveFolder:
             return ""
         marker = Path(self.path, MARKER)
         try:
-            found = marker.read_text(encoding="ascii").strip()
+            found = _id_in(marker)
         except FileNotFoundError:
             return (
                 f"{self.path} is not the archive folder that the database knows: {MARKER} is not in it "

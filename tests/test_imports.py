@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "refgenied"
 LAYERS = [
     {"refgenied"},
     {"model"},
+    {"files"},
     {"genomes"},
     {"archive"},
     {"config"},

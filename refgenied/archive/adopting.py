@@ -21,16 +21,15 @@ from refgenied.archive.collation import BYTES, sorted_tokens
 from refgenied.archive.digests import ContentDigest
 from refgenied.archive.draft import manifest_of, recomputed_asset_digest
 from refgenied.archive.entries import Entry, EntryList, sidecar_entries
-from refgenied.archive.errors import writing
 from refgenied.archive.known import Contents
 from refgenied.archive.manifest import BlockTable, Totals, entries_of, read_manifest
 from refgenied.archive.pack import Packed
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.publish import Draft, discard, make_folders, write_manifest_partial
 from refgenied.archive.reconcile import manifest_at
-from refgenied.archive.regular import opener
 from refgenied.archive.verifying import prove_all
 from refgenied.archive.vetting import Vetting
+from refgenied.files import opener, unreadable, writing
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError, WriteError
 
@@ -153,7 +152,7 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
     try:
         source = open(file, "rb", buffering=0, opener=opener)  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise UnreadableError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise unreadable(file, error) from error
     with source, writing(partial), partial.open("xb", buffering=0) as copy:
         while chunk := source.read(_CHUNK):
             check()

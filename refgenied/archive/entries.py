@@ -14,10 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.archive.codec import Libdeflate
-from refgenied.archive.errors import writing
-from refgenied.archive.regular import opener
+from refgenied.files import opener, unreadable, write_all, writing
 from refgenied.genomes.walk import Kind
-from refgenied.model import DamagedArchiveError, UnreadableError
+from refgenied.model import DamagedArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,13 +214,6 @@ class EntryList:
                 write_all(self._file.fileno(), data)
 
 
-def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
-    """A write may be short; the rest is written then."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
     """The entries of a long list, in order.
 
@@ -242,7 +234,7 @@ def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
     except (EOFError, gzip.BadGzipFile, zlib.error, msgspec.MsgspecError) as error:
         raise DamagedArchiveError(f"{path} is damaged ({error})") from error
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     if (count, hashed.md5.hexdigest()) != (sidecar.entries, sidecar.md5):
         raise DamagedArchiveError(f"{path} is not the list of files that its manifest describes")
 

@@ -7,7 +7,6 @@ outside is reached and nothing that is there is touched.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import shutil
 import stat
@@ -16,15 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refgenied.files import FULL, NEW, SHORT, sync_folder
 from refgenied.genomes.enclosure import FOLDER, shown
-from refgenied.model import ConflictError, NoSpaceError, UnsafeTreeError, WriteError
+from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTreeError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from refgenied.archive.entries import Entry
 
-_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ZEROS = bytes(1 << 20)
 _HOLE = 1 << 16
 """Zeros of so many bytes at least are left out as a hole."""
@@ -64,7 +63,7 @@ def appearing(target: Path) -> Generator[Extraction]:
             with suppress(OSError):
                 folder.rmdir()
         raise
-    _sync_names(target.parent)
+    sync_folder(target.parent)
 
 
 def require_free(target: Path) -> None:
@@ -82,10 +81,12 @@ def writing_to(target: Path) -> Generator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise NoSpaceError(
                 f"there is no room for {target} ({reason}); nothing is left of it", hint="make room, then try again"
             ) from error
+        if error.errno in SHORT:
+            raise ShortageError(f"{target} cannot be written: {reason}") from error
         raise WriteError(f"{target} cannot be written: {reason}", hint="look at the rights of that folder") from error
 
 
@@ -117,7 +118,7 @@ class Extraction:
     def file(self, entry: Entry, pieces: Iterable[memoryview]) -> int:
         """Write a file; the number of bytes that came."""
         *above, name = entry.raw_path.split(b"/")
-        fd = os.open(name, _FILE, 0o600, dir_fd=self._open(above))
+        fd = os.open(name, NEW, 0o600, dir_fd=self._open(above))
         try:
             size = 0
             for piece in pieces:
@@ -182,14 +183,6 @@ def _sync_disk(fd: int) -> None:
     if c.syncfs(fd):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-def _sync_names(folder: Path) -> None:
-    fd = os.open(folder, FOLDER & ~os.O_NOFOLLOW)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _remove(folder: Path) -> None:

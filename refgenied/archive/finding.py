@@ -13,7 +13,7 @@ import msgspec
 from refgenied.archive.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.reconcile import places
-from refgenied.archive.regular import opener
+from refgenied.files import opener, unreadable
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
 from refgenied.genomes.yaml_text import GarbledError, Value, load
 from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
@@ -92,7 +92,7 @@ def _read_config(root: Path) -> tuple[GenomeConfig | None, dict[AssetKey, str]]:
     except (FileNotFoundError, NotADirectoryError):
         return None, {}
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     try:
         config = parse_config(text, str(path))
         genomes = _below(load(text), "genomes")

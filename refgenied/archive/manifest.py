@@ -16,14 +16,13 @@ from msgspec import Meta
 from refgenied import __version__
 from refgenied.archive.codec import CodecRecord
 from refgenied.archive.entries import Entry, Sidecar, Whole, sidecar_entries
-from refgenied.archive.regular import opener
+from refgenied.files import opener, unreadable
 from refgenied.model import (
     ArchiveNotFoundError,
     ArchiveRecord,
     AssetKey,
     BuildRecord,
     DamagedArchiveError,
-    UnreadableError,
 )
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no manifest {path}") from error
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

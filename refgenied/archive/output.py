@@ -7,8 +7,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from refgenied.archive.entries import write_all
-from refgenied.archive.errors import writing
+from refgenied.files import NEW, write_all, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +34,7 @@ class Output:
         self._unsynced = 0
         self._unwritten = 0
         with writing(path):
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, NEW, 0o644)
 
     def __enter__(self) -> Self:
         return self

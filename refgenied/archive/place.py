@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from refgenied.files import partial_of
 from refgenied.model import AssetKey, BadRegistryPathError
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ class Place:
         self.archive = self.folder / f"{name}.tgz"
         self.manifest = self.folder / f"{name}.json"
         self.entries = self.folder / f"{name}.files.jsonl.gz"
-        self.archive_partial = _partial(self.archive)
-        self.manifest_partial = _partial(self.manifest)
-        self.entries_partial = _partial(self.entries)
+        self.archive_partial = partial_of(self.archive)
+        self.manifest_partial = partial_of(self.manifest)
+        self.entries_partial = partial_of(self.entries)
 
     @property
     def relative(self) -> str:
@@ -62,7 +63,3 @@ class Place:
 
     def __repr__(self) -> str:
         return f"Place({str(self.archive)!r})"
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")

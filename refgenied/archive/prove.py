@@ -14,9 +14,9 @@ from refgenied.archive import tar
 from refgenied.archive.codec import decompress
 from refgenied.archive.pipeline import Pipeline
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.archive.regular import open_regular
+from refgenied.files import open_regular, unreadable
 from refgenied.genomes.walk import Kind
-from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
+from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,7 +75,7 @@ def _open(path: Path, manifest: Manifest) -> int:
     except FileNotFoundError as error:
         raise ArchiveNotFoundError(f"there is no archive {path}") from error
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     size = os.fstat(fd).st_size
     if size != manifest.size or size != sum(manifest.blocks.compressed):
         os.close(fd)

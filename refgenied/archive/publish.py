@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.entries import write_all
-from refgenied.archive.errors import writing
 from refgenied.archive.manifest import Manifest, Removed, encode, read_manifest
+from refgenied.files import NEW, sync_folder, write_all, writing
 from refgenied.model import WriteError
 
 if TYPE_CHECKING:
@@ -66,8 +65,7 @@ def write_manifest_partial(place: Place, manifest: Manifest) -> None:
     """On the disk, under its partial name, in place of one that may be left there."""
     with writing(place.manifest_partial):
         place.manifest_partial.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(place.manifest_partial, flags, 0o644)
+        fd = os.open(place.manifest_partial, NEW, 0o644)
         try:
             write_all(fd, encode(manifest))
             os.fsync(fd)
@@ -141,12 +139,3 @@ def remove(place: Place, *, at: float, by: str, stamp: str, delete_file: bool) -
             place.entries.unlink(missing_ok=True)
             sync_folder(place.folder)
     return manifest
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -15,8 +15,8 @@ from refgenied.archive.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.publish import discard, finish
-from refgenied.archive.regular import opener
 from refgenied.archive.verifying import prove_all
+from refgenied.files import opener, unreadable
 from refgenied.model import (
     ArchiveNotFoundError,
     AssetKey,
@@ -182,7 +182,7 @@ def _folders(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise UnreadableError(f"{folder} cannot be read: {error.strerror or error}") from error
+        raise unreadable(folder, error) from error
     return [folder / name for name in sorted(names)]
 
 
@@ -192,7 +192,7 @@ def _has_size(path: Path, size: int) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"{path} is missing") from error
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     if not stat.S_ISREG(info.st_mode) or info.st_size != size:
         raise DamagedArchiveError(f"{path} has {info.st_size} bytes, and its manifest says {size}")
 
@@ -207,6 +207,6 @@ def _agree(path: Path, size: int, digest: str, check: Check) -> None:
                 check()
                 md5.update(chunk)
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     if md5.hexdigest() != digest:
         raise DamagedArchiveError(f"{path} has the md5 {md5.hexdigest()}, not {digest}")

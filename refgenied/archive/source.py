@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
 from refgenied.archive.codec import decompress
-from refgenied.archive.regular import open_regular
+from refgenied.files import open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def open_archive(path: Path) -> int:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no archive {path}") from error
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 class Blocks:

@@ -11,6 +11,7 @@ from typing import Any, cast, get_type_hints
 from msgspec import Meta
 
 from refgenied.config.settings import Settings, get, sections
+from refgenied.files import save_atomically
 from refgenied.model import ConfigError
 
 
@@ -93,10 +94,8 @@ def init(target: Path, values: Mapping[str, str | int | None], *, force: bool) -
                 folder.mkdir(parents=True)
                 made.append(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
         literal = {name: value.replace("$", "$$") for name, value in given.items()}  # read again, `$NAME` is a variable
-        partial.write_text(render(literal), encoding="utf-8")
-        partial.rename(target)
+        save_atomically(target, render(literal).encode())
     except OSError as error:
         raise ConfigError(f"{error.filename or target}: {error.strerror}") from None
     return target, made

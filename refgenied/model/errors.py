@@ -104,6 +104,15 @@ class NoSpaceError(RefgeniedError):
     code, kind, permanent = 1024, "no_space", False
 
 
+class ShortageError(RefgeniedError):
+    """The process or the machine is short of something for the moment (descriptors, memory): no object is at fault."""
+
+    code, kind, permanent = 1027, "shortage", False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "raise the limit (a service: LimitNOFILE=, MemoryMax=), or free some")
+
+
 class WriteError(RefgeniedError):
     """The archive could not be written, for another reason than space."""
 

@@ -15,8 +15,7 @@ import msgspec
 import structlog
 
 from refgenied.archive import Manifest, Place, iter_files, read_manifest
-from refgenied.archive.publish import sync_folder
-from refgenied.archive.regular import read_regular
+from refgenied.files import read_regular, sync_folder
 from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, Genome, Look, RefgeniedError
 from refgenied.serving import genome_config
 from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of

@@ -12,8 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from refgenied.archive import Place
-from refgenied.archive.publish import sync_folder
-from refgenied.archive.regular import read_regular
+from refgenied.files import partial_of, save_atomically, sync_folder
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
 """What file systems without hard links answer."""
@@ -45,7 +44,7 @@ class ServedNames:
         """Make the flat name lead to the archive that is under the nested one. OSError."""
         if self.shows():
             return
-        partial = self.folder / f".{self.archive.name}.partial"
+        partial = partial_of(self.archive)
         partial.unlink(missing_ok=True)
         try:
             os.link(self.place.archive, partial, follow_symlinks=False)
@@ -82,15 +81,4 @@ def write_whole(path: Path, data: bytes | None) -> bool:
         existed = os.path.lexists(path)
         path.unlink(missing_ok=True)
         return existed
-    with suppress(OSError):
-        if read_regular(path) == data:
-            return False
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with partial.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    sync_folder(path.parent)
-    return True
+    return save_atomically(path, data)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from refgenied.config import SYSTEM_SOCKET, Settings
+from refgenied.files import save_atomically
 from refgenied.model import ConfigError, WriteError
 from refgenied.units import accounts
 from refgenied.units.texts import NOT_OURS, SERVING_STATE, SYSTEM_STATE, serving_state, system_units, user_units
@@ -105,10 +106,8 @@ class Installation:
                 self._say("".join(f"    {line}\n" for line in text.splitlines()))
                 return True
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.chmod(0o644)
-            partial.rename(path)
+            save_atomically(path, text.encode())
+            path.chmod(0o644)
         except OSError as error:
             raise WriteError(f"{error.filename or path}: {error.strerror}", hint=self._who()) from None
         return True

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import structlog
 
 from refgenied.archive import Place, read_manifest
-from refgenied.archive.regular import open_regular, read_regular
+from refgenied.files import open_regular, read_regular
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError
 from refgenied.serving import genome_config
 from refgenied.serving.names import ServedNames

@@ -13,6 +13,7 @@ import anyio.to_thread
 import structlog
 
 from refgenied.client import Client, ClientError, DaemonError
+from refgenied.files import save_atomically
 from refgenied.model import AssetKey
 
 log = structlog.get_logger("serve")
@@ -91,12 +92,7 @@ class Spool:
     def _write_and_report(self, new: list[dict[str, Any]]) -> str:
         for download in new:
             path = self._folder / f"{download['id']}.json"
-            partial = path.with_suffix(".partial")
-            with partial.open("w", encoding="utf-8") as file:
-                json.dump(download, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(path)
+            save_atomically(path, json.dumps(download).encode())
         names = self._names()
         if not names:
             return ""

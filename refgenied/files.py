@@ -1,0 +1,176 @@
+"""Files, once: opened although others may have put anything under the name, and written so that they last.
+
+*Opened*: regular files only, and nothing that is there can hold us up: a FIFO without a writer, a terminal, a device.
+*Written*: `save_atomically` promises that a reader sees the old content or the new one, never a part, also after a
+power cut: a hidden partial file, fsync, rename, fsync of the folder.
+*Said*: `reading` and `writing` turn what the system answers into words, and tell three things apart: the disk is full,
+the machine is short of something (descriptors, memory), or this file is at fault.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from refgenied.model import NoSpaceError, ShortageError, UnreadableError, WriteError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""No room on the disk, or in the quota."""
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOLCK})
+"""The process or the machine has none left for the moment; the file that was asked for has no part in it."""
+
+LONGEST_NAME = 255
+"""Bytes of a file name on the file systems of Linux."""
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Flags for a file that must not be there yet."""
+
+StrPath = str | os.PathLike[str]
+
+# --------------------------------------------------------------------- opened
+
+
+def open_regular(path: StrPath) -> int:
+    """A read-only descriptor of a regular file; a link is followed. Never blocks.
+
+    OSError, also when something else than a regular file is there.
+    """
+    # O_NONBLOCK: a FIFO opens at once, and for a regular file it means nothing. O_NOCTTY: a terminal stays nobody's.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+    except BaseException:
+        os.close(fd)
+        raise
+    if regular:
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+
+
+def opener(path: str, _flags: int) -> int:
+    """For `open(path, "rb", opener=opener)`."""
+    return open_regular(path)
+
+
+def read_regular(path: StrPath, limit: int | None = None) -> bytes:
+    """All of a regular file. OSError, with EFBIG when it has more than `limit` bytes (it is not read then)."""
+    with open(open_regular(path), "rb") as file:
+        if limit is None:
+            return file.read()
+        data = file.read(limit + 1)
+        if len(data) <= limit:
+            return data
+        size = max(os.fstat(file.fileno()).st_size, len(data))
+        raise OSError(errno.EFBIG, f"it has {size} bytes, and at most {limit} are read", os.fspath(path))
+
+
+# --------------------------------------------------------------------- written
+
+
+def partial_of(path: Path) -> Path:
+    """The hidden name of a file while it is written: `.{name}.partial`, cut when that is longer than a name may be."""
+    name = f".{path.name}.partial"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        mark = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        cut = os.fsencode(path.name)[:200].decode(errors="ignore")
+        name = f".{cut}-{mark}.partial"
+    return path.with_name(name)
+
+
+def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+    """Make the file hold this and nothing else, in one step and durably. Whether that changed its content.
+
+    What was there under the name, a link too, is replaced. `mode` as for `os.open`. OSError: the old file is as it was.
+    """
+    with suppress(OSError):
+        if not path.is_symlink() and read_regular(path, len(data)) == data:
+            return False
+    partial = partial_of(path)
+    partial.unlink(missing_ok=True)
+    try:
+        fd = os.open(partial, NEW, mode)
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        partial.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return True
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """A write may be short; the rest is written then."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_folder(folder: StrPath) -> None:
+    """Bring the names in a folder to the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# --------------------------------------------------------------------- said
+
+
+@contextmanager
+def reading(path: StrPath) -> Generator[None]:
+    """Around system calls that read `path`: UnreadableError or ShortageError instead of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: StrPath, error: OSError) -> UnreadableError | ShortageError:
+    """What to raise when reading `path` failed so."""
+    message = f"{os.fspath(path)} cannot be read: {error.strerror or error}"
+    if error.errno in SHORT:
+        return ShortageError(message)
+    return UnreadableError(message)
+
+
+@contextmanager
+def writing(path: Path, written: int = 0) -> Generator[None]:
+    """Around system calls that write `path` (`written` bytes so far): NoSpaceError, ShortageError or WriteError
+    instead of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in FULL:
+            raise NoSpaceError(
+                f"{path.parent} has no room for {path.name}: {_free(path.parent)} bytes are free, and it "
+                f"needs more than the {written} bytes written so far ({reason})",
+                hint="make room on that disk, or raise the quota: the archive is then tried again",
+            ) from error
+        if error.errno in SHORT:
+            raise ShortageError(f"{path} cannot be written: {reason}") from error
+        raise WriteError(
+            f"{path} cannot be written: {reason}", hint="look at the archive folder's rights and its disk"
+        ) from error
+
+
+def _free(folder: Path) -> int:
+    while not os.path.isdir(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
