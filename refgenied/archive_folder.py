@@ -9,6 +9,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
+
 from refgenied.files import open_regular, read_regular, save_atomically
 from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError
 
@@ -27,6 +29,12 @@ class ArchiveFolder:
     def __init__(self, path: str, known_id: str | None) -> None:
         self.path = path
         self.id = known_id
+        self.publishing = anyio.Lock()
+        """Held from the first change of a final name to the commit of its record, and by who needs both to agree.
+
+        Never held while something is packed or read. What is written before under partial names belongs to one
+        writer: the asset's running job, or who has reserved the asset (`Jobs.reserved`, `Jobs.at_rest`).
+        """
 
     def open(self) -> str | None:
         """Make the folder when it is missing, and learn or check its id. Raises ConfigError when it cannot be used."""

@@ -1,9 +1,10 @@
-"""Brings one asset's archive up to date: finds out that it is, or packs, proves and publishes another."""
+"""Finds out whether one asset's archive is up to date, and else packs and proves another, ready to be published."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -24,7 +25,6 @@ from refgenied.archive import (
     Presence,
     Reconciled,
     agrees,
-    make_way,
     pack_asset,
     reconcile,
     same_content,
@@ -52,7 +52,6 @@ from refgenied.model import (
     UnsafeTreeError,
     WriteError,
 )
-from refgenied.serving.keeper import Keeper
 from refgenied.store import archives
 
 log = structlog.get_logger("archiver")
@@ -60,34 +59,39 @@ log = structlog.get_logger("archiver")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Finish = Callable[[Job, Outcome, ArchiveRecord], Awaitable[None]]
+
+class Result(msgspec.Struct, frozen=True):
+    """What a job has come to. It holds once `draft` is published and `record` is written."""
+
+    outcome: Outcome
+    record: ArchiveRecord
+    draft: Draft | None = None
+    """What is to be published; None when the archive in place is the right one."""
 
 
 class Archiver:
-    """One job at a time, in a thread of its own limiter. `finish` writes the end of a job that succeeded."""
+    """One job at a time, in a thread of its own limiter. It writes partial files only."""
 
     def __init__(
         self,
         folder: GenomeFolder,
         archive_folder: ArchiveFolder,
         jobs: Jobs,
-        keeper: Keeper,
         current: Current,
         clock: Clock,
-        *,
-        finish: Finish,
     ) -> None:
         self._folder = folder
         self._archive_folder = archive_folder
         self._jobs = jobs
-        self._keeper = keeper
         self._current = current
         self._clock = clock
-        self._finish = finish
         self._limiter = anyio.CapacityLimiter(1)
 
-    async def archive(self, job: Job) -> None:
-        """Pack and publish, or see that there is nothing to do, and call `finish`. Whatever goes wrong is raised."""
+    async def archive(self, job: Job) -> Result:
+        """Pack, or see that there is nothing to pack. Whatever goes wrong is raised, and no partial file is left then.
+
+        The caller publishes the result's draft, or discards it.
+        """
         asset = await self._asset(job)
         if asset.stamp != job.stamp:
             await self._jobs.restamp(job, asset.stamp)
@@ -96,10 +100,11 @@ class Archiver:
         place = Place(self._archive_folder.path, job.key)
         found = await self._run(reconcile, place, check_cancelled)
         force = job.force or (record is not None and record.damaged is not None)
-        if not force and await self._already_there(job, asset, record, place, found):
-            return
+        there = None if force else await self._already_there(job, asset, record, place, found)
+        if there is not None:
+            return there
         draft = await self._pack(job, asset, place)
-        try:
+        async with self._discarded_unless_kept(draft) as keep:
             await self._require_untouched(asset)
             same = (
                 record is not None
@@ -108,12 +113,8 @@ class Archiver:
             )
             in_place = same and not await self._run(self._archive_folder.lost, {job.key: record} if record else {})
             if record and in_place and not force:
-                await self._unchanged(job, asset, record)
-                return
-            await self._publish(job, draft)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._run(draft.discard)
+                return _unchanged(record, asset)
+            return keep(Outcome.PUBLISHED)
 
     async def _asset(self, job: Job) -> Asset:
         """The asset as it is now, at rest, and an archive folder to put it in."""
@@ -136,21 +137,20 @@ class Archiver:
 
     async def _already_there(
         self, job: Job, asset: Asset, record: ArchiveRecord | None, place: Place, found: Reconciled
-    ) -> bool:
-        """Whether the archive in place is of these very files, so that there is nothing to compress."""
+    ) -> Result | None:
+        """The result when the archive in place is of these very files, so that there is nothing to compress."""
         if found.presence is Presence.FOREIGN:
             return await self._taken_over(job, asset, place)
         manifest = found.manifest
         if found.presence is not Presence.PRESENT or manifest is None:
-            return False
+            return None
         recorded = record is not None and record.digest == manifest.digest
         known = record.files_stamp if record and recorded else manifest.files_stamp
         if known != asset.files_stamp and not await self._holds(job, asset, place, manifest, place.entries.name):
-            return False
+            return None
         if record is not None and recorded:
-            await self._unchanged(job, asset, record)
-            return True
-        return await self._adopted(job, asset, place, manifest)
+            return _unchanged(record, asset)
+        return await self._adopted(asset, place, manifest)
 
     async def _holds(self, job: Job, asset: Asset, place: Place, manifest: Manifest, listing: str) -> bool:
         """Whether the archive holds the asset's files, byte for byte: hashing them is many times faster than packing.
@@ -178,8 +178,8 @@ class Archiver:
             await self._require_untouched(asset)
         return same
 
-    async def _taken_over(self, job: Job, asset: Asset, place: Place) -> bool:
-        """Another program's archive is in place: record it when it holds these very files."""
+    async def _taken_over(self, job: Job, asset: Asset, place: Place) -> Result | None:
+        """Another program's archive is in place: it is taken when it holds these very files."""
         build = await self._run(self._folder.build_record, asset)
         about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock())
         try:
@@ -188,30 +188,33 @@ class Archiver:
             )
         except (DamagedArchiveError, UnsafeTreeError, DigestMismatchError) as error:
             log.info("archive.foreign", asset=job.key.registry_path, reason=error.message)
-            return False
-        try:
-            if not await self._holds(job, asset, place, draft.manifest, place.entries_partial.name):
-                return False
-            with anyio.CancelScope(shield=True):
-                async with self._keeper.publishing():
-                    await self._run(draft.publish)
-                    record = draft.manifest.record(place.relative, self._clock())
-                    await self._finish(job, Outcome.ADOPTED, record)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._run(draft.discard)
-        return True
+            return None
+        async with self._discarded_unless_kept(draft) as keep:
+            same = await self._holds(job, asset, place, draft.manifest, place.entries_partial.name)
+            return keep(Outcome.ADOPTED) if same else None
 
-    async def _adopted(self, job: Job, asset: Asset, place: Place, manifest: Manifest) -> bool:
+    async def _adopted(self, asset: Asset, place: Place, manifest: Manifest) -> Result | None:
         """Its record was lost, or a crash came before it: take the archive when it proves to be whole."""
         whole = await self._run(agrees, place, manifest, deep=True, threads=self._threads, check=check_cancelled)
-        if whole:
-            record = manifest.record(place.relative, self._clock())
-            await self._finish(job, Outcome.ADOPTED, _as_seen(record, asset))
-        return whole
+        record = manifest.record(place.relative, self._clock())
+        return Result(Outcome.ADOPTED, _as_seen(record, asset)) if whole else None
 
-    async def _unchanged(self, job: Job, asset: Asset, record: ArchiveRecord) -> None:
-        await self._finish(job, Outcome.UNCHANGED, _as_seen(record, asset))
+    @asynccontextmanager
+    async def _discarded_unless_kept(self, draft: Draft) -> AsyncGenerator[Callable[[Outcome], Result]]:
+        """Gives a function that makes the result with this draft; when it was not called, the draft is discarded."""
+        kept: list[Result] = []
+
+        def keep(outcome: Outcome) -> Result:
+            record = draft.manifest.record(draft.place.relative, proved_at=self._clock())
+            kept.append(Result(outcome, record, draft))
+            return kept[0]
+
+        try:
+            yield keep
+        finally:
+            if not kept:
+                with anyio.CancelScope(shield=True):
+                    await self._run(draft.discard)
 
     async def _pack(self, job: Job, asset: Asset, place: Place) -> Draft:
         build = await self._run(self._folder.build_record, asset)
@@ -245,21 +248,13 @@ class Archiver:
     def _threads(self) -> int:
         return self._current.settings.archive.threads or len(os.sched_getaffinity(0))
 
-    async def _publish(self, job: Job, draft: Draft) -> None:
-        """From the first rename to the commit nothing may come between."""
-        with anyio.CancelScope(shield=True):
-            aside = await self._run(make_way, draft.place)
-            if aside is not None:
-                log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
-            async with self._keeper.publishing():
-                await self._run(draft.publish)
-                record = draft.manifest.record(draft.place.relative, proved_at=self._clock())
-                await self._finish(job, Outcome.PUBLISHED, record)
-            await self._keeper.refresh()
-
     async def _run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Call a blocking function in the worker's own thread. Cancelled, it ends at its next check."""
         return await anyio.to_thread.run_sync(partial(function, *arguments, **named), limiter=self._limiter)
+
+
+def _unchanged(record: ArchiveRecord, asset: Asset) -> Result:
+    return Result(Outcome.UNCHANGED, _as_seen(record, asset))
 
 
 def _as_seen(record: ArchiveRecord, asset: Asset) -> ArchiveRecord:

@@ -158,7 +158,7 @@ class Daemon:
             started_at=clock(),
             watcher=watcher,
             verifier=verifier,
-            importer=Importer(archive_folder, jobs, keeper, self.current, clock),
+            importer=Importer(archive_folder, jobs, self.current, clock),
             readers=Readers(),
             shutdown=stop.set,
             reload=self.reload,

@@ -34,7 +34,6 @@ from refgenied.config import Current
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Removal, Requester, UnreadableError
-from refgenied.serving.keeper import Keeper
 from refgenied.store import archives
 
 log = structlog.get_logger("importer")
@@ -64,14 +63,14 @@ class Import(msgspec.Struct, frozen=True):
 
 
 class Importer:
-    def __init__(
-        self, archive_folder: ArchiveFolder, jobs: Jobs, keeper: Keeper, current: Current, clock: Clock
-    ) -> None:
+    """One archive at a time, beside the worker: an import waits only for a job of the same asset."""
+
+    def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, current: Current, clock: Clock) -> None:
         self._archive_folder = archive_folder
         self._jobs = jobs
-        self._keeper = keeper
         self._current = current
         self._clock = clock
+        self._turn = anyio.Lock()
         self._limiter = anyio.CapacityLimiter(1)
 
     async def find(self, folder: str) -> list[Found]:
@@ -90,19 +89,18 @@ class Importer:
 
         Between two archives a cancellation leaves nothing half done; within one nothing is left of it.
         """
-        async with self._jobs.store.transaction() as tx:
-            record = await archives.get(tx, found.key)
-        async with self._jobs.publishing:
+        async with self._turn:
             try:
                 with self._jobs.reserved(found.key):
-                    return await self._take(found, record, requester, on_progress)
+                    await self._jobs.at_rest(found.key)
+                    return await self._take(found, requester, on_progress)
             except RefgeniedError as error:
                 log.warning("archive.not_imported", path=str(found.archive), reason=error.message)
                 return self._told(found, Taken.REFUSED, reason=error.message)
 
-    async def _take(
-        self, found: Found, record: ArchiveRecord | None, requester: Requester, on_progress: OnProgress
-    ) -> Import:
+    async def _take(self, found: Found, requester: Requester, on_progress: OnProgress) -> Import:
+        async with self._jobs.store.transaction() as tx:
+            record = await archives.get(tx, found.key)
         place = Place(self._archive_folder.path, found.key)
         there = await self._run(lambda: reconcile(place, check_cancelled))
         removed = await self._run(lambda: _removed(found, there))
@@ -124,7 +122,7 @@ class Importer:
     async def _bring(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
         draft = await self._run(lambda: self._draft(found, place, requester, on_progress))
         with anyio.CancelScope(shield=True):
-            async with self._keeper.publishing():
+            async with self._archive_folder.publishing:
                 await self._run(draft.publish)
                 await self._record(found, draft.manifest.record(place.relative, self._clock()), requester)
 

@@ -58,8 +58,6 @@ class Jobs:
         self._wake = anyio.Event()
         self._running: dict[int, anyio.CancelScope] = {}
         self._cancelled_by: dict[int, Requester] = {}
-        self.publishing = anyio.Lock()
-        """Held by whoever writes archives into the archive folder."""
         self._reserved: set[AssetKey] = set()
         self.progress: dict[int, Progress] = {}
         """Job → where it is; written by the worker, gone when the job ends."""
@@ -156,6 +154,17 @@ class Jobs:
         finally:
             self._reserved.discard(key)
             self.wake()
+
+    async def at_rest(self, key: AssetKey) -> None:
+        """Return when no job of the asset runs. Who has reserved the asset is then its files' only writer."""
+        with self.feed.subscribed() as subscription:
+            while await self._runs(key):
+                await subscription.take()
+                subscription.lagged = False
+
+    async def _runs(self, key: AssetKey) -> bool:
+        async with self.store.transaction() as tx:
+            return await rows.in_state(tx, key, JobState.RUNNING) is not None
 
     # ----------------------------------------------------------------- the worker's side
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -28,12 +29,11 @@ from refgenied.model import (
     AssetKey,
     AssetState,
     DamagedArchiveError,
-    JobState,
     Priority,
     Requester,
+    UnreadableError,
 )
 from refgenied.store import archives
-from refgenied.store import jobs as rows
 
 log = structlog.get_logger("verifier")
 
@@ -102,18 +102,25 @@ class Verifier:
             if record is None:
                 raise ArchiveNotFoundError(f"there is no archive of {key.registry_path}")
             began = time.monotonic()
+            files = await anyio.to_thread.run_sync(self._files, key)
             damage = await anyio.to_thread.run_sync(read, record, limiter=self._limiter)
             seconds = time.monotonic() - began
-            if damage and await self._is_being_made(key):
-                async with self._jobs.publishing:  # it was read while a publish replaced it
+            if damage:
+                async with self._archive_folder.publishing:
+                    now = await anyio.to_thread.run_sync(self._files, key)
+                if now != files:  # it was read while it was replaced
                     continue
+                problem = await anyio.to_thread.run_sync(self._archive_folder.problem)
+                if problem:  # its disk has gone
+                    raise UnreadableError(problem)
             verdict = Verdict(key, record.size, seconds, quick, damage)
             if await self._recorded(record, verdict, requester):
                 return await self._made_anew(record, verdict, requester) if damage else verdict
 
-    async def _is_being_made(self, key: AssetKey) -> bool:
-        async with self._jobs.store.transaction() as tx:
-            return await rows.in_state(tx, key, JobState.RUNNING) is not None
+    def _files(self, key: AssetKey) -> tuple[tuple[int, ...], ...]:
+        """The archive and its manifest, told apart from what a publish would put in their place."""
+        place = self.place(key)
+        return tuple(_identity(path) for path in (place.archive, place.manifest))
 
     async def _recorded(self, record: ArchiveRecord, verdict: Verdict, requester: Requester) -> bool:
         """Write it down; False when the record is of another archive by now."""
@@ -156,6 +163,14 @@ class Verifier:
 
     def place(self, key: AssetKey) -> Place:
         return Place(self._archive_folder.path, key)
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        info = path.stat()
+    except OSError:
+        return ()
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
 def name_of(record: ArchiveRecord) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.to_thread
 import structlog
 
+from refgenied.archive import make_way
 from refgenied.archive_folder import ArchiveFolder
-from refgenied.archiver import Archiver
+from refgenied.archiver import Archiver, Result
 from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs
 from refgenied.model import (
-    ArchiveRecord,
     AssetIncompleteError,
     AssetNotFoundError,
     Job,
@@ -51,7 +52,8 @@ class Worker:
         self._jobs = jobs
         self._pause = pause
         self._health = health
-        self._archiver = Archiver(folder, archive_folder, jobs, keeper, current, clock, finish=self._finish)
+        self._keeper = keeper
+        self._archiver = Archiver(folder, archive_folder, jobs, current, clock)
         self._scope: anyio.CancelScope | None = None
         self.draining = False
 
@@ -89,8 +91,9 @@ class Worker:
                 self._scope = scope
                 if self.draining:
                     scope.cancel()
-                async with self._jobs.publishing:
-                    await self._archiver.archive(job)
+                result = await self._archiver.archive(job)
+                with anyio.CancelScope(shield=True):
+                    await self._publish(job, result)
         except anyio.get_cancelled_exc_class():
             await self._cancelled(job)
             raise
@@ -146,15 +149,35 @@ class Worker:
                     written = True
         return written
 
-    async def _finish(self, job: Job, outcome: Outcome, record: ArchiveRecord) -> None:
-        if not await self._end(lambda: self._jobs.succeed(job, outcome, record)):
+    async def _publish(self, job: Job, result: Result) -> None:
+        """From the first rename to the commit nothing may come between."""
+        draft = result.draft
+        if draft is None:
+            await self._succeed(job, result)
+            return
+        try:
+            async with self._archive_folder.publishing:
+                if result.outcome is Outcome.PUBLISHED:  # another program's archive is not overwritten
+                    aside = await anyio.to_thread.run_sync(make_way, draft.place)
+                    if aside is not None:
+                        log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
+                await anyio.to_thread.run_sync(draft.publish)
+                await self._succeed(job, result)
+        except BaseException:
+            await anyio.to_thread.run_sync(draft.discard)
+            raise
+        await self._keeper.refresh()
+
+    async def _succeed(self, job: Job, result: Result) -> None:
+        record = result.record
+        if not await self._end(lambda: self._jobs.succeed(job, result.outcome, record)):
             return
         self._jobs.cancelled_by(job)
         log.info(
             "job.succeeded",
             job=job.id,
             asset=job.key.registry_path,
-            outcome=outcome,
+            outcome=result.outcome,
             size=record.size,
             digest=record.digest,
         )

@@ -51,7 +51,7 @@ class Parts:
         )
         self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
         self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
-        self.importer = Importer(archive_folder, self.jobs, self.keeper, self.current, time.time)
+        self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
 
     async def settle(self) -> None:
         """One look, and every job that is due."""

@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
 import yaml
@@ -14,9 +16,10 @@ from packing import md5
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
-from refgenied import recovery
+from refgenied import archiver, recovery
 from refgenied.archive import About, Maker, Place, remove, restore, take_foreign
 from refgenied.archive.manifest import read_manifest
+from refgenied.archive.publish import make_folders
 from refgenied.importer import Taken
 from refgenied.model import AssetKey, Outcome, Requester, UnreadableError
 from refgenied.policy import ArchiveState
@@ -193,6 +196,71 @@ async def test_a_job_takes_over_what_another_program_packed_from_the_same_files(
         assert nested.read_bytes() == before
 
 
+class LongPack:
+    """In place of the pack: it begins to write, and then takes as long as the test wants."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._real = archiver.pack_asset
+        self.began = anyio.Event()
+        self._go_on = threading.Event()
+        monkeypatch.setattr(archiver, "pack_asset", self)
+
+    def __call__(self, tree: object, place: Place, *arguments: object, **named: object) -> object:
+        make_folders(place)
+        for partial in place.partials:
+            partial.write_bytes(b"begun")
+        anyio.from_thread.run_sync(self.began.set)
+        self._go_on.wait(30)
+        assert [partial.read_bytes() for partial in place.partials] == [b"begun"] * 3, "another writer was here"
+        return self._real(tree, place, *arguments, **named)
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+
+async def test_an_import_does_not_wait_for_a_pack(genomes, tmp_path, monkeypatch):
+    genomes.build("packed")
+    other = genomes.build("other")
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        root = server_folder(genomes, tmp_path / "old", other)
+        await parts.reconciler.look_again()
+        async with parts.store.transaction() as tx:
+            await tx.execute("DELETE FROM job WHERE asset_group = 'other'")
+        pack = LongPack(monkeypatch)
+        group.start_soon(parts.work)
+        await pack.began.wait()
+        assert told(await parts.bring(root)) == {"other": "imported"}
+        assert (await parts.verifier.verify(other, Requester("ann", 1, 2))).damage == ""
+        await parts.keeper.refresh()
+        assert parts.keeper.served.archives == 1
+        pack.go_on()
+    assert not list((tmp_path / "archives").rglob(".*.partial"))
+
+
+async def test_an_import_of_the_asset_that_is_packed_waits_for_that_job(genomes, tmp_path, monkeypatch):
+    key = genomes.build("fasta")
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        root = server_folder(genomes, tmp_path / "old", key)
+        await parts.reconciler.look_again()
+        pack = LongPack(monkeypatch)
+        group.start_soon(parts.work)
+        await pack.began.wait()
+        imports: list = []
+
+        async def bring() -> None:
+            imports.extend(await parts.bring(root))
+
+        group.start_soon(bring)
+        with anyio.fail_after(20):
+            while not parts.feed._subscriptions:  # it waits for the job's end
+                await anyio.sleep(0.001)
+        pack.go_on()
+    async with running(genomes) as parts:
+        assert told(imports) == {"fasta": "known"}
+        assert (await parts.latest(key)).outcome is Outcome.PUBLISHED
+        assert (await parts.verifier.verify(key, Requester("ann", 1, 2))).damage == ""
+
+
 @pytest.mark.parametrize("by", ["an import", "a job"])
 async def test_what_is_served_stays_served_while_it_is_taken_over(by, genomes, tmp_path, monkeypatch):
     key = genomes.build("fasta")
@@ -207,7 +275,7 @@ async def test_what_is_served_stays_served_while_it_is_taken_over(by, genomes, t
         written = yaml.safe_load(config.read_text())
         written["genomes"][DIGEST]["assets"]["fasta"]["asset_description"] = "by hand"
         config.write_text(yaml.safe_dump(written))
-        whose, step = (parts.importer, "_record") if by == "an import" else (parts.worker._archiver, "_finish")
+        whose, step = (parts.importer, "_record") if by == "an import" else (parts.jobs, "succeed")
         recorded, seen = getattr(whose, step), []
 
         async def refreshed_in_between(*arguments: object) -> None:

@@ -140,7 +140,7 @@ async def test_an_archive_that_a_running_job_replaces_is_not_called_damaged(geno
         job = await parts.jobs.claim()
         flip(parts, record)
         async with anyio.create_task_group() as group:
-            await parts.jobs.publishing.acquire()
+            await parts.archive_folder.publishing.acquire()
 
             async def verify() -> None:
                 assert (await parts.verifier.verify(key, ANN)).damage == ""
@@ -149,8 +149,29 @@ async def test_an_archive_that_a_running_job_replaces_is_not_called_damaged(geno
             await anyio.wait_all_tasks_blocked()
             (parts.root / "archives" / record.path).write_bytes(copy)
             await parts.jobs.hand_back(job, ArchiveNotFoundError("test"))
-            parts.jobs.publishing.release()
+            parts.archive_folder.publishing.release()
         assert not await parts.events("archive.damaged")
+
+
+async def test_a_disk_that_goes_while_its_archives_are_verified_marks_none_as_damaged(genomes):
+    key = genomes.build(big=os.urandom(4 << 20))
+    async with running(genomes) as parts:
+        await parts.settle()
+        archives = parts.root / "archives"
+
+        def unmount(*_: object) -> None:
+            if archives.exists():
+                archives.rename(parts.root / "disk")
+
+        with pytest.raises(UnreadableError, match="not the archive folder that the database knows"):
+            await parts.verifier.verify_by(
+                lambda _: unmount() or "its file is missing",
+                key,
+                ANN,
+            )
+        (parts.root / "disk").rename(archives)
+        assert (await parts.record(key)).damaged is None
+        assert (await parts.verifier.verify(key, ANN)).damage == ""
 
 
 async def test_a_verification_that_is_cancelled_leaves_no_trace(genomes):

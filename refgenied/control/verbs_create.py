@@ -178,9 +178,10 @@ async def _removed(
     place = archived.place(context, record.key)
     there_before = await anyio.to_thread.run_sync(place.archive.exists)
     with anyio.CancelScope(shield=True):  # the peer may hang up; half a removal helps nobody
-        # First the database: after a crash the next start marks the manifest of a removal that it knows.
-        await context.jobs.remove_archive(removal, requester)
-        await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
+        async with context.archive_folder.publishing:
+            # First the database: after a crash the next start marks the manifest of a removal that it knows.
+            await context.jobs.remove_archive(removal, requester)
+            await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
         await _stop_jobs(context, record, requester)  # one that a look queued before the removal was known
         await context.keeper.refresh()
     there = await anyio.to_thread.run_sync(place.archive.exists)
@@ -196,7 +197,8 @@ async def _deleted(context: Context, removal: Removal) -> ArchiveRemoved:
     """The file that an earlier removal left behind."""
     place = archived.place(context, removal.key)
     with context.jobs.reserved(removal.key), anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(_take_away, place, removal, True)
+        async with context.archive_folder.publishing:
+            await anyio.to_thread.run_sync(_take_away, place, removal, True)
         await context.keeper.refresh()
     return ArchiveRemoved(removal.key.registry_path, str(place.archive), deleted=True, there=False)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-
 import anyio
 import anyio.to_thread
 import structlog
@@ -37,7 +34,6 @@ class Keeper:
         self._current = current
         self._health = health
         self._folder = ServedFolder(archive_folder.path)
-        self._lock = anyio.Lock()
         self._again = anyio.Event()
         self.served = Served()
         """As the last refresh left it."""
@@ -53,15 +49,9 @@ class Keeper:
         """Whether there was a look: before it little is known of aliases and default assets."""
         return self._reconciler.look.ok or self._reconciler.first_look.is_set()
 
-    @asynccontextmanager
-    async def publishing(self) -> AsyncGenerator[None]:
-        """Between an archive's first rename and its record no served name may change."""
-        async with self._lock:
-            yield
-
     async def refresh(self) -> None:
         """Return when the folder serves what is recorded now. What goes wrong is a health warning, not an error."""
-        async with self._lock:
+        async with self._archive_folder.publishing:  # between a first rename and its record no served name may change
             try:
                 await self._refresh()
             except (OSError, RefgeniedError) as error:
