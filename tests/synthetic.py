@@ -47,7 +47,8 @@ class Genomes:
         """refgenie's order: target flag, config, flags toggle."""
         folder = self.folder(key)
         build = folder / "_refgenie_build"
-        (build / f"{key.genome_digest}_{key.asset_group}__{key.asset}.flag").touch()
+        flag = f"{key.genome_digest}_{key.asset_group}__{key.asset}.flag"
+        (build / (flag if len(flag) < 256 else f"{key.genome_digest}_{key.asset_group}__default.flag")).touch()
         (build / "refgenie_commands.sh").write_text("# Pipeline started\n\ntouch a\n")
         names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink())
         sums = "".join(f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}\n" for name in names)

@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,8 +23,10 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place
 from refgenied.config import Serving
-from refgenied.model import AssetKey, Look
+from refgenied.files import partial_of
+from refgenied.model import AssetKey, JobState, Look
 from refgenied.serving import folder as folder_module
+from refgenied.serving.faults import MOST_LINES
 from refgenied.serving.folder import ServedFolder, Wanted
 from refgenied.serving.genome_config import CONFIG_NAME, Head
 from refgenied.serving.names import ServedNames, write_whole
@@ -34,6 +38,10 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def genomes(tmp_path: Path) -> Genomes:
     return Genomes(tmp_path / "genomes")
+
+
+class PowerCutError(Exception):
+    """Nothing that the code knows of."""
 
 
 def names_of(parts: Parts, key: AssetKey) -> ServedNames:
@@ -114,7 +122,7 @@ async def test_while_a_new_archive_takes_its_place_the_old_one_is_served(genomes
         async with parts.store.transaction() as tx:
             records = await archives.everything(tx)
         look = parts.reconciler.look
-        fresh.refresh(Wanted(records, frozenset(), look, Head("", parts.archive_folder.path, {}), files=False))
+        fresh.refresh(Wanted(records, {}, look, Head("", parts.archive_folder.path, {}), files=False))
         assert agree(parts, key) == old
 
 
@@ -126,7 +134,7 @@ async def test_a_crash_at_any_step_heals(genomes: Genomes, monkeypatch: pytest.M
         genomes.build(a=b"two, longer")
 
         def crash(*_: object) -> None:
-            raise OSError(errno.EIO, "the power went")
+            raise PowerCutError
 
         with monkeypatch.context() as patch:
             if step == "contents":
@@ -187,7 +195,8 @@ async def test_a_damaged_archive_is_not_served(genomes: Genomes) -> None:
 async def test_deleted_names_come_back(genomes: Genomes) -> None:
     key = genomes.build()
     async with archived(genomes, key) as parts:
-        names_of(parts, key).clear()
+        names_of(parts, key).clear(before=time.time())
+        names_of(parts, key).archive.unlink()
         Path(parts.archive_folder.path, CONFIG_NAME).unlink()
         await parts.keeper.refresh()
         agree(parts, key)
@@ -239,7 +248,7 @@ async def test_a_removed_archive_leaves_the_config(genomes: Genomes, *, delete_f
         await desk.ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=delete_file)
         assert config_of(parts)["genomes"] == {}
         left = {path.name for path in names.folder.iterdir() if not path.is_dir()}
-        assert bool(left) is not delete_file, left
+        assert left == (set() if delete_file else {names.archive.name})
         assert (await desk.ask("server.info"))["serving"]["archives"] == 0
         await desk.ask("archive.create", path=f"{ALIAS}/fasta")
         await parts.work()
@@ -250,8 +259,12 @@ async def test_a_removal_that_a_crash_cut_is_finished(genomes: Genomes, monkeypa
     key = genomes.build()
     async with archived(genomes, key) as parts:
         names = names_of(parts, key)
+
+        def cut(*_: object, **__: object) -> None:
+            raise PowerCutError
+
         with monkeypatch.context() as patch:
-            patch.setattr(ServedNames, "clear", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "the power went")))
+            patch.setattr(ServedNames, "clear", cut)
             await Desk(context_of(parts)).ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=True)
         assert names.archive.exists()
         assert config_of(parts)["genomes"] == {}, "the config went first"
@@ -317,7 +330,7 @@ async def test_with_the_genome_folder_away_the_manifests_say_enough(genomes: Gen
             records = await archives.everything(tx)
         Path(parts.archive_folder.path, CONFIG_NAME).unlink()
         empty = Look({}, {}, (), "", None, ())
-        fresh.refresh(Wanted(records, frozenset(), empty, Head("", parts.archive_folder.path, {}), files=False))
+        fresh.refresh(Wanted(records, {}, empty, Head("", parts.archive_folder.path, {}), files=False))
         assert tag_of(parts, key) == before
         assert config_of(parts)["genomes"][DIGEST]["aliases"] == [ALIAS]
 
@@ -340,3 +353,154 @@ async def test_a_link_to_files_never_stands_where_another_groups_archives_go(gen
         assert await parts.record(second)
         assert not names_of(parts, first).files.is_symlink()
         assert sorted(genomes.root.rglob("*")) == before
+
+
+# --------------------------------------------------------------------- one bad member never stops the others
+
+
+async def test_a_folder_where_a_page_file_goes_harms_only_that_page(genomes: Genomes) -> None:
+    first, second = genomes.build(), genomes.build("star")
+    async with running(genomes) as parts:
+        names = names_of(parts, first)
+        names.contents.mkdir(parents=True)
+        (names.contents / "x").touch()
+        await parts.settle()
+        agree(parts, first)
+        agree(parts, second)
+        (line,) = parts.keeper.served.left_out
+        assert line.startswith(f"{first.registry_path} (its page only): {names.contents}: Is a directory; move away")
+        assert "serving" not in parts.health.conditions, "all archives are served"
+        (names.contents / "x").unlink()
+        names.contents.rmdir()
+        await parts.keeper.refresh()
+        assert json.loads(names.contents.read_text()) == ["fasta"]
+        assert not parts.keeper.served.left_out
+
+
+@pytest.mark.parametrize("what", ["flat", "partial", "genome", "manifest"])
+async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Genomes, what: str) -> None:
+    first = genomes.build("star")
+    second = AssetKey("e2" * 24, "fasta", "default")
+    async with archived(genomes, first) as parts:
+        record = await parts.record(first)
+        names, other = names_of(parts, first), names_of(parts, second)
+        other.place.folder.mkdir(parents=True)
+        os.link(names.place.archive, other.place.archive)
+        manifest = json.loads(names.place.manifest.read_text())
+        other.place.manifest.write_text(json.dumps(manifest | {"genome_digest": second.genome_digest}))
+        async with parts.store.transaction() as tx:
+            await archives.put(tx, msgspec.structs.replace(record, key=second, path=other.place.relative))
+        aside = parts.root / "aside"
+        if what == "genome":
+            other.folder.rename(aside)
+            other.folder.symlink_to(other.folder)  # no rights are needed: nobody can look into this
+        elif what == "manifest":
+            other.place.manifest.rename(aside)
+            os.mkfifo(other.place.manifest)
+        else:
+            (other.archive if what == "flat" else partial_of(other.archive)).joinpath("x").mkdir(parents=True)
+        await parts.keeper.refresh()
+        agree(parts, first)
+        assert parts.keeper.served.archives == 1
+        (line,) = parts.keeper.served.left_out
+        assert line.startswith(f"{second.registry_path}: ")
+        assert str(other.folder) in line
+        assert parts.health.conditions["serving"][0].startswith("1 archive is not served")
+        if what == "genome":
+            other.folder.unlink()
+            aside.rename(other.folder)
+        elif what == "manifest":
+            other.place.manifest.unlink()
+            aside.rename(other.place.manifest)
+        else:
+            shutil.rmtree(other.archive if what == "flat" else partial_of(other.archive))
+        await parts.keeper.refresh()
+        agree(parts, second)
+        assert not parts.health.conditions
+
+
+async def test_many_faults_are_few_lines_and_said_once(genomes: Genomes, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = [genomes.build(f"a{number}") for number in range(MOST_LINES + 3)]
+    async with running(genomes) as parts:
+        for key in keys:
+            names_of(parts, key).contents.joinpath("x").mkdir(parents=True)
+        await parts.settle()
+        await parts.keeper.refresh()
+        assert len(parts.keeper.served.left_out) == MOST_LINES + 1
+        assert parts.keeper.served.left_out[-1] == "and 3 more"
+        assert capsys.readouterr().out.count("serving.fault") == len(keys)
+
+
+async def test_a_full_disk_concerns_all(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        names_of(parts, key).contents.unlink()
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", "x")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(folder_module, "write_whole", full)
+            await parts.keeper.refresh()
+        assert parts.health.conditions["serving"][0] == "nothing new is served: x: No space left on device"
+        await parts.keeper.refresh()
+        assert not parts.health.conditions
+
+
+async def test_the_longest_names_are_archived_and_served(genomes: Genomes) -> None:
+    key = genomes.build("g" * 41, "t" * 185)
+    async with archived(genomes, key) as parts:
+        agree(parts, key)
+        assert names_of(parts, key).contents.exists()
+        assert not parts.keeper.served.left_out
+
+
+async def test_a_name_too_long_for_its_page_is_served_without_it(genomes: Genomes) -> None:
+    key = genomes.build("g" * 41, "t" * 190)
+    async with archived(genomes, key) as parts:
+        agree(parts, key)
+        (line,) = parts.keeper.served.left_out
+        assert "(its page only)" in line
+        assert "File name too long; a file name has at most 255 bytes" in line
+
+
+async def test_a_name_too_long_for_an_archive_is_refused_before_packing(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build("g" * 41, "t" * 200)
+    monkeypatch.setattr("refgenied.archiver.pack_asset", None)
+    async with running(genomes) as parts:
+        await parts.settle()
+        job = await parts.latest(key)
+        assert job.state is JobState.FAILED
+        assert job.attempts == 1
+        assert "a name of 258 bytes, and 255 is the most" in (job.error or "")
+
+
+# --------------------------------------------------------------------- after a removal
+
+
+async def test_a_removed_archive_leaves_no_page_files(genomes: Genomes) -> None:
+    key = genomes.build()
+    build = genomes.folder(key) / "_refgenie_build"
+    (build / "refgenie_log.md").write_text("it was built")
+    (build / "build_recipe_fasta__default.json").write_text('{"name": "fasta"}')
+    async with archived(genomes, key) as parts:
+        names = names_of(parts, key)
+        assert names.contents.exists()
+        assert names.recipe.exists()
+        assert names.log.exists()
+        await Desk(context_of(parts)).ask("archive.remove", path=f"{ALIAS}/fasta")
+        assert [path.name for path in names.folder.iterdir() if path.is_file()] == [names.archive.name]
+
+
+async def test_what_another_program_makes_after_a_removal_stays(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        names = names_of(parts, key)
+        await Desk(context_of(parts)).ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=True)
+        for path in (names.archive, names.contents, names.log):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("of refgenieserver")
+        await parts.keeper.refresh()
+        assert names.archive.read_text() == names.contents.read_text() == names.log.read_text() == "of refgenieserver"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from refgenied.files import partial_of
+from refgenied.files import LONGEST_NAME, partial_of
 from refgenied.model import AssetKey, BadRegistryPathError
 
-if TYPE_CHECKING:
-    import os
+_ENTRIES = ".files.jsonl.gz"
+"""The longest of the endings."""
 
 
 class Place:
@@ -30,6 +31,13 @@ class Place:
         self.archive_folder = Path(archive_folder)
         self.key = key
         name = f"{key.asset_group}__{key.asset}"
+        longest = len(os.fsencode(f"{name}{_ENTRIES}"))
+        if longest > LONGEST_NAME:
+            raise BadRegistryPathError(
+                f"the names of asset group and asset are too long together: one of the archive's files would have a "
+                f"name of {longest} bytes, and {LONGEST_NAME} is the most ({key.registry_path})",
+                hint="a shorter tag helps (refgenie tag)",
+            )
         self._name_files(self.archive_folder / key.genome_digest / key.asset_group / key.asset, name)
 
     @classmethod
@@ -46,7 +54,7 @@ class Place:
         self.folder = folder
         self.archive = self.folder / f"{name}.tgz"
         self.manifest = self.folder / f"{name}.json"
-        self.entries = self.folder / f"{name}.files.jsonl.gz"
+        self.entries = self.folder / f"{name}{_ENTRIES}"
         self.archive_partial = partial_of(self.archive)
         self.manifest_partial = partial_of(self.manifest)
         self.entries_partial = partial_of(self.entries)

@@ -15,10 +15,11 @@ import msgspec
 import structlog
 
 from refgenied.archive import Manifest, Place, iter_files, read_manifest
-from refgenied.files import read_regular, sync_folder
-from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, Genome, Look, RefgeniedError
+from refgenied.files import read_regular
+from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, Genome, Look, RefgeniedError, Removal
 from refgenied.serving import genome_config
 from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of
+from refgenied.serving.faults import Faults
 from refgenied.serving.genome_config import CONFIG_NAME, Head, UnreadableConfigError
 from refgenied.serving.names import ServedNames, write_whole
 
@@ -29,7 +30,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """What the folder is to be brought to."""
 
     records: Mapping[AssetKey, ArchiveRecord]
-    removals: frozenset[AssetKey]
+    removals: Mapping[AssetKey, Removal]
     look: Look
     """The last look; an empty one when the genome folder is away."""
     head: Head
@@ -46,7 +47,11 @@ class Served(msgspec.Struct, frozen=True):
 
     archives: int = 0
     left_out: tuple[str, ...] = ()
-    """Plain lines: what is not in the server's config, and why."""
+    """Plain lines: what is not in the server's config, and why; then what else is wrong with single archives."""
+    faulty: int = 0
+    """Archives that are not served because of something that a person can mend."""
+    unwell: bool = False
+    """Whether anything is there to be mended: another refresh may find that it was."""
     changed: bool = False
     """Whether the config was written now."""
 
@@ -61,6 +66,7 @@ class ServedFolder:
         """By the archive's digest."""
         self._shown: dict[AssetKey, str] = {}
         """Digests whose side files are known to be right."""
+        self._faults = Faults()
         self._groups: frozenset[tuple[str, str]] = frozenset()
         """What `Wanted.groups` said last."""
         self._composed: tuple[object, ...] | None = None
@@ -71,14 +77,20 @@ class ServedFolder:
     def refresh(self, wanted: Wanted) -> Served:
         """Bring the folder up to what is wanted; costs a few system calls an archive when nothing has changed.
 
-        OSError and RefgeniedError when it cannot be written.
+        What is wrong with one archive's files leaves out that one. OSError and RefgeniedError for what concerns all:
+        the config cannot be written, the disk is full, the process is short of something.
         """
+        self._faults.begin()
         self._groups = wanted.groups() if wanted.files else frozenset()
         skipped: Counter[str] = Counter()
         entries: list[ServedEntry] = []
         flat: set[Path] = set()
         for key, record in sorted(wanted.records.items()):
-            entry, why_not = self._served(key, record, wanted, flat)
+            try:
+                entry, why_not = self._served(key, record, wanted, flat)
+            except (OSError, RefgeniedError, ValueError) as error:
+                self._faults.note(key, error, served=False)
+                continue
             if entry is None:
                 skipped[why_not] += 1
             else:
@@ -88,7 +100,8 @@ class ServedFolder:
         )
         changed = self._write_config(wanted, entries)
         self._clear_removed(wanted, flat)
-        return Served(len(entries), left_out, changed)
+        faults = self._faults
+        return Served(len(entries), left_out + faults.lines, faults.not_served, bool(faults), changed)
 
     # ----------------------------------------------------------------- one archive
 
@@ -99,14 +112,10 @@ class ServedFolder:
         why_not = "found damaged" if record.damaged is not None else genome_config.why_not_served(key)
         if why_not:
             return None, why_not
-        try:
-            names = ServedNames(Place(self.path, key))
-            if names.archive in flat:
-                return None, "whose file name another asset has already (two underscores in a name)"
-            entry = self._entry(names, record, wanted)
-        except RefgeniedError as error:
-            log.warning("serving.left_out", asset=key.registry_path, error=error.message)
-            return None, f"that cannot be read ({error.message})"
+        names = ServedNames(Place(self.path, key))
+        if names.archive in flat:
+            return None, "whose file name another asset has already (two underscores in a name)"
+        entry = self._entry(names, record, wanted)
         if entry is not None:
             flat.add(names.archive)
         return entry, "whose file is missing or is not as recorded"
@@ -118,7 +127,10 @@ class ServedFolder:
         if facts is None:
             return None
         in_the_way = (record.key.genome_digest, names.files.name) in self._groups
-        names.link_files(asset.folder if wanted.files and asset and not in_the_way else "")
+        try:
+            names.link_files(asset.folder if wanted.files and asset and not in_the_way else "")
+        except OSError as error:
+            self._faults.note(record.key, error, served=True)
         return entry_of(record, facts, asset)
 
     def _shown_facts(self, names: ServedNames, record: ArchiveRecord) -> Facts | None:
@@ -132,9 +144,10 @@ class ServedFolder:
         manifest = read_manifest(names.place.manifest)
         if manifest.digest != record.digest:
             return None
-        self._write_side_files(names, manifest)
+        whole = self._write_side_files(names, manifest)
         names.show()
-        self._shown[record.key] = record.digest
+        if whole:
+            self._shown[record.key] = record.digest
         self._facts[record.key] = (record.digest, Facts.of(manifest))
         return Facts.of(manifest)
 
@@ -147,12 +160,22 @@ class ServedFolder:
             return known[1]
         return Facts.of(read_manifest(names.place.manifest))
 
-    def _write_side_files(self, names: ServedNames, manifest: Manifest) -> None:
+    def _write_side_files(self, names: ServedNames, manifest: Manifest) -> bool:
+        """What the archive's page shows. Whether all is there; what is not is taken down, and the archive is served."""
         build = manifest.build
-        listed = msgspec.json.encode(contents(iter_files(names.place.manifest)))
-        write_whole(names.contents, listed)
-        write_whole(names.recipe, None if build.recipe is None else msgspec.json.encode(build.recipe))
-        write_whole(names.log, build.log.encode("utf-8", "replace") if build.log else None)
+        files = {
+            names.contents: msgspec.json.encode(contents(iter_files(names.place.manifest))),
+            names.recipe: None if build.recipe is None else msgspec.json.encode(build.recipe),
+            names.log: build.log.encode("utf-8", "replace") if build.log else None,
+        }
+        whole = True
+        for path, data in files.items():
+            try:
+                write_whole(path, data)
+            except OSError as error:
+                self._faults.note(manifest.key, error, served=True)
+                whole = False
+        return whole
 
     # ----------------------------------------------------------------- the config
 
@@ -161,7 +184,7 @@ class ServedFolder:
             key.genome_digest: Genome(key.genome_digest, record.aliases) for key, record in wanted.records.items()
         }
         genomes |= wanted.look.genomes
-        inputs = (entries, genomes, wanted.head, frozenset(wanted.records), wanted.removals)
+        inputs = (entries, genomes, wanted.head, frozenset(wanted.records), frozenset(wanted.removals))
         if self._composed == (inputs, _identity(self.config)):
             return False
         existing = self._existing()
@@ -196,31 +219,37 @@ class ServedFolder:
         """Whether another program archived it: its file is there, and no manifest of ours."""
         try:
             names = ServedNames(Place(self.path, key))
-        except BadRegistryPathError:
+            return names.archive.exists() and not os.path.lexists(names.place.manifest)
+        except (BadRegistryPathError, ValueError):
             return False
-        return names.archive.exists() and not os.path.lexists(names.place.manifest)
+        except OSError as error:
+            self._faults.note(key, error, served=False)
+            return True
 
     # ----------------------------------------------------------------- what was removed
 
     def _clear_removed(self, wanted: Wanted, flat: set[Path]) -> None:
-        """A removed archive whose file is gone too leaves no other name of it behind; once the config is without."""
-        for key in wanted.removals - wanted.records.keys():
+        """A removed archive leaves none of its other names, nor its pages, behind; once the config is without it.
+
+        What another program has put there since then stays, and so does an archive that was left (`archive remove`).
+        """
+        for key in wanted.removals.keys() - wanted.records.keys():
             self._shown.pop(key, None)
             try:
                 names = ServedNames(Place(self.path, key))
+                if names.archive not in flat:
+                    names.clear(before=wanted.removals[key].removed_at)
             except BadRegistryPathError:
                 continue
-            if names.archive in flat or os.path.lexists(names.place.archive) or not os.path.lexists(names.archive):
-                continue
-            names.clear()
-            if names.folder.is_dir():
-                sync_folder(names.folder)
+            except OSError as error:
+                self._faults.note(key, error, served=True)
 
 
 def _size(path: Path) -> int | None:
+    """None when it is not there. OSError when that cannot be known."""
     try:
         return path.stat().st_size
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -12,6 +12,7 @@ from refgenied.health import Health
 from refgenied.jobs import Jobs
 from refgenied.model import RefgeniedError
 from refgenied.reconciler import Reconciler
+from refgenied.serving.faults import explained
 from refgenied.serving.folder import Served, ServedFolder, Wanted
 from refgenied.serving.genome_config import Head
 from refgenied.store import archives
@@ -20,6 +21,10 @@ log = structlog.get_logger("serving")
 
 _CAUSES = ("archive.", "database.")
 """Kinds of events after which the served state is another."""
+
+
+AGAIN_SECONDS = 60.0
+"""While something is wrong, whether it was mended is looked at so often."""
 
 
 class Keeper:
@@ -35,6 +40,7 @@ class Keeper:
         self._health = health
         self._folder = ServedFolder(archive_folder.path)
         self._again = anyio.Event()
+        self._unwell = False
         self.served = Served()
         """As the last refresh left it."""
 
@@ -55,12 +61,16 @@ class Keeper:
             try:
                 await self._refresh()
             except (OSError, RefgeniedError) as error:
-                self._health.set("serving", f"the server's files in {self._archive_folder.path}: {error}")
+                self._unwell = True
+                self._health.set("serving", f"nothing new is served: {explained(error)}")
             except Exception as error:
+                self._unwell = True
                 log.exception("serving.failed")
                 self._health.set("serving", f"an unexpected error: {type(error).__name__}: {error}")
             else:
-                self._health.clear("serving")
+                number = self.served.faulty
+                them = "1 archive is" if number == 1 else f"{number} archives are"
+                self._health.note("serving", f"{them} not served: see `not served` in the status" if number else "")
 
     async def _refresh(self) -> None:
         settings = self._current.settings
@@ -73,13 +83,14 @@ class Keeper:
             removals = await archives.removals(tx)
         wanted = Wanted(
             records=records,
-            removals=frozenset(removals),
+            removals=removals,
             look=self._reconciler.look,
             head=Head(settings.refgenie.genome_folder, self._archive_folder.path, settings.serving.remotes),
             files=settings.serving.files,
         )
         with anyio.CancelScope(shield=True):
             self.served = await anyio.to_thread.run_sync(self._folder.refresh, wanted)
+            self._unwell = self.served.unwell
 
     async def run(self) -> None:
         """Refresh after each cause, and after each look. Ends only by cancellation."""
@@ -87,7 +98,8 @@ class Keeper:
             group.start_soon(self._listen)
             group.start_soon(self._follow_looks)
             while True:
-                await self._again.wait()
+                with anyio.move_on_after(AGAIN_SECONDS if self._unwell else None):
+                    await self._again.wait()
                 self._again = anyio.Event()
                 await self.refresh()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,14 +66,29 @@ class ServedNames:
         if folder:
             os.symlink(folder, self.files)
 
-    def clear(self) -> None:
-        """Take all names away. OSError."""
-        for path in (self.archive, self.contents, self.recipe, self.log):
-            path.unlink(missing_ok=True)
+    def clear(self, before: float) -> None:
+        """Take away what was left of an archive that was removed at `before` (Unix seconds): its pages, and its flat
+        name when the archive itself is gone. What is newer is another program's, and stays. OSError.
+        """
+        gone = [path for path in (self.contents, self.recipe, self.log) if _older(path, before)]
+        if not os.path.lexists(self.place.archive) and _older(self.archive, before):
+            gone.append(self.archive)
         if os.path.islink(self.files):
-            os.unlink(self.files)
+            gone.append(self.files)
+        for path in gone:
+            path.unlink(missing_ok=True)
+        if gone:
+            sync_folder(self.folder)
         with suppress(OSError):
             self.folder.rmdir()
+
+
+def _older(path: Path, moment: float) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISDIR(found.st_mode) and found.st_mtime <= moment
 
 
 def write_whole(path: Path, data: bytes | None) -> bool:

@@ -1,0 +1,81 @@
+"""What is wrong with the served files of single archives: one line each, with the path and what to do.
+
+One bad file, folder or manifest never stops the others; what a full disk or a shortage does concerns all of them.
+"""
+
+from __future__ import annotations
+
+import errno
+
+import structlog
+
+from refgenied.files import FULL, SHORT
+from refgenied.model import AssetKey, NoSpaceError, RefgeniedError, ShortageError
+
+log = structlog.get_logger("serving")
+
+MOST_LINES = 10
+"""Faults that are told by their lines; of more only the number is told."""
+
+_OF_ALL = FULL | SHORT | {errno.EROFS}
+_IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL})
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
+_DISK = frozenset({errno.EIO, errno.ESTALE, errno.EUCLEAN})
+
+
+class Faults:
+    """The faults that the last refresh met. A fault that stays is logged once."""
+
+    def __init__(self) -> None:
+        self._lines: dict[AssetKey, str] = {}
+        self._before: dict[AssetKey, str] = {}
+        self.not_served = 0
+        """Archives that are not served because of theirs; the others only lack something on their pages."""
+
+    def begin(self) -> None:
+        """A new refresh: what is not noted again is mended."""
+        self._before, self._lines, self.not_served = self._lines, {}, 0
+
+    def note(self, key: AssetKey, error: OSError | RefgeniedError | ValueError, *, served: bool) -> None:
+        """Take down what went wrong with one archive. What concerns all of them is raised again."""
+        if isinstance(error, NoSpaceError | ShortageError) or (isinstance(error, OSError) and error.errno in _OF_ALL):
+            raise error
+        self.not_served += not served
+        line = f"{key.registry_path}{' (its page only)' if served else ''}: {explained(error)}"
+        self._lines[key] = line
+        if self._before.get(key) != line:
+            log.warning("serving.fault", asset=key.registry_path, served=served, error=explained(error))
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The first of them, and how many more there are."""
+        lines = [line for _, line in sorted(self._lines.items())]
+        more = len(lines) - MOST_LINES
+        return (*lines[:MOST_LINES], f"and {more} more") if more > 0 else tuple(lines)
+
+
+def explained(error: OSError | RefgeniedError | ValueError) -> str:
+    """One line: the path, what the system said of it, what to do."""
+    if isinstance(error, RefgeniedError):
+        return error.message + (f"; {error.hint}" if error.hint else "")
+    if not isinstance(error, OSError):
+        return str(error)
+    path = error.filename2 or error.filename
+    where = f"{path!s}: " if path else ""
+    advice = _advice(error.errno)
+    return f"{where}{error.strerror or error}{'; ' if advice else ''}{advice}"
+
+
+def _advice(number: int | None) -> str:
+    if number in _IN_THE_WAY:
+        return "move away what is there"
+    if number in _NOT_ALLOWED:
+        return "give the daemon's user the right to write there"
+    if number in _DISK:
+        return "look at that disk (journalctl -k)"
+    if number == errno.ENAMETOOLONG:
+        return "a file name has at most 255 bytes; a shorter tag helps (refgenie tag)"
+    return ""
