@@ -52,6 +52,7 @@ from refgenied.model import (
     UnsafeTreeError,
     WriteError,
 )
+from refgenied.policy import readers
 from refgenied.store import archives
 
 log = structlog.get_logger("archiver")
@@ -104,7 +105,7 @@ class Archiver:
         if there is not None:
             return there
         draft = await self._pack(job, asset, place)
-        async with self._discarded_unless_kept(draft) as keep:
+        async with self._discarded_unless_kept(draft, asset) as keep:
             await self._require_untouched(asset)
             same = (
                 record is not None
@@ -189,7 +190,7 @@ class Archiver:
         except (DamagedArchiveError, UnsafeTreeError, DigestMismatchError) as error:
             log.info("archive.foreign", asset=job.key.registry_path, reason=error.message)
             return None
-        async with self._discarded_unless_kept(draft) as keep:
+        async with self._discarded_unless_kept(draft, asset) as keep:
             same = await self._holds(job, asset, place, draft.manifest, place.entries_partial.name)
             return keep(Outcome.ADOPTED) if same else None
 
@@ -200,13 +201,13 @@ class Archiver:
         return Result(Outcome.ADOPTED, _as_seen(record, asset)) if whole else None
 
     @asynccontextmanager
-    async def _discarded_unless_kept(self, draft: Draft) -> AsyncGenerator[Callable[[Outcome], Result]]:
+    async def _discarded_unless_kept(self, draft: Draft, asset: Asset) -> AsyncGenerator[Callable[[Outcome], Result]]:
         """Gives a function that makes the result with this draft; when it was not called, the draft is discarded."""
         kept: list[Result] = []
 
         def keep(outcome: Outcome) -> Result:
             record = draft.manifest.record(draft.place.relative, proved_at=self._clock())
-            kept.append(Result(outcome, record, draft))
+            kept.append(Result(outcome, _as_seen(record, asset), draft))
             return kept[0]
 
         try:
@@ -218,7 +219,8 @@ class Archiver:
 
     async def _pack(self, job: Job, asset: Asset, place: Place) -> Draft:
         build = await self._run(self._folder.build_record, asset)
-        about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock())
+        access = readers(asset.access, self._current.settings.archive)
+        about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock(), access=access)
         codec = ContentAware(Compression(self._current.settings.archive.compression))
 
         def pack() -> Draft:
@@ -259,4 +261,6 @@ def _unchanged(record: ArchiveRecord, asset: Asset) -> Result:
 
 def _as_seen(record: ArchiveRecord, asset: Asset) -> ArchiveRecord:
     """The archive's record, brought up to what the asset is called and stamped now."""
-    return msgspec.structs.replace(record, stamp=asset.stamp, files_stamp=asset.files_stamp, aliases=asset.aliases)
+    return msgspec.structs.replace(
+        record, stamp=asset.stamp, files_stamp=asset.files_stamp, aliases=asset.aliases, access=asset.access
+    )

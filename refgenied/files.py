@@ -109,6 +109,24 @@ def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
     return True
 
 
+def allow(path: StrPath, mode: int) -> bool:
+    """Give a file or folder these permission bits, less those that this process gives to nothing new (its umask).
+
+    Whether that changed them. OSError.
+    """
+    wanted = mode & ~_umask()
+    if stat.S_IMODE(os.stat(path, follow_symlinks=False).st_mode) & 0o777 == wanted:
+        return False
+    os.chmod(path, wanted)
+    return True
+
+
+def _umask() -> int:
+    """The system call can only read it by changing it, for all threads."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+        return next((int(line.split()[1], 8) for line in lines if line.startswith("Umask:")), 0o022)
+
+
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
     """A write may be short; the rest is written then."""
     view = memoryview(data)

@@ -222,13 +222,7 @@ class Jobs:
         """The archive is on disk, durably: record it, end the job and tell of it in one transaction."""
         async with self.change() as change:
             if outcome is Outcome.UNCHANGED:
-                await archives.touch(
-                    change.tx,
-                    job.key,
-                    stamp=record.stamp,
-                    files_stamp=record.files_stamp,
-                    aliases=record.aliases,
-                )
+                await archives.touch(change.tx, record)
             else:
                 await archives.put(change.tx, record)
             await rows.move(change.tx, job.id, Arrow.SUCCEED, ended_at=change.now, outcome=outcome)

@@ -9,7 +9,7 @@ import msgspec
 
 from refgenied.config import Archive
 from refgenied.genomes.registry_path import matches
-from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Job, JobState, Priority, Removal
+from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, AssetState, Job, JobState, Priority, Removal
 
 
 class ArchiveState(StrEnum):
@@ -46,6 +46,11 @@ class Standing(msgspec.Struct, frozen=True):
     @property
     def due(self) -> bool:
         return self.wanted and self.archive is not ArchiveState.ARCHIVED and self.job is None
+
+
+def readers(access: Access, policy: Archive) -> Access:
+    """Who is to be able to read the archive of an asset that these may read."""
+    return Access.EVERYONE if access.private and policy.publish_private else access
 
 
 _NOT_AT_REST = frozenset({"asset_incomplete", "asset_not_found"})

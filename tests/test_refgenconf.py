@@ -19,7 +19,7 @@ from refgenied.genomes.folder import GenomeFolder
 from refgenied.genomes.genome_config import parse_config
 from refgenied.genomes.refgenconf import read_header
 from refgenied.genomes.yaml_text import GarbledError
-from refgenied.model import Asset, AssetState, ConfigError, UnsafeTreeError
+from refgenied.model import Access, Asset, AssetState, ConfigError, UnsafeTreeError
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_flags_that_change_while_the_files_are_read(tree: Tree013, monkeypatch) 
 
     real = module.stamp_files
 
-    def rebuilt_meanwhile(folder: str, within: str) -> str:
+    def rebuilt_meanwhile(folder: str, within: str) -> tuple[str, Access]:
         found = real(folder, within)
         tree.flags("fasta", "default", "running")
         return found

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -173,7 +174,8 @@ def _survey(place: Place, on_progress: OnProgress, check: Check) -> Packed:
     vetting = Vetting(str(place.archive), leave_out_stray=True)
     meter = Meter(Phase.READING, 0, on_progress)
     counts = {Kind.FILE: 0, Kind.FOLDER: 0, Kind.LINK: 0}
-    with EntryList(place.entries.name, place.entries_partial) as entries:
+    mode = stat.S_IMODE(path.stat().st_mode) & 0o666
+    with EntryList(place.entries.name, place.entries_partial, mode) as entries:
         with Contents(path, observe=md5.update) as contents:
             for found in contents:
                 check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from refgenied.archive.codec import Codec, CodecRecord, ContentAware
 from refgenied.archive.collation import BYTES
@@ -14,7 +14,8 @@ from refgenied.archive.pack import Packed, pack
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.prove import prove
 from refgenied.archive.publish import Draft, discard, make_folders, write_manifest_partial
-from refgenied.model import DigestMismatchError, WriteError
+from refgenied.genomes.member import access_to
+from refgenied.model import Access, DigestMismatchError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,11 +42,21 @@ def pack_asset(
     DamagedArchiveError (the disk gave back something else).
     """
     codec = codec or ContentAware()
-    make_folders(place)
+    found = _survey(tree, check)
+    access = about.access or found.access
+    make_folders(place, access)
     try:
         discard(place, folders=False)
-        total = _source_size(tree, check) if about.source_size is None else about.source_size
-        packed = pack(tree, place, total, codec=codec, threads=threads, on_progress=on_progress, check=check)
+        packed = pack(
+            tree,
+            place,
+            found.size,
+            codec=codec,
+            threads=threads,
+            on_progress=on_progress,
+            check=check,
+            mode=access.file_mode,
+        )
         digest, order = recomputed_asset_digest(place, packed, about.asset_digest, check)
         manifest = manifest_of(place, about, packed, codec.record, digest, order)
         write_manifest_partial(place, manifest)
@@ -65,13 +76,21 @@ def pack_asset(
     return Draft(place, manifest)
 
 
-def _source_size(tree: Tree, check: Check) -> int:
-    """Bytes of the files, counted without reading them."""
-    total = 0
+class _Survey(NamedTuple):
+    """What is known of the files before one is read."""
+
+    size: int
+    """Bytes of all."""
+    access: Access
+
+
+def _survey(tree: Tree, check: Check) -> _Survey:
+    size, access = 0, Access.EVERYONE
     for member in tree:
         check()
-        total += member.size
-    return total
+        size += member.size
+        access = access.narrowed(access_to(member))
+    return _Survey(size, access)
 
 
 def recomputed_asset_digest(place: Place, packed: Packed, expected: str | None, check: Check) -> tuple[str, str]:

@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.archive.codec import Libdeflate
-from refgenied.files import opener, unreadable, write_all, writing
+from refgenied.files import NEW, opener, unreadable, write_all, writing
 from refgenied.genomes.walk import Kind
-from refgenied.model import DamagedArchiveError
+from refgenied.model import Access, DamagedArchiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from refgenied.archive.blocks import Passing
@@ -137,6 +137,15 @@ def new_entry(  # noqa: PLR0913 - one for each field
     )
 
 
+def access_to_all(entries: Iterable[Entry]) -> Access:
+    """Who may read all these members, as their permission bits say; a link has none of its own."""
+    access = Access.EVERYONE
+    for entry in entries:
+        if entry.type is not Kind.LINK:
+            access = access.narrowed(Access.of(entry.permissions, folder=entry.type is Kind.FOLDER))
+    return access
+
+
 def _text(raw: bytes) -> tuple[str, str]:
     try:
         return raw.decode(), ""
@@ -156,9 +165,10 @@ class Sidecar(msgspec.Struct, frozen=True):
 class EntryList:
     """Takes entries in order and keeps them inline, or on disk when they are many. A context manager."""
 
-    def __init__(self, name: str, partial: Path) -> None:
+    def __init__(self, name: str, partial: Path, mode: int = 0o644) -> None:
         self._name = name
         self._partial = partial
+        self._mode = mode
         self._count = 0
         self._size = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -195,7 +205,7 @@ class EntryList:
 
     def _move_to_disk(self) -> None:
         with writing(self._partial):
-            self._file = self._partial.open("xb", buffering=0)
+            self._file = open(os.open(self._partial, NEW, self._mode), "wb", buffering=0)  # noqa: SIM115 - closed by exit
         self._write(self._inline)
         self._inline.clear()
 

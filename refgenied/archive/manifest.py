@@ -15,9 +15,10 @@ from msgspec import Meta
 
 from refgenied import __version__
 from refgenied.archive.codec import CodecRecord
-from refgenied.archive.entries import Entry, Sidecar, Whole, sidecar_entries
+from refgenied.archive.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
 from refgenied.files import opener, unreadable
 from refgenied.model import (
+    Access,
     ArchiveNotFoundError,
     ArchiveRecord,
     AssetKey,
@@ -55,11 +56,13 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     requested_by: str = "refgenied"
     stamp: str = ""
     files_stamp: str = ""
-    source_size: int | None = None
-    """Bytes of the files, for the progress alone; None: they are counted first."""
+    access: Access | None = None
+    """Who may read the archive; None: whoever may read all the files, by their permission bits."""
 
     @classmethod
-    def of(cls, asset: Asset, build: BuildRecord, *, requested_by: str, created_at: float) -> Self:
+    def of(
+        cls, asset: Asset, build: BuildRecord, *, requested_by: str, created_at: float, access: Access | None = None
+    ) -> Self:
         """What one look at the genome folder says."""
         return cls(
             created_at=created_at,
@@ -73,6 +76,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
             requested_by=requested_by,
             stamp=asset.stamp,
             files_stamp=asset.files_stamp,
+            access=access,
         )
 
 
@@ -169,6 +173,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             created_at=self.created_at,
             proved_at=proved_at,
             requested_by=self.requested_by,
+            access=access_to_all(self.entries) if self.entries else None,
         )
 
 

@@ -21,11 +21,12 @@ SYNC_EVERY = 64 << 20
 
 
 class Output:
-    """A new file that blocks are appended to. A context manager. NoSpaceError and WriteError tell what
-    failed.
+    """A new file that blocks are appended to, with these permission bits from its first moment. A context manager.
+
+    NoSpaceError and WriteError tell what failed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = 0o644) -> None:
         self.path = path
         self.sizes: list[int] = []
         """Bytes of each block."""
@@ -34,7 +35,7 @@ class Output:
         self._unsynced = 0
         self._unwritten = 0
         with writing(path):
-            self._fd = os.open(path, NEW, 0o644)
+            self._fd = os.open(path, NEW, mode)
 
     def __enter__(self) -> Self:
         return self

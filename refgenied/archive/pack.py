@@ -41,9 +41,19 @@ class Packed(msgspec.Struct, frozen=True):
 
 
 def pack(
-    tree: Tree, place: Place, total: int, *, codec: Codec, threads: int, on_progress: OnProgress, check: Check
+    tree: Tree,
+    place: Place,
+    total: int,
+    *,
+    codec: Codec,
+    threads: int,
+    on_progress: OnProgress,
+    check: Check,
+    mode: int = 0o644,
 ) -> Packed:
-    """Write the archive and its list of members under their partial names. `total` source bytes are expected.
+    """Write the archive and its list of members under their partial names, with the permission bits `mode`.
+
+    `total` source bytes are expected.
 
     The bytes depend on the tree and the codec, never on `threads`. Raises what the tree raises,
     SourceChangedError, UnreadableError, NoSpaceError, WriteError, and whatever `check` raises; the partial
@@ -60,8 +70,8 @@ def pack(
         meter.show(done)
 
     with (
-        EntryList(place.entries.name, place.entries_partial) as entries,
-        Output(place.archive_partial) as output,
+        EntryList(place.entries.name, place.entries_partial, mode) as entries,
+        Output(place.archive_partial, mode) as output,
     ):
         catalogue = _Catalogue(entries)
         with Pipeline[Block, bytes | bytearray | memoryview](

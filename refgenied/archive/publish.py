@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from refgenied.archive.manifest import Manifest, Removed, encode, read_manifest
-from refgenied.files import NEW, sync_folder, write_all, writing
+from refgenied.files import NEW, allow, sync_folder, write_all, writing
 from refgenied.model import WriteError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from refgenied.archive.place import Place
+    from refgenied.model import Access
 
 
 class Draft:
@@ -36,9 +38,11 @@ class Draft:
             discard(self.place)
 
 
-def make_folders(place: Place) -> None:
+def make_folders(place: Place, access: Access | None = None) -> None:
     """The asset's folder in the archive folder, and what is missing above it, each entered durably in its
-    parent. WriteError, also when a link stands there: it would lead out of the archive folder.
+    parent. `access` decides who may enter the asset's folder; None: that stays as it is.
+
+    WriteError, also when a link stands there: it would lead out of the archive folder.
     """
     for folder in (place.folder.parent, place.folder):
         if folder.is_relative_to(place.archive_folder) and folder != place.archive_folder and folder.is_symlink():
@@ -49,8 +53,11 @@ def make_folders(place: Place) -> None:
                 _make(place.folder)
             except FileNotFoundError:
                 continue
-            return
-        _make(place.folder)
+            break
+        else:
+            _make(place.folder)
+        if access is not None and place.folder != place.archive_folder:
+            allow(place.folder, access.folder_mode)
 
 
 def _make(folder: Path) -> None:
@@ -62,15 +69,26 @@ def _make(folder: Path) -> None:
 
 
 def write_manifest_partial(place: Place, manifest: Manifest) -> None:
-    """On the disk, under its partial name, in place of one that may be left there."""
+    """On the disk, under its partial name, in place of one that may be left there; whoever may read the archive may
+    read it.
+    """
     with writing(place.manifest_partial):
+        mode = _mode_of(place.archive_partial) or _mode_of(place.archive) or 0o644
         place.manifest_partial.unlink(missing_ok=True)
-        fd = os.open(place.manifest_partial, NEW, 0o644)
+        fd = os.open(place.manifest_partial, NEW, mode)
         try:
             write_all(fd, encode(manifest))
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _mode_of(path: Path) -> int:
+    """Who may read and write a file; 0 without one."""
+    try:
+        return stat.S_IMODE(os.stat(path, follow_symlinks=False).st_mode) & 0o666
+    except OSError:
+        return 0
 
 
 def finish(place: Place, manifest: Manifest) -> None:

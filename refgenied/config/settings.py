@@ -49,6 +49,13 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "time; small: as small as it gets in pigz's time"
         ),
     ] = "balanced"
+    publish_private: Annotated[
+        bool,
+        Meta(
+            description="also serve assets in which some file or folder may be read by its owner alone, and let all "
+            "read their archives; otherwise such archives can be read by the daemon's user only"
+        ),
+    ] = False
     threads: Annotated[int, Meta(ge=0, le=256, description="compressing threads; 0: one for each core")] = 0
     attempts: Annotated[int, Meta(ge=1, le=20, description="how often a job is tried before it counts as failed")] = 3
     retry_seconds: Annotated[Seconds, Meta(description="wait before the second attempt; doubles each time")] = 30.0

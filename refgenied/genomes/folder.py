@@ -21,6 +21,7 @@ from refgenied.genomes.stamps import stamp_files, stamp_of
 from refgenied.genomes.walk import Tree
 from refgenied.model import (
     ARCHIVABLE,
+    Access,
     Asset,
     AssetState,
     Look,
@@ -138,7 +139,7 @@ class GenomeFolder:
         return {key: self._assess(survey.judge, sighting, now) for key, sighting in survey.sightings.items()}
 
     def _assess(self, judge: Judge, sighting: Sighting, now: float) -> Asset:
-        files_stamp = ""
+        files_stamp, access = "", Access.EVERYONE
         flags: Flags | None = None
         try:
             flags = read_flags(sighting.builds)
@@ -146,7 +147,8 @@ class GenomeFolder:
             if state in ARCHIVABLE:
                 outside = self._outside(sighting) if state is AssetState.ADDED else ""
                 reason = outside or reason
-                files_stamp = "" if outside else stamp_files(sighting.folder, self.root)
+                if not outside:
+                    files_stamp, access = stamp_files(sighting.folder, self.root)
                 if read_flags(sighting.builds) != flags:
                     state, reason, files_stamp = (
                         AssetState.BUILDING,
@@ -159,7 +161,7 @@ class GenomeFolder:
             state, reason = AssetState.UNREADABLE, error.message
         except SourceChangedError as error:
             state, reason, files_stamp = AssetState.BUILDING, f"at work: {error.message}", ""
-        return self._asset(sighting, state, reason, flags, files_stamp)
+        return self._asset(sighting, state, reason, flags, files_stamp, access)
 
     def _state(self, judge: Judge, sighting: Sighting, flags: Flags, now: float) -> Judgement:
         def lately() -> bool:
@@ -195,7 +197,13 @@ class GenomeFolder:
         return "added, but it is the genome folder itself, so it cannot be archived"
 
     def _asset(
-        self, sighting: Sighting, state: AssetState, reason: str, flags: Flags | None, files_stamp: str
+        self,
+        sighting: Sighting,
+        state: AssetState,
+        reason: str,
+        flags: Flags | None,
+        files_stamp: str,
+        access: Access,
     ) -> Asset:
         entry = sighting.entry
         digest = entry.asset_digest if entry and state is not AssetState.UNREGISTERED else None
@@ -215,6 +223,7 @@ class GenomeFolder:
             seek_keys=seek_keys,
             parents=entry.parents if entry else (),
             children=entry.children if entry else (),
+            access=access,
         )
 
 

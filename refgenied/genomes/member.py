@@ -6,6 +6,8 @@ import stat
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from refgenied.model import Access
+
 if TYPE_CHECKING:
     import os
 
@@ -40,6 +42,11 @@ def member_of(path: bytes, kind: Kind, info: os.stat_result, *, foreign: bool, t
     size = info.st_size if kind is Kind.FILE else 0
     mode = stat.S_IMODE(info.st_mode)
     return Member(path, kind, mode, size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, target, foreign)
+
+
+def access_to(member: Member) -> Access:
+    """Who may read it. A link has no rights of its own."""
+    return Access.EVERYONE if member.kind is Kind.LINK else Access.of(member.mode, folder=member.kind is Kind.FOLDER)
 
 
 def odd(mode: int) -> str:

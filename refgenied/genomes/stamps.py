@@ -8,8 +8,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from refgenied.genomes.build_folder import BUILD_FOLDER
+from refgenied.genomes.member import access_to
 from refgenied.genomes.walk import Tree
-from refgenied.model import UnsafeTreeError
+from refgenied.model import Access, UnsafeTreeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,21 +18,33 @@ if TYPE_CHECKING:
     from refgenied.genomes.build_folder import Flag
 
 
-def stamp_files(folder: str, within: str) -> str:
+def stamp_files(folder: str, within: str) -> tuple[str, Access]:
     """A hash over an asset's files: path, type, mode, size, mtime, ctime, inode, link target.
 
-    Of a tree that is refused by the walk it covers what can be seen without following links, so that the
-    refusal holds as long as the tree stays as it is. UnreadableError, SourceChangedError as for Tree.
+    With it, who may read them all. Of a tree that is refused by the walk it covers what can be seen without following
+    links, so that the refusal holds as long as the tree stays as it is. UnreadableError, SourceChangedError.
     """
     digest = blake2b(digest_size=16)
+    access = access_above(folder, within)
     try:
         with Tree(folder, within=within) as tree:
             for member in tree:
+                access = access.narrowed(access_to(member)) if member.mode & 0o055 != 0o055 else access
                 numbers = f"{member.kind}{member[2:7]}{member.foreign:d}"
                 digest.update(b"%b\0%b\0%b\0" % (member.path, numbers.encode(), member.target))
     except UnsafeTreeError:
-        return _stamp_as_seen(os.fsencode(folder))
-    return digest.hexdigest()
+        return _stamp_as_seen(os.fsencode(folder)), access
+    return digest.hexdigest(), access
+
+
+def access_above(folder: str, within: str) -> Access:
+    """Who may pass the folders between the genome folder and an asset's, both left out. OSError."""
+    access = Access.EVERYONE
+    above = os.path.dirname(folder)
+    while len(above) > len(within) and above.startswith(within):
+        access = access.narrowed(Access.of(os.stat(above).st_mode, folder=True))
+        above = os.path.dirname(above)
+    return access
 
 
 def stamp_of(files_stamp: str, flags: tuple[Flag, ...], digest: str | None, seek_keys: Mapping[str, str]) -> str:

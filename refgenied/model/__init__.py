@@ -3,6 +3,7 @@
 Everything imports this module; it imports nothing of ours.
 """
 
+from refgenied.model.access import Access
 from refgenied.model.archives import (
     ArchiveRecord,
     Removal,
@@ -60,6 +61,7 @@ __all__ = [
     "ARCHIVABLE",
     "ARROWS",
     "ENDED",
+    "Access",
     "AlreadyRunningError",
     "ArchiveFolderNotSetError",
     "ArchiveNotFoundError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from refgenied.model.access import Access
 from refgenied.model.assets import AssetKey
 
 
@@ -32,6 +33,8 @@ class ArchiveRecord(msgspec.Struct, frozen=True):
     requested_by: str = "refgenied"
     damaged: str | None = None
     """What a verify found wrong, in one line with the first bad member; None while nothing is known to be wrong."""
+    access: Access | None = None
+    """Who may read the asset's files; None: not known yet (an archive of refgenied 0.1)."""
 
 
 class Removal(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from refgenied.model.access import Access
+
 
 class AssetKey(msgspec.Struct, frozen=True, order=True):
     """The identity of one asset: three names, never an alias."""
@@ -67,6 +69,9 @@ class Asset(msgspec.Struct, frozen=True):
     parents: tuple[str, ...] = ()
     """Registry paths of the assets this one was built from, as refgenie's config has them."""
     children: tuple[str, ...] = ()
+    access: Access = Access.EVERYONE
+    """Who may read all its files, by their permission bits and those of the folders above them in the genome folder;
+    of files that are not at rest it says nothing."""
 
 
 class BuildRecord(msgspec.Struct, frozen=True):

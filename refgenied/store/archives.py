@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from refgenied.model import ArchiveRecord, AssetKey, Removal
+from refgenied.model import Access, ArchiveRecord, AssetKey, Removal
 from refgenied.store.connection import Row, Transaction
 from refgenied.store.jobs import names
 
@@ -48,12 +48,17 @@ async def put(tx: Transaction, record: ArchiveRecord) -> None:
     await tx.execute(f"DELETE FROM removal WHERE {_OF_ASSET}", names(record.key))
 
 
-async def touch(tx: Transaction, key: AssetKey, *, stamp: str, files_stamp: str, aliases: tuple[str, ...]) -> None:
-    """The asset was looked at again, and its archive is still right."""
+async def touch(tx: Transaction, record: ArchiveRecord) -> None:
+    """The asset was looked at again, and its archive is still right: what it is called and stamped now."""
     await tx.execute(
-        f"UPDATE archive SET stamp = ?, files_stamp = ?, aliases = ? WHERE {_OF_ASSET}",
-        (stamp, files_stamp, json.dumps(aliases), *names(key)),
+        f"UPDATE archive SET stamp = ?, files_stamp = ?, aliases = ?, access = ? WHERE {_OF_ASSET}",
+        (record.stamp, record.files_stamp, json.dumps(record.aliases), record.access, *names(record.key)),
     )
+
+
+async def put_access(tx: Transaction, key: AssetKey, access: Access) -> None:
+    """Who may read the asset's files, learned later than its archive."""
+    await tx.execute(f"UPDATE archive SET access = ? WHERE {_OF_ASSET}", (access, *names(key)))
 
 
 async def mark_proved(tx: Transaction, record: ArchiveRecord, at: float) -> bool:

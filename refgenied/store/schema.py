@@ -112,4 +112,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         SELECT genome_digest, asset_group, asset, digest, size, created_at FROM archive
         """,
     ),
+    ("ALTER TABLE archive ADD COLUMN access TEXT",),
 )

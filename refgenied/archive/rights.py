@@ -1,0 +1,42 @@
+"""Who may read an archive that is in place: its permission bits and those of what lies beside it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from refgenied.archive.entries import access_to_all
+from refgenied.archive.manifest import entries_of
+from refgenied.archive.reconcile import manifest_at
+from refgenied.files import allow, reading, writing
+from refgenied.model import Access
+
+if TYPE_CHECKING:
+    from refgenied.archive.place import Place
+
+
+def access_inside(place: Place) -> Access:
+    """Who might read all that is in an archive where it was packed, as its list of members says.
+
+    Streams. ArchiveNotFoundError, DamagedArchiveError, UnreadableError.
+    """
+    return access_to_all(entries_of(manifest_at(place), place.folder))
+
+
+def access_to(place: Place) -> Access:
+    """Who may read the archive's file. UnreadableError."""
+    with reading(place.archive):
+        return Access.of(stat.S_IMODE(os.stat(place.archive).st_mode), folder=False)
+
+
+def give(place: Place, access: Access) -> bool:
+    """Let just these read the archive, its manifest and its folder. Whether that changed any. WriteError."""
+    changed = False
+    with writing(place.archive):
+        for path in (place.archive, place.manifest, place.entries):
+            if os.path.lexists(path):
+                changed |= allow(path, access.file_mode)
+        if place.folder != place.archive_folder:
+            changed |= allow(place.folder, access.folder_mode)
+    return changed
