@@ -6,6 +6,7 @@ never names a digest before the file with that digest is under the flat name, an
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import structlog
 
 from refgenied.archive import Manifest, Place, iter_files, read_manifest
 from refgenied.files import read_regular
-from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, Genome, Look, RefgeniedError, Removal
+from refgenied.model import Access, ArchiveRecord, AssetKey, BadRegistryPathError, Genome, Look, RefgeniedError, Removal
 from refgenied.serving import genome_config
 from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of
 from refgenied.serving.faults import Faults
@@ -24,6 +25,8 @@ from refgenied.serving.genome_config import CONFIG_NAME, Head, UnreadableConfigE
 from refgenied.serving.names import ServedNames, write_whole
 
 log = structlog.get_logger("serving")
+
+PRIVATE = "of private assets: only the owner may read some file (archive.publish_private = true serves them)"
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -36,6 +39,14 @@ class Wanted(msgspec.Struct, frozen=True):
     head: Head
     files: bool
     """Link each asset's folder in the genome folder beside its archive."""
+    publish_private: bool = False
+    """Serve also what only its owner may read."""
+
+    def private(self, record: ArchiveRecord) -> bool:
+        """Whether the archive is to be seen by nobody, because some file in it may be read by its owner alone."""
+        asset = self.look.assets.get(record.key)
+        access = asset.access if asset is not None and asset.stamp == record.stamp else record.access
+        return access is Access.OWNER and not self.publish_private
 
     def groups(self) -> frozenset[tuple[str, str]]:
         """Genomes and asset groups: each may have a folder for its archives, whose name no link may take."""
@@ -110,6 +121,8 @@ class ServedFolder:
     ) -> tuple[ServedEntry | None, str]:
         """Its entry in the config, or why it has none. `flat`: the names that are taken."""
         why_not = "found damaged" if record.damaged is not None else genome_config.why_not_served(key)
+        if not why_not and wanted.private(record):
+            why_not = PRIVATE
         if why_not:
             return None, why_not
         names = ServedNames(Place(self.path, key))
@@ -144,7 +157,7 @@ class ServedFolder:
         manifest = read_manifest(names.place.manifest)
         if manifest.digest != record.digest:
             return None
-        whole = self._write_side_files(names, manifest)
+        whole = self._write_side_files(names, manifest, record.access or Access.EVERYONE)
         names.show()
         if whole:
             self._shown[record.key] = record.digest
@@ -160,7 +173,7 @@ class ServedFolder:
             return known[1]
         return Facts.of(read_manifest(names.place.manifest))
 
-    def _write_side_files(self, names: ServedNames, manifest: Manifest) -> bool:
+    def _write_side_files(self, names: ServedNames, manifest: Manifest, access: Access) -> bool:
         """What the archive's page shows. Whether all is there; what is not is taken down, and the archive is served."""
         build = manifest.build
         files = {
@@ -168,10 +181,11 @@ class ServedFolder:
             names.recipe: None if build.recipe is None else msgspec.json.encode(build.recipe),
             names.log: build.log.encode("utf-8", "replace") if build.log else None,
         }
+        mode = access.file_mode if access is Access.GROUP else 0o644  # what is private is shown to all or not at all
         whole = True
         for path, data in files.items():
             try:
-                write_whole(path, data)
+                write_whole(path, data, mode)
             except OSError as error:
                 self._faults.note(manifest.key, error, served=True)
                 whole = False
@@ -232,13 +246,16 @@ class ServedFolder:
         """A removed archive leaves none of its other names, nor its pages, behind; once the config is without it.
 
         What another program has put there since then stays, and so does an archive that was left (`archive remove`).
+        A private archive has no other names either.
         """
-        for key in wanted.removals.keys() - wanted.records.keys():
+        gone = {key: removal.removed_at for key, removal in wanted.removals.items() if key not in wanted.records}
+        gone |= {key: math.inf for key, record in wanted.records.items() if wanted.private(record)}
+        for key, moment in gone.items():
             self._shown.pop(key, None)
             try:
                 names = ServedNames(Place(self.path, key))
                 if names.archive not in flat:
-                    names.clear(before=wanted.removals[key].removed_at)
+                    names.clear(before=moment)
             except BadRegistryPathError:
                 continue
             except OSError as error:

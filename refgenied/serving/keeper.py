@@ -87,6 +87,7 @@ class Keeper:
             look=self._reconciler.look,
             head=Head(settings.refgenie.genome_folder, self._archive_folder.path, settings.serving.remotes),
             files=settings.serving.files,
+            publish_private=settings.archive.publish_private,
         )
         with anyio.CancelScope(shield=True):
             self.served = await anyio.to_thread.run_sync(self._folder.refresh, wanted)

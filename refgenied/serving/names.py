@@ -91,10 +91,10 @@ def _older(path: Path, moment: float) -> bool:
     return not stat.S_ISDIR(found.st_mode) and found.st_mtime <= moment
 
 
-def write_whole(path: Path, data: bytes | None) -> bool:
+def write_whole(path: Path, data: bytes | None, mode: int = 0o644) -> bool:
     """Make the file hold this and nothing else, in one step and durably; None: no file. Whether that changed it."""
     if data is None:
         existed = os.path.lexists(path)
         path.unlink(missing_ok=True)
         return existed
-    return save_atomically(path, data)
+    return save_atomically(path, data, mode=mode)
