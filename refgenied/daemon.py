@@ -30,6 +30,7 @@ from refgenied.notify import notify, reloading, unit
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
+from refgenied.rights import Rights
 from refgenied.scrubber import Scrubber
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
@@ -132,13 +133,19 @@ class Daemon:
         reconciler = Reconciler(
             folder, archive_folder, jobs, self.current, health, clock, first_started_at=first_started_at
         )
-        self._reloaded = reconciler.hint  # what is wanted now may be something else
         self._reconciler = reconciler
         logs.set_up(settings.log, self._names)
         watcher = Watcher(reconciler, self.current, health)
         keeper = Keeper(archive_folder, jobs, reconciler, self.current, health)
         worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, health, clock)
         verifier = Verifier(folder, archive_folder, jobs, self.current, clock)
+        rights = Rights(archive_folder, jobs, reconciler, self.current, health)
+
+        def reloaded() -> None:  # what is wanted now may be something else
+            reconciler.hint()
+            rights.look_again()
+
+        self._reloaded = reloaded
         scrubber = Scrubber(verifier, archive_folder, jobs, self.current, health, clock)
         stop = anyio.Event()
         supervision = Supervision(
@@ -158,6 +165,7 @@ class Daemon:
             started_at=clock(),
             watcher=watcher,
             verifier=verifier,
+            rights=rights,
             importer=Importer(archive_folder, jobs, self.current, clock),
             readers=Readers(),
             shutdown=stop.set,
@@ -180,6 +188,7 @@ class Daemon:
             group.start_soon(pause.run)
             group.start_soon(keeper.run)
             group.start_soon(scrubber.run)
+            group.start_soon(rights.run)
             group.start_soon(control.run)
             group.start_soon(self._signals, stop, group.cancel_scope)
             with anyio.move_on_after(FIRST_LOOK_SECONDS):

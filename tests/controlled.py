@@ -60,6 +60,7 @@ def context_of(parts: Parts, asked: Asked | None = None) -> Context:
         started_at=time.time() - 60,
         watcher=Watcher(parts.reconciler, parts.current, parts.health),
         verifier=parts.verifier,
+        rights=parts.rights,
         importer=parts.importer,
         readers=Readers(),
         shutdown=shutdown,

@@ -23,6 +23,7 @@ from refgenied.model import ArchiveRecord, AssetKey, Event, Job, Requester
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
+from refgenied.rights import Rights
 from refgenied.scrubber import Scrubber
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives, events
@@ -51,6 +52,7 @@ class Parts:
         )
         self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
         self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
+        self.rights = Rights(archive_folder, self.jobs, self.reconciler, self.current, self.health)
         self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
 
     async def settle(self) -> None:

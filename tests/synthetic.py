@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import yaml
@@ -61,6 +62,14 @@ class Genomes:
         self.write_config()
         (build / "refgenie_X_running.flag").unlink()
         (build / "refgenie_X_completed.flag").write_text("completed")
+
+    def remove(self, key: AssetKey) -> None:
+        """As `refgenie remove`: the files go, then the entry."""
+        shutil.rmtree(self.folder(key))
+        del self._groups[key.asset_group][key.asset]
+        if not self._groups[key.asset_group]:
+            del self._groups[key.asset_group]
+        self.write_config()
 
     def write_config(self) -> None:
         assets = {group: {"default_tag": next(iter(tags)), "tags": tags} for group, tags in self._groups.items()}

@@ -24,7 +24,7 @@ LAYERS = [
     {"pause", "reconciler"},
     {"serving"},
     {"archiver"},
-    {"watcher", "worker", "verifier", "importer"},
+    {"watcher", "worker", "verifier", "importer", "rights"},
     {"scrubber"},
     {"control"},
     {"recovery", "supervision"},

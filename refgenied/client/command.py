@@ -210,6 +210,11 @@ def _fill_keeping(archive: _Commands) -> None:
     verify.add_argument("paths", nargs="*", metavar="P")
     verify.add_argument("--all", action="store_true", help="every archive, the one proved longest ago first")
     verify.add_argument("--quick", action="store_true", help="compare sizes only")
+    protect = archive.add(
+        "protect", "keeping.protect", "let no more people read archives than may read their assets", "--all"
+    )
+    protect.add_argument("paths", nargs="*", metavar="P")
+    protect.add_argument("--all", action="store_true", help="every archive that more people may read")
     restore = archive.add(
         "restore", "restoring.restore", "extract an archive and prove what comes out", "hg38/fasta --to /tmp/hg38"
     )

@@ -42,6 +42,27 @@ def verify(client: Client, arguments: Namespace) -> int:
     return DAMAGED if found["damaged_total"] else DONE
 
 
+def protect(client: Client, arguments: Namespace) -> int:
+    if bool(arguments.paths) == arguments.all:
+        complain(ClientError("name archives, or give --all", "refgeniectl archive protect hg38/fasta"))
+        return USAGE
+    found: Json = client.call("archive.protect", paths=arguments.paths, all=arguments.all)
+    if arguments.json:
+        print_json(found)
+        return REFUSED if found["failed"] else DONE
+    for row in found["archives"]:
+        if row["problem"]:
+            complain(ClientError(f"{words.name(row)}: {row['problem']}"))
+        else:
+            print(f"{words.name(row)}: may be read by {_READERS[row['access']]}; before, by {_READERS[row['before']]}")
+    if not found["archives"]:
+        print("nobody may read more of these archives than of their assets: nothing to change")
+    return REFUSED if found["failed"] else DONE
+
+
+_READERS = {"everyone": "everyone", "group": "its group", "owner": "the daemon's user only"}
+
+
 def _speed(row: Json) -> str:
     rate = f", {words.size(row['size'] / row['seconds'])}/s" if row["seconds"] > 0.01 else ""
     return f"proved, {words.size(row['size'])} in {row['seconds']:.2f} s{rate}"

@@ -14,6 +14,7 @@ from refgenied.importer import Importer
 from refgenied.jobs import Jobs
 from refgenied.pause import Pause
 from refgenied.reconciler import Reconciler
+from refgenied.rights import Rights
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store
 from refgenied.verifier import Verifier
@@ -35,6 +36,7 @@ class Context:
     started_at: float
     watcher: Watcher
     verifier: Verifier
+    rights: Rights
     importer: Importer
     readers: Readers
     shutdown: Callable[[], None]

@@ -10,6 +10,7 @@ from refgenied.control import (
     verbs_create,
     verbs_downloads,
     verbs_keep,
+    verbs_protect,
     verbs_queue,
     verbs_read,
     verbs_server,
@@ -88,6 +89,7 @@ VERBS: dict[str, Verb[Context]] = {
         verbs_wait,
         verbs_read,
         verbs_keep,
+        verbs_protect,
         verbs_queue,
         verbs_watch,
     )

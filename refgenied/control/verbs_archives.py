@@ -12,7 +12,7 @@ from msgspec import Meta
 from refgenied.archive.entries import Entry
 from refgenied.archive.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
-from refgenied.control import archived
+from refgenied.control import archived, private
 from refgenied.control.context import Context
 from refgenied.control.protocol import encode
 from refgenied.control.verb import Call, Registry
@@ -23,6 +23,7 @@ from refgenied.model import (
     BadRegistryPathError,
     BuildRecord,
     DamagedArchiveError,
+    PermissionDeniedError,
     RefgeniedError,
     UnreadableError,
 )
@@ -101,9 +102,11 @@ class ArchiveDetails(msgspec.Struct, frozen=True):
     params=ArchiveParams,
     errors=(ArchiveNotFoundError, BadRegistryPathError),
 )
-async def archive_get(context: Context, call: Call, params: ArchiveParams) -> ArchiveDetails:  # noqa: ARG001
+async def archive_get(context: Context, call: Call, params: ArchiveParams) -> ArchiveDetails:
     record, facts = await archived.find(context, params.path)
-    contents, problem = await anyio.to_thread.run_sync(_contents, archived.place(context, record.key))
+    contents, problem = None, await private.why_hidden(context, call.peer, record)
+    if not problem:
+        contents, problem = await anyio.to_thread.run_sync(_contents, archived.place(context, record.key))
     return ArchiveDetails(archive=archived.view(context, record, facts), contents=contents, problem=problem)
 
 
@@ -161,10 +164,11 @@ class ArchiveFiles(msgspec.Struct, frozen=True):
     "archive.files",
     "What is inside an archive, in its order: path, type, size, mode, mtime, md5, link target; a page of it.",
     params=ArchiveFilesParams,
-    errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, UnreadableError),
+    errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, PermissionDeniedError, UnreadableError),
 )
-async def archive_files(context: Context, call: Call, params: ArchiveFilesParams) -> ArchiveFiles:  # noqa: ARG001
+async def archive_files(context: Context, call: Call, params: ArchiveFilesParams) -> ArchiveFiles:
     record, _ = await archived.find(context, params.path)
+    await private.require_readable(context, call.peer, record)
     place = archived.place(context, record.key)
 
     def read() -> ArchiveFiles:

@@ -9,7 +9,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import Meta
 
-from refgenied.control import archived
+from refgenied.control import archived, private
 from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import RegistryPathText
@@ -18,6 +18,7 @@ from refgenied.model import (
     BadRegistryPathError,
     DamagedArchiveError,
     MemberNotFoundError,
+    PermissionDeniedError,
     UnreadableError,
 )
 
@@ -55,13 +56,15 @@ class Range(msgspec.Struct, frozen=True):
     errors=(
         ArchiveNotFoundError,
         MemberNotFoundError,
+        PermissionDeniedError,
         BadRegistryPathError,
         DamagedArchiveError,
         UnreadableError,
     ),
 )
-async def archive_read(context: Context, call: Call, params: ArchiveReadParams) -> Range:  # noqa: ARG001
+async def archive_read(context: Context, call: Call, params: ArchiveReadParams) -> Range:
     record, _ = await archived.find(context, params.path)
+    await private.require_readable(context, call.peer, record)
     place = archived.place(context, record.key)
 
     def read() -> Range:

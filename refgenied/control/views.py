@@ -59,6 +59,8 @@ class AssetView(msgspec.Struct, frozen=True):
     why_not: str
     built_at: float | None
     folder: str
+    access: str
+    """Who may read all its files, by their permission bits: everyone, group or owner (it is private then)."""
 
 
 class ArchiveView(msgspec.Struct, frozen=True):
@@ -84,6 +86,8 @@ class ArchiveView(msgspec.Struct, frozen=True):
     """What is wrong with the file; empty when it is as recorded."""
     damaged: bool
     """The last verify found it damaged; `problem` says where."""
+    access: str | None
+    """Who may read the asset's files: everyone, group or owner (private: not served); null: not known yet."""
 
 
 class EventView(msgspec.Struct, frozen=True):
@@ -133,6 +137,7 @@ def asset_view(asset: Asset, stands: Standing) -> AssetView:
         why_not=stands.why_not,
         built_at=asset.built_at,
         folder=asset.folder,
+        access=asset.access,
     )
 
 
@@ -158,6 +163,7 @@ def archive_view(context: Context, record: ArchiveRecord, state: ArchiveState, p
         state=state,
         problem=problem or record.damaged or "",
         damaged=record.damaged is not None,
+        access=record.access,
     )
 
 

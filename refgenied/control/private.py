@@ -1,0 +1,35 @@
+"""Who may see what is inside the archive of a private asset: root, the daemon's user, and who owns the asset."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import anyio.to_thread
+
+from refgenied.control.context import Context
+from refgenied.control.peer import Peer
+from refgenied.model import Access, ArchiveRecord, PermissionDeniedError
+
+
+async def require_readable(context: Context, peer: Peer, record: ArchiveRecord) -> None:
+    """PermissionDeniedError when the archive is private, and the peer is nobody who could read its files."""
+    why_not = await why_hidden(context, peer, record)
+    if why_not:
+        raise PermissionDeniedError(why_not, hint="archive.publish_private = true opens it to all")
+
+
+async def why_hidden(context: Context, peer: Peer, record: ArchiveRecord) -> str:
+    """Why the peer must not see what is inside; empty when it may."""
+    if context.current.settings.archive.publish_private or peer.uid in (0, os.geteuid()):
+        return ""
+    asset = context.reconciler.look.assets.get(record.key)
+    access = asset.access if asset is not None and asset.stamp == record.stamp else record.access
+    if access is not Access.OWNER:
+        return ""
+    if asset is not None and asset.folder:
+        with suppress(OSError):
+            owner = await anyio.to_thread.run_sync(os.stat, asset.folder)
+            if owner.st_uid == peer.uid:
+                return ""
+    return f"{record.key.registry_path} is private (some file in it may be read by its owner alone)"

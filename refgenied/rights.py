@@ -1,0 +1,168 @@
+"""Keeps archives as private as their assets: says which may be read by more people, and changes that when told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+
+from refgenied.archive import Place
+from refgenied.archive.rights import access_inside, access_to, give
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.config import Archive, Current
+from refgenied.files import allow
+from refgenied.health import Health
+from refgenied.jobs import Jobs
+from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedError, Requester, StateError
+from refgenied.policy import readers
+from refgenied.reconciler import Reconciler
+from refgenied.serving.names import ServedNames
+from refgenied.store import archives
+
+log = structlog.get_logger("rights")
+
+CONDITION = "access"
+DAY = 86_400.0
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What became of one archive's permission bits."""
+
+    key: AssetKey
+    before: Access
+    """Who could read it."""
+    access: Access
+    """Who may read its asset, and so the archive too."""
+    changed: bool
+    problem: str = ""
+    """Why nothing could be changed, in one line."""
+
+
+class Rights:
+    """Looks after the first look, each day, and when it is told to (the settings were read again)."""
+
+    def __init__(
+        self, archive_folder: ArchiveFolder, jobs: Jobs, reconciler: Reconciler, current: Current, health: Health
+    ) -> None:
+        self._archive_folder = archive_folder
+        self._jobs = jobs
+        self._reconciler = reconciler
+        self._current = current
+        self._health = health
+        self._again = anyio.Event()
+
+    def look_again(self) -> None:
+        self._again.set()
+
+    async def run(self) -> None:
+        """Ends only by cancellation."""
+        await self._reconciler.first_look.wait()
+        while True:
+            self._again = anyio.Event()
+            with suppress(StateError):  # a database that cannot be written now; told by others
+                await self.check()
+            with anyio.move_on_after(DAY):
+                await self._again.wait()
+
+    async def check(self) -> list[Given]:
+        """Learn what is not known yet, and note in the health which archives more people may read than their assets.
+
+        Where `archive.publish_private` is set, archives of private assets made before it was are opened to everyone.
+        """
+        records = await self._known()
+        found = await anyio.to_thread.run_sync(partial(self._compared, records))
+        wide = [given for given in found if given.before.file_mode > given.access.file_mode]
+        for given in found:
+            if given.before.private and not given.access.private and self._policy.publish_private:
+                await anyio.to_thread.run_sync(self._give, given)
+        self._health.note(CONDITION, _line(wide, records))
+        return wide
+
+    async def protect(self, keys: Sequence[AssetKey] | None, requester: Requester) -> list[Given]:
+        """Let no more people read these archives (None: all) than may read their assets; what was done to which."""
+        wide = [given for given in await self.check() if keys is None or given.key in keys]
+        done = [await anyio.to_thread.run_sync(self._give, given) for given in wide]
+        async with self._jobs.change() as change:
+            for given in done:
+                if given.changed:
+                    await change.log(
+                        "archive.protected", given.key, by=requester.name, before=given.before, access=given.access
+                    )
+        await self.check()
+        return done
+
+    @property
+    def _policy(self) -> Archive:
+        return self._current.settings.archive
+
+    async def _known(self) -> dict[AssetKey, ArchiveRecord]:
+        """All records, each with who may read its asset where that can be known."""
+        async with self._jobs.store.transaction() as tx:
+            records = await archives.everything(tx)
+        learned = await anyio.to_thread.run_sync(self._learned, records, self._reconciler.look.assets)
+        if learned:
+            async with self._jobs.store.transaction() as tx:
+                for key, access in learned.items():
+                    await archives.put_access(tx, key, access)
+        return records | {key: msgspec.structs.replace(records[key], access=access) for key, access in learned.items()}
+
+    def _learned(
+        self, records: Mapping[AssetKey, ArchiveRecord], assets: Mapping[AssetKey, Asset]
+    ) -> dict[AssetKey, Access]:
+        """What the records don't say yet, or say otherwise than the last look."""
+        learned: dict[AssetKey, Access] = {}
+        for key, record in records.items():
+            asset = assets.get(key)
+            if asset is not None and asset.stamp == record.stamp:
+                if asset.access is not record.access:
+                    learned[key] = asset.access
+            elif record.access is None:
+                with suppress(RefgeniedError):  # a damaged manifest is the verifier's
+                    learned[key] = access_inside(self._place(key))
+        return learned
+
+    def _compared(self, records: Mapping[AssetKey, ArchiveRecord]) -> list[Given]:
+        """The archives that others may read than their assets."""
+        found: list[Given] = []
+        for key, record in records.items():
+            if record.access is None:
+                continue
+            wanted = readers(record.access, self._policy)
+            with suppress(RefgeniedError):  # a file that is not there is `lost`, and told as that
+                before = access_to(self._place(key))
+                if before is not wanted:
+                    found.append(Given(key, before, wanted, changed=False))
+        return found
+
+    def _give(self, given: Given) -> Given:
+        names = ServedNames(self._place(given.key))
+        try:
+            changed = give(names.place, given.access)
+            for path in (names.contents, names.recipe, names.log):
+                with suppress(FileNotFoundError):
+                    allow(path, given.access.file_mode)
+        except (OSError, RefgeniedError) as error:
+            log.warning("archive.not_protected", asset=given.key.registry_path, error=str(error))
+            return msgspec.structs.replace(given, problem=str(error))
+        return msgspec.structs.replace(given, changed=changed)
+
+    def _place(self, key: AssetKey) -> Place:
+        return Place(Path(self._archive_folder.path), key)
+
+
+def _line(wide: Sequence[Given], records: Mapping[AssetKey, ArchiveRecord]) -> str:
+    if not wide:
+        return ""
+    first = records[wide[0].key]
+    name = first.key.aliased(first.aliases[0]) if first.aliases else first.key.registry_path
+    number = "1 archive" if len(wide) == 1 else f"{len(wide)} archives"
+    return (
+        f"{number} can be read by more people than the files inside ({name}{' and others' if len(wide) > 1 else ''}); "
+        f"`refgeniectl archive protect --all` changes that"
+    )
