@@ -6,7 +6,6 @@ never names a digest before the file with that digest is under the flat name, an
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -248,14 +247,13 @@ class ServedFolder:
         What another program has put there since then stays, and so does an archive that was left (`archive remove`).
         A private archive has no other names either.
         """
-        gone = {key: removal.removed_at for key, removal in wanted.removals.items() if key not in wanted.records}
-        gone |= {key: math.inf for key, record in wanted.records.items() if wanted.private(record)}
-        for key, moment in gone.items():
+        private = {key for key, record in wanted.records.items() if wanted.private(record)}
+        for key in (wanted.removals.keys() - wanted.records.keys()) | private:
             self._shown.pop(key, None)
             try:
                 names = ServedNames(Place(self.path, key))
                 if names.archive not in flat:
-                    names.clear(before=moment)
+                    names.hide() if key in private else names.clear(before=wanted.removals[key].removed_at)
             except BadRegistryPathError:
                 continue
             except OSError as error:

@@ -7,6 +7,7 @@ a new archive takes the nested name, the old one keeps this name, until `show` p
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 from contextlib import suppress
@@ -65,6 +66,12 @@ class ServedNames:
             os.unlink(self.files)
         if folder:
             os.symlink(folder, self.files)
+
+    def hide(self) -> None:
+        """Take away all that shows an archive that stays where it is: it is private. OSError."""
+        if self.shows():
+            self.archive.unlink()
+        self.clear(before=math.inf)
 
     def clear(self, before: float) -> None:
         """Take away what was left of an archive that was removed at `before` (Unix seconds): its pages, and its flat
