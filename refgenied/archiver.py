@@ -31,6 +31,7 @@ from refgenied.archive import (
     take_foreign,
 )
 from refgenied.archive.manifest import entries_of
+from refgenied.archive.mending import differences
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
@@ -145,7 +146,7 @@ class Archiver:
         manifest = found.manifest
         if found.presence is not Presence.PRESENT or manifest is None:
             return None
-        recorded = record is not None and record.digest == manifest.digest
+        recorded = record is not None and not differences(record, manifest, place.relative)
         known = record.files_stamp if record and recorded else manifest.files_stamp
         if known != asset.files_stamp and not await self._holds(job, asset, place, manifest, place.entries.name):
             return None

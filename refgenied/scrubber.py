@@ -12,15 +12,15 @@ import anyio.to_thread
 import structlog
 from anyio.from_thread import check_cancelled
 
+from refgenied.archive.examining import Finding, examine
 from refgenied.archive.pipeline import step_back
-from refgenied.archive.progress import no_progress
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, DamagedArchiveError, RefgeniedError, Requester, StateError
 from refgenied.store import archives
-from refgenied.verifier import Verifier, examine, name_of
+from refgenied.verifier import Verifier, name_of
 
 log = structlog.get_logger("scrubber")
 
@@ -116,7 +116,7 @@ class Scrubber:
         else:
             log.info("archive.scrubbed", asset=asset, seconds=round(verdict.seconds, 2))
 
-    def _read_quietly(self, record: ArchiveRecord) -> str:
+    def _read_quietly(self, record: ArchiveRecord) -> Finding:
         """One thread at low priority, which stands still while jobs run."""
 
         def check() -> None:
@@ -128,11 +128,11 @@ class Scrubber:
         def main() -> None:
             step_back()
             try:
-                found.append(examine(self._verifier.place(record.key), record, 1, no_progress, check, quick=False))
+                found.append(examine(self._verifier.place(record.key), record, check=check))
             except Exception as error:  # noqa: BLE001 - raised by who waits for this thread
                 errors.append(error)
 
-        stop, found, errors = threading.Event(), list[str](), list[Exception]()
+        stop, found, errors = threading.Event(), list[Finding](), list[Exception]()
         # A thread of its own: one of the pool's would stay nice, and nobody but root can take that back.
         thread = threading.Thread(target=main, name="scrub", daemon=True)
         thread.start()

@@ -13,10 +13,10 @@ import msgspec
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import Phase, Place, check_archive
+from refgenied.archive import Phase, Place
+from refgenied.archive.examining import Finding, examine
 from refgenied.archive.progress import no_progress
-from refgenied.archive.reconcile import manifest_at
-from refgenied.archive.verifying import check_sizes
+from refgenied.archive.publish import replace_manifest
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
@@ -28,16 +28,23 @@ from refgenied.model import (
     ArchiveRecord,
     AssetKey,
     AssetState,
-    DamagedArchiveError,
+    BusyError,
+    NoSpaceError,
     Priority,
     Requester,
     UnreadableError,
+    WriteError,
 )
 from refgenied.store import archives
 
 log = structlog.get_logger("verifier")
 
 OnProgress = Callable[[Phase, int, int], None]
+Files = tuple[tuple[int, ...], ...]
+"""Identities of an archive's files."""
+
+BUSY_SECONDS = 0.5
+"""Before another look at an archive that is being removed or imported."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -52,6 +59,8 @@ class Verdict(msgspec.Struct, frozen=True):
     hint: str = ""
     job: int | None = None
     """The job that makes a damaged archive anew."""
+    mended: str = ""
+    """What was put right in its manifest or its record, in one line."""
 
 
 class Verifier:
@@ -82,20 +91,23 @@ class Verifier:
     ) -> Verdict:
         """Read a recorded archive back; mark it when it is damaged, and have it made anew when its asset is as it was.
 
-        `quick` looks at sizes only. `on_progress` is called in another thread. Cancelled, it ends within 0.3 s.
+        When record and manifest differ, the one is put right that the other, or the archive, proves to be wrong.
+        `quick` reads the manifest only. `on_progress` is called in another thread. Cancelled, it ends within 0.3 s.
         ArchiveNotFoundError (no such record), UnreadableError.
         """
         threads = self._current.settings.archive.threads or len(os.sched_getaffinity(0))
 
-        def read(record: ArchiveRecord) -> str:
-            return examine(self.place(key), record, threads, on_progress, check_cancelled, quick=quick)
+        def read(record: ArchiveRecord) -> Finding:
+            return examine(
+                self.place(key), record, quick=quick, threads=threads, on_progress=on_progress, check=check_cancelled
+            )
 
         return await self.verify_by(read, key, requester, quick=quick)
 
     async def verify_by(
-        self, read: Callable[[ArchiveRecord], str], key: AssetKey, requester: Requester, *, quick: bool = False
+        self, read: Callable[[ArchiveRecord], Finding], key: AssetKey, requester: Requester, *, quick: bool = False
     ) -> Verdict:
-        """The same with another way to read: `read` is called in a thread and says what is wrong."""
+        """The same with another way to read: `read` is called in a thread and says what it has found."""
         while True:
             async with self._jobs.store.transaction() as tx:
                 record = await archives.get(tx, key)
@@ -103,9 +115,9 @@ class Verifier:
                 raise ArchiveNotFoundError(f"there is no archive of {key.registry_path}")
             began = time.monotonic()
             files = await anyio.to_thread.run_sync(self._files, key)
-            damage = await anyio.to_thread.run_sync(read, record, limiter=self._limiter)
+            found = await anyio.to_thread.run_sync(read, record, limiter=self._limiter)
             seconds = time.monotonic() - began
-            if damage:
+            if found.damage:
                 async with self._archive_folder.publishing:
                     now = await anyio.to_thread.run_sync(self._files, key)
                 if now != files:  # it was read while it was replaced
@@ -113,11 +125,52 @@ class Verifier:
                 problem = await anyio.to_thread.run_sync(self._archive_folder.problem)
                 if problem:  # its disk has gone
                     raise UnreadableError(problem)
-            verdict = Verdict(key, record.size, seconds, quick, damage)
+            verdict = Verdict(key, record.size, seconds, quick, found.damage, mended=found.mended)
+            if found.record or found.manifest:
+                record = await self._put_right(record, found, files, requester)
+                if record is None:
+                    continue
             if await self._recorded(record, verdict, requester):
-                return await self._made_anew(record, verdict, requester) if damage else verdict
+                return await self._made_anew(record, verdict, requester) if found.damage else verdict
 
-    def _files(self, key: AssetKey) -> tuple[tuple[int, ...], ...]:
+    async def _put_right(
+        self, record: ArchiveRecord, found: Finding, files: Files, requester: Requester
+    ) -> ArchiveRecord | None:
+        """Write the manifest and the record as they were found to be right; the record then. None: look again."""
+        try:
+            with self._jobs.reserved(record.key):
+                await self._jobs.at_rest(record.key)
+                async with self._archive_folder.publishing:
+                    if await anyio.to_thread.run_sync(self._files, record.key) != files:
+                        return None
+                    right = await self._written(record, found)
+                    async with self._jobs.change() as change:
+                        known = await archives.put_right(change.tx, record, right)
+                        if known and found.mended:
+                            await change.log("archive.mended", record.key, by=requester.name, what=found.mended)
+        except BusyError:  # it is being removed or imported
+            await anyio.sleep(BUSY_SECONDS)
+            return None
+        if not known:
+            return None
+        if found.mended:
+            log.warning("archive.mended", asset=record.key.registry_path, what=found.mended)
+        return right
+
+    async def _written(self, record: ArchiveRecord, found: Finding) -> ArchiveRecord:
+        right = found.record or record
+        if found.manifest is None:
+            return right
+        try:
+            written = await anyio.to_thread.run_sync(replace_manifest, self.place(record.key), found.manifest)
+        except (WriteError, NoSpaceError) as error:
+            if found.mended:
+                raise
+            log.info("archive.not_sealed", asset=record.key.registry_path, reason=error.message)  # at the next proof
+            return record
+        return msgspec.structs.replace(right, seal=written.seal)
+
+    def _files(self, key: AssetKey) -> Files:
         """The archive and its manifest, told apart from what a publish would put in their place."""
         place = self.place(key)
         return tuple(_identity(path) for path in (place.archive, place.manifest))
@@ -175,32 +228,3 @@ def _identity(path: Path) -> tuple[int, ...]:
 
 def name_of(record: ArchiveRecord) -> str:
     return record.key.aliased(record.aliases[0]) if record.aliases else record.key.registry_path
-
-
-def examine(
-    place: Place,
-    record: ArchiveRecord,
-    threads: int,
-    on_progress: OnProgress,
-    check: Callable[[], None],
-    *,
-    quick: bool,
-) -> str:
-    """What is wrong with a recorded archive; empty when nothing is."""
-    try:
-        manifest = manifest_at(place)
-        if manifest.digest != record.digest:
-            return f"the manifest {place.manifest} is of another archive (md5 {manifest.digest}, not {record.digest})"
-        check_sizes(place.archive, manifest)
-        check_archive(
-            place,
-            manifest,
-            deep=not quick,
-            members=record.proved_at is None,
-            threads=threads,
-            on_progress=on_progress,
-            check=check,
-        )
-    except (ArchiveNotFoundError, DamagedArchiveError) as error:
-        return error.message
-    return ""

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from packing import KEY, make_tree, publish
 
-from refgenied.archive import About, Place, iter_files, read_manifest
+from refgenied.archive import About, Place, iter_files, read_manifest, seal
 from refgenied.archive import entries as entries_module
 from refgenied.archive.entries import Entry, EntryList, sidecar_entries
-from refgenied.archive.manifest import encode
+from refgenied.archive.manifest import BrokenSealError, encode
 from refgenied.genomes.walk import Kind
 from refgenied.model import (
     ArchiveNotFoundError,
@@ -80,8 +80,31 @@ def test_fields_of_a_later_version_are_passed_over(place):
     whole = json.loads(place.manifest.read_text())
     whole["new"] = {"a": 1}
     whole["entries"][0]["new"] = 2
-    place.manifest.write_text(json.dumps(whole))
+    del whole["seal"]
+    body = json.dumps(whole, indent=2).removesuffix("\n}").encode()
+    place.manifest.write_bytes(seal.sealed(body))
     assert read_manifest(place.manifest).key == KEY
+    place.manifest.write_bytes(seal.sealed(body).replace(b'"a": 1', b'"a": 2'))  # the seal covers what we don't know
+    with pytest.raises(BrokenSealError):
+        read_manifest(place.manifest)
+
+
+def test_one_changed_byte_anywhere_is_noticed(place):
+    text = place.manifest.read_bytes()
+    name = range(text.rindex(b'"seal"') + 1, text.rindex(b'"seal"') + 5)  # another name of it: as if there were none
+    for at in set(range(len(text))) - set(name):
+        place.manifest.write_bytes(text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :])
+        with pytest.raises(DamagedArchiveError):
+            read_manifest(place.manifest)
+
+
+def test_one_of_a_version_that_knew_no_seal_is_valid_and_gets_one_when_it_is_written_again(place):
+    sealed = place.manifest.read_bytes()
+    place.manifest.write_bytes(sealed.partition(b',\n  "seal"')[0] + b"\n}\n")
+    manifest = read_manifest(place.manifest)
+    assert manifest.seal == ""
+    assert manifest.record("x").seal is None
+    assert encode(manifest) == sealed
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from parts import Parts, running
 from synthetic import ALIAS, Genomes
 
 from refgenied import scrubber
+from refgenied.archive.examining import Finding
 from refgenied.model import (
     ArchiveNotFoundError,
     ArchiveRecord,
@@ -165,7 +166,7 @@ async def test_a_disk_that_goes_while_its_archives_are_verified_marks_none_as_da
 
         with pytest.raises(UnreadableError, match="not the archive folder that the database knows"):
             await parts.verifier.verify_by(
-                lambda _: unmount() or "its file is missing",
+                lambda _: unmount() or Finding("its file is missing"),
                 key,
                 ANN,
             )
@@ -255,7 +256,7 @@ async def test_an_archive_that_cannot_be_judged_does_not_end_the_scrub(error, ge
     odd, sound = genomes.build("a"), genomes.build("b")
     examine = scrubber.examine
 
-    def examined(place, record, *arguments, **named) -> str:
+    def examined(place, record, *arguments, **named) -> Finding:
         if record.key == odd:
             raise error
         return examine(place, record, *arguments, **named)

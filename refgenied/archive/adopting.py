@@ -108,7 +108,7 @@ def take_ours(
         with suppress(WriteError):
             discard(place)
         raise
-    return Draft(place, manifest)
+    return Draft(place, read_manifest(place.manifest_partial))
 
 
 def make_way(place: Place) -> Path | None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from refgenied import __version__
+from refgenied.archive import seal
 from refgenied.archive.codec import CodecRecord
 from refgenied.archive.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
 from refgenied.files import opener, unreadable
@@ -151,6 +152,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     blocks: BlockTable
     entries: tuple[Entry, ...] | None
     """The list of members, when they are few."""
+    seal: str = ""
+    """As it was read, see `seal.seal_of`; `encode` makes it anew. Empty: written before 0.2.0, without one."""
 
     @property
     def key(self) -> AssetKey:
@@ -174,12 +177,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             proved_at=proved_at,
             requested_by=self.requested_by,
             access=access_to_all(self.entries) if self.entries else None,
+            seal=self.seal or None,
         )
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+class BrokenSealError(DamagedArchiveError):
+    """It can be read as a manifest, and is not what was written."""
+
+
+def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Manifest:
     """ArchiveNotFoundError when it is not there, DamagedArchiveError when it is not a manifest we
-    understand.
+    understand, BrokenSealError when it was changed since it was written (with `believed=False` it is returned then).
     """
     path = Path(path)
     try:
@@ -197,6 +205,12 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         raise DamagedArchiveError(
             f"{path} has format {manifest.format}, and this refgenied knows up to {FORMAT}",
             hint="it was written by a newer refgenied",
+        )
+    if believed and manifest.seal and not seal.holds(data, manifest.seal):
+        raise BrokenSealError(
+            f"{path} was changed since it was written (its seal does not agree)",
+            hint="`refgeniectl archive verify` mends it, or has the archive made anew; without a daemon move it away: "
+            "the archive can be read without it",
         )
     if (manifest.entries is None) == (manifest.entries_file is None):
         raise DamagedArchiveError(f"{path} is not a manifest (it has no list of files, or two)")
@@ -223,9 +237,11 @@ def iter_files(manifest_path: str | os.PathLike[str]) -> Iterator[Entry]:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The manifest as its file has it."""
+    """The manifest as its file has it, sealed."""
     lines: list[bytes] = []
     for field in msgspec.structs.fields(Manifest):
+        if field.name == "seal":
+            continue
         value: object = getattr(manifest, field.name)
         if field.name == "entries" and manifest.entries:
             listed = b",\n    ".join(msgspec.json.encode(entry) for entry in manifest.entries)
@@ -233,7 +249,7 @@ def encode(manifest: Manifest) -> bytes:
         else:
             text = _json(value)
         lines.append(b'  "%b": %b' % (field.encode_name.encode(), text))
-    return b"{\n" + b",\n".join(lines) + b"\n}\n"
+    return seal.sealed(b"{\n" + b",\n".join(lines))
 
 
 def _json(value: object) -> bytes:

@@ -91,6 +91,19 @@ def _mode_of(path: Path) -> int:
         return 0
 
 
+def replace_manifest(place: Place, manifest: Manifest) -> Manifest:
+    """Put it in place of the one that is there, in one step, durably and with the same mode; as it was read back.
+
+    The caller has reserved the asset, or runs its job. WriteError, NoSpaceError.
+    """
+    write_manifest_partial(place, manifest)
+    with writing(place.manifest):
+        place.manifest_partial.chmod(stat.S_IMODE(place.manifest.stat().st_mode))
+        _rename(place.manifest_partial, place.manifest)
+        sync_folder(place.folder)
+    return read_manifest(place.manifest)
+
+
 def finish(place: Place, manifest: Manifest) -> None:
     """The steps of publishing, from whichever is the first not done yet.
 
@@ -147,10 +160,7 @@ def remove(place: Place, *, at: float, by: str, stamp: str, delete_file: bool) -
     manifest = read_manifest(place.manifest)
     if manifest.removed is None:
         manifest = msgspec.structs.replace(manifest, removed=Removed(at, by, stamp))
-        write_manifest_partial(place, manifest)
-        with writing(place.manifest):
-            _rename(place.manifest_partial, place.manifest)
-            sync_folder(place.folder)
+        manifest = replace_manifest(place, manifest)
     if delete_file:
         with writing(place.archive):
             place.archive.unlink(missing_ok=True)

@@ -209,7 +209,7 @@ def _fill_keeping(archive: _Commands) -> None:
     )
     verify.add_argument("paths", nargs="*", metavar="P")
     verify.add_argument("--all", action="store_true", help="every archive, the one proved longest ago first")
-    verify.add_argument("--quick", action="store_true", help="compare sizes only")
+    verify.add_argument("--quick", action="store_true", help="compare sizes, manifests and records only")
     protect = archive.add(
         "protect", "keeping.protect", "let no more people read archives than may read their assets", "--all"
     )

@@ -24,8 +24,9 @@ def verify(client: Client, arguments: Namespace) -> int:
         elif row["damage"]:
             bad.append(row)
         else:
-            what = "is there, with its size" if row["quick"] else _speed(row)
-            print(f"{words.name(row)}: {what}", flush=True)
+            what = "is there, as recorded" if row["quick"] else _speed(row)
+            mended = f"; {row['mended']}" if row.get("mended") else ""
+            print(f"{words.name(row)}: {what}{mended}", flush=True)
 
     with draw.progress("verify", quiet=arguments.json) as show:
         found: Json = client.request(

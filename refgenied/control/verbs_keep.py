@@ -44,7 +44,7 @@ OnProgress = Callable[[Phase, int, int], None]
 class ArchiveVerifyParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paths: Annotated[tuple[RegistryPathText, ...], Meta(max_length=MOST_PATHS)] = ()
     all: Annotated[bool, Meta(description="every recorded archive, the one proved longest ago first")] = False
-    quick: Annotated[bool, Meta(description="sizes and block table only; nothing is read")] = False
+    quick: Annotated[bool, Meta(description="sizes, manifest and record only; no archive is read")] = False
     progress: Annotated[bool, Meta(description="send `progress` and `verified` notifications meanwhile")] = False
 
 
@@ -59,6 +59,8 @@ class VerdictView(msgspec.Struct, frozen=True):
     hint: str
     job: int | None
     """The job that makes it anew."""
+    mended: str
+    """What was put right in its manifest or in the database, in one line; empty when nothing was wrong there."""
 
 
 class VerifyResult(msgspec.Struct, frozen=True):
@@ -132,6 +134,7 @@ def _verdict_view(context: Context, verdict: Verdict, record: ArchiveRecord) -> 
         damage=verdict.damage,
         hint=verdict.hint,
         job=verdict.job,
+        mended=verdict.mended,
     )
 
 

@@ -35,6 +35,8 @@ class ArchiveRecord(msgspec.Struct, frozen=True):
     """What a verify found wrong, in one line with the first bad member; None while nothing is known to be wrong."""
     access: Access | None = None
     """Who may read the asset's files; None: not known yet (an archive of refgenied 0.1)."""
+    seal: str | None = None
+    """Of the manifest, so that the two prove each other; None: it had none when it was recorded."""
 
 
 class Removal(msgspec.Struct, frozen=True):

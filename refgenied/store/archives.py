@@ -40,11 +40,7 @@ async def put(tx: Transaction, record: ArchiveRecord) -> None:
         f"WHERE {_OF_ASSET}",
         names(record.key) * 2,
     )
-    await tx.execute(
-        "INSERT OR IGNORE INTO edition (genome_digest, asset_group, asset, digest, size, published_at) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (*names(record.key), record.digest, record.size, record.created_at),
-    )
+    await _put_edition(tx, record)
     await tx.execute(f"DELETE FROM removal WHERE {_OF_ASSET}", names(record.key))
 
 
@@ -59,6 +55,31 @@ async def touch(tx: Transaction, record: ArchiveRecord) -> None:
 async def put_access(tx: Transaction, key: AssetKey, access: Access) -> None:
     """Who may read the asset's files, learned later than its archive."""
     await tx.execute(f"UPDATE archive SET access = ? WHERE {_OF_ASSET}", (access, *names(key)))
+
+
+async def put_right(tx: Transaction, old: ArchiveRecord, new: ArchiveRecord) -> bool:
+    """What was recorded is not what is there: `new` takes the place of `old`. False when that is not recorded any more.
+
+    The downloads stay counted, and what was known of its proof is kept.
+    """
+    kept = ("download_count", "proved_at", "damaged", "stamp", "files_stamp")
+    changed = [name for name in _PLAIN if name not in kept]
+    known = await tx.execute(
+        f"UPDATE archive SET {', '.join(f'{name} = ?' for name in changed)} "
+        f"WHERE {_OF_ASSET} AND digest = ? AND created_at = ?",
+        (*(getattr(new, name) for name in changed), *names(new.key), old.digest, old.created_at),
+    )
+    if known:
+        await _put_edition(tx, new)
+    return bool(known)
+
+
+async def _put_edition(tx: Transaction, record: ArchiveRecord) -> None:
+    await tx.execute(
+        "INSERT OR IGNORE INTO edition (genome_digest, asset_group, asset, digest, size, published_at) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (*names(record.key), record.digest, record.size, record.created_at),
+    )
 
 
 async def mark_proved(tx: Transaction, record: ArchiveRecord, at: float) -> bool:

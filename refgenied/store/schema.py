@@ -113,4 +113,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     ("ALTER TABLE archive ADD COLUMN access TEXT",),
+    ("ALTER TABLE archive ADD COLUMN seal TEXT",),
 )

@@ -1,0 +1,82 @@
+"""When a manifest and its record differ, or a manifest's seal is broken: which of the two is right, and what shows it.
+
+The database keeps the seal of each manifest. So a manifest that was changed on the disk can be put right from the
+record when one of the fields that both have was hit, and the recorded seal proves the result. The other way round a
+manifest with the recorded seal proves what the record should say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from refgenied.archive.manifest import Manifest, encode, read_manifest
+from refgenied.archive.seal import holds
+from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError, UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from refgenied.archive.place import Place
+
+_LASTING = (
+    "path",
+    "size",
+    "digest",
+    "asset_digest",
+    "content_digest",
+    "files",
+    "source_size",
+    "created_at",
+    "requested_by",
+)
+"""What a record has of its manifest and keeps; aliases and stamps follow the asset."""
+_FOLLOWING = ("aliases", "stamp", "files_stamp")
+
+
+def differences(record: ArchiveRecord, manifest: Manifest, path: str) -> tuple[str, ...]:
+    """The fields in which a record is not what its manifest says, by name. `path`: the archive's, as the record has it.
+
+    An archive that was recorded before its manifest was sealed has no recorded seal: that is no difference.
+    """
+    said = manifest.record(path)
+    fields = _LASTING if record.seal is None else (*_LASTING, "seal")
+    return tuple(name for name in fields if getattr(record, name) != getattr(said, name))
+
+
+def mended_record(record: ArchiveRecord, manifest: Manifest, path: str) -> ArchiveRecord:
+    """The record as the manifest says; what only the database knows is kept."""
+    said = manifest.record(path)
+    return msgspec.structs.replace(record, **{name: getattr(said, name) for name in (*_LASTING, "seal")})
+
+
+def mended_manifest(place: Place, record: ArchiveRecord) -> Manifest | None:
+    """The manifest with one field put right from the record, when that is what was sealed; None: it cannot be shown.
+
+    Nothing is written. UnreadableError.
+    """
+    if record.seal is None:
+        return None
+    try:
+        found = read_manifest(place.manifest, believed=False)
+    except UnreadableError:
+        raise
+    except (ArchiveNotFoundError, DamagedArchiveError):
+        return None
+    for candidate in _candidates(found, record):
+        if holds(encode(candidate), record.seal):
+            return msgspec.structs.replace(candidate, seal=record.seal)
+    return None
+
+
+def _candidates(found: Manifest, record: ArchiveRecord) -> Iterator[Manifest]:
+    yield found  # only the seal itself was hit
+    for name in (*_LASTING, *_FOLLOWING):
+        if name in Manifest.__struct_fields__:
+            yield msgspec.structs.replace(found, **{name: getattr(record, name)})
+    for name in ("files", "source_size"):
+        totals = msgspec.structs.replace(found.totals, **{name: getattr(record, name)})
+        yield msgspec.structs.replace(found, totals=totals)
+    for name in ("genome_digest", "asset_group", "asset"):
+        yield msgspec.structs.replace(found, **{name: getattr(record.key, name)})
