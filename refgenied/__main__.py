@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -216,12 +217,16 @@ def _init(arguments: argparse.Namespace) -> int:
 
     target = Path(arguments.config).absolute() if arguments.config else _default_target()
     flags = _flags(arguments)
-    written, made = config.init(target, flags, force=arguments.force)
+    written, made, chosen = config.init(target, flags, force=arguments.force)
+    for name, value, why in chosen:
+        print(f"set {name} = {value} ({why})")
     for folder in made:
         print(f"made {folder}")
     print(f"wrote {written}")
     again = f" --config {written}" if arguments.config else ""
     print(f"start the daemon with: refgenied run{again}")
+    if again:
+        print(f"refgeniectl finds it with: export REFGENIED_CONFIG={shlex.quote(str(written))}")
     return EX_OK
 
 

@@ -11,12 +11,9 @@ from pathlib import Path
 
 import anyio
 
+from refgenied.config import MARKER
 from refgenied.files import open_regular, read_regular, save_atomically
 from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError
-
-MARKER = ".refgenied"
-"""A file with an id. Without it an unmounted disk would look like an empty archive folder, and every asset would be
-packed again into the folder underneath."""
 
 
 def _id_in(marker: Path) -> str:

@@ -64,7 +64,7 @@ class StartAgainError(RefgeniedError):
 @contextmanager
 def held(state: Path) -> Generator[None]:
     """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
-    path = state / "lock"
+    path = state / config.LOCK
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:

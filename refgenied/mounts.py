@@ -1,7 +1,11 @@
-"""Which disks are mounted over a folder. A sandbox is built around those that were there when the process started."""
+"""Which disks are mounted over a folder, and where in its disk a folder is.
+
+A sandbox is built around the disks that were there when the process started.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,16 +20,49 @@ Mount = tuple[str, str]
 def over(folders: Iterable[str], mountinfo: Path = MOUNTINFO) -> frozenset[Mount]:
     """The mounts at or above any of the folders, as this process sees them, also those that others hide."""
     wanted = [f"{folder.rstrip('/')}/" for folder in folders if folder]
-    try:
-        lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return frozenset()
-    mounts = ((fields[0], _plain(fields[4])) for fields in map(str.split, lines))
+    mounts = ((fields[0], _plain(fields[4])) for fields in _table(mountinfo))
     return frozenset(
         (number, point)
         for number, point in mounts
         if any(folder.startswith(f"{point.rstrip('/')}/") for folder in wanted)
     )
+
+
+def origin(path: str, mountinfo: Path = MOUNTINFO) -> tuple[str, str] | None:
+    """The disk that an absolute path without links is on, and the path there; None when that cannot be known.
+
+    So a folder and a bind mount of it, or of a part of it, can be told to be one. What is missing at the end of the
+    path counts as part of it.
+    """
+    best: tuple[str, str, str] | None = None
+    for fields in _table(mountinfo):
+        device, root, point = fields[2], _plain(fields[3]), _plain(fields[4]).rstrip("/")
+        if f"{path}/".startswith(f"{point}/") and (best is None or len(point) >= len(best[2])):
+            best = device, root, point  # of two at one point the later one hides the other
+    if best is None or best[0] != _device(path):  # a disk of several parts (btrfs) numbers them in its own way
+        return None
+    device, root, point = best
+    return device, os.path.normpath(f"{root}/{path[len(point) :]}").replace("//", "/")
+
+
+def _table(mountinfo: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
+    except OSError:
+        return []
+
+
+def _device(path: str) -> str:
+    """Of the nearest folder that is there, as mountinfo writes it."""
+    while True:
+        try:
+            number = os.stat(path).st_dev
+        except OSError:
+            if path in ("", "/"):
+                return ""
+            path = os.path.dirname(path)
+        else:
+            return f"{os.major(number)}:{os.minor(number)}"
 
 
 def _plain(point: str) -> str:

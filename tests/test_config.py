@@ -137,13 +137,13 @@ def test_a_written_configuration_reads_back_as_given(tmp_path: Path, home: dict[
     target = tmp_path / "made/config.toml"
     odd = tmp_path / 'odd "name" \\ ü'
     values = {"refgenie.genome_folder": str(odd), "refgenie.genome_archive_folder": str(tmp_path / "archives")}
-    written, made = config.init(target, values, force=False)
+    written, made, _ = config.init(target, values, force=False, env=home)
     assert [str(folder) for folder in made] == list(values.values())
     settings = config.load(str(written), env=home)
     assert settings.refgenie.genome_folder == str(odd)
     with pytest.raises(ConfigError, match="is there already"):
-        config.init(target, values, force=False)
-    config.init(target, values, force=True)
+        config.init(target, values, force=False, env=home)
+    config.init(target, values, force=True, env=home)
 
 
 def test_a_reload_keeps_what_needs_a_restart(tmp_path: Path, home: dict[str, str]) -> None:
@@ -172,7 +172,7 @@ def test_the_readme_names_every_environment_variable() -> None:
 def test_a_dollar_in_a_folders_name_is_kept(tmp_path: Path, home: dict[str, str]) -> None:
     genomes = tmp_path / "$x" / "a$$b"
     target = tmp_path / "config.toml"
-    config.init(target, {"refgenie.genome_folder": str(genomes)}, force=False)
+    config.init(target, {"refgenie.genome_folder": str(genomes)}, force=False, env=home)
     assert config.load(str(target), env=home).refgenie.genome_folder == str(genomes)
     flags = {"refgenie.genome_folder": str(genomes)}
     assert config.load(None, flags, env=home).refgenie.genome_folder == str(genomes)

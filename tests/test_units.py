@@ -86,8 +86,9 @@ def test_below_a_prefix_only_files_are_written_and_twice_is_once(tmp_path: Path)
     assert not [path for path in (tmp_path / "image").rglob("*") if path.is_file()]
 
 
-def test_a_genome_folder_inside_the_archive_folder_is_refused(tmp_path: Path) -> None:
-    given = settings(tmp_path, "/data/archives/genomes", "/data/archives")
+def test_a_spool_inside_the_archive_folder_is_refused(tmp_path: Path) -> None:
+    spool = '[serving]\nstate_folder = "/data/archives/spool"\n'
+    given = settings(tmp_path, "/data/genomes", "/data/archives", spool)
     with pytest.raises(ConfigError, match="must not lie in the archive folder"):
         Installation(given, tmp_path, user=False, live=False, dry_run=True, say=print).install()
 

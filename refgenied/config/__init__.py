@@ -1,6 +1,11 @@
-"""The settings: what they are (`settings`), how they are read (`load`) and written (`write`)."""
+"""The settings: what they are (`settings`), how they are read (`load`, `toml`) and written (`write`, `creation`), where
+things are by default (`places`), and which places must not be one (`roles`).
+"""
 
-from refgenied.config.load import SYSTEM_CONFIG, SYSTEM_SOCKET, find_config, load, user_config
+from refgenied.config.creation import init
+from refgenied.config.load import Examined, examine, load
+from refgenied.config.places import LONGEST_SOCKET, SYSTEM_CONFIG, SYSTEM_SOCKET, find_config, user_config
+from refgenied.config.roles import DATABASE, LOCK, MARKER, clashes
 from refgenied.config.settings import (
     FOLDERS,
     Archive,
@@ -12,21 +17,28 @@ from refgenied.config.settings import (
     changed_fixed,
     keeping_fixed,
 )
-from refgenied.config.write import as_toml, effective, init, render
+from refgenied.config.write import as_toml, effective, render
 
 __all__ = [
+    "DATABASE",
     "FOLDERS",
+    "LOCK",
+    "LONGEST_SOCKET",
+    "MARKER",
     "SYSTEM_CONFIG",
     "SYSTEM_SOCKET",
     "Archive",
     "Control",
     "Current",
+    "Examined",
     "Log",
     "Serving",
     "Settings",
     "as_toml",
     "changed_fixed",
+    "clashes",
     "effective",
+    "examine",
     "find_config",
     "init",
     "keeping_fixed",

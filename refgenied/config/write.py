@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from msgspec import Meta
 
 from refgenied.config.settings import Settings, get, sections
-from refgenied.files import save_atomically
-from refgenied.model import ConfigError
 
 
 def effective(settings: Settings) -> list[tuple[str, Any, str]]:
@@ -74,28 +70,3 @@ def as_toml(value: Any) -> str:
         parts = cast("tuple[Any, ...]", value)
         return "[" + ", ".join(map(as_toml, parts)) + "]"
     return repr(value)
-
-
-def init(target: Path, values: Mapping[str, str | int | None], *, force: bool) -> tuple[Path, list[Path]]:
-    """Write a configuration with these settings and make their folders: (the file, the folders that were made).
-
-    Raises ConfigError when a configuration is there and `force` is not given, or when a folder cannot be made.
-    """
-    given = {name: os.path.abspath(os.path.expanduser(str(value))) for name, value in values.items() if value}
-    if not given.get("refgenie.genome_folder") and not given.get("refgenie.genome_config"):
-        raise ConfigError("init needs --genome-folder (or --genome-config)")
-    if target.exists() and not force:
-        raise ConfigError(f"{target} is there already", hint="edit it, or overwrite it with --force")
-    made: list[Path] = []
-    try:
-        for name in ("refgenie.genome_folder", "refgenie.genome_archive_folder", "state.folder"):
-            folder = Path(given[name]) if name in given else None
-            if folder and not folder.is_dir():
-                folder.mkdir(parents=True)
-                made.append(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        literal = {name: value.replace("$", "$$") for name, value in given.items()}  # read again, `$NAME` is a variable
-        save_atomically(target, render(literal).encode())
-    except OSError as error:
-        raise ConfigError(f"{error.filename or target}: {error.strerror}") from None
-    return target, made

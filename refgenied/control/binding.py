@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from refgenied.config import Control
+from refgenied.config import LONGEST_SOCKET, Control
 from refgenied.control.peer import group_id
 from refgenied.model import ConfigError, ConflictError
 
@@ -27,8 +27,6 @@ FIRST_INHERITED = 3
 """systemd's SD_LISTEN_FDS_START."""
 BACKLOG = 128
 REFUSAL_SECONDS = 0.5
-LONGEST_PATH = 107
-"""Bytes of a Unix socket's path."""
 
 
 @contextmanager
@@ -105,9 +103,9 @@ def _count(env: Mapping[str, str]) -> int:
 
 @contextmanager
 def _bound(path: Path, group: str) -> Generator[socket.socket]:
-    if len(os.fsencode(path)) > LONGEST_PATH:
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
         raise ConfigError(
-            f"control.socket: {path} is longer than {LONGEST_PATH} bytes, the most that a socket's path may have"
+            f"control.socket: {path} is longer than {LONGEST_SOCKET} bytes, the most that a socket's path may have"
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.setblocking(False)

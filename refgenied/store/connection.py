@@ -18,6 +18,7 @@ from typing import Any
 import aiosqlite
 import anyio
 
+from refgenied.config import DATABASE
 from refgenied.model import StateError
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 
@@ -93,7 +94,7 @@ class Store:
         written by a newer refgenied.
         """
         _refuse_network_disk(folder)
-        path = folder / "refgenied.sqlite3"
+        path = folder / DATABASE
         try:
             connection = await aiosqlite.connect(path, isolation_level=None)
         except sqlite3.Error as error:

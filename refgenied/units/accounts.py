@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from refgenied.archive_folder import MARKER
+from refgenied.config import MARKER
 from refgenied.model import ConfigError
 
 USER = "refgenied"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from refgenied.config import SYSTEM_SOCKET, Settings
+from refgenied.config import SYSTEM_SOCKET, Settings, clashes
 from refgenied.files import save_atomically
 from refgenied.model import ConfigError, WriteError
 from refgenied.units import accounts
@@ -67,11 +67,8 @@ class Installation:
                 f"{refgenie.genome_config} cannot be asked",
                 hint=f'genome_folder = "{refgenie.genome_folder}"',
             )
-        genomes, archives = Path(refgenie.genome_folder), refgenie.genome_archive_folder
-        if archives and genomes.resolve().is_relative_to(Path(archives).resolve()):
-            raise ConfigError(
-                f"the genome folder {genomes} must not lie in the archive folder {archives}: it is written"
-            )
+        for message in clashes(self._settings, service=True):
+            raise ConfigError(message)
         if not self._user:
             self._check_given()
 

@@ -1,0 +1,124 @@
+"""`refgenied init`: a first configuration, with which `refgenied run` starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refgenied.config.load import Draft, Examined, examine
+from refgenied.config.places import LONGEST_SOCKET, default_socket, may_make
+from refgenied.config.settings import Settings, get
+from refgenied.config.write import render
+from refgenied.files import save_atomically
+from refgenied.genomes.refgenconf import CONFIG_NAME
+from refgenied.model import ConfigError
+
+_FROM_REFGENIE = ("refgenie.genome_folder", "refgenie.genome_config", "refgenie.genome_archive_folder")
+_MADE = ("refgenie.genome_folder", "refgenie.genome_archive_folder", "state.folder")
+
+
+class Created(NamedTuple):
+    path: Path
+    """The configuration file."""
+    made: list[Path]
+    """Folders that were made."""
+    chosen: list[tuple[str, str, str]]
+    """Settings that nobody named: `section.key`, value, and why this one."""
+
+
+def init(
+    target: Path, values: Mapping[str, str | int | None], *, force: bool, env: Mapping[str, str] | None = None
+) -> Created:
+    """Write a configuration with these settings and make their folders.
+
+    A genome folder that is not named is looked for in refgenie's own places, and a socket that is not named is one
+    that this user can make. Raises ConfigError, and writes nothing, when a configuration is there and `force` is
+    not given, when a folder cannot be made, and for all for which `refgenied run` would refuse.
+    """
+    env = os.environ if env is None else env
+    given = {name: os.path.abspath(os.path.expanduser(str(value))) for name, value in values.items() if value}
+    if target.exists() and not force:
+        raise ConfigError(f"{target} is there already", hint="edit it, or overwrite it with --force")
+    chosen = _choose(target, given, env)
+    problems = _examined(target, given, env).problems
+    if problems:
+        raise problems[0]
+    return Created(target, _write(target, given), chosen)
+
+
+def _choose(target: Path, given: dict[str, str], env: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Add to `given` what nobody named. ConfigError."""
+    chosen: list[tuple[str, str, str]] = []
+    if not given.get("refgenie.genome_folder") and not given.get("refgenie.genome_config"):
+        found = _refgenies_own(_examined(target, given, env), env)
+        chosen += [row for row in found if row[0] not in given]
+        given.update({name: value for name, value, _ in chosen})
+    socket = "" if "control.socket" in given else _other_socket(_examined(target, given, env).settings, env)
+    if socket:
+        given["control.socket"] = socket
+        chosen.append(("control.socket", socket, f"{default_socket(env)} cannot be made here"))
+    return chosen
+
+
+def _write(target: Path, given: Mapping[str, str]) -> list[Path]:
+    """The folders that were made. ConfigError."""
+    made: list[Path] = []
+    try:
+        for name in _MADE:
+            folder = Path(given[name]) if name in given else None
+            if folder and not folder.is_dir():
+                folder.mkdir(parents=True)
+                made.append(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_atomically(target, _text(given).encode())
+    except OSError as error:
+        raise ConfigError(f"{error.filename or target}: {error.strerror}") from None
+    return made
+
+
+def _text(given: Mapping[str, str]) -> str:
+    literal: dict[str, Any] = {name: value.replace("$", "$$") for name, value in given.items()}  # `$NAME` is a variable
+    return render(literal)
+
+
+def _examined(target: Path, given: Mapping[str, str], env: Mapping[str, str]) -> Examined:
+    return examine(env=env, draft=Draft(target, _text(given)))
+
+
+def _refgenies_own(examined: Examined, env: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """What refgenie's variables, or its home folder, say of its folders. ConfigError when they say nothing."""
+    settings, problems = examined
+    if settings.refgenie.genome_config and not settings.refgenie.genome_folder:
+        raise problems[0]  # $REFGENIE names a file that says nothing
+    if settings.refgenie.genome_folder:
+        # Written down, because the daemon is started elsewhere: by systemd or cron, without these variables.
+        named = [(name, get(settings, name), settings.origins.get(name, "")) for name in _FROM_REFGENIE]
+        return [
+            (name, value, f"from {origin}")
+            for name, value, origin in named
+            if value and (origin.startswith("environment") or name == "refgenie.genome_folder")
+        ]
+    home = Path(env.get("HOME") or Path.home()) / ".refgenie"
+    if (home / "genomes").is_dir():
+        return [("refgenie.genome_folder", str(home / "genomes"), "refgenie 1's home folder")]
+    if (home / CONFIG_NAME).is_file():
+        return [("refgenie.genome_config", str(home / CONFIG_NAME), "refgenie's home folder")]
+    raise ConfigError(
+        f"init needs --genome-folder (or --genome-config): neither REFGENIE, REFGENIE_GENOME_FOLDER nor "
+        f"REFGENIE_HOME_PATH names one, and {home / 'genomes'} is not there"
+    )
+
+
+def _other_socket(settings: Settings, env: Mapping[str, str]) -> str:
+    """A socket that this user can make, when the usual one cannot be made; "" when it can."""
+    if not may_make(Path(settings.control.socket).parent):
+        return ""
+    socket = f"{settings.state.folder}/control.sock"
+    if len(os.fsencode(socket)) > LONGEST_SOCKET:
+        raise ConfigError(
+            f"neither {default_socket(env)} can be made here nor {socket}, which is longer than {LONGEST_SOCKET} bytes",
+            hint="name another with --socket",
+        )
+    return socket

@@ -1,0 +1,251 @@
+"""No two uses of one place: what a configuration must not name twice, and which nested folders are right."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refgenied import config
+from refgenied.mounts import origin
+
+
+def settings(root: Path, **changed: str) -> config.Settings:
+    """Every place a folder of its own, but for those that are named: `section.key` with `__`."""
+    places = {
+        "refgenie.genome_folder": "genomes",
+        "refgenie.genome_archive_folder": "archives",
+        "state.folder": "state",
+        "serving.state_folder": "spool",
+        "control.socket": "run/control.sock",
+    } | {name.replace("__", "."): path for name, path in changed.items()}
+    flags = {name: str(root / path) for name, path in places.items()}
+    file = root / "etc/config.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    return config.examine(str(file), flags, {"HOME": str(root)}).settings
+
+
+def clash(root: Path, **changed: str) -> str:
+    """The one thing that is wrong; "" when nothing is."""
+    found = config.clashes(settings(root, **changed))
+    assert len(found) <= 1, found
+    assert all("\n" not in line and line.endswith("to another path") for line in found)
+    return found[0] if found else ""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("genomes/data", "archives", "state", "spool", "run"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "genomes/genome_config.yaml").write_text("config_version: 0.4\n")
+    return tmp_path
+
+
+A, G, C = "refgenie__genome_archive_folder", "refgenie__genome_folder", "refgenie__genome_config"
+S, V, K = "state__folder", "serving__state_folder", "control__socket"
+
+REFUSED = [
+    ({A: "genomes"}, "must not be the genome folder"),
+    ({A: "genomes/data"}, "must not lie in refgenie's own part of the genome folder"),
+    ({A: "genomes/data/x/y"}, "must not lie in refgenie's own part"),
+    ({A: "genomes/alias/made/later"}, "must not lie in refgenie's own part"),
+    ({A: "genomes/builds"}, "must not lie in refgenie's own part"),
+    ({G: "archives/genomes"}, "must not lie in the archive folder"),
+    ({C: "archives/genome_config.yaml"}, "must not be refgenie's config"),
+    ({A: "etc", C: "etc/genome_config.yaml"}, "must not be refgenie's config"),
+    ({S: "genomes"}, "must not be the genome folder"),
+    ({S: "genomes/state"}, "the daemon never writes to the genome folder"),
+    ({V: "genomes/spool"}, "never writes to the genome folder"),
+    ({K: "genomes/control.sock"}, "the daemon never writes to the genome folder"),
+    ({S: "archives"}, "must not be the archive folder"),
+    ({S: "archives/.refgenied"}, "must not be the archive folder's id"),
+    ({S: "archives/.refgenied/state"}, "must not lie in the archive folder's id"),
+    ({V: "archives"}, "must not be the archive folder"),
+    ({V: "state"}, "must not be the daemon's state folder"),
+    ({V: "state/lock"}, "must not be the daemon's lock"),
+    ({K: "archives"}, "must not be the archive folder"),
+    ({K: "."}, "must not be a folder above"),
+    ({K: "archives/genome_config.yaml"}, "must not be the server's config"),
+    ({K: "state/refgenied.sqlite3"}, "must not be the daemon's database"),
+    ({K: "etc/config.toml"}, "must not be our own configuration"),
+    ({K: "genomes/genome_config.yaml"}, "must not be refgenie's config"),
+    ({C: "etc/config.toml"}, "must not be refgenie's config"),
+    ({S: "etc/config.toml"}, "must not be our own configuration"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), REFUSED, ids=str)
+def test_places_that_must_not_be_one_are_refused(root: Path, changed: dict[str, str], message: str) -> None:
+    found = config.clashes(settings(root, **changed))
+    assert found
+    assert message in found[0]
+    assert all("\n" not in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {A: "genomes/archives"},  # refgenie allows it
+        {A: "genomes/archive", C: "genomes/genome_config.yaml"},
+        {A: "genomes/data2"},
+        {A: "state/archives"},
+        {S: "archives/.state"},
+        {G: "state/genomes"},
+        {K: "state/control.sock"},
+        {K: "archives/control.sock"},
+        {V: "state/spool"},
+        {C: "etc/genome_config.yaml"},
+        {C: "archives/refgenie.yaml"},
+    ],
+    ids=str,
+)
+def test_folders_that_people_put_into_one_another_go_on_working(root: Path, changed: dict[str, str]) -> None:
+    assert clash(root, **changed) == ""
+
+
+def test_both_settings_and_the_path_are_named(root: Path) -> None:
+    said = clash(root, **{A: "etc", C: "etc/genome_config.yaml"})
+    assert said.count("refgenie.genome_archive_folder") == 2
+    assert "refgenie.genome_config" in said
+    assert f"{root}/etc/genome_config.yaml" in said
+    assert "one would overwrite the other" in said
+
+
+def test_a_server_config_that_is_not_kept_overwrites_nothing(root: Path) -> None:
+    file = root / "etc/config.toml"
+    file.parent.mkdir()
+    file.write_text("[serving]\nenabled = false\n")
+    flags = {
+        "refgenie.genome_folder": str(root / "genomes"),
+        "refgenie.genome_config": str(root / "archives/genome_config.yaml"),
+        "refgenie.genome_archive_folder": str(root / "archives"),
+    }
+    assert config.examine(str(file), flags, {"HOME": str(root)}).problems == []
+    file.write_text("")
+    assert len(config.examine(str(file), flags, {"HOME": str(root)}).problems) == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "folder to be", "config to archives", "config to refgenie's", "hard link"])
+def test_links_do_not_hide_that_two_places_are_one(root: Path, kind: str) -> None:
+    (root / "etc").mkdir()
+    yaml = root / "etc/genome_config.yaml"
+    yaml.write_text("config_version: 0.4\n")
+    changed = {C: "etc/genome_config.yaml"}
+    if kind == "folder":
+        (root / "link").symlink_to("etc")
+        changed[A] = "link"
+    elif kind == "folder to be":
+        (root / "link").symlink_to("archives/to/be")
+        changed = {A: "link", S: "archives/to/be"}
+    elif kind == "config to archives":
+        yaml.rename(root / "archives/genome_config.yaml")
+        yaml.symlink_to("../archives/genome_config.yaml")
+    elif kind == "config to refgenie's":
+        (root / "archives/genome_config.yaml").symlink_to(yaml)
+    else:
+        (root / "archives/genome_config.yaml").hardlink_to(yaml)
+    assert "must not be" in clash(root, **changed)
+
+
+def test_data_on_another_disk_is_still_refgenies(root: Path) -> None:
+    (root / "genomes/data").rmdir()
+    (root / "big/sub").mkdir(parents=True)
+    (root / "genomes/data").symlink_to(root / "big")
+    assert "refgenie's own part" in clash(root, **{A: "big/sub/archives"})
+
+
+def test_defaults_of_two_processes_may_be_one_folder_and_what_is_named_may_not(root: Path) -> None:
+    """Under systemd each process takes $STATE_DIRECTORY for its own."""
+    flags = {"refgenie.genome_folder": str(root / "genomes")}
+    env = {"HOME": str(root), "STATE_DIRECTORY": str(root / "state")}
+    assert config.examine(None, flags, env).problems == []
+    flags["state.folder"] = str(root / "state")
+    assert config.examine(None, flags, env).problems == []
+    flags["serving.state_folder"] = str(root / "state")
+    assert len(config.examine(None, flags, env).problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({C: "archives/refgenie.yaml"}, "refgenie could not write it any more"),
+        ({V: "archives/spool"}, "it belongs to the server's"),
+        ({S: "spool/state"}, "given to the server's user"),
+    ],
+    ids=str,
+)
+def test_a_service_gives_its_folders_away(root: Path, changed: dict[str, str], message: str) -> None:
+    assert clash(root, **changed) == ""
+    (found,) = config.clashes(settings(root, **changed), service=True)
+    assert message in found
+
+
+def test_every_case_is_found_where_nothing_exists_yet(tmp_path: Path) -> None:
+    for changed, _ in REFUSED:
+        assert config.clashes(settings(tmp_path, **changed)), changed
+
+
+# --------------------------------------------------------------------- bind mounts
+
+MOUNT = shutil.which("mount")
+IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+if os.geteuid() == 0:
+    IN_A_NAMESPACE = ["unshare", "--mount"]
+
+
+def _may_mount() -> bool:
+    order = [*IN_A_NAMESPACE, "true"]
+    return shutil.which("unshare") is not None and subprocess.run(order, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _may_mount(), reason="no mount namespaces here")
+@pytest.mark.parametrize(
+    ("source", "archives", "message"),
+    [
+        ("genomes", "mounted", "must not be the genome folder"),
+        ("genomes/data/deep", "mounted", "must not lie in refgenie's own part"),
+        ("genomes/data/deep", "mounted/to/be/made", "must not lie in refgenie's own part"),
+        ("genomes/more", "mounted", ""),
+        ("genomes/data/deep", "elsewhere", ""),
+    ],
+)
+def test_bind_mounts_do_not_hide_it_either(root: Path, source: str, archives: str, message: str) -> None:
+    for name in ("genomes/data/deep", "genomes/more", "mounted", "elsewhere"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_roles as t; "
+        "print(t.clash(Path(sys.argv[2]), refgenie__genome_archive_folder=sys.argv[3]))"
+    )
+    check = [sys.executable, "-c", code, str(Path(__file__).parent), str(root), archives]
+    script = f'{MOUNT} --bind "$1" "$2" && shift 2 && exec "$@"'
+    done = subprocess.run(
+        [*IN_A_NAMESPACE, "sh", "-c", script, "sh", str(root / source), str(root / "mounted"), *check],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert message in done.stdout
+    assert bool(done.stdout.strip()) == bool(message)
+
+
+def test_where_in_its_disk_a_folder_is(tmp_path: Path) -> None:
+    number = os.stat(tmp_path).st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    table = tmp_path / "mountinfo"
+    lines = [
+        f"1 0 {device} / / rw - ext4 /dev/a rw",
+        f"2 1 {device} /srv/a\\040b {tmp_path}/m rw - ext4 /dev/a rw",
+        f"3 1 9:9 / {tmp_path}/hidden rw - ext4 /dev/b rw",
+        f"4 1 {device} /over {tmp_path}/hidden rw - ext4 /dev/a rw",
+    ]
+    table.write_text("\n".join(lines))
+    assert origin(f"{tmp_path}/m/x/y", table) == (device, "/srv/a b/x/y")
+    assert origin(f"{tmp_path}/m", table) == (device, "/srv/a b")
+    assert origin(f"{tmp_path}/mm", table) == (device, f"{tmp_path}/mm")
+    assert origin(f"{tmp_path}/hidden/x", table) == (device, "/over/x")
+    assert origin(str(tmp_path), tmp_path / "absent") is None
