@@ -27,9 +27,11 @@ from refgenied.files import partial_of
 from refgenied.model import AssetKey, JobState, Look
 from refgenied.serving import folder as folder_module
 from refgenied.serving.faults import MOST_LINES
-from refgenied.serving.folder import ServedFolder, Wanted
+from refgenied.serving.folder import ServedFolder
 from refgenied.serving.genome_config import CONFIG_NAME, Head
-from refgenied.serving.names import ServedNames, write_whole
+from refgenied.serving.kept import KEPT_SECONDS, Kept
+from refgenied.serving.names import ServedNames, is_kept_name, write_whole
+from refgenied.serving.wanted import Wanted
 from refgenied.store import archives
 
 pytestmark = pytest.mark.anyio
@@ -245,9 +247,10 @@ async def test_a_removed_archive_leaves_the_config(genomes: Genomes, *, delete_f
     async with archived(genomes, key) as parts:
         desk = Desk(context_of(parts))
         names = names_of(parts, key)
+        digest = agree(parts, key)
         await desk.ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=delete_file)
         assert config_of(parts)["genomes"] == {}
-        left = {path.name for path in names.folder.iterdir() if not path.is_dir()}
+        left = {path.name for path in names.folder.iterdir() if not path.is_dir() and path != names.kept(digest)}
         assert left == (set() if delete_file else {names.archive.name})
         assert (await desk.ask("server.info"))["serving"]["archives"] == 0
         await desk.ask("archive.create", path=f"{ALIAS}/fasta")
@@ -504,3 +507,83 @@ async def test_what_another_program_makes_after_a_removal_stays(genomes: Genomes
             path.write_text("of refgenieserver")
         await parts.keeper.refresh()
         assert names.archive.read_text() == names.contents.read_text() == names.log.read_text() == "of refgenieserver"
+
+
+# --------------------------------------------------------------------- what was replaced a moment ago
+
+
+def kept_files(parts: Parts) -> list[Path]:
+    return sorted(path for path in Path(parts.archive_folder.path).glob("*/.*.tgz") if is_kept_name(path.name))
+
+
+async def test_a_replaced_archive_is_kept_by_its_digest_and_then_goes(genomes: Genomes) -> None:
+    key = genomes.build(a=b"one")
+    async with archived(genomes, key) as parts:
+        old, names = agree(parts, key), names_of(parts, key)
+        genomes.build(a=b"two")
+        await parts.settle()
+        assert agree(parts, key) != old
+        (hidden,) = kept_files(parts)
+        assert hidden == names.kept(old)
+        assert hashlib.md5(hidden.read_bytes()).hexdigest() == old
+        now = [0.0]
+        kept = Kept(Path(parts.archive_folder.path), clock=lambda: now[0])  # the next start finds it
+        kept.tidy()
+        assert kept.waiting
+        now[0] = KEPT_SECONDS - 10
+        kept.tidy()
+        assert hidden.exists()
+        now[0] = KEPT_SECONDS + 1
+        kept.tidy()
+        assert not hidden.exists()
+        assert not kept.waiting
+
+
+async def test_after_a_new_start_the_config_tells_which_archive_was_shown(genomes: Genomes) -> None:
+    key = genomes.build(a=b"one")
+    async with archived(genomes, key) as parts:
+        old = agree(parts, key)
+    genomes.build(a=b"two")
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert kept_files(parts) == [names_of(parts, key).kept(old)]
+        now = Kept(Path(parts.archive_folder.path))
+        now.tidy()
+        assert now.waiting
+
+
+async def test_what_the_flat_name_shows_already_is_kept_under_no_other_digest(genomes: Genomes) -> None:
+    """A crash after the new archive was shown, before the config: its name must not become the old digest's."""
+    key = genomes.build(a=b"one")
+    async with archived(genomes, key) as parts:
+        names = names_of(parts, key)
+        config = Path(parts.archive_folder.path, CONFIG_NAME)
+        old = config.read_bytes()
+        genomes.build(a=b"two")
+        await parts.settle()
+        kept_files(parts)[0].unlink()
+        config.write_bytes(old)
+        fresh = ServedFolder(parts.archive_folder.path)
+        async with parts.store.transaction() as tx:
+            records = await archives.everything(tx)
+        look, head = parts.reconciler.look, Head("", parts.archive_folder.path, {})
+        names.contents.unlink()
+        fresh.refresh(Wanted(records, {}, look, head, files=False))
+        assert kept_files(parts) == []
+
+
+async def test_a_removed_archive_is_kept_for_those_who_were_told_of_it(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        old = agree(parts, key)
+        await Desk(context_of(parts)).ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=True)
+        assert kept_files(parts) == [names_of(parts, key).kept(old)]
+
+
+async def test_hidden_names_are_never_too_long_and_never_meet(tmp_path: Path) -> None:
+    digest = "0" * 32
+    places = [Place(tmp_path, AssetKey(DIGEST, "g" * 40, "t" * 190 + end)) for end in "ab"]
+    hidden = [ServedNames(place).kept(digest) for place in places]
+    assert len({path.name for path in hidden if path}) == 2
+    assert all(path and len(path.name) <= 255 and is_kept_name(path.name) for path in hidden)
+    assert ServedNames(places[0]).kept("../../x") is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,54 +16,16 @@ import structlog
 
 from refgenied.archive import Manifest, Place, iter_files, read_manifest
 from refgenied.files import read_regular
-from refgenied.model import Access, ArchiveRecord, AssetKey, BadRegistryPathError, Genome, Look, RefgeniedError, Removal
+from refgenied.model import Access, ArchiveRecord, AssetKey, BadRegistryPathError, Genome, RefgeniedError
 from refgenied.serving import genome_config
 from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of
 from refgenied.serving.faults import Faults
-from refgenied.serving.genome_config import CONFIG_NAME, Head, UnreadableConfigError
+from refgenied.serving.genome_config import CONFIG_NAME, UnreadableConfigError
+from refgenied.serving.kept import Kept
 from refgenied.serving.names import ServedNames, write_whole
+from refgenied.serving.wanted import PRIVATE, Served, Wanted
 
 log = structlog.get_logger("serving")
-
-PRIVATE = "of private assets: only the owner may read some file (archive.publish_private = true serves them)"
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """What the folder is to be brought to."""
-
-    records: Mapping[AssetKey, ArchiveRecord]
-    removals: Mapping[AssetKey, Removal]
-    look: Look
-    """The last look; an empty one when the genome folder is away."""
-    head: Head
-    files: bool
-    """Link each asset's folder in the genome folder beside its archive."""
-    publish_private: bool = False
-    """Serve also what only its owner may read."""
-
-    def private(self, record: ArchiveRecord) -> bool:
-        """Whether the archive is to be seen by nobody, because some file in it may be read by its owner alone."""
-        asset = self.look.assets.get(record.key)
-        access = asset.access if asset is not None and asset.stamp == record.stamp else record.access
-        return access is Access.OWNER and not self.publish_private
-
-    def groups(self) -> frozenset[tuple[str, str]]:
-        """Genomes and asset groups: each may have a folder for its archives, whose name no link may take."""
-        return frozenset((key.genome_digest, key.asset_group) for key in (*self.look.assets, *self.records))
-
-
-class Served(msgspec.Struct, frozen=True):
-    """What it was brought to."""
-
-    archives: int = 0
-    left_out: tuple[str, ...] = ()
-    """Plain lines: what is not in the server's config, and why; then what else is wrong with single archives."""
-    faulty: int = 0
-    """Archives that are not served because of something that a person can mend."""
-    unwell: bool = False
-    """Whether anything is there to be mended: another refresh may find that it was."""
-    changed: bool = False
-    """Whether the config was written now."""
 
 
 class ServedFolder:
@@ -77,12 +39,13 @@ class ServedFolder:
         self._shown: dict[AssetKey, str] = {}
         """Digests whose side files are known to be right."""
         self._faults = Faults()
+        self.kept = Kept(self.path)
         self._groups: frozenset[tuple[str, str]] = frozenset()
         """What `Wanted.groups` said last."""
         self._composed: tuple[object, ...] | None = None
         """What the config was made of last, and what file it became."""
         self._written: tuple[object, genome_config.Tree] | None = None
-        """The config's identity and content when it was written last."""
+        """The config's identity and content when it was written or read last."""
 
     def refresh(self, wanted: Wanted) -> Served:
         """Bring the folder up to what is wanted; costs a few system calls an archive when nothing has changed.
@@ -91,6 +54,7 @@ class ServedFolder:
         the config cannot be written, the disk is full, the process is short of something.
         """
         self._faults.begin()
+        self._existing()  # when nothing can be known of it, nothing is changed
         self._groups = wanted.groups() if wanted.files else frozenset()
         skipped: Counter[str] = Counter()
         entries: list[ServedEntry] = []
@@ -157,7 +121,9 @@ class ServedFolder:
         if manifest.digest != record.digest:
             return None
         whole = self._write_side_files(names, manifest, record.access or Access.EVERYONE)
-        names.show()
+        if not names.shows():
+            self._keep(names)
+            names.show()
         if whole:
             self._shown[record.key] = record.digest
         self._facts[record.key] = (record.digest, Facts.of(manifest))
@@ -171,6 +137,12 @@ class ServedFolder:
         if known is not None and known[0] == record.digest:
             return known[1]
         return Facts.of(read_manifest(names.place.manifest))
+
+    def _keep(self, names: ServedNames) -> None:
+        """Keep for a while what the flat name leads to: the archive that was shown last, in this run or before it."""
+        known = self._facts.get(names.place.key)
+        shown = known[0] if known else genome_config.digest_of(self._existing(), names.place.key)
+        self.kept.keep(names, shown)
 
     def _write_side_files(self, names: ServedNames, manifest: Manifest, access: Access) -> bool:
         """What the archive's page shows. Whether all is there; what is not is taken down, and the archive is served."""
@@ -214,19 +186,22 @@ class ServedFolder:
         return changed
 
     def _existing(self) -> genome_config.Tree:
-        if self._written is not None and self._written[0] == _identity(self.config):
+        identity = _identity(self.config)
+        if self._written is not None and self._written[0] == identity:
             return self._written[1]  # reading it takes a second for 2,000 archives
         try:
             text = read_regular(self.config)
         except FileNotFoundError:
             return {}
         try:
-            return genome_config.parse(text)
+            tree = genome_config.parse(text)
         except UnreadableConfigError as error:
             aside = self.config.with_name(f"{CONFIG_NAME}.unreadable")
             write_whole(aside, text)
             log.warning("serving.config_unreadable", path=str(self.config), kept_as=str(aside), error=str(error))
-            return {}
+            tree = {}
+        self._written = (identity, tree)
+        return tree
 
     def _is_foreign(self, key: AssetKey) -> bool:
         """Whether another program archived it: its file is there, and no manifest of ours."""
@@ -253,11 +228,26 @@ class ServedFolder:
             try:
                 names = ServedNames(Place(self.path, key))
                 if names.archive not in flat:
-                    names.hide() if key in private else names.clear(before=wanted.removals[key].removed_at)
+                    names.hide() if key in private else self._clear(names, wanted.removals[key].removed_at)
             except BadRegistryPathError:
                 continue
             except OSError as error:
                 self._faults.note(key, error, served=True)
+
+    def _clear(self, names: ServedNames, removed_at: float) -> None:
+        if names.archive_is_over(removed_at):
+            self.kept.keep(names, self._removed_digest(names))
+        names.clear(removed_at)
+        self._facts.pop(names.place.key, None)
+
+    def _removed_digest(self, names: ServedNames) -> str:
+        known = self._facts.get(names.place.key)
+        if known is not None:
+            return known[0]
+        try:
+            return read_manifest(names.place.manifest).digest
+        except RefgeniedError:
+            return ""
 
 
 def _size(path: Path) -> int | None:

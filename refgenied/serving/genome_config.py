@@ -62,6 +62,13 @@ def parse(text: bytes) -> Tree:
     return cast("Tree", found)
 
 
+def digest_of(tree: Tree, key: AssetKey) -> str:
+    """The archive's digest that a config has; "" when it has none."""
+    group = _by_name(_mapping(_by_name(tree.get("genomes")).get(key.genome_digest)).get("assets")).get(key.asset_group)
+    digest: object = _mapping(_by_name(_mapping(group).get("tags")).get(key.asset)).get("archive_digest")
+    return digest if isinstance(digest, str) else ""
+
+
 def compose(
     head: Head,
     entries: Sequence[ServedEntry],

@@ -13,8 +13,9 @@ from refgenied.jobs import Jobs
 from refgenied.model import RefgeniedError
 from refgenied.reconciler import Reconciler
 from refgenied.serving.faults import explained
-from refgenied.serving.folder import Served, ServedFolder, Wanted
+from refgenied.serving.folder import ServedFolder
 from refgenied.serving.genome_config import Head
+from refgenied.serving.wanted import Served, Wanted
 from refgenied.store import archives
 
 log = structlog.get_logger("serving")
@@ -24,7 +25,7 @@ _CAUSES = ("archive.", "database.")
 
 
 AGAIN_SECONDS = 60.0
-"""While something is wrong, whether it was mended is looked at so often."""
+"""While something is wrong, or replaced archives are kept, the folder is looked at so often."""
 
 
 class Keeper:
@@ -92,6 +93,7 @@ class Keeper:
         with anyio.CancelScope(shield=True):
             self.served = await anyio.to_thread.run_sync(self._folder.refresh, wanted)
             self._unwell = self.served.unwell
+            await anyio.to_thread.run_sync(self._folder.kept.tidy)
 
     async def run(self) -> None:
         """Refresh after each cause, and after each look. Ends only by cancellation."""
@@ -99,7 +101,7 @@ class Keeper:
             group.start_soon(self._listen)
             group.start_soon(self._follow_looks)
             while True:
-                with anyio.move_on_after(AGAIN_SECONDS if self._unwell else None):
+                with anyio.move_on_after(AGAIN_SECONDS if self._unwell or self._folder.kept.waiting else None):
                     await self._again.wait()
                 self._again = anyio.Event()
                 await self.refresh()

@@ -1,23 +1,35 @@
 """The names that refgenieserver looks for, beside refgenie 1's nested ones.
 
 `{archive_folder}/{genome_digest}/{asset_group}__{asset}.tgz` is another name (a hard link) of the nested archive. While
-a new archive takes the nested name, the old one keeps this name, until `show` puts the new one here too.
+a new archive takes the nested name, the old one keeps this name, until `show` puts the new one here too. From then on
+the old one has a hidden name with its digest for a while (`kept`): a client that was told of it may still come for it.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
 
 from refgenied.archive import Place
-from refgenied.files import partial_of, save_atomically, sync_folder
+from refgenied.files import LONGEST_NAME, partial_of, save_atomically, sync_folder
 
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
 """What file systems without hard links answer."""
+
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_KEPT = re.compile(r"\..+\.[0-9a-f]{32}\.tgz")
+
+
+def is_kept_name(name: str) -> bool:
+    """Whether a file's name is a hidden one that `ServedNames.kept` gives; only `Kept` takes such files away."""
+    return _KEPT.fullmatch(name) is not None
 
 
 class ServedNames:
@@ -35,6 +47,20 @@ class ServedNames:
         self.files = self.folder / name
         """Where the server says that unpacked files are."""
 
+    def kept(self, digest: str) -> Path | None:
+        """The hidden name of an archive with this md5 that is shown no more; None for what is not an md5.
+
+        A name that would be too long is cut; a hash of the whole name takes the place of the rest.
+        """
+        if not _MD5.fullmatch(digest):
+            return None
+        stem = self.archive.name.removesuffix(".tgz")
+        name = f".{stem}.{digest}.tgz"
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            mark = hashlib.sha256(os.fsencode(stem)).hexdigest()[:16]
+            name = f".{os.fsencode(stem)[:180].decode(errors='ignore')}-{mark}.{digest}.tgz"
+        return self.folder / name
+
     def shows(self) -> bool:
         """Whether the archive's flat name leads to its nested one now."""
         try:
@@ -51,7 +77,7 @@ class ServedNames:
         try:
             os.link(self.place.archive, partial, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             os.symlink(os.path.relpath(self.place.archive, self.folder), partial)
         os.rename(partial, self.archive)
@@ -73,12 +99,16 @@ class ServedNames:
             self.archive.unlink()
         self.clear(before=math.inf)
 
+    def archive_is_over(self, before: float) -> bool:
+        """Whether the flat name is all that is left of an archive that was removed at `before`."""
+        return not os.path.lexists(self.place.archive) and _older(self.archive, before)
+
     def clear(self, before: float) -> None:
         """Take away what was left of an archive that was removed at `before` (Unix seconds): its pages, and its flat
         name when the archive itself is gone. What is newer is another program's, and stays. OSError.
         """
         gone = [path for path in (self.contents, self.recipe, self.log) if _older(path, before)]
-        if not os.path.lexists(self.place.archive) and _older(self.archive, before):
+        if self.archive_is_over(before):
             gone.append(self.archive)
         if os.path.islink(self.files):
             gone.append(self.files)

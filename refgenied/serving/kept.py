@@ -1,0 +1,101 @@
+"""Archives that were replaced or removed a moment ago, kept for those who were told of them.
+
+`refgenie pull` asks for the digest first and for the archive after that. A server may promise the old archive for up to
+10 minutes after it was replaced (`server/shelf.py`); its file is kept longer than that, and then taken away.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from refgenied.serving.names import NO_LINKS, ServedNames, is_kept_name
+
+log = structlog.get_logger("serving")
+
+KEPT_SECONDS = 900.0
+
+
+class Kept:
+    """The hidden names in one archive folder. Blocking."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._since: dict[Path, float] | None = None
+        """Hidden name → when its archive was shown last, by the clock; None before the folder was looked through."""
+
+    def keep(self, names: ServedNames, digest: str) -> None:
+        """Give the file under the flat name its hidden name, before that name leads to another file. OSError.
+
+        On a file system without hard links nothing can be kept: a server then says 503 until it has the new config.
+        """
+        hidden = names.kept(digest)
+        if hidden is None or names.archive.is_symlink():
+            return
+        try:
+            _link(names.archive, hidden)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            return
+        if self._since is not None:
+            self._since[hidden] = self._clock()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some are there, or may be."""
+        return self._since is None or bool(self._since)
+
+    def tidy(self) -> None:
+        """Take away those whose time is over. What cannot be taken away is tried again."""
+        if self._since is None:
+            self._since = self._found()
+        now = self._clock()
+        for path in [path for path, since in self._since.items() if now - since >= KEPT_SECONDS]:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("serving.kept_stays", path=str(path), error=str(error))
+            else:
+                log.info("serving.kept_is_over", path=str(path))
+                with suppress(OSError):  # it is not empty, which is the usual case
+                    path.parent.rmdir()
+            del self._since[path]
+
+    def _found(self) -> dict[Path, float]:
+        """Those that another run of the daemon has left. Their last change is when they lost the flat name."""
+        found: dict[Path, float] = {}
+        for genome in _entries(self._folder):
+            if not genome.is_dir(follow_symlinks=False):
+                continue
+            for entry in _entries(genome.path):
+                if is_kept_name(entry.name):
+                    with suppress(OSError):
+                        age = time.time() - entry.stat(follow_symlinks=False).st_ctime
+                        found[Path(entry.path)] = self._clock() - min(max(age, 0.0), KEPT_SECONDS)
+        return found
+
+
+def _link(path: Path, hidden: Path) -> None:
+    try:
+        os.link(path, hidden, follow_symlinks=False)
+    except FileExistsError:
+        if not path.samefile(hidden):
+            hidden.unlink()
+            os.link(path, hidden, follow_symlinks=False)
+
+
+def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # whoever needs it says so
+        return []
