@@ -9,7 +9,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from refgenied import __version__
+from refgenied import __version__, output
+from refgenied.commandline import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,17 +23,21 @@ EX_CONFIG = 78  # starting again does not help before somebody has changed the c
 
 EXAMPLES = """\
 examples:
-  refgenied init --genome-folder /data/genomes --genome-archive-folder /data/archives
+  refgenied init --genome-folder /data/genomes \\
+      --genome-archive-folder /data/archives
   refgenied run
   refgenied check-config
   refgenied serve --port 8080
-  refgenied install-units && systemctl enable --now refgenied.socket refgenied.service
+  refgenied install-units && \\
+      systemctl enable --now refgenied.socket refgenied.service
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the `refgenied` command; returns its exit status."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    output.set_up(as_json="--json" in words)
+    arguments = _parser().parse_args(words)
     from refgenied.model import RefgeniedError  # noqa: PLC0415 (--help and --version stay quick)
 
     try:
@@ -51,20 +56,21 @@ def main(argv: list[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EPIPE) or error.filename:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its end
-        print(f"refgenied: the output cannot be written: {error.strerror}", file=sys.stderr)
+        output.complain("refgenied", f"the output cannot be written: {error.strerror}")
         return EX_FAILED
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="refgenied",
         description="Archives refgenie assets as soon as their builds finish. Talk to it with refgeniectl.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"refgenied {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="verb")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", dest="verb", parser_class=Parser
+    )
 
     run = commands.add_parser("run", help="run the daemon in the foreground (systemd and terminals like it so)")
     _settings_flags(run)
@@ -194,21 +200,19 @@ def _say_why_not(error: RefgeniedError) -> None:
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
-    import json  # noqa: PLC0415
-
     from refgenied import config  # noqa: PLC0415
 
     settings = config.load(arguments.config, _flags(arguments))
     rows = config.effective(settings)
     if arguments.json:
-        print(json.dumps({name: {"value": value, "origin": origin} for name, value, origin in rows}, indent=2))
+        output.print_json({name: {"value": value, "origin": origin} for name, value, origin in rows}, indent=2)
         return EX_OK
-    print(f"configuration: {settings.path or 'none (flags, environment and defaults only)'}")
+    output.say(f"configuration: {settings.path or 'none (flags, environment and defaults only)'}")
     width = max(len(name) for name, _, _ in rows)
     values = [config.as_toml(value) for _, value, _ in rows]
     space = min(48, max(map(len, values)))
     for (name, _, origin), value in zip(rows, values, strict=True):
-        print(f"{name:<{width}}  {value:<{space}}  {origin}")
+        output.say(f"{name:<{width}}  {value:<{space}}  {origin}")
     return EX_OK
 
 
@@ -219,14 +223,14 @@ def _init(arguments: argparse.Namespace) -> int:
     flags = _flags(arguments)
     written, made, chosen = config.init(target, flags, force=arguments.force)
     for name, value, why in chosen:
-        print(f"set {name} = {value} ({why})")
+        output.say(f"set {name} = {value} ({why})")
     for folder in made:
-        print(f"made {folder}")
-    print(f"wrote {written}")
+        output.say(f"made {folder}")
+    output.say(f"wrote {written}")
     again = f" --config {written}" if arguments.config else ""
-    print(f"start the daemon with: refgenied run{again}")
+    output.say(f"start the daemon with: refgenied run{again}")
     if again:
-        print(f"refgeniectl finds it with: export REFGENIED_CONFIG={shlex.quote(str(written))}")
+        output.say(f"refgeniectl finds it with: export REFGENIED_CONFIG={shlex.quote(str(written))}")
     return EX_OK
 
 
@@ -253,7 +257,7 @@ def _units(arguments: argparse.Namespace) -> int:
         user=arguments.user,
         live=arguments.prefix is None,
         dry_run=arguments.dry_run,
-        say=print,
+        say=_say,
     )
     if taking_away:
         installation.uninstall()
@@ -261,8 +265,13 @@ def _units(arguments: argparse.Namespace) -> int:
     installation.install()
     if arguments.prefix is None:
         manager = "systemctl --user enable --now" if arguments.user else "systemctl enable --now refgenied.socket"
-        print(f"start it with: {manager} refgenied.service")
+        output.say(f"start it with: {manager} refgenied.service")
     return EX_OK
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        output.say(line)
 
 
 def _default_target() -> Path:

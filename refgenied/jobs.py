@@ -11,6 +11,7 @@ import anyio
 from refgenied.config import Current
 from refgenied.feed import Feed
 from refgenied.health import Clock
+from refgenied.meter import Progress
 from refgenied.model import (
     ArchiveRecord,
     Arrow,
@@ -23,7 +24,6 @@ from refgenied.model import (
     JobState,
     Outcome,
     Priority,
-    Progress,
     RefgeniedError,
     Removal,
     Requester,

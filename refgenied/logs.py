@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import structlog
 
-from refgenied import journal
+from refgenied import journal, output
 from refgenied.config import Log
 
 
@@ -48,10 +48,23 @@ def _journal(names: journal.Names | None) -> _Rendering:
 
 def _text() -> _Rendering:
     renderer = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        colors=output.coloured(sys.stderr), exception_formatter=structlog.dev.plain_traceback
     )
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-    return [stamp, renderer], _stderr
+    return [stamp, structlog.processors.format_exc_info, _spelled, renderer], _stderr
+
+
+def _spelled(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Values may be other people's names. What is no text is shown as Python spells it."""
+
+    def line(value: object) -> object:
+        return output.spelled(value) if isinstance(value, str) else value
+
+    exception = event.pop("exception", None)
+    spelled: structlog.typing.EventDict = {key: line(value) for key, value in event.items()}
+    if exception is not None:
+        spelled["exception"] = "\n".join(map(output.spelled, str(exception).split("\n")))
+    return spelled
 
 
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
@@ -92,6 +105,4 @@ def complain(message: str, hint: str) -> None:
             ]
         )
         return
-    print(f"refgenied: {message}", file=sys.stderr)  # noqa: T201
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)  # noqa: T201
+    output.complain("refgenied", message, hint)

@@ -1,18 +1,44 @@
-"""How far and how fast a running job is."""
+"""How far and how fast work is: one type for it, in the daemon, on the wire and on the screen.
+
+Only the standard library: the client reads it too.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-
-from refgenied.model import Progress
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 WINDOW = 5.0
 """Seconds over which the rate is taken."""
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where work is. Bytes are source bytes."""
+
+    phase: str
+    """`packing`, `proving`, `reading` or `restoring`."""
+    done: int
+    total: int
+    """0: not known yet."""
+    rate: float
+    """Bytes a second, over the last seconds; 0: not known yet."""
+
+    @classmethod
+    def received(cls, row: Mapping[str, Any]) -> Progress:
+        """From a message of the daemon, which may carry more than this."""
+        return cls(row["phase"], row["done"], row["total"], row["rate"])
+
+    def message(self) -> dict[str, Any]:
+        """For a message of the daemon."""
+        return asdict(self)
+
+
 class Meter:
-    """Turns counts of source bytes into readings with a rate. Called from the packing thread only."""
+    """Turns counts of source bytes into readings with a rate. Called from one thread only."""
 
     def __init__(self) -> None:
         self._phase = ""
@@ -28,4 +54,4 @@ class Meter:
             self._points.popleft()
         began, start = self._points[0]
         rate = (done - start) / (now - began) if now > began else 0.0
-        return Progress(phase=phase, done=done, total=total, rate=rate)
+        return Progress(phase=str(phase), done=done, total=total, rate=rate)

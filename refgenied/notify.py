@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Mapping
 
+from refgenied.output import spelled
+
 
 def notify(*assignments: str) -> None:
     """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET, all in one message.
@@ -20,7 +22,7 @@ def notify(*assignments: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.sendto("\n".join(assignments).encode(errors="replace"), socket.MSG_DONTWAIT, address)
+            sender.sendto("\n".join(map(spelled, assignments)).encode(), socket.MSG_DONTWAIT, address)
     except OSError:
         return
 

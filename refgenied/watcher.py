@@ -70,6 +70,9 @@ class Watcher:
     async def _watch(self, wanted: Watchable) -> Exception | None:
         """Pass hints on until other folders are wanted, or one was made anew. The error that broke the watch."""
         folders = tuple(folder for folder, _ in wanted)
+        odd = next((folder for folder in folders if not _is_utf8(folder)), None)
+        if odd is not None:  # watchfiles takes no other names
+            return ValueError(f"{odd} is not UTF-8")
         stop = anyio.Event()
         broken: Exception | None = None
 
@@ -99,3 +102,11 @@ class Watcher:
                 self.watching = ()
             group.cancel_scope.cancel()
         return broken
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

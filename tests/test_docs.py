@@ -70,7 +70,7 @@ def test_every_event_is_in_the_readme_and_no_other() -> None:
 
 def test_every_exit_status_is_in_the_readme() -> None:
     rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
-    listed = " · ".join(command.STATUSES.splitlines()[1:]).split(" · ")
+    listed = ", ".join(line.strip(", ") for line in command.STATUSES.splitlines()[1:]).split(", ")
     assert sorted(rows) == [line.split()[0] for line in listed]
     for line in listed:
         number, _, meaning = line.strip().partition(" ")

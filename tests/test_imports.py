@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "refgenied"
 # Lower layers first. A module may import from its own layer's package and from lower layers only.
 LAYERS = [
     {"refgenied"},
-    {"model"},
-    {"files", "mounts"},
+    {"model", "output"},
+    {"commandline", "files", "mounts"},
     {"genomes"},
     {"archive"},
     {"config"},

@@ -35,6 +35,9 @@ TICK_MS = 500
 class ClientError(Exception):
     """One line for a person, and what to do."""
 
+    kind = "error"
+    """Stable, for programs."""
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
@@ -44,13 +47,19 @@ class ClientError(Exception):
 class NoDaemonError(ClientError):
     """Nobody answers at the socket."""
 
+    kind = "no_daemon"
+
 
 class NotPermittedError(ClientError):
     """The socket is there, and this user may not connect to it."""
 
+    kind = "not_permitted"
+
 
 class HungUpError(NoDaemonError):
     """The daemon went away in the middle."""
+
+    kind = "hung_up"
 
 
 class DaemonError(ClientError):
@@ -79,8 +88,6 @@ class Client:
         self._connection = connection
         self._lines = connection.makefile("rb")
         self._last = 0
-        self.for_people = False
-        """What is received will be shown on a terminal: control characters in it are spelled out."""
         self.on_silence: Callable[[], bool] | None = None
         """Called again and again until the first word has come, or it returns True. It may raise."""
 
@@ -162,7 +169,7 @@ class Client:
         if not line.endswith(b"\n"):
             raise HungUpError("the daemon hung up", "its log says why; `refgeniectl status` tells whether it is back")
         message: Json = json.loads(line)
-        return shown(message) if self.for_people else message
+        return message
 
     def _await_first_word(self) -> None:
         if self.on_silence is None:
@@ -201,26 +208,6 @@ class Watch:
                     raise DaemonError(params["error"])
                 return
             yield method, params
-
-
-_ODD = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-
-
-def shown(value: Json) -> Json:
-    """The same, with control characters in texts spelled out: a file's name must not steer somebody's terminal."""
-
-    def one(part: Any) -> Any:
-        match part:
-            case str():
-                return part.translate(_ODD)
-            case {}:
-                return {name: one(item) for name, item in part.items()}
-            case [*_]:
-                return [one(item) for item in part]
-            case _:
-                return part
-
-    return {name: one(part) for name, part in value.items()}
 
 
 def _result(message: Json) -> Any:

@@ -8,13 +8,10 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from refgenied import __version__
+from refgenied import __version__, output
 from refgenied.client import ClientError, DaemonError, NoDaemonError, NotPermittedError
 from refgenied.client.silence import reached
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
+from refgenied.commandline import Parser
 
 DONE, REFUSED, USAGE, NO_DAEMON, NOT_PERMITTED, JOB_FAILED, TIME_OVER, DAMAGED = range(8)
 INTERRUPTED = 130
@@ -22,7 +19,7 @@ BROKEN_PIPE = 141
 
 STATUSES = """\
 exit status:
-  0 done · 1 the daemon said no · 2 usage · 3 no daemon · 4 not permitted · 5 the job failed · 6 time is over
+  0 done, 1 the daemon said no, 2 usage, 3 no daemon, 4 not permitted, 5 the job failed, 6 time is over,
   7 an archive is damaged
 """
 ALONE = frozenset({"restoring.restore"})
@@ -32,22 +29,16 @@ STATES = (
 )  # fmt: skip
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}\nhint: {self.prog} --help", file=sys.stderr)
-        sys.exit(USAGE)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(
-        argv, argparse.Namespace(socket=None, json=False)
-    )
+    words = sys.argv[1:] if argv is None else argv
+    output.set_up(as_json="--json" in words)
+    arguments = _parser(words).parse_args(words, argparse.Namespace(socket=None, json=False))
     try:
         if arguments.action in ALONE:
             status = _action(arguments.action)(arguments)
         else:
-            with reached(arguments.socket, for_people=not arguments.json) as client:
+            with reached(arguments.socket) as client:
                 status = _action(arguments.action)(client, arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -78,9 +69,7 @@ def _seconds(text: str) -> float:
 
 
 def complain(error: ClientError) -> None:
-    print(f"refgeniectl: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    output.complain("refgeniectl", error.message, error.hint, kind=error.kind)
 
 
 def status_of(error: ClientError) -> int:
@@ -96,18 +85,17 @@ def _action(name: str) -> Callable[..., int]:
     return getattr(import_module(f"refgenied.client.{module}"), function)
 
 
-def _parser(argv: list[str]) -> _Parser:
+def _parser(argv: list[str]) -> Parser:
     """The whole command line; groups that are not named in `argv` stay empty, which saves half the time of a start."""
-    shared = _Parser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("--socket", metavar="PATH", default=argparse.SUPPRESS, help="the daemon's socket")
     shared.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS, help="for programs: one JSON object a line"
     )
-    parser = _Parser(
+    parser = Parser(
         prog="refgeniectl",
         description="Talks to refgenied, the daemon that archives refgenie assets when their builds finish.",
         epilog=f"example:\n  refgenie build hg38/fasta && refgeniectl archive wait hg38/fasta\n\n{STATUSES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
     )
     parser.add_argument("--version", action="version", version=f"refgeniectl {__version__}")
@@ -118,19 +106,18 @@ def _parser(argv: list[str]) -> _Parser:
 class _Commands:
     """Adds sub-commands that all take the shared options and show an example."""
 
-    def __init__(self, parser: _Parser, shared: _Parser, path: str) -> None:
-        self._children = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    def __init__(self, parser: Parser, shared: Parser, path: str) -> None:
+        self._children = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
         self._shared = shared
         self._path = path
 
-    def add(self, name: str, action: str, what: str, example: str = "") -> _Parser:
+    def add(self, name: str, action: str, what: str, example: str = "") -> Parser:
         command = f"{self._path} {name}"
         parser = self._children.add_parser(
             name,
             help=what,
             description=f"{what[0].upper()}{what[1:]}.",
             epilog=f"example:\n  {command}{' ' if example else ''}{example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[self._shared],
         )
         parser.set_defaults(action=action)

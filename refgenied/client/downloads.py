@@ -16,10 +16,10 @@ from datetime import datetime
 from typing import BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from refgenied import output
 from refgenied.client import Client, ClientError, Json, words
 from refgenied.client.lists import pages
 from refgenied.client.pulls import Pulls, asks_twice
-from refgenied.client.words import print_json
 
 BATCH = 150
 BATCH_BYTES = 48 * 1024
@@ -158,10 +158,12 @@ def import_log(client: Client, arguments: Namespace) -> int:
     if reader.lines and reader.strange == reader.lines:
         raise ClientError(f"{arguments.log} is not in combined log format", "nginx: access_log FILE combined;")
     if arguments.json:
-        print_json({"lines": reader.lines, "other_lines": reader.strange, **totals})
+        output.print_json({"lines": reader.lines, "other_lines": reader.strange, **totals})
     else:
         known = f", {totals['known']} were counted before" if totals["known"] else ""
-        print(f"{words.several(reader.lines, 'line')}: counted {words.several(totals['recorded'], 'download')}{known}")
+        output.say(
+            f"{words.several(reader.lines, 'line')}: counted {words.several(totals['recorded'], 'download')}{known}"
+        )
     return 0
 
 

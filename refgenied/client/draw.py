@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from refgenied.client import Json, words
+from refgenied import output
+from refgenied.client import words
+from refgenied.meter import Progress
 
 
 class Column(NamedTuple):
@@ -29,28 +29,32 @@ PULLS = Column("Pulls", right=True)
 _STYLES = {"archived": "green", "complete": "green", "succeeded": "green", "failed": "red", "stale": "yellow"}
 
 
-def on_terminal() -> bool:
-    return sys.stdout.isatty()
-
-
 def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: as wide as the terminal at most, or whole where there is none."""
-    if on_terminal():
-        _drawn(title, columns, rows, os.get_terminal_size(sys.stdout.fileno()).columns or 80)
+    title, *_ = _spelled([title])
+    rows = [_spelled(row) for row in rows]
+    if output.on_terminal():
+        _drawn(title, columns, rows, output.width())
     else:
         _plain(title, columns, rows)
 
 
+def _spelled(texts: Sequence[str]) -> list[str]:
+    return [output.spelled(text, output.encoding()) for text in texts]
+
+
 def _plain(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     lines = [[column.title for column in columns], *rows]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    print(title)
+    widths = [max(output.columns(line[n]) for line in lines) for n in range(len(columns))]
+    output.say(title)
     for line in lines:
-        cells = (
-            text.rjust(width) if column.right else text.ljust(width)
-            for text, width, column in zip(line, widths, columns, strict=True)
-        )
-        print("  ".join(cells).rstrip())
+        cells = (_padded(text, width, column) for text, width, column in zip(line, widths, columns, strict=True))
+        output.say("  ".join(cells).rstrip())
+
+
+def _padded(text: str, width: int, column: Column) -> str:
+    space = " " * (width - output.columns(text))
+    return f"{space}{text}" if column.right else f"{text}{space}"
 
 
 def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> None:
@@ -63,7 +67,7 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
     if sum(widths) + 3 * len(columns) + 1 > width:
         _stacked(title, columns, rows)
         return
-    drawn = Table(title=title, box=box.ROUNDED, title_style="bold", header_style="bold", width=None)
+    drawn = Table(title=Text(title), box=box.ROUNDED, title_style="bold", header_style="bold", width=None)
     for column, wide in zip(columns, widths, strict=True):
         drawn.add_column(
             column.title,
@@ -74,27 +78,31 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
         )
     for row in rows:
         cells = (
-            column.cut(text, wide) if column.cut else text
+            output.spelled(column.cut(text, wide), output.encoding()) if column.cut else text
             for text, wide, column in zip(row, widths, columns, strict=True)
         )
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-    Console(width=width, highlight=False).print(drawn)
+    # The height too, or rich takes a terminal that knows only lines for 80 columns wide.
+    Console(width=width, height=25, highlight=False).print(drawn)
 
 
 def _stacked(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """For a terminal that is too narrow for a table: a line for each cell, and nothing is cut."""
-    print(title)
+    output.say(title)
     widest = max(len(column.title) for column in columns)
     for row in rows:
-        print()
+        output.say("")
         for column, text in zip(columns, row, strict=True):
             if text:
-                print(f"{column.title:<{widest}}  {text}")
+                output.say(f"{column.title:<{widest}}  {text}", indent=widest + 2)
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
     """Widths that fit into `room` characters: the widest column that may shrink gives way first."""
-    widths = [max([len(column.title), *(len(row[n]) for row in rows)], default=0) for n, column in enumerate(columns)]
+    widths = [
+        max([output.columns(column.title), *(output.columns(row[n]) for row in rows)], default=0)
+        for n, column in enumerate(columns)
+    ]
     while sum(widths) > room:
         shrinkable = [n for n, column in enumerate(columns) if column.least and widths[n] > column.least]
         if not shrinkable:
@@ -104,16 +112,19 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) 
     return widths
 
 
-Show = Callable[[Json], None]
-"""Takes one reading of progress."""
+Show = Callable[[Progress], None]
+"""Takes one reading."""
 
 
 @contextmanager
 def progress(label: str, *, quiet: bool = False) -> Generator[Show]:
-    """A bar with source bytes, rate and time left; where there is no terminal, a line for each phase."""
+    """A bar with source bytes, rate and time left; where there is no terminal, or one that knows only lines, a line
+    for each phase.
+    """
+    label = output.spelled(label, output.encoding())
     if quiet:
         yield lambda reading: None  # noqa: ARG005
-    elif on_terminal():
+    elif output.on_terminal() and not output.dumb():
         with _bar(label) as show:
             yield show
     else:
@@ -123,39 +134,57 @@ def progress(label: str, *, quiet: bool = False) -> Generator[Show]:
 def _lines(label: str) -> Show:
     phase = ""
 
-    def show(reading: Json) -> None:
+    def show(reading: Progress) -> None:
         nonlocal phase
-        if reading["phase"] != phase:
-            phase = reading["phase"]
-            print(f"{label}: {phase} ({words.size(reading['total'])})", flush=True)
+        if reading.phase != phase:
+            phase = reading.phase
+            of = f" ({words.size(reading.total)})" if reading.total else ""
+            output.say(f"{label}: {phase}{of}")
 
     return show
 
 
 @contextmanager
 def _bar(label: str) -> Generator[Show]:
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bars  # noqa: PLC0415
     from rich.table import Column as Place  # noqa: PLC0415
 
-    told = TextColumn("{task.fields[told]}", table_column=Place(no_wrap=True))
-    name = TextColumn("{task.description}", table_column=Place(no_wrap=True))
-    with Progress(name, BarColumn(bar_width=None), told, transient=True, expand=True) as bar:
-        task = bar.add_task(f"{label} waiting", total=None, told="")
+    def cell(text: str) -> TextColumn:
+        return TextColumn(text, markup=False, table_column=Place(no_wrap=True, overflow="crop"))
 
-        def show(reading: Json) -> None:
-            bar.update(
+    def named(phase: str) -> str:
+        room = max(12, output.width() // 2 - len(phase) - 1)
+        return output.spelled(f"{words.registry_path(label, room)} {phase}", output.encoding())
+
+    with Bars(
+        cell("{task.description}"),
+        BarColumn(bar_width=None),
+        cell("{task.fields[told]}"),
+        console=Console(highlight=False, markup=False, emoji=False),
+        transient=True,
+        expand=True,
+    ) as bars:
+        task = bars.add_task(named("waiting"), total=None, told="")
+
+        def show(reading: Progress) -> None:
+            bars.update(
                 task,
-                description=f"{label} {reading['phase']}",
-                completed=reading["done"],
-                total=reading["total"] or None,
+                description=named(reading.phase),
+                completed=reading.done,
+                total=reading.total or None,
                 told=_told(reading),
             )
 
         yield show
 
 
-def _told(reading: Json) -> str:
-    """Source bytes, rate, time left."""
-    done, total, rate = reading["done"], reading["total"], reading["rate"]
-    left = f" {words.span((total - done) / rate)}" if rate > 0 and done < total else ""
-    return f"{words.size(done)}/{words.size(total)} {words.size(rate)}/s{left}"
+def _told(reading: Progress) -> str:
+    """Source bytes, rate, time left: each as far as it is known."""
+    left = ""
+    if reading.rate > 0 and reading.done < reading.total:
+        left = f" {words.span((reading.total - reading.done) / reading.rate)}"
+    of = f"/{words.size(reading.total)}" if reading.total else ""
+    rate = f" {words.size(reading.rate)}/s" if reading.rate > 0 else ""
+    return f"{words.size(reading.done)}{of}{rate}{left}"

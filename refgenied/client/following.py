@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from argparse import Namespace
 
+from refgenied import output
 from refgenied.client import Client, HungUpError, Json, NoDaemonError, words
-from refgenied.client.words import print_json
 
 LATELY = 50
 """Events that are shown when no `--since` is given."""
@@ -55,10 +54,9 @@ class _Following:
     def _print(self, row: Json) -> None:
         self._last = row["seq"]
         if self._arguments.json:
-            print_json({name: value for name, value in row.items() if name != "watch"})
+            output.print_json({name: value for name, value in row.items() if name != "watch"})
         else:
-            print(words.event(row))
-        sys.stdout.flush()
+            output.say(words.event(row))
 
     def _again(self, reason: str) -> Client:
         if reason != "lagged":
@@ -71,4 +69,4 @@ class _Following:
 
 
 def _note(text: str) -> None:
-    print(f"refgeniectl: {text}", file=sys.stderr)
+    output.note("refgeniectl", text)

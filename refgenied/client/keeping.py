@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
+from refgenied import output
 from refgenied.client import Client, ClientError, DaemonError, Json, draw, words
 from refgenied.client.command import DAMAGED, DONE, REFUSED, USAGE, complain
-from refgenied.client.words import print_json
+from refgenied.meter import Progress
 
 
 def verify(client: Client, arguments: Namespace) -> int:
@@ -18,15 +19,15 @@ def verify(client: Client, arguments: Namespace) -> int:
 
     def told(method: str, row: Json) -> None:
         if method == "progress":
-            show(row)
+            show(Progress.received(row))
         elif arguments.json:
-            print_json({name: value for name, value in row.items() if name != "watch"})
+            output.print_json({name: value for name, value in row.items() if name != "watch"})
         elif row["damage"]:
             bad.append(row)
         else:
             what = "is there, as recorded" if row["quick"] else _speed(row)
             mended = f"; {row['mended']}" if row.get("mended") else ""
-            print(f"{words.name(row)}: {what}{mended}", flush=True)
+            output.say(f"{words.name(row)}: {what}{mended}")
 
     with draw.progress("verify", quiet=arguments.json) as show:
         found: Json = client.request(
@@ -39,7 +40,9 @@ def verify(client: Client, arguments: Namespace) -> int:
     if not arguments.json and found["verified"] != 1:
         sound = found["verified"] - found["damaged_total"]
         rate = f" in {found['seconds']:.1f} s" if not arguments.quick else ""
-        print(f"{sound} of {words.several(found['verified'], 'archive')} sound, {words.size(found['bytes'])}{rate}")
+        output.say(
+            f"{sound} of {words.several(found['verified'], 'archive')} sound, {words.size(found['bytes'])}{rate}"
+        )
     return DAMAGED if found["damaged_total"] else DONE
 
 
@@ -49,15 +52,17 @@ def protect(client: Client, arguments: Namespace) -> int:
         return USAGE
     found: Json = client.call("archive.protect", paths=arguments.paths, all=arguments.all)
     if arguments.json:
-        print_json(found)
+        output.print_json(found)
         return REFUSED if found["failed"] else DONE
     for row in found["archives"]:
         if row["problem"]:
             complain(ClientError(f"{words.name(row)}: {row['problem']}"))
         else:
-            print(f"{words.name(row)}: may be read by {_READERS[row['access']]}; before, by {_READERS[row['before']]}")
+            output.say(
+                f"{words.name(row)}: may be read by {_READERS[row['access']]}; before, by {_READERS[row['before']]}"
+            )
     if not found["archives"]:
-        print("nobody may read more of these archives than of their assets: nothing to change")
+        output.say("nobody may read more of these archives than of their assets: nothing to change")
     return REFUSED if found["failed"] else DONE
 
 
@@ -74,16 +79,16 @@ def bring(client: Client, arguments: Namespace) -> int:
 
     def told(method: str, row: Json) -> None:
         if method == "progress":
-            show(row)
+            show(Progress.received(row))
         elif arguments.json:
-            print_json({name: value for name, value in row.items() if name != "watch"})
+            output.print_json({name: value for name, value in row.items() if name != "watch"})
         elif row["taken"] == "refused":
             complain(DaemonError({"message": f"{row['path']}: {row['reason']}"}))
         elif row["taken"] == "imported":
-            print(f"{row['registry_path']}: imported, made by {row['maker']}, {words.size(row['size'])}", flush=True)
+            output.say(f"{row['registry_path']}: imported, made by {row['maker']}, {words.size(row['size'])}")
 
     with draw.progress("import", quiet=arguments.json) as show:
         found: Json = client.call("archive.import", on_notice=told, folder=folder, progress=True)
     if not arguments.json:
-        print(f"{found['folder']}: {words.counts(found['counts']) or 'no archives'}")
+        output.say(f"{found['folder']}: {words.counts(found['counts']) or 'no archives'}")
     return REFUSED if found["counts"]["refused"] else DONE

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
+from refgenied import output
 from refgenied.client import Client, DaemonError, HungUpError, NoDaemonError
 from refgenied.client.silence import Silence, reached
 
@@ -49,14 +49,14 @@ class Lasting:
     def _come_back(self, why: HungUpError | DaemonError) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
-            print("refgeniectl: the daemon went away; waiting until it is back", file=sys.stderr)
+            output.note("refgeniectl", "the daemon went away; waiting until it is back")
         latest = self._away_since + PATIENCE
         if self._deadline is not None:
             latest = min(latest, self._deadline)
         while time.monotonic() < latest:
             time.sleep(BREATH)
             try:
-                back = reached(self._socket, for_people=self._client.for_people, deadline=self._deadline)
+                back = reached(self._socket, deadline=self._deadline)
             except NoDaemonError:
                 continue
             self._client.close()

@@ -6,8 +6,9 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
+from refgenied import output
 from refgenied.client import Client, Json, draw, words
-from refgenied.client.words import print_json
+from refgenied.meter import Progress
 
 ENDED = 100
 
@@ -25,7 +26,7 @@ def pages(client: Client, method: str, key: str, cursor: str, **params: Any) -> 
 def config_get(client: Client, arguments: Namespace) -> int:
     found: Json = client.call("config.get")
     if arguments.json:
-        print_json(found)
+        output.print_json(found)
         return 0
     refgenie: Json = found["refgenie"]
     rows = [[name, _value(value)] for name, value in refgenie.items()]
@@ -50,7 +51,7 @@ def asset_list(client: Client, arguments: Namespace) -> int:
     rows = pages(client, "asset.list", "assets", "after", pattern=arguments.pattern, state=arguments.state)
     if arguments.json:
         for row in rows:
-            print_json(row)
+            output.print_json(row)
         return 0
     columns = [
         draw.Column("Asset", 16, words.registry_path),
@@ -75,7 +76,7 @@ def archive_list(client: Client, arguments: Namespace) -> int:
     rows = pages(client, "archive.list", "archives", "after", pattern=arguments.pattern)
     if arguments.json:
         for row in rows:
-            print_json(row)
+            output.print_json(row)
         return 0
     lines = [
         [
@@ -100,7 +101,7 @@ def queue_list(client: Client, arguments: Namespace) -> int:
     rows = list(pages(client, "job.list", "jobs", "skip", ended=ENDED if arguments.all else 0))
     if arguments.json:
         for row in rows:
-            print_json(row)
+            output.print_json(row)
         return 0
     columns = [
         draw.Column("Job", right=True),
@@ -112,11 +113,13 @@ def queue_list(client: Client, arguments: Namespace) -> int:
     ]
     draw.table("Jobs", columns, [_job(row) for row in rows])
     if first["paused"]:
-        print(first["paused"])
+        output.say(first["paused"])
     return 0
 
 
 def _job(row: Json) -> list[str]:
     at = row["ended_at"] or row["started_at"] or row["created_at"]
-    what = words.progress(row["progress"]) if row["progress"] else row["error"] or row["outcome"] or ""
+    what = (
+        words.progress(Progress.received(row["progress"])) if row["progress"] else row["error"] or row["outcome"] or ""
+    )
     return [str(row["job"]), words.name(row), row["state"], row["requested_by"], words.moment(at), what]

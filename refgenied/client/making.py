@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from argparse import Namespace
 
+from refgenied import output
 from refgenied.client import Client, DaemonError, HungUpError, Json, NoDaemonError, draw, words
 from refgenied.client.command import DONE, JOB_FAILED, TIME_OVER, complain, status_of
 from refgenied.client.lasting import Lasting
-from refgenied.client.words import print_json
+from refgenied.meter import Progress
 
 
 def create(client: Client, arguments: Namespace) -> int:
@@ -22,7 +22,7 @@ def _follow(lasting: Lasting, wish: Json, arguments: Namespace) -> int:
     if wish["error"] is not None:
         error = DaemonError(wish["error"])
         if arguments.json:
-            print_json(wish)
+            output.print_json(wish)
         complain(error)
         return status_of(error)
     path = wish["path"]
@@ -53,7 +53,7 @@ def _job_ended(client: Client, number: int, label: str, *, quiet: bool) -> Json:
         watch = client.watch("job.watch", job=number)
         for method, params in watch:
             if method == "progress":
-                show(params)
+                show(Progress.received(params))
     if watch.end["reason"] == "lagged":
         return _job_ended(client, number, label, quiet=quiet)
     if watch.end["reason"] != "done":
@@ -72,11 +72,12 @@ def wait(client: Client, arguments: Namespace) -> int:
             raise
         found = {"path": arguments.path, "state": "timeout", "reason": f"time is over: {error.message}"}
     if arguments.json:
-        print_json(found)
+        output.print_json(found)
     elif found["state"] == "archived":
-        print(f"{arguments.path}: archived: {_what(found['archive'])}")
+        output.say(f"{arguments.path}: archived: {_what(found['archive'])}")
     if found["state"] != "archived":
-        print(f"refgeniectl: {arguments.path}: {found['reason']}", file=sys.stderr)
+        kind = "timeout" if found["state"] == "timeout" else "job_failed"
+        output.complain("refgeniectl", f"{arguments.path}: {found['reason']}", kind=kind)
     return {"archived": DONE, "failed": JOB_FAILED, "timeout": TIME_OVER}[found["state"]]
 
 
@@ -84,7 +85,11 @@ def _waited(client: Client, arguments: Namespace, deadline: float | None) -> Jso
     left = {} if deadline is None else {"timeout": max(0.0, deadline - time.monotonic())}
     with draw.progress(arguments.path, quiet=arguments.json) as show:
         found: Json = client.call(
-            "archive.wait", on_notice=lambda _, reading: show(reading), path=arguments.path, progress=True, **left
+            "archive.wait",
+            on_notice=lambda _, row: show(Progress.received(row)),
+            path=arguments.path,
+            progress=True,
+            **left,
         )
     return found
 
@@ -95,7 +100,7 @@ def _what(archive: Json) -> str:
 
 def _tell(arguments: Namespace, row: Json, line: str = "") -> int:
     if arguments.json:
-        print_json(row)
+        output.print_json(row)
     elif line:
-        print(line, flush=True)
+        output.say(line)
     return DONE

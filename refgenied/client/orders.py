@@ -6,9 +6,9 @@ import json
 from argparse import Namespace
 from typing import Any, cast
 
+from refgenied import output
 from refgenied.client import Client, ClientError, Json, words
 from refgenied.client.command import DONE, USAGE, complain
-from refgenied.client.words import print_json
 
 
 def scan(client: Client, arguments: Namespace) -> int:
@@ -87,12 +87,12 @@ def _notice(arguments: Namespace, method: str, params: Json) -> None:
 
 
 def _print(arguments: Namespace, value: object) -> None:
-    print(json.dumps(value, indent=None if arguments.json else 2), flush=True)
+    output.print_json(value, indent=None if arguments.json else 2)
 
 
 def _tell(arguments: Namespace, row: Json, line: str) -> int:
     if arguments.json:
-        print_json(row)
+        output.print_json(row)
     else:
-        print(line)
+        output.say(line)
     return DONE

@@ -7,20 +7,22 @@ import signal
 from argparse import Namespace
 from types import FrameType
 
-from refgenied.client import ClientError, Json, draw, words
-from refgenied.client.command import DAMAGED, DONE, REFUSED, complain
+from refgenied import output
+from refgenied.client import Json, draw, words
+from refgenied.client.command import DAMAGED, DONE, REFUSED
 from refgenied.client.silence import reached
-from refgenied.client.words import print_json
 
 
 def restore(arguments: Namespace) -> int:
     archive = _archive(arguments)
     from refgenied import archive as library  # noqa: PLC0415 - the only command that needs it
+    from refgenied.meter import Meter  # noqa: PLC0415
     from refgenied.model import DamagedArchiveError, RefgeniedError  # noqa: PLC0415
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)  # as Ctrl-C: nothing is left
     label = f"restore {arguments.path}"
+    meter = Meter()
     try:
         with draw.progress(label, quiet=arguments.json) as show:
             done = library.restore(
@@ -29,18 +31,18 @@ def restore(arguments: Namespace) -> int:
                 arguments.file,
                 most=arguments.most,
                 leave_out_stray=arguments.leave_out_stray,
-                on_progress=lambda phase, at, total: show({"phase": phase.value, "done": at, "total": total}),
+                on_progress=lambda phase, at, total: show(meter.reading(phase, at, total)),
             )
     except RefgeniedError as error:
-        complain(ClientError(error.message, error.hint or _hint(arguments, error)))
+        output.complain("refgeniectl", error.message, error.hint or _hint(arguments, error), kind=error.kind)
         return DAMAGED if isinstance(error, DamagedArchiveError) else REFUSED
     if arguments.json:
         row = {"folder": str(done.folder), "files": done.files, "size": done.size, "proved": done.proved}
-        print_json(row | {"left_out": done.left_out})
+        output.print_json(row | {"left_out": done.left_out})
         return DONE
-    print(f"{done.folder}: {words.several(done.files, 'file')}, {words.size(done.size)}, {_proof(done.proved)}")
+    output.say(f"{done.folder}: {words.several(done.files, 'file')}, {words.size(done.size)}, {_proof(done.proved)}")
     for link in done.left_out:
-        print(f"left out, a link that leads out of the asset: {link}")
+        output.say(f"left out, a link that leads out of the asset: {link}")
     return DONE
 
 
@@ -48,7 +50,7 @@ def _archive(arguments: Namespace) -> str:
     """The path of the archive: as given, or as the daemon knows it."""
     if os.path.isfile(arguments.path) or arguments.path.endswith((".tgz", ".tar.gz")):
         return arguments.path
-    with reached(arguments.socket, for_people=False) as client:
+    with reached(arguments.socket) as client:
         found: Json = client.call("archive.get", path=arguments.path)
     return found["archive"]["path"]
 

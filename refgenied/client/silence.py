@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
+from refgenied import output
 from refgenied.client import Client, ClientError, NoDaemonError
 
 SHORT = 3.0
@@ -39,7 +39,7 @@ class Silence:
             )
         if not self._told:
             self._told = True
-            print("refgeniectl: the daemon does not answer yet; waiting until it has started", file=sys.stderr)
+            output.note("refgeniectl", "the daemon does not answer yet; waiting until it has started")
         return False
 
     def _lives(self) -> bool:
@@ -51,9 +51,8 @@ class Silence:
         return True
 
 
-def reached(socket: str | None, *, for_people: bool, deadline: float | None = None) -> Client:
+def reached(socket: str | None, *, deadline: float | None = None) -> Client:
     """Connect, as `Client.connect` does, for a command that is not to wait for ever in silence."""
     client = Client.connect(socket)
-    client.for_people = for_people
     client.on_silence = Silence(socket, deadline=deadline)
     return client

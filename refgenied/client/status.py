@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 
+from refgenied import output
 from refgenied.client import Client, words
-from refgenied.client.words import print_json
+from refgenied.meter import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
 def status(client: Client, arguments: Namespace) -> int:
     info: Json = client.call("server.info")
     if arguments.json:
-        print_json(info)
+        output.print_json(info)
         return 0
-    print(f"refgenied {info['version']}, pid {info['pid']}, up {words.span(info['uptime'])}")
+    output.say(f"refgenied {info['version']}, pid {info['pid']}, up {words.span(info['uptime'])}")
     _lines(_status(info))
     for title, rows in (("warnings", _warnings(info)), ("problems in the genome folder", _problems(info))):
         if rows:
-            print(f"{title}:")
-            print(*(f"  {row}" for row in rows), sep="\n")
+            output.say(f"{title}:")
+            for row in rows:
+                output.say(f"  {row}", indent=4)
     return 0
 
 
@@ -46,7 +48,7 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
     paused = f"; {queue['paused']}" if queue["paused"] else ""
     yield "queue", f"{queue['running']} running, {queue['queued']} queued{failed}{paused}"
     for job in info["running"]:
-        reading = words.progress(job["progress"]) if job["progress"] else "starting"
+        reading = words.progress(Progress.received(job["progress"])) if job["progress"] else "starting"
         yield f"  job {job['job']}", f"{words.name(job)}: {reading}"
     took = f" (took {look['took']:.2f} s), next sweep {words.moment(info['next_sweep_at'])}"
     yield "last look", words.moment(look["at"]) + took if look["at"] else "not yet"
@@ -65,32 +67,34 @@ def _problems(info: Json) -> list[str]:
 
 def _lines(pairs: Iterator[tuple[str, str]]) -> None:
     for name, value in pairs:
-        print(f"{name:<15} {value}")
+        output.say(f"{name:<15} {value}", indent=16)
 
 
 def archive_show(client: Client, arguments: Namespace) -> int:
     found: Json = client.call("archive.get", path=arguments.path)
     if arguments.json:
-        print_json(found)
+        output.print_json(found)
         return 0
     archive: Json = found["archive"]
-    print(words.name(archive))
+    output.say(words.name(archive))
     _lines(_archive(archive))
     if found["contents"] is None:
-        print(f"no manifest: {found['problem']}")
+        output.say(f"no manifest: {found['problem']}")
         return 0
     contents: Json = found["contents"]
     _lines(_contents(contents))
-    print("contents")
+    output.say("contents")
     for entry in contents["files"]:
         detail = f" -> {entry['target']}" if entry["type"] == "link" else ""
         length = words.size(entry.get("size", 0)) if entry["type"] == "file" else entry["type"]
-        print(f"  {length:>10}  {entry['path'] or '.'}{detail}")
+        output.say(f"  {length:>10}  {entry['path'] or '.'}{detail}")
     if len(contents["files"]) < contents["files_total"]:
-        print(f'  … {contents["files_total"]} in all: refgeniectl call archive.files \'{{"path": …, "skip": 1000}}\'')
-    print("build commands" if contents["build"]["commands"] else "no build commands are known")
+        output.say(
+            f'  … {contents["files_total"]} in all: refgeniectl call archive.files \'{{"path": …, "skip": 1000}}\''
+        )
+    output.say("build commands" if contents["build"]["commands"] else "no build commands are known")
     for command in contents["build"]["commands"]:
-        print(f"  {command}")
+        output.say(f"  {command}")
     return 0
 
 

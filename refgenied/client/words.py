@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
+
+from refgenied import output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refgenied.client import Json
-
-
-def print_json(row: object) -> None:
-    print(json.dumps(row))  # ASCII: a name that is not UTF-8 can be printed too
+    from refgenied.meter import Progress
 
 
 def size(number: float) -> str:
@@ -48,21 +46,20 @@ def name(row: Json) -> str:
 
 
 def middle(text: str, width: int) -> str:
-    """Cut the middle out of a digest or a path, so that both ends stay."""
-    if len(text) <= width:
+    """Cut the middle out of a digest or a path, so that both ends stay. In columns of a terminal."""
+    if output.columns(text) <= width:
         return text
     head = max(1, (width - 1) // 3) if "/" in text else width // 2
-    tail = width - 1 - head
-    return f"{text[:head]}…{text[-tail:] if tail > 0 else ''}"
+    return f"{output.head(text, head)}…{output.tail(text, width - 1 - head)}"
 
 
 def registry_path(text: str, width: int) -> str:
     """Cut the genome digest of a registry path, and what stands behind it only when it must be."""
     genome, _, rest = text.partition("/")
-    room = width - len(rest) - 1
-    if room >= 3 or len(text) <= width:
+    room = width - output.columns(rest) - 1
+    if room >= 3 or output.columns(text) <= width:
         return f"{middle(genome, room)}/{rest}"
-    return f"…{text[-(width - 1) :]}"
+    return f"…{output.tail(text, width - 1)}"
 
 
 def counts(numbers: Json) -> str:
@@ -75,11 +72,10 @@ def several(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def progress(reading: Json) -> str:
+def progress(reading: Progress) -> str:
     """`packing 45 % of 8.6 MB, 120.0 MB/s`."""
-    total = reading["total"]
-    share = f" {100 * reading['done'] // total} % of {size(total)}" if total else ""
-    return f"{reading['phase']}{share}, {size(reading['rate'])}/s"
+    share = f" {100 * reading.done // reading.total} % of {size(reading.total)}" if reading.total else ""
+    return f"{reading.phase}{share}, {size(reading.rate)}/s"
 
 
 def event(row: Json) -> str:

@@ -20,14 +20,13 @@ from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.verbs_create import MOST_PATHS, require_folder
 from refgenied.control.views import Page
 from refgenied.importer import Import, Taken
-from refgenied.meter import Meter
+from refgenied.meter import Meter, Progress
 from refgenied.model import (
     ArchiveFolderNotSetError,
     ArchiveNotFoundError,
     ArchiveRecord,
     AssetKey,
     BadRegistryPathError,
-    Progress,
     UnreadableError,
     WriteError,
 )
@@ -233,4 +232,4 @@ async def _tell(call: Call, key: AssetKey, latest: list[Progress]) -> None:
         await anyio.sleep(TICK)
         if latest:
             reading = latest.pop()
-            await call.notify("progress", {"registry_path": key.registry_path, **msgspec.structs.asdict(reading)})
+            await call.notify("progress", {"registry_path": key.registry_path, **reading.message()})

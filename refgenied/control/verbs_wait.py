@@ -15,6 +15,7 @@ from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.views import ArchiveView, JobView, job_view
 from refgenied.genomes.registry_path import resolve
+from refgenied.meter import Progress
 from refgenied.model import (
     Asset,
     AssetKey,
@@ -23,7 +24,6 @@ from refgenied.model import (
     AssetState,
     BadRegistryPathError,
     JobState,
-    Progress,
 )
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 
@@ -136,4 +136,4 @@ class _Wait:
         progress = self._context.jobs.progress.get(self._job) if self._job is not None else None
         if self._tell and progress is not None and progress != self._told:
             self._told = progress
-            await self._call.notify("progress", {"job": self._job, **msgspec.structs.asdict(progress)})
+            await self._call.notify("progress", {"job": self._job, **progress.message()})

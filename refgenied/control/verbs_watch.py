@@ -13,7 +13,8 @@ from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_queue import get_job
 from refgenied.control.views import JobView, event_view, job_view
 from refgenied.feed import Subscription
-from refgenied.model import ENDED, Event, Job, JobNotFoundError, JobState, Progress
+from refgenied.meter import Progress
+from refgenied.model import ENDED, Event, Job, JobNotFoundError, JobState
 from refgenied.store import events
 from refgenied.store import jobs as rows
 
@@ -153,4 +154,4 @@ class _JobWatch:
         progress = self._context.jobs.progress.get(job.id)
         if progress is not None and progress != self._told:
             self._told = progress
-            await self._call.notify("progress", {"job": job.id, **msgspec.structs.asdict(progress)})
+            await self._call.notify("progress", {"job": job.id, **progress.message()})

@@ -13,7 +13,8 @@ import msgspec
 
 from refgenied.control.context import Context
 from refgenied.control.protocol import MAX_REPLY, encode
-from refgenied.model import ArchiveRecord, Asset, AssetKey, Event, Job, Progress
+from refgenied.meter import Progress
+from refgenied.model import ArchiveRecord, Asset, AssetKey, Event, Job
 from refgenied.policy import ArchiveState, Standing
 
 PAGE_BYTES = MAX_REPLY * 3 // 4

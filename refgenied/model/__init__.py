@@ -53,7 +53,6 @@ from refgenied.model.jobs import (
     JobState,
     Outcome,
     Priority,
-    Progress,
     Requester,
 )
 
@@ -92,7 +91,6 @@ __all__ = [
     "PermissionDeniedError",
     "Priority",
     "Problem",
-    "Progress",
     "RefgeniedError",
     "Removal",
     "Requester",

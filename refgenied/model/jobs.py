@@ -98,17 +98,6 @@ class Job(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """Where a running job is. Bytes are source bytes."""
-
-    phase: str
-    """`packing`, `proving` or `publishing`."""
-    done: int
-    total: int
-    rate: float = 0.0
-    """Bytes a second, over the last seconds."""
-
-
 class Event(msgspec.Struct, frozen=True):
     """One line of the event log. `seq` rises and is never used twice."""
 

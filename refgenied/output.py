@@ -1,0 +1,186 @@
+"""What both commands print for people. Nothing in it steers a terminal, and it fits the terminal and its encoding.
+
+Names, messages and file lists are other people's text. `spelled` is the one place that makes them harmless, and
+`say` and `complain` are the one way to print. Only the standard library: `refgeniectl` must start in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from io import TextIOWrapper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+PLAIN = {"…": "~", "·": "-"}
+"""Marks of ours, and what stands for them where the encoding lacks them. Each is one column wide."""
+WORD = re.compile(r"(?:`[^`]*`|\S)+")
+"""What is never broken over two lines: a word, a path, a command in backquotes (so that it can be copied)."""
+
+
+class _Mode:
+    as_json = False
+
+
+def set_up(*, as_json: bool = False) -> None:
+    """Once, before anything is printed. `as_json`: what is said on stderr is one JSON object a line.
+
+    Standard streams that were closed lead to /dev/null, or the next file that is opened would take their place.
+    """
+    _Mode.as_json = as_json
+    for number, mode in enumerate(("r", "w", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        if (sys.stdin, sys.stdout, sys.stderr)[number] is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 (it lives as long as the process)
+            setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a stand-in takes any character
+            stream.reconfigure(errors="backslashreplace")
+
+
+# --------------------------------------------------------------------------- text
+
+
+def spelled(text: str, encoding: str | None = "utf-8") -> str:
+    r"""The text as one printable line: what does not print, or not in this encoding, is spelled `\x1b` or `\u202e`.
+
+    Spelled out are control and format characters (those that turn the writing direction around, too), half
+    surrogates (bytes of a name that is not UTF-8), odd spaces and line separators: what Python calls not printable.
+    """
+    if text.isprintable() and (text.isascii() or _fits(text, encoding)):
+        return text
+    return "".join(c if c.isprintable() and _fits(c, encoding) else _spelled(c) for c in text)
+
+
+def _fits(text: str, encoding: str | None) -> bool:
+    try:
+        text.encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _spelled(character: str) -> str:
+    return PLAIN.get(character) or character.encode("unicode_escape").decode("ascii")
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a printable text takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    from unicodedata import category, east_asian_width  # noqa: PLC0415 (most names are ASCII)
+
+    if category(character) in ("Mn", "Me"):  # drawn over the character before it
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
+
+
+def head(text: str, width: int) -> str:
+    """The longest beginning that takes at most so many columns."""
+    if text.isascii():
+        return text[: max(0, width)]
+    taken = 0
+    for number, character in enumerate(text):
+        taken += _columns(character)
+        if taken > width:
+            return text[:number]
+    return text
+
+
+def tail(text: str, width: int) -> str:
+    """The longest end that takes at most so many columns."""
+    return head(text[::-1], width)[::-1]
+
+
+def wrapped(text: str, width: int, indent: int = 0, *, words: re.Pattern[str] = WORD) -> list[str]:
+    """Lines of at most `width` columns, all but the first indented. A word that is longer has a line of its own."""
+    if columns(text) <= width:
+        return [text]
+    lines: list[str] = []
+    begin = end = 0
+    room = width
+    for word in words.finditer(text):
+        if end and columns(text[begin : word.end()]) > room:
+            lines.append(text[begin:end])
+            begin = word.start()
+            room = max(width // 2, width - indent)
+        end = word.end()
+    lines.append(text[begin:end])
+    return [lines[0], *(" " * indent + line for line in lines[1:])]
+
+
+# --------------------------------------------------------------------------- streams
+
+
+def encoding() -> str | None:
+    """Of stdout."""
+    return _real(sys.stdout).encoding
+
+
+def on_terminal() -> bool:
+    return _real(sys.stdout).isatty()
+
+
+def _real(stream: TextIO) -> TextIO:
+    """While rich draws a bar, it stands before the stream, prints lines above the bar, and answers for no terminal."""
+    return getattr(stream, "rich_proxied_file", stream)
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether the stream shows colours, and its user wants them (https://no-color.org)."""
+    return stream.isatty() and not dumb() and not os.environ.get("NO_COLOR")
+
+
+def dumb() -> bool:
+    """Whether the terminal knows no more than lines."""
+    return os.environ.get("TERM", "") in ("", "dumb", "unknown")
+
+
+def width() -> int:
+    """Columns of the terminal; $COLUMNS says otherwise, as everywhere."""
+    import shutil  # noqa: PLC0415 (it takes milliseconds, and a pipe has no width)
+
+    return shutil.get_terminal_size().columns
+
+
+def say(text: str, *, indent: int = 2) -> None:
+    """One line on stdout, at once. On a terminal that is narrower, a few: later ones are indented."""
+    _print(text, sys.stdout, indent)
+
+
+def complain(program: str, message: str, hint: str = "", *, kind: str = "error") -> None:
+    """What went wrong, and what to do, on stderr."""
+    if _Mode.as_json:
+        print(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}), file=sys.stderr, flush=True)
+        return
+    _print(f"{program}: {message}", sys.stderr, 2)
+    if hint:
+        _print(f"hint: {hint}", sys.stderr, 6)
+
+
+def note(program: str, message: str) -> None:
+    """What a person should know although nothing went wrong, on stderr."""
+    if _Mode.as_json:
+        print(json.dumps({"note": message}), file=sys.stderr, flush=True)
+    else:
+        _print(f"{program}: {message}", sys.stderr, 2)
+
+
+def print_json(row: object, *, indent: int | None = None) -> None:
+    """For programs: one line, in ASCII, so that a name that is not UTF-8 can be printed too."""
+    print(json.dumps(row, indent=indent), flush=True)
+
+
+def _print(text: str, stream: TextIO, indent: int) -> None:
+    text = spelled(text, _real(stream).encoding)
+    lines = wrapped(text, width(), indent) if _real(stream).isatty() else [text]
+    print("\n".join(lines), file=stream, flush=True)
