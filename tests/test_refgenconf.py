@@ -18,7 +18,7 @@ from refgenied.genomes import config_reader
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.genomes.genome_config import parse_config
 from refgenied.genomes.refgenconf import read_header
-from refgenied.genomes.yaml_text import GarbledError
+from refgenied.genomes.yaml_reader import GarbledError
 from refgenied.model import Access, Asset, AssetState, ConfigError, UnsafeTreeError
 
 
@@ -370,14 +370,17 @@ def test_sound_entries_beside_a_wrong_one_are_taken(tree: Tree013) -> None:
     assert f"genomes.{DIGEST}.assets.bad.tags.default" in problem.message
 
 
-def test_tags_that_look_like_numbers_and_dates(tree: Tree013) -> None:
-    for tag in ("2.5", "1e3", "2024-01-01", "0x10", "yes", "null", "010"):
-        tree.asset("fasta", tag)
+def test_tags_that_look_like_numbers_and_dates_are_what_refgenconf_takes_them_for(tree: Tree013) -> None:
+    for tag in ("2.5", "1e3", "2024-01-01", "0x10", "yes", "010"):
+        tree.asset("fasta", {"0x10": "16", "yes": "True", "010": "8"}.get(tag, tag))
         tree.entry("fasta", tag)
     tree.write(tree.text().replace(b"'", b""))  # as people write it
     look = tree.folder().look(time.time())
-    assert {k.asset for k in look.assets} == {"2.5", "1e3", "2024-01-01", "0x10", "yes", "null", "010"}
+    assert {k.asset for k in look.assets} == {"2.5", "1e3", "2024-01-01", "16", "True", "8"}
     assert {asset.state for asset in look.assets.values()} == {AssetState.COMPLETE}
+    refgenconf = pytest.importorskip("refgenconf")
+    genomes = refgenconf.RefGenConf.from_yaml_file(str(tree.config))["genomes"]
+    assert {k.asset for k in look.assets} == {str(tag) for tag in genomes[DIGEST]["assets"]["fasta"]["tags"]}
 
 
 # ------------------------------------------------------------------ a torn config
@@ -557,10 +560,16 @@ def test_a_config_elsewhere_and_another_genome_folder(tree: Tree013, tmp_path: P
     assert "another genome_folder" in folder.look(time.time()).problems[0].message
 
 
-def test_the_header(tree: Tree013) -> None:
+def test_the_header(tree: Tree013, monkeypatch) -> None:
     tree.write(b"genome_folder: $G/x\ngenome_archive_folder: ~/a\ngenome_servers: http://one/\n")
-    header = read_header(str(tree.config))
-    assert header == ("$G/x", "~/a", ("http://one",))
+    monkeypatch.setenv("G", "/genomes")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert read_header(str(tree.config)) == ("/genomes/x", "/home/me/a", ("http://one",))
+    (tree.root / "$G/x").mkdir(parents=True)  # refgenconf takes it as it is written
+    assert read_header(str(tree.config)).genome_folder == str(tree.root / "$G/x")
+    for text in (b"genome_folder: .\n", b"genomes: {}\n"):
+        tree.write(text)
+        assert read_header(str(tree.config)) == (str(tree.root), "", ())
     tree.write(b"a: b: c\n")
     with pytest.raises(ConfigError, match="line 1"):
         read_header(str(tree.config))

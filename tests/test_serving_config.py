@@ -144,7 +144,7 @@ def test_an_alias_belongs_to_one_genome() -> None:
 
 def test_the_same_content_is_the_same_bytes() -> None:
     text = render(compose(HEAD, [entry("b"), entry("a")], {}, {}, lambda _: False))
-    assert render(compose(HEAD, [entry("a"), entry("b")], {}, parse(text), lambda _: False)) == text
+    assert render(compose(HEAD, [entry("a"), entry("b")], {}, parse(text).tree, lambda _: False)) == text
     assert b"&id" not in text
 
 
@@ -152,7 +152,8 @@ def test_what_is_no_config_is_said_to_be_none() -> None:
     for text in (b"a: [", b"- a list", b"\xff\xfe\x00"):
         with pytest.raises(UnreadableConfigError):
             parse(text)
-    assert parse(b"") == {}
+    assert parse(b"") == ({}, "")
+    assert parse(b"a: 1\nb: !x 2\n") == ({"a": 1}, "line 2: '2' has the unknown tag '!x'")
 
 
 def test_which_names_the_server_cannot_serve() -> None:

@@ -13,9 +13,9 @@ import msgspec
 from refgenied.archive.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.reconcile import places
-from refgenied.files import opener, unreadable
+from refgenied.files import opener, read_regular, unreadable
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
-from refgenied.genomes.yaml_text import GarbledError, Value, load
+from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def find_archives(folder: str | os.PathLike[str]) -> Iterator[Found]:
     A flat name that is only another link to a nested archive is passed over. UnreadableError.
     """
     root = Path(folder)
-    config, digests = _read_config(root)
+    config = _read_config(root)
     for place in places(root):
         if os.path.lexists(place.manifest):
             yield Found(Maker.REFGENIED, place.archive, place.key, About(created_at=0.0), None)
@@ -63,52 +63,45 @@ def find_archives(folder: str | os.PathLike[str]) -> Iterator[Found]:
         if nested.is_file() and nested.samefile(archive):
             continue
         about = _about(archive, config, key, _recipe(archive.parent, key))
-        yield Found(Maker.REFGENIESERVER, archive, key, about, digests.get(key))
+        entry = config.entries.get(key) if config else None
+        yield Found(Maker.REFGENIESERVER, archive, key, about, entry.archive_digest if entry else None)
 
 
 def _flat(root: Path, config: GenomeConfig | None) -> Iterator[tuple[AssetKey, Path]]:
-    """`{genome}/{asset}__{tag}.tgz` of genomes that the server's config names; its folders of aliases are copies."""
+    """`{genome}/{asset}__{tag}.tgz` of genomes that the server's config names; its folders of aliases are copies.
+
+    Two assets may have one such name (`a__b:c` and `a:b__c`): then each is named, and the archive itself tells which.
+    """
     if config is None:
         return
+    known: dict[tuple[str, str], list[AssetKey]] = {}
+    for key in config.entries:
+        known.setdefault((key.genome_digest, f"{key.asset_group}__{key.asset}"), []).append(key)
     for digest in sorted(config.genomes):
-        known = {f"{key.asset_group}__{key.asset}": key for key in config.entries if key.genome_digest == digest}
         for archive in sorted((root / digest).glob("*__*.tgz")):
             group, _, asset = archive.stem.partition("__")
-            key = known.get(archive.stem, AssetKey(digest, group, asset))
-            try:
-                Place(root, key)
-            except BadRegistryPathError:
-                continue
-            if archive.is_file():
-                yield key, archive
+            for key in known.get((digest, archive.stem), [AssetKey(digest, group, asset)]):
+                try:
+                    Place(root, key)
+                except BadRegistryPathError:
+                    continue
+                if archive.is_file():
+                    yield key, archive
 
 
-def _read_config(root: Path) -> tuple[GenomeConfig | None, dict[AssetKey, str]]:
-    """The server's config, and the archive digests in it."""
+def _read_config(root: Path) -> GenomeConfig | None:
+    """The server's config."""
     path = root / CONFIG
     try:
-        with open(path, "rb", opener=opener) as file:
-            text = file.read()
+        text = read_regular(path, MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
-        return None, {}
+        return None
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        config = parse_config(text, str(path))
-        genomes = _below(load(text), "genomes")
+        return parse_config(text, str(path))
     except GarbledError as error:
-        raise UnreadableError(f"{path} is not a config of refgenie (line {error.line}: {error.message})") from error
-    digests: dict[AssetKey, str] = {}
-    for key in config.entries:
-        entry = _below(_below(_below(_below(genomes, key.genome_digest), "assets"), key.asset_group), "tags")
-        digest = _below(_below(entry, key.asset), "archive_digest")
-        if isinstance(digest, str):
-            digests[key] = digest
-    return config, digests
-
-
-def _below(value: Value, name: str) -> Value:
-    return value.get(name) if isinstance(value, dict) else None
+        raise UnreadableError(f"{path} is not a config of refgenie ({error.told})") from error
 
 
 def _about(archive: Path, config: GenomeConfig | None, key: AssetKey, recipe: BuildRecord | None) -> About:

@@ -113,9 +113,7 @@ class _Reading:
         self._expand(FOLDERS)
         header = self._refgenie_yaml()
         servers = header.pop("servers", ((), ""))[0]
-        more = {key: found for key, found in header.items() if not self._values.get(key)}
-        self._put(more)
-        self._expand(more)
+        self._put({key: found for key, found in header.items() if not self._values.get(key)})
         defaults = (
             ("control.socket", default_socket),
             ("state.folder", default_state),

@@ -13,15 +13,15 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from refgenied.files import open_regular
 from refgenied.genomes.genome_config import Entry, GenomeConfig, parse_config
-from refgenied.genomes.yaml_text import GarbledError
+from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import Problem
 
 LONGEST_WAIT = 1.0  # seconds for a writer to end, and for two reads to agree
 PAUSE = 0.05  # seconds between two reads that must agree
 STALE_LOCK = 10.0  # seconds after which refgenie itself gives up on a lock
 SETTLED = 2.0  # seconds: a file untouched for so long isn't being written, and its mtime will tell the next write
-_LARGEST = 256 * 1024 * 1024
 
 Identity = tuple[int, int, int, int, int]
 
@@ -60,6 +60,8 @@ class ConfigReader:
         self._good: _Raw | None = None
         self._good_at = 0.0
         self._cached = False
+        self._bad: tuple[Identity, Exception] | None = None
+        """A file at rest that could not be read, and why: reading it again would take as long and tell the same."""
         self._lock = threading.Lock()
 
     def identity(self) -> Identity | None:
@@ -78,10 +80,13 @@ class ConfigReader:
         if self._good and self._cached and self.identity() == self._good.identity:
             self._good_at = now
             return self._reading(self._good, fresh=True)
+        if self._bad and self.identity() == self._bad[0]:
+            return self._reading(self._good, fresh=False, why=self._bad[1])
         until = time.monotonic() + LONGEST_WAIT
         before: Identity | None = None
         while True:
             self._await_writer(now, until)
+            seen = self.identity()
             try:
                 raw = self._attempt()
             except (_TornError, GarbledError, OSError) as error:
@@ -96,6 +101,8 @@ class ConfigReader:
                 why = _TornError("is being rewritten")
                 before = raw.identity
             if settled or time.monotonic() + PAUSE > until:
+                steady = seen if settled and seen == self.identity() else None
+                self._bad = (steady, why) if steady and isinstance(why, GarbledError) else None
                 return self._reading(self._good, fresh=False, why=why)
             time.sleep(PAUSE)
 
@@ -108,9 +115,11 @@ class ConfigReader:
         )
 
     def _attempt(self) -> _Raw:
-        with open(self.path, "rb") as file:
+        with open(open_regular(self.path), "rb") as file:
             before = _identity(os.fstat(file.fileno()))
-            text = file.read(_LARGEST)
+            if before[2] > MAX_BYTES:
+                raise GarbledError(f"it is too large ({before[2]} bytes, at most {MAX_BYTES})", 0)
+            text = file.read(MAX_BYTES)
             after = _identity(os.fstat(file.fileno()))
         if before != after or self.identity() != after or len(text) != after[2]:
             raise _TornError("changed while it was read")
@@ -138,7 +147,7 @@ def _identity(info: os.stat_result) -> Identity:
 
 def _is_poorer(new: _Raw, old: _Raw) -> bool:
     """Whether something that was known is gone, as when a file is cut off."""
-    if new.config.doubtful:
+    if new.config.cut:
         return True
     entries = new.config.entries
     return old.config.genomes.keys() - new.config.genomes.keys() != set() or any(
@@ -152,7 +161,7 @@ def _lacks(new: Entry, old: Entry) -> bool:
 
 def _told(why: Exception) -> str:
     if isinstance(why, GarbledError):
-        return f"line {why.line}: {why.message}; the last good read is used until it is mended"
+        return f"{why.told}; the last good read is used until it is mended"
     if isinstance(why, FileNotFoundError):
         return "refgenie's config is not there"
     if isinstance(why, OSError):

@@ -15,6 +15,7 @@ from refgenied.genomes.build_folder import (
     unreadable,
 )
 from refgenied.genomes.enclosure import Enclosure, absolute, shown
+from refgenied.genomes.problems import Problems
 from refgenied.genomes.refgenconf import CONFIG_NAME, RefgenconfLayout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
 from refgenied.genomes.stamps import stamp_files, stamp_of
@@ -25,7 +26,6 @@ from refgenied.model import (
     Asset,
     AssetState,
     Look,
-    Problem,
     SourceChangedError,
     UnreadableError,
     UnsafeTreeError,
@@ -60,11 +60,11 @@ class GenomeFolder:
 
     def look(self, now: float) -> Look:
         """Everything there is; `now` in Unix seconds. Never raises for anything in the tree."""
-        problems: list[Problem] = []
+        problems = Problems()
         root = self._identity(problems)
         layout = self._choose_layout()
         if root is None:
-            return Look({}, {}, tuple(problems), layout.title, None, ())
+            return Look({}, {}, problems.told(), layout.title, None, ())
         survey = layout.survey(now)
         assets = self._assess_all(survey, now)
         if any(asset.state is AssetState.UNREGISTERED for asset in assets.values()) and survey.judge.outdated():
@@ -80,7 +80,7 @@ class GenomeFolder:
         return Look(
             assets,
             survey.genomes,
-            (*problems, *survey.problems),
+            (*problems.told(), *survey.problems),
             layout.title,
             root,
             tuple(dict.fromkeys((*survey.watch, *builds))) or (self.root,),  # in an empty one all is yet to come
@@ -110,15 +110,15 @@ class GenomeFolder:
         beside = [f"{self.root}/builds/{alias}/{key.asset_group}/{key.asset}" for alias in asset.aliases]
         return read_build_record([f"{asset.folder}/{BUILD_FOLDER}", *beside], self.root)
 
-    def _identity(self, problems: list[Problem]) -> tuple[int, int] | None:
+    def _identity(self, problems: Problems) -> tuple[int, int] | None:
         try:
             with os.scandir(self.root) as entries:
                 info = os.stat(self.root)
                 if next(entries, None) is None:
                     message = "the genome folder is empty: nothing was built yet, or its disk is not mounted"
-                    problems.append(Problem(self.root, message))
+                    problems.add(self.root, message)
         except OSError as error:
-            problems.append(Problem(self.root, f"the genome folder cannot be read: {error.strerror}"))
+            problems.add(self.root, f"the genome folder cannot be read: {error.strerror}")
             return None
         return info.st_dev, info.st_ino
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from refgenied.genomes.enclosure import shown
+from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import is_name
-from refgenied.genomes.yaml_text import Value, load
+from refgenied.genomes.yaml_reader import Value, read, text_of
 from refgenied.model import AssetKey, Genome, Problem
+
+OLDEST_VERSION = 0.4
+"""Of `config_version`. Before it genomes had no digests, and the files lay elsewhere."""
+MOST_ASSETS = 100_000
+"""Assets, and genomes, of one config; more are left out."""
+_MOST_ALIASES = 1000  # of one genome …
+_LONGEST_ALIASES = 20_000  # … and their bytes: they stand in each line about an asset of it
+_LARGEST_ENTRY = 1 << 17  # bytes of one asset's entry: a reply about it has 1 MiB
 
 
 class Entry(NamedTuple):
@@ -20,11 +28,8 @@ class Entry(NamedTuple):
     description: str
     parents: tuple[str, ...]
     children: tuple[str, ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether it has all that refgenie writes at the end of a build."""
-        return bool(self.asset_digest and self.seek_keys)
+    archive_digest: str | None
+    """In the config of an archive folder: the md5 of the archive."""
 
 
 class GenomeConfig(NamedTuple):
@@ -38,8 +43,10 @@ class GenomeConfig(NamedTuple):
     genomes: dict[str, Genome]
     entries: dict[AssetKey, Entry]
     problems: tuple[Problem, ...]
+    cut: bool
+    """Whether the file ends within a line, as when it is cut off."""
     doubtful: AssetKey | None
-    """The entry at the end of a file that ends within a line: perhaps it is cut off, so its digest is left out."""
+    """The entry that such a file ends in: perhaps it is not whole, so its digest is left out."""
 
 
 def parse_config(text: bytes, path: str) -> GenomeConfig:
@@ -52,23 +59,34 @@ class _Reader:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._problems: list[Problem] = []
+        self._problems = Problems()
         self._genomes: dict[str, Genome] = {}
         self._entries: dict[AssetKey, Entry] = {}
+        self._beyond = 0
+        """Genomes and assets beyond MOST_ASSETS."""
 
     def read(self, text: bytes) -> GenomeConfig:
-        top = self._mapping(load(text), "the file")
-        for digest, value in self._mapping(top.get("genomes"), "genomes").items():
-            self._genome(digest, value)
-        doubtful: AssetKey | None = None
-        if not text.endswith(b"\n"):
+        document = read(text)
+        top = self._mapping(document.value, "the file")
+        version = self._text(top.get("config_version"), "config_version")
+        if _is_outdated(version):
+            self._problem(
+                f"config_version {version}",
+                "is of an older refgenie, whose genomes have no digests: its assets cannot be read; "
+                "`refgenie upgrade --target-version 0.4` brings it up to date",
+            )
+        else:
+            self._read_genomes(self._mapping(top.get("genomes"), "genomes"))
+        for odd in document.odd:
+            self._problem(f"line {odd.line}:", odd.message)
+        cut = bool(text) and not text.endswith(b"\n")
+        doubtful = self._key_at(document.cut_at or ())
+        if doubtful is not None:
             self._problem("the file", "has no newline at its end: its last entry may be cut off")
-            doubtful = next(reversed(self._entries), None)
-        if doubtful:
             self._entries[doubtful] = self._entries[doubtful]._replace(asset_digest=None)
         servers = self._texts(top.get("genome_servers") or top.get("genome_server"), "genome_servers")
         return GenomeConfig(
-            version=self._text(top.get("config_version"), "config_version"),
+            version=version,
             genome_folder=self._path_text(top.get("genome_folder"), "genome_folder"),
             archive_folder=self._path_text(
                 top.get("genome_archive_folder") or top.get("genome_archive"), "genome_archive_folder"
@@ -76,25 +94,65 @@ class _Reader:
             servers=tuple(server.rstrip("/") for server in servers),
             genomes=self._genomes,
             entries=self._entries,
-            problems=tuple(self._problems),
+            problems=self._problems.told(),
+            cut=cut,
             doubtful=doubtful,
         )
 
-    def _genome(self, digest: str, value: Value) -> None:
+    def _key_at(self, names: tuple[str, ...]) -> AssetKey | None:
+        """The entry that a value with these names above it belongs to."""
+        match names:
+            case ("genomes", digest, "assets", group, "tags", asset, *_):
+                key = AssetKey(digest, group, asset)
+                return key if key in self._entries else None
+            case _:
+                return None
+
+    def _read_genomes(self, genomes: dict[str, Value]) -> None:
+        for digest, value in genomes.items():
+            self._genome(digest, value, genomes)
+        if self._beyond:
+            self._problem("the file", f"names {self._beyond} more genomes and assets than {MOST_ASSETS}: left out")
+
+    def _genome(self, digest: str, value: Value, others: dict[str, Value]) -> None:
         where = f"genomes.{digest}"
-        if not self._named(digest, where) or not isinstance(value, dict):
-            if not isinstance(value, dict):
-                self._problem(where, f"should be a mapping, not {_kind(value)}")
+        if not self._named(digest, where):
             return
+        if not isinstance(value, dict):
+            self._problem(where, f"should be a mapping, not {_kind(value)}")
+            return
+        if len(self._genomes) == MOST_ASSETS:
+            self._beyond += 1
+            return
+        aliases = self._aliases(value.get("aliases"), f"{where}.aliases", others)
         defaults: dict[str, str] = {}
         for group, body in self._mapping(value.get("assets"), f"{where}.assets").items():
             self._group(digest, group, body, defaults)
         self._genomes[digest] = Genome(
             digest,
-            tuple(a for a in self._texts(value.get("aliases"), f"{where}.aliases") if is_name(a)),
-            self._text(value.get("genome_description"), f"{where}.genome_description"),
+            aliases,
+            self._text(value.get("genome_description"), f"{where}.genome_description")[:_LONGEST_ALIASES],
             defaults,
         )
+
+    def _aliases(self, value: Value, where: str, genomes: dict[str, Value]) -> tuple[str, ...]:
+        """Those that can only mean this genome, as far as it alone can tell."""
+        taken: dict[str, None] = {}
+        room = _LONGEST_ALIASES
+        beyond = 0
+        for alias in self._texts(value, where):
+            if not is_name(alias):
+                self._problem(where, f"has '{alias}', which cannot be the name of a genome: it is left out")
+            elif alias in genomes:
+                self._problem(where, f"has '{alias}', which is the digest of a genome itself: it is left out")
+            elif len(taken) == _MOST_ALIASES or _bytes(alias) > room:
+                beyond += 1
+            elif alias not in taken:
+                taken[alias] = None
+                room -= _bytes(alias)
+        if beyond:
+            self._problem(where, f"are too many: {beyond} of them are left out")
+        return tuple(taken)
 
     def _group(self, digest: str, group: str, value: Value, defaults: dict[str, str]) -> None:
         where = f"genomes.{digest}.assets.{group}"
@@ -108,31 +166,43 @@ class _Reader:
         description = self._text(body.get("asset_description"), f"{where}.asset_description")
         for tag, entry in tags.items():
             place = f"{where}.tags.{tag}"
-            if self._named(tag, place):
+            if not self._named(tag, place):
+                continue
+            if len(self._entries) == MOST_ASSETS:
+                self._beyond += 1
+            else:
                 self._entry(AssetKey(digest, group, tag), entry, description, place)
 
     def _entry(self, key: AssetKey, value: Value, description: str, where: str) -> None:
         if not isinstance(value, dict):
             self._problem(where, f"should be a mapping, not {_kind(value)}")
             return
-        asset_path = value.get("asset_path")
-        if asset_path is None:
+        asset_path = text_of(value.get("asset_path"))
+        if asset_path is None and value.get("asset_path") is None:
             asset_path = key.asset_group  # refgenie writes relatives before the rest: such an entry has no path yet
-        if not isinstance(asset_path, str) or "\0" in asset_path:
-            self._problem(f"{where}.asset_path", f"should be a path, not {_kind(asset_path)}")
+        if asset_path is None or "\0" in asset_path:
+            self._problem(f"{where}.asset_path", f"should be a path, not {_kind(value.get('asset_path'))}")
             return
-        seek_keys = self._mapping(value.get("seek_keys"), f"{where}.seek_keys")
-        self._entries[key] = Entry(
-            asset_path=expanded(asset_path),
+        seek_keys = {
+            name: self._text(target, f"{where}.seek_keys.{name}")
+            for name, target in self._mapping(value.get("seek_keys"), f"{where}.seek_keys").items()
+        }
+        entry = Entry(
+            asset_path=asset_path,
             asset_digest=self._text(value.get("asset_digest"), f"{where}.asset_digest") or None,
-            seek_keys={name: target for name, target in seek_keys.items() if isinstance(target, str)},
+            seek_keys={name: target for name, target in seek_keys.items() if target},
             description=self._text(value.get("tag_description"), f"{where}.tag_description") or description,
             parents=self._texts(value.get("asset_parents"), f"{where}.asset_parents"),
             children=self._texts(value.get("asset_children"), f"{where}.asset_children"),
+            archive_digest=self._text(value.get("archive_digest"), f"{where}.archive_digest") or None,
         )
+        if _size(entry) > _LARGEST_ENTRY:
+            self._problem(where, f"is left out: it has more than {_LARGEST_ENTRY} bytes")
+        else:
+            self._entries[key] = entry
 
     def _problem(self, where: str, message: str) -> None:
-        self._problems.append(Problem(self._path, shown(f"{where} {message}")))
+        self._problems.add(self._path, f"{where} {message}")
 
     def _named(self, name: str, where: str) -> bool:
         if is_name(name):
@@ -148,11 +218,10 @@ class _Reader:
         return {}
 
     def _text(self, value: Value, where: str) -> str:
-        if isinstance(value, str):
-            return value
-        if value is not None:
+        text = text_of(value)
+        if text is None and value is not None:
             self._problem(where, f"should be a text, not {_kind(value)}")
-        return ""
+        return text or ""
 
     def _path_text(self, value: Value, where: str) -> str:
         text = self._text(value, where)
@@ -163,21 +232,51 @@ class _Reader:
 
     def _texts(self, value: Value, where: str) -> tuple[str, ...]:
         """A list of texts; a single one counts as a list of one."""
-        if isinstance(value, str):
-            return (value,)
         if isinstance(value, list):
-            return tuple(item for item in value if isinstance(item, str))
-        if value is not None:
+            return tuple(text for item in value if (text := text_of(item)) is not None)
+        if isinstance(value, dict):
             self._problem(where, f"should be a list, not {_kind(value)}")
-        return ()
+        text = text_of(value)
+        return () if text is None else (text,)
 
 
 def _kind(value: Value) -> str:
+    """What a value is, without what it says: the file may be one that its reader has no right to see."""
     if isinstance(value, str):
-        return f"'{value[:40]}'"
+        return "a text"
     if isinstance(value, list):
         return "a list"
-    return "nothing" if value is None else "a mapping"
+    if isinstance(value, dict):
+        return "a mapping"
+    return "nothing" if value is None else f"'{value}'"
+
+
+def _is_outdated(version: str) -> bool:
+    try:
+        return float(version) < OLDEST_VERSION
+    except ValueError:
+        return False
+
+
+def _size(entry: Entry) -> int:
+    return _bytes(entry.description, *entry.seek_keys, *entry.seek_keys.values(), *entry.parents, *entry.children)
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def named_folder(written: str, config: str) -> str:
+    """The folder that a config means: refgenconf takes a path as it is written, and the config's own folder for none.
+
+    A relative one begins at the config. Variables and `~` are put in, as refgenie before 0.13 does, only when there is
+    no folder of that very name.
+    """
+    own = os.path.dirname(os.path.abspath(config))
+    literal = os.path.normpath(os.path.join(own, written))
+    if os.path.isdir(literal):
+        return literal
+    return os.path.normpath(os.path.join(own, expanded(written)))
 
 
 def expanded(path: str) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from refgenied.genomes.build_folder import BUILD_FOLDER, map_config, unreadable
 from refgenied.genomes.config_reader import ConfigReader, Reading
-from refgenied.genomes.enclosure import absolute
-from refgenied.genomes.genome_config import Entry, expanded, parse_config
+from refgenied.genomes.enclosure import MAX_LINKS, absolute
+from refgenied.genomes.genome_config import MOST_ASSETS, Entry, expanded, named_folder, parse_config
 from refgenied.genomes.layout import Judgement, Sighting, Survey
+from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import is_name
-from refgenied.genomes.yaml_text import GarbledError
-from refgenied.model import AssetKey, AssetState, ConfigError, Genome, Problem
+from refgenied.genomes.yaml_reader import GarbledError
+from refgenied.model import AssetKey, AssetState, ConfigError, Genome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from refgenied.genomes.build_folder import Flags
 
 CONFIG_NAME = "genome_config.yaml"
+MOST_ENTRIES = 1_000_000  # names in one folder of the upper levels
 
 
 class Header(NamedTuple):
-    """What refgenie's config says about itself; folders as written, "" when they aren't named."""
+    """What refgenie's config says about itself; folders are absolute, no archive folder is ""."""
 
     genome_folder: str
     genome_archive_folder: str
@@ -37,7 +39,9 @@ def read_header(config: str) -> Header:
     if reading.config is None:
         problem = reading.problems[0]
         raise ConfigError(f"{problem.path}: {problem.message}", hint="name refgenie's genome_config.yaml")
-    return Header(reading.config.genome_folder, reading.config.archive_folder, reading.config.servers)
+    found = reading.config
+    archives = named_folder(found.archive_folder, config) if found.archive_folder else ""
+    return Header(named_folder(found.genome_folder, config), archives, found.servers)
 
 
 class RefgenconfLayout:
@@ -54,7 +58,7 @@ class RefgenconfLayout:
 
     def survey(self, now: float) -> Survey:
         reading = self._reader.read(now)
-        problems = list(reading.problems)
+        problems = Problems()
         config = reading.config
         genomes = dict(config.genomes) if config else {}
         sightings = {
@@ -67,9 +71,8 @@ class RefgenconfLayout:
             entry = config.entries[key]._replace(asset_path=key.asset_group)
             sightings[key] = self._sighting(key, entry, genomes[key.genome_digest])
         if config and reading.fresh and not self._is_root(config.genome_folder):
-            problems.append(
-                Problem(self._config, f"names another genome_folder, {config.genome_folder}, than {self._root}")
-            )
+            named = named_folder(config.genome_folder, self._config)
+            problems.add(self._config, f"names another genome_folder, {named}, than {self._root}")
         for key in self._on_disk(problems):
             if key not in sightings:
                 genome = genomes.setdefault(key.genome_digest, Genome(key.genome_digest))
@@ -78,8 +81,8 @@ class RefgenconfLayout:
             _Judge(self._root, self._reader, reading),
             sightings,
             genomes,
-            tuple(problems),
-            (os.path.dirname(self._config),),
+            (*reading.problems, *problems.told()),
+            _folders_on_the_way(self._config),
             config.servers if config else (),
             config.version if config else "",
         )
@@ -100,28 +103,38 @@ class RefgenconfLayout:
         """Where refgenconf 0.13.1 finds it (`RefGenConf.seek_src`): the first that exists of the path as
         written, when that is absolute; its own place under data/; the path below the genome folder.
         """
-        path = entry.asset_path
-        own = os.path.normpath(os.path.join(self._root, "data", key.genome_digest, path, key.asset))
-        if os.path.isabs(path) and os.path.exists(path):
-            return os.path.normpath(path)
-        below = os.path.normpath(os.path.join(self._root, path))
-        if not os.path.lexists(own) and os.path.exists(below):
-            return below
+        own = ""
+        for path in dict.fromkeys((entry.asset_path, expanded(entry.asset_path))):  # before 0.13 it was expanded
+            place = os.path.normpath(os.path.join(self._root, "data", key.genome_digest, path, key.asset))
+            below = os.path.normpath(os.path.join(self._root, path))
+            if os.path.isabs(path) and os.path.exists(path):
+                return os.path.normpath(path)
+            if os.path.lexists(place):
+                return place
+            if os.path.exists(below):
+                return below
+            own = own or place
         return own
 
     def _is_root(self, folder: str) -> bool:
-        return not folder or os.path.realpath(expanded(folder)) == os.path.realpath(self._root)
+        try:
+            return os.path.samefile(named_folder(folder, self._config), self._root)
+        except (OSError, ValueError):
+            return False
 
-    def _on_disk(self, problems: list[Problem]) -> list[AssetKey]:
+    def _on_disk(self, problems: Problems) -> list[AssetKey]:
         """Assets under data/ that a build has left its folder in."""
         data = f"{self._root}/data"
-        return [
-            AssetKey(digest, group, asset)
-            for digest in folders_in(data, problems)
-            for group in folders_in(f"{data}/{digest}", problems)
-            for asset in folders_in(f"{data}/{digest}/{group}", problems)
-            if os.path.isdir(f"{data}/{digest}/{group}/{asset}/{BUILD_FOLDER}")
-        ]
+        found: list[AssetKey] = []
+        for digest in folders_in(data, problems):
+            for group in folders_in(f"{data}/{digest}", problems):
+                for asset in folders_in(f"{data}/{digest}/{group}", problems):
+                    if len(found) == MOST_ASSETS:
+                        problems.add(data, f"has more than {MOST_ASSETS} assets: the rest is left out")
+                        return found
+                    if os.path.isdir(f"{data}/{digest}/{group}/{asset}/{BUILD_FOLDER}"):
+                        found.append(AssetKey(digest, group, asset))
+        return found
 
 
 class _Judge:
@@ -193,20 +206,35 @@ def _own_place(root: str, key: AssetKey) -> str:
     return f"{root}/data/{key.genome_digest}/{key.asset_group}/{key.asset}"
 
 
-def folders_in(folder: str, problems: list[Problem]) -> list[str]:
+def _folders_on_the_way(path: str) -> tuple[str, ...]:
+    """The folder of a file, and if that is a link those of all that it leads to: a change in any is worth a look."""
+    folders: dict[str, None] = {}
+    for _ in range(MAX_LINKS):
+        folders[os.path.dirname(path)] = None
+        try:
+            path = absolute(os.path.join(os.path.dirname(path), os.readlink(path)))
+        except OSError:
+            break
+    return tuple(folders)
+
+
+def folders_in(folder: str, problems: Problems) -> list[str]:
     """The names of the folders in a folder that can be names of ours, sorted; hidden ones are nobody's."""
     names: list[str] = []
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
+            for number, entry in enumerate(entries):
+                if number == MOST_ENTRIES:
+                    problems.add(folder, f"holds more than {MOST_ENTRIES} names: the rest is left out")
+                    break
                 if entry.name.startswith(".") or not entry.is_dir():
                     continue
                 if is_name(entry.name):
                     names.append(entry.name)
                 else:
-                    problems.append(Problem(repr(entry.path), "is left out: it has a name that no asset can have"))
+                    problems.add(repr(entry.path), "is left out: it has a name that no asset can have")
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        problems.append(Problem(folder, unreadable(error, folder)))
+        problems.add(folder, unreadable(error, folder))
     return sorted(names)

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from refgenied.genomes.build_folder import BUILD_FOLDER, unreadable
 from refgenied.genomes.enclosure import absolute, shown
+from refgenied.genomes.genome_config import MOST_ASSETS
 from refgenied.genomes.layout import Judgement, Sighting, Survey
+from refgenied.genomes.problems import Problems
 from refgenied.genomes.refgenconf import folders_in
 from refgenied.genomes.registry_path import is_name
-from refgenied.model import AssetKey, AssetState, Genome, Problem
+from refgenied.model import AssetKey, AssetState, Genome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from refgenied.genomes.build_folder import Flags
 
 _GENOME_DIGEST = re.compile(r"[A-Za-z0-9_-]{32}|[0-9a-f]{48}")
 _ASSET_DIGEST = re.compile(r"[0-9a-f]{64}")
 _DEEPEST_LINK = 20
+_MOST_LINKS = 1_000_000  # of one asset: as many as files in one of its folders
 
 
 class _Place(NamedTuple):
@@ -62,16 +66,20 @@ class Refgenie1Layout:
         self._real_root = os.path.realpath(root)
 
     def survey(self, now: float) -> Survey:  # noqa: ARG002 - nothing here depends on the time
-        problems: list[Problem] = []
+        problems = Problems()
         names = self._names(problems)
         places = self._places(problems)
         aliases = self._aliases(names)
         claimed = {alias for known in aliases.values() for alias in known}
-        unclaimed = tuple(alias for alias in folders_in(f"{self._root}/builds", []) if alias not in claimed)
+        unclaimed = tuple(alias for alias in folders_in(f"{self._root}/builds", Problems()) if alias not in claimed)
+        by_place: dict[_Place, dict[_Name, _Links]] = {}
+        for name, links in names.items():
+            for place in links.places:
+                by_place.setdefault(place, {})[name] = links
         linked: dict[AssetKey, _Links] = {}
         sightings: dict[AssetKey, Sighting] = {}
         for place in (*places, *self._lost(names, places)):
-            called = {name: links for name, links in names.items() if place in links.places}
+            called = by_place.get(place, {})
             # the first build of a genome runs before alias/ says which genome its alias means
             known = aliases.get(place.digest, ())
             built_as = known or unclaimed
@@ -79,7 +87,7 @@ class Refgenie1Layout:
             key = AssetKey(place.digest, place.group, asset)
             folder = f"{self._root}/data/{place.digest}/{place.group}/{place.folder}"
             if key in sightings:
-                problems.append(Problem(folder, f"is left out: {sightings[key].folder} has the same name"))
+                problems.add(folder, f"is left out: {sightings[key].folder} has the same name")
                 continue
             builds = [f"{self._root}/builds/{alias}/{place.group}/{asset}" for alias in built_as]
             sightings[key] = Sighting(key, folder, (f"{folder}/{BUILD_FOLDER}", *builds), known)
@@ -89,7 +97,7 @@ class Refgenie1Layout:
                     next((links.broken for links in called.values() if links.broken), ""),
                 )
         genomes = _genomes(sightings, aliases)
-        return Survey(_Judge(linked), sightings, genomes, tuple(problems), self._watch(places))
+        return Survey(_Judge(linked), sightings, genomes, problems.told(), self._watch(places))
 
     def _watch(self, places: list[_Place]) -> tuple[str, ...]:
         """builds/ and the upper levels of data/; never alias/."""
@@ -97,20 +105,21 @@ class Refgenie1Layout:
         folders = [data, builds]
         folders += [data / digest for digest in {place.digest for place in places}]
         folders += [data / d / g for d, g in {(place.digest, place.group) for place in places}]
-        for alias in folders_in(str(builds), []):
+        for alias in folders_in(str(builds), Problems()):
             folders.append(builds / alias)
-            folders += [builds / alias / group for group in folders_in(str(builds / alias), [])]
+            folders += [builds / alias / group for group in folders_in(str(builds / alias), Problems())]
         return tuple(sorted(str(folder) for folder in folders if folder.is_dir()))
 
-    def _places(self, problems: list[Problem]) -> list[_Place]:
+    def _places(self, problems: Problems) -> list[_Place]:
         data = f"{self._root}/data"
-        return [
+        found = (
             _Place(digest, group, folder)
             for digest in folders_in(data, problems)
             if _GENOME_DIGEST.fullmatch(digest)
             for group in folders_in(f"{data}/{digest}", problems)
             for folder in folders_in(f"{data}/{digest}/{group}", problems)
-        ]
+        )
+        return _bounded(found, data, problems)
 
     def _lost(self, names: dict[_Name, _Links], places: list[_Place]) -> list[_Place]:
         """Data folders that links lead to, but that are not there."""
@@ -131,7 +140,7 @@ class Refgenie1Layout:
             built = {
                 asset
                 for alias in built_as
-                for asset in folders_in(f"{self._root}/builds/{alias}/{place.group}", [])
+                for asset in folders_in(f"{self._root}/builds/{alias}/{place.group}", Problems())
                 if _Name(alias, place.group, asset) not in names
             }
             if len(built) == 1:
@@ -145,22 +154,31 @@ class Refgenie1Layout:
                 found.setdefault(place.digest, set()).add(name.alias)
         return {digest: tuple(sorted(aliases)) for digest, aliases in found.items()}
 
-    def _names(self, problems: list[Problem]) -> dict[_Name, _Links]:
+    def _names(self, problems: Problems) -> dict[_Name, _Links]:
         alias_folder = f"{self._root}/alias"
-        return {
-            _Name(alias, group, asset): self._links(f"{alias_folder}/{alias}/{group}/{asset}", problems)
+        found = (
+            _Name(alias, group, asset)
             for alias in folders_in(alias_folder, problems)
             for group in folders_in(f"{alias_folder}/{alias}", problems)
             for asset in folders_in(f"{alias_folder}/{alias}/{group}", problems)
+        )
+        return {
+            name: self._links("/".join((alias_folder, *name)), problems)
+            for name in _bounded(found, alias_folder, problems)
         }
 
-    def _links(self, folder: str, problems: list[Problem]) -> _Links:
+    def _links(self, folder: str, problems: Problems) -> _Links:
         """Where the links in one folder of alias/ lead. The folder may be a link itself."""
         places: set[_Place] = set()
         broken = ""
         pending = [(folder, 0)]
+        seen = 0
         while pending:
             path, depth = pending.pop()
+            seen += 1
+            if seen > _MOST_LINKS:
+                problems.add(folder, f"holds more than {_MOST_LINKS} links: the rest is left out")
+                break
             try:
                 if os.path.islink(path):
                     place = self._place_of(path)
@@ -171,12 +189,14 @@ class Refgenie1Layout:
                 elif depth < _DEEPEST_LINK and os.path.isdir(path):
                     pending += [(f"{path}/{name}", depth + 1) for name in os.listdir(path)]
             except OSError as error:
-                problems.append(Problem(shown(path), unreadable(error, path)))
+                problems.add(path, unreadable(error, path))
         return _Links(tuple(sorted(places)), broken)
 
     def _place_of(self, link: str) -> _Place | None:
-        """The data folder that a link leads into, by its text alone."""
+        """The data folder that a link leads into, by its text alone when that begins with the genome folder."""
         target = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
+        if not target.startswith((f"{self._root}/", f"{self._real_root}/")):
+            target = os.path.realpath(target)  # another spelling of the genome folder, perhaps
         for root in (self._root, self._real_root):
             if target.startswith(f"{root}/data/"):
                 parts = target[len(root) + 6 :].split("/")
@@ -219,6 +239,17 @@ class _Judge:
         if len(links.places) > 1:
             return "but its links in alias/ lead into other folders too"
         return ""
+
+
+_T = TypeVar("_T")
+
+
+def _bounded(found: Iterable[_T], folder: str, problems: Problems) -> list[_T]:
+    taken = list(islice(found, MOST_ASSETS + 1))
+    if len(taken) > MOST_ASSETS:
+        problems.add(folder, f"has more than {MOST_ASSETS} assets: the rest is left out")
+        del taken[MOST_ASSETS:]
+    return taken
 
 
 def _genomes(sightings: dict[AssetKey, Sighting], aliases: dict[str, tuple[str, ...]]) -> dict[str, Genome]:

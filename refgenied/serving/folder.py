@@ -16,6 +16,7 @@ import structlog
 
 from refgenied.archive import Manifest, Place, iter_files, read_manifest
 from refgenied.files import read_regular
+from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import Access, ArchiveRecord, AssetKey, BadRegistryPathError, Genome, RefgeniedError
 from refgenied.serving import genome_config
 from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of
@@ -190,18 +191,20 @@ class ServedFolder:
         if self._written is not None and self._written[0] == identity:
             return self._written[1]  # reading it takes a second for 2,000 archives
         try:
-            text = read_regular(self.config)
+            text = read_regular(self.config, MAX_BYTES)
         except FileNotFoundError:
             return {}
         try:
-            tree = genome_config.parse(text)
+            existing = genome_config.parse(text)
         except UnreadableConfigError as error:
+            existing = genome_config.Existing({}, str(error))
+        if existing.left_out:
             aside = self.config.with_name(f"{CONFIG_NAME}.unreadable")
             write_whole(aside, text)
-            log.warning("serving.config_unreadable", path=str(self.config), kept_as=str(aside), error=str(error))
-            tree = {}
-        self._written = (identity, tree)
-        return tree
+            error = existing.left_out
+            log.warning("serving.config_unreadable", path=str(self.config), kept_as=str(aside), error=error)
+        self._written = (identity, existing.tree)
+        return existing.tree
 
     def _is_foreign(self, key: AssetKey) -> bool:
         """Whether another program archived it: its file is there, and no manifest of ours."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import yaml
 
+from refgenied.genomes.yaml_reader import GarbledError, read
 from refgenied.model import AssetKey, Genome
 from refgenied.serving.entry import ServedEntry
 
@@ -49,17 +50,26 @@ def why_not_served(key: AssetKey) -> str:
     return ""
 
 
-def parse(text: bytes) -> Tree:
-    """The file that is there. UnreadableConfigError."""
+class Existing(NamedTuple):
+    """What a file holds already."""
+
+    tree: Tree
+    left_out: str
+    """What of it means nothing and is not in the tree, in one line; "" when it is all there."""
+
+
+def parse(text: bytes) -> Existing:
+    """The file that is there; every name in it is a text. UnreadableConfigError."""
     try:
-        found: object = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader, in C where there is one
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UnreadableConfigError(" ".join(str(error).split())) from error
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
+        found = read(text)
+    except GarbledError as error:
+        raise UnreadableConfigError(error.told) from error
+    left_out = "; ".join(f"line {odd.line}: {odd.message}" for odd in found.odd)
+    if found.value is None:
+        return Existing({}, left_out)
+    if not isinstance(found.value, dict):
         raise UnreadableConfigError("it is not a mapping")
-    return cast("Tree", found)
+    return Existing(cast("Tree", found.value), left_out)
 
 
 def digest_of(tree: Tree, key: AssetKey) -> str:
@@ -202,7 +212,6 @@ def _sequence(value: object) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
-_LOADER = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
 _DUMPER = yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from refgenied.archive import Place, read_manifest
 from refgenied.files import open_regular, read_regular
+from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError
 from refgenied.serving import genome_config
 from refgenied.serving.names import ServedNames
@@ -104,9 +105,9 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
     from refgenieserver.helpers import purge_nonservable  # noqa: PLC0415
 
     identity = Identity.of(config)
-    text = read_regular(config) if identity else b"config_version: 0.4\n"
+    text = read_regular(config, MAX_BYTES) if identity else b"config_version: 0.4\n"
     # not from_yaml_file: that writes lock files beside the config, where we may not write, and takes 20 times as long
-    rgc: Any = RefGenConf(entries=_with_text_keys(genome_config.parse(text)))
+    rgc: Any = RefGenConf(entries=genome_config.parse(text).tree)
     purge_nonservable(rgc)
     rgc["remotes"] = _remotes(rgc)
     archives: dict[AssetKey, Held] = {}
@@ -121,13 +122,6 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
         else:
             rgc.cfg_remove_assets(key.genome_digest, key.asset_group, key.asset)
     return Edition(rgc, archives, identity)
-
-
-def _with_text_keys(value: Any) -> Any:
-    """As refgenie's own reader has it: a tag written as 2.5 is called "2.5"."""
-    if isinstance(value, dict):
-        return {str(key): _with_text_keys(item) for key, item in cast("dict[object, Any]", value).items()}
-    return value
 
 
 def _remotes(rgc: Any) -> dict[str, dict[str, str]]:

@@ -1,0 +1,32 @@
+"""What one look finds wrong, in bounds: a million odd entries are a hundred lines and a number."""
+
+from __future__ import annotations
+
+from refgenied.genomes.enclosure import shown
+from refgenied.model import Problem
+
+MOST = 100
+_LONGEST = 500  # characters of one message
+
+
+class Problems:
+    """Collects problems; the first MOST are told one by one, the rest counted."""
+
+    def __init__(self) -> None:
+        self._told: list[Problem] = []
+        self._more = 0
+
+    def add(self, path: str, message: str) -> None:
+        if len(self._told) < MOST:
+            self._told.append(Problem(_cut(shown(path)), _cut(shown(message))))
+        else:
+            self._more += 1
+
+    def told(self) -> tuple[Problem, ...]:
+        if not self._more:
+            return tuple(self._told)
+        return (*self._told, Problem(self._told[0].path, f"and {self._more} more problems"))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,364 @@
+"""YAML that other people wrote, read as refgenconf 0.13.1 reads it, and within bounds whatever it holds.
+
+Built from the parser's events: PyYAML composes nodes by recursion, in C and without a limit. One value that means
+nothing (an unknown tag, a date that does not exist) is left out and told; the values around it stay.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Value: TypeAlias = str | int | float | dt.date | list["Value"] | dict[str, "Value"] | None
+"""What YAML can say (`int` includes bool). Names in a mapping are texts, as refgenconf has them: `2.50:` is "2.5"."""
+
+MAX_BYTES = 64 << 20
+"""Of a file; and of all texts in it once each alias is written out."""
+MAX_VALUES = 2_000_000
+"""Values in a file, once each alias is written out: ten thousand assets have about 200,000."""
+MAX_DEPTH = 50
+"""Lists and mappings inside one another, once each alias is written out."""
+MAX_TOLD = 20
+"""Values left out that are told one by one."""
+
+_LOADER = yaml.CBaseLoader if hasattr(yaml, "CBaseLoader") else yaml.BaseLoader
+_TAG = "tag:yaml.org,2002:"
+_MAPPING = frozenset({None, "!", f"{_TAG}map"})
+_LIST = frozenset({None, "!", f"{_TAG}seq"})
+_BREAK = re.compile(rb"\r\n|[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9]")
+"""What ends a line in YAML."""
+_ENDED = re.compile(rb"(?:[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9])\Z")
+_LONGEST_NUMBER = 100  # characters; a longer one stays text, for its value would take long to compute
+
+
+class GarbledError(Exception):
+    """Not YAML, none that could be meant, or too much of it; `line` counts from 1, and is 0 for the whole."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+
+    @property
+    def told(self) -> str:
+        """With its line."""
+        return f"line {self.line}: {self.message}" if self.line else self.message
+
+
+class Odd(NamedTuple):
+    """A value that was left out, and why."""
+
+    line: int
+    message: str
+
+
+class Document(NamedTuple):
+    value: Value
+    """Of the first document; None when there is none."""
+    odd: tuple[Odd, ...]
+    cut_at: tuple[str, ...] | None
+    """When the text ends within a line: the names that lead to its last value, which may be cut off. None when it ends
+    in a newline, a comment, or the end of a list or mapping."""
+
+
+def read(text: bytes) -> Document:
+    """GarbledError. Lists and mappings that are named by aliases are the same objects: change none of them."""
+    if len(text) > MAX_BYTES:
+        raise GarbledError(f"it is too large ({len(text)} bytes, at most {MAX_BYTES})", 0)
+    builder = _Builder(text)
+    parse = cast("Callable[..., Iterator[yaml.Event]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType]
+    try:
+        for event in parse(text, Loader=_LOADER):
+            if isinstance(event, yaml.DocumentEndEvent):
+                break
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise GarbledError(error.problem or "this is not YAML", line) from error
+    except yaml.YAMLError as error:
+        position = getattr(error, "position", None)
+        line = text.count(b"\n", 0, position) + 1 if isinstance(position, int) else 1
+        raise GarbledError(" ".join(str(getattr(error, "reason", error)).split()), line) from error
+    return builder.document()
+
+
+def text_of(value: Value) -> str | None:
+    """A value as refgenconf makes a name of it: 2.50 is "2.5", yes is "True". None for a list, a mapping or nothing."""
+    return None if value is None or isinstance(value, list | dict) else str(value)
+
+
+# ----------------------------------------------------------------- scalars
+
+
+_CONSTRUCTOR: Any = yaml.constructor.SafeConstructor()
+_CONSTRUCT: dict[str, Callable[[yaml.ScalarNode], Value]] = {
+    f"{_TAG}null": _CONSTRUCTOR.construct_yaml_null,
+    f"{_TAG}bool": _CONSTRUCTOR.construct_yaml_bool,
+    f"{_TAG}int": _CONSTRUCTOR.construct_yaml_int,
+    f"{_TAG}float": _CONSTRUCTOR.construct_yaml_float,
+    f"{_TAG}timestamp": _CONSTRUCTOR.construct_yaml_timestamp,
+    f"{_TAG}str": _CONSTRUCTOR.construct_yaml_str,
+}
+_RESOLVERS: dict[str, list[tuple[str, Any]]] = yaml.resolver.Resolver.yaml_implicit_resolvers
+"""First character → kinds of values that a plain text may be."""
+_MERGE = f"{_TAG}merge"
+
+
+def _constructed(tag: str, text: str) -> Value:
+    """ValueError when the text is none of this kind."""
+    construct = _CONSTRUCT.get(tag)
+    if construct is None:
+        raise ValueError(f"has the unknown tag {tag.removeprefix(_TAG)[:40]!r}")
+    try:
+        return construct(yaml.ScalarNode(tag, text))
+    except (ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise ValueError(f"is no {tag.removeprefix(_TAG)}") from error
+
+
+def _resolved(text: str) -> str | None:
+    """The tag of a plain text that is no text; None when it is one."""
+    if len(text) > _LONGEST_NUMBER:
+        return None
+    for tag, pattern in _RESOLVERS.get(text[:1], ()):
+        if pattern.match(text):
+            return tag if tag in _CONSTRUCT or tag == _MERGE else None  # a lone = is text
+    return None
+
+
+# ----------------------------------------------------------------- the tree
+
+
+class _Mark(Enum):
+    LEFT = "a value that was left out"
+    MERGE = "the name <<"
+
+
+_Taken: TypeAlias = Value | _Mark
+
+
+class _Open:
+    """A list or mapping whose end has not come yet."""
+
+    __slots__ = ("anchor", "began", "height", "key", "merged", "value", "wrong")
+
+    def __init__(self, value: list[Value] | dict[str, Value], anchor: str | None, began: _Size) -> None:
+        self.value = value
+        self.anchor = anchor
+        self.began = began
+        self.height = 1
+        self.key: str | _Mark | None = None
+        """Mapping: the name whose value comes next; LEFT when that value is to be left out."""
+        self.merged: list[tuple[Value, yaml.Event]] = []
+        """Mapping: what `<<` names."""
+        self.wrong = ""
+        """Why it is left out when its end comes."""
+
+
+class _Size(NamedTuple):
+    values: int
+    characters: int
+
+
+class _Anchored(NamedTuple):
+    value: _Taken
+    size: _Size
+    height: int
+
+
+class _Builder:
+    def __init__(self, text: bytes) -> None:
+        self._stack = [_Open([], None, _Size(0, 0))]
+        self._anchored: dict[str, _Anchored] = {}
+        self._plain: dict[str, Value] = {}
+        self._values = 0
+        self._characters = 0
+        self._odd: list[Odd] = []
+        self._left_out = 0
+        lines = _BREAK.split(text) if text and not _ENDED.search(text[-3:]) else [b""]
+        self._last_line = len(lines) - 1
+        self._end = len(lines[-1].rstrip().decode("utf-8", "replace"))
+        """Characters of the last line, when no newline ends it; else 0."""
+        self._cut_at: tuple[str, ...] | None = None
+        self._take: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.AliasEvent: self._alias,
+            yaml.MappingStartEvent: self._mapping_start,
+            yaml.SequenceStartEvent: self._sequence_start,
+            yaml.MappingEndEvent: self._mapping_end,
+            yaml.SequenceEndEvent: self._sequence_end,
+        }
+
+    def take(self, event: yaml.Event) -> None:
+        take = self._take.get(type(event))
+        if take is not None:
+            take(event)
+
+    def document(self) -> Document:
+        top = cast("list[Value]", self._stack[0].value)
+        odd = tuple(self._odd)
+        if self._left_out > len(odd):
+            odd += (Odd(odd[-1].line, f"and {self._left_out - len(odd)} more values are left out"),)
+        return Document(top[0] if top else None, odd, self._cut_at)
+
+    # one event
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        text: str = event.value
+        self._count(1, len(text), event)
+        into = self._stack[-1]
+        is_name = isinstance(into.value, dict) and into.key is None
+        if self._end and event.end_mark.line == self._last_line:
+            self._note_end(event)
+        value = self._value(event, text)
+        if event.anchor is not None:
+            self._anchored[event.anchor] = _Anchored(value, _Size(1, len(text)), 0)
+        if is_name:
+            self._name(into, value, event)
+        else:
+            self._put(value, 0, event)
+
+    def _value(self, event: yaml.ScalarEvent, text: str) -> _Taken:
+        tag = event.tag
+        if tag is None or tag == "!":
+            if tag is None and not event.implicit[0]:
+                return text
+            if text in self._plain:
+                return self._plain[text]
+            tag = _resolved(text)
+            if tag is None:
+                return text
+            if tag == _MERGE:
+                return _Mark.MERGE
+        try:
+            value = _constructed(tag, text)
+        except ValueError as error:
+            self._leave_out(f"'{text[:40]}' {error}", event)
+            return _Mark.LEFT
+        if event.tag is None:
+            self._plain[text] = value
+        return value
+
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        found = self._anchored.get(event.anchor)
+        if found is None:
+            inside = any(above.anchor == event.anchor for above in self._stack)
+            self._leave_out(f"the alias *{event.anchor[:40]} {'contains itself' if inside else 'names nothing'}", event)
+            found = _Anchored(_Mark.LEFT, _Size(1, 0), 0)
+        self._count(*found.size, event)
+        if len(self._stack) - 1 + found.height > MAX_DEPTH:
+            raise GarbledError(f"nested deeper than {MAX_DEPTH} levels", _line(event))
+        if self._end and event.end_mark.line == self._last_line:
+            self._note_end(event)
+        into = self._stack[-1]
+        if isinstance(into.value, dict) and into.key is None:
+            self._name(into, found.value, event)
+        else:
+            self._put(found.value, found.height, event)
+
+    def _mapping_start(self, event: yaml.MappingStartEvent) -> None:
+        self._start({}, event, _MAPPING)
+
+    def _sequence_start(self, event: yaml.SequenceStartEvent) -> None:
+        self._start([], event, _LIST)
+
+    def _start(
+        self, value: list[Value] | dict[str, Value], event: yaml.CollectionStartEvent, tags: frozenset[str | None]
+    ) -> None:
+        if len(self._stack) > MAX_DEPTH:
+            raise GarbledError(f"nested deeper than {MAX_DEPTH} levels", _line(event))
+        began = _Size(self._values, self._characters)
+        self._count(1, 0, event)
+        opened = _Open(value, event.anchor, began)
+        if event.tag not in tags:
+            opened.wrong = f"a list or mapping has the unknown tag {event.tag.removeprefix(_TAG)[:40]!r}"
+        self._stack.append(opened)
+
+    def _mapping_end(self, event: yaml.MappingEndEvent) -> None:
+        done = self._stack.pop()
+        if done.merged:
+            done.value = self._with_merged(done)
+        self._close(done, event)
+
+    def _sequence_end(self, event: yaml.SequenceEndEvent) -> None:
+        self._close(self._stack.pop(), event)
+
+    def _close(self, done: _Open, event: yaml.Event) -> None:
+        value: _Taken = done.value
+        if done.wrong:
+            self._leave_out(done.wrong, event)
+            value = _Mark.LEFT
+        if done.anchor is not None:
+            size = _Size(self._values - done.began.values, self._characters - done.began.characters)
+            self._anchored[done.anchor] = _Anchored(value, size, done.height)
+        self._put(value, done.height, event)
+
+    # where it goes
+
+    def _name(self, into: _Open, value: _Taken, event: yaml.Event) -> None:
+        """Of the value that comes next."""
+        if isinstance(value, _Mark):
+            into.key = value
+            return
+        into.key = text_of(value)
+        if into.key is None:
+            self._leave_out("a list, a mapping or nothing stands where a name should", event)
+            into.key = _Mark.LEFT
+
+    def _put(self, value: _Taken, height: int, event: yaml.Event) -> None:
+        into = self._stack[-1]
+        into.height = max(into.height, height + 1)
+        if value is _Mark.MERGE:
+            value = "<<"  # as a value it is text
+        if isinstance(into.value, list):
+            if not isinstance(value, _Mark):
+                into.value.append(value)
+            return
+        key, into.key = into.key, None
+        if key is None:  # a list or mapping as a name
+            self._name(into, value, event)
+        elif isinstance(value, _Mark) or key is _Mark.LEFT:
+            pass
+        elif key is _Mark.MERGE:
+            into.merged.append((value, event))
+        else:
+            into.value[key] = value
+
+    def _with_merged(self, done: _Open) -> dict[str, Value]:
+        """As PyYAML merges: own values win, then those of a list's first mapping, then those of the last `<<`."""
+        merged: dict[str, Value] = {}
+        for source, event in done.merged:
+            for mapping in reversed(source) if isinstance(source, list) else (source,):
+                if isinstance(mapping, dict):
+                    merged |= mapping
+                else:
+                    self._leave_out("'<<' merges something that is no mapping", event)
+        return merged | cast("dict[str, Value]", done.value)
+
+    def _note_end(self, event: yaml.Event) -> None:
+        if event.end_mark.column >= self._end:
+            self._cut_at = tuple(above.key for above in self._stack if isinstance(above.key, str))
+
+    def _count(self, values: int, characters: int, event: yaml.Event) -> None:
+        self._values += values
+        self._characters += characters
+        if self._values > MAX_VALUES or self._characters > MAX_BYTES:
+            raise GarbledError(
+                f"it holds too much: more than {MAX_VALUES} values, or {MAX_BYTES} bytes, with its aliases written out",
+                _line(event),
+            )
+
+    def _leave_out(self, message: str, event: yaml.Event) -> None:
+        self._left_out += 1
+        if self._left_out <= MAX_TOLD:
+            self._odd.append(Odd(_line(event), message))
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1
