@@ -24,6 +24,8 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """No room on the disk, or in the quota."""
 SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOLCK})
 """The process or the machine has none left for the moment; the file that was asked for has no part in it."""
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
+"""What file systems without hard links answer."""
 
 LONGEST_NAME = 255
 """Bytes of a file name on the file systems of Linux."""
@@ -75,12 +77,73 @@ def read_regular(path: StrPath, limit: int | None = None) -> bytes:
 
 def partial_of(path: Path) -> Path:
     """The hidden name of a file while it is written: `.{name}.partial`, cut when that is longer than a name may be."""
-    name = f".{path.name}.partial"
+    return _named(path, ".", ".partial")
+
+
+def _named(path: Path, before: str, after: str) -> Path:
+    name = f"{before}{path.name}{after}"
     if len(os.fsencode(name)) > LONGEST_NAME:
         mark = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
         cut = os.fsencode(path.name)[:200].decode(errors="ignore")
-        name = f".{cut}-{mark}.partial"
+        name = f"{before}{cut}-{mark}{after}"
     return path.with_name(name)
+
+
+def keep_beside(path: Path, word: str) -> Path:
+    """Keep what is under a name before it is replaced: as `{name}.{word}`, or `{name}.{word}.1` and so on.
+
+    Nothing that was kept before is touched, and the same file is kept once. The name itself stays, unless
+    there is no other way (a file of somebody else that we may not read). OSError.
+    """
+    number = 0
+    while True:
+        kept = _named(path, "", f".{word}.{number}" if number else f".{word}")
+        number += 1
+        if os.path.lexists(kept):
+            if _one_file(path, kept):
+                return kept
+            continue
+        try:
+            os.link(path, kept, follow_symlinks=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            _copy_or_move(path, kept)
+        sync_folder(path.parent)
+        return kept
+
+
+def _one_file(path: Path, kept: Path) -> bool:
+    """Whether one is a hard link of the other, or a copy of it."""
+    mine, its = path.lstat(), kept.lstat()
+    if stat.S_ISLNK(mine.st_mode) and stat.S_ISLNK(its.st_mode):
+        return path.readlink() == kept.readlink()
+    copied = (mine.st_size, mine.st_mtime_ns) == (its.st_size, its.st_mtime_ns) and stat.S_ISREG(its.st_mode)
+    return os.path.samestat(mine, its) or copied
+
+
+def _copy_or_move(path: Path, kept: Path) -> None:
+    """For want of a hard link: the system refuses one for a file of somebody else, too."""
+    try:
+        _copy(path, kept)
+    except PermissionError:
+        path.rename(kept)
+
+
+def _copy(path: Path, kept: Path) -> None:
+    if path.is_symlink():
+        kept.symlink_to(path.readlink())
+        return
+    partial = partial_of(kept)
+    partial.unlink(missing_ok=True)
+    with open(open_regular(path), "rb") as file, open(os.open(partial, NEW, 0o600), "wb") as copy:
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        shutil.copystat(path, partial)
+        os.fsync(copy.fileno())
+    partial.rename(kept)
 
 
 def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:

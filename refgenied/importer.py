@@ -34,6 +34,7 @@ from refgenied.config import Current
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Removal, Requester, UnreadableError
+from refgenied.serving.names import ServedNames
 from refgenied.store import archives
 
 log = structlog.get_logger("importer")
@@ -123,6 +124,8 @@ class Importer:
         draft = await self._run(lambda: self._draft(found, place, requester, on_progress))
         with anyio.CancelScope(shield=True):
             async with self._archive_folder.publishing:
+                for aside in await self._run(lambda: ServedNames(place).keep_foreign(draft.manifest)):
+                    log.warning("archive.set_aside", asset=found.key.registry_path, path=str(aside))
                 await self._run(draft.publish)
                 await self._record(found, draft.manifest.record(place.relative, self._clock()), requester)
 

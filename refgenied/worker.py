@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import structlog
 
-from refgenied.archive import make_way
+from refgenied.archive import Draft, make_way
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.archiver import Archiver, Result
 from refgenied.config import Current
@@ -29,6 +30,7 @@ from refgenied.model import (
 )
 from refgenied.pause import TRY_ANYHOW_SECONDS, Pause
 from refgenied.serving.keeper import Keeper
+from refgenied.serving.names import ServedNames
 
 log = structlog.get_logger("worker")
 
@@ -157,10 +159,8 @@ class Worker:
             return
         try:
             async with self._archive_folder.publishing:
-                if result.outcome is Outcome.PUBLISHED:  # another program's archive is not overwritten
-                    aside = await anyio.to_thread.run_sync(make_way, draft.place)
-                    if aside is not None:
-                        log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
+                for aside in await anyio.to_thread.run_sync(_make_way, draft, result.outcome):
+                    log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
                 await anyio.to_thread.run_sync(draft.publish)
                 await self._succeed(job, result)
         except BaseException:
@@ -181,3 +181,10 @@ class Worker:
             size=record.size,
             digest=record.digest,
         )
+
+
+def _make_way(draft: Draft, outcome: Outcome) -> list[Path]:
+    """What another program has made is not overwritten. WriteError."""
+    kept = ServedNames(draft.place).keep_foreign(draft.manifest)
+    aside = make_way(draft.place) if outcome is Outcome.PUBLISHED else None
+    return [*kept, aside] if aside else kept

@@ -11,7 +11,7 @@ All errors are `refgenied.model.RefgeniedError`, one line for a person each. Wha
 that: `Place` (the paths in an archive folder), `pack_asset` (a draft that is proved and not yet seen), `reconcile`.
 """
 
-from refgenied.archive.adopting import make_way, take_foreign, take_ours
+from refgenied.archive.adopting import REPLACED, make_way, take_foreign, take_ours
 from refgenied.archive.codec import Codec, CodecRecord, Compression, ContentAware, Libdeflate
 from refgenied.archive.comparing import same_content
 from refgenied.archive.draft import pack_asset
@@ -28,6 +28,7 @@ from refgenied.archive.restoring import Restored, restore
 from refgenied.archive.verifying import Verified, verify
 
 __all__ = [
+    "REPLACED",
     "About",
     "Codec",
     "CodecRecord",

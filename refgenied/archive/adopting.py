@@ -30,7 +30,7 @@ from refgenied.archive.publish import Draft, discard, make_folders, write_manife
 from refgenied.archive.reconcile import manifest_at
 from refgenied.archive.verifying import prove_all
 from refgenied.archive.vetting import Vetting
-from refgenied.files import opener, unreadable, writing
+from refgenied.files import keep_beside, opener, unreadable, writing
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError, WriteError
 
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 UNKNOWN_CODEC = CodecRecord(name="gzip", level=0, library="another program", version="", machine="")
 """Of an archive that we did not make."""
 _CHUNK = 1 << 20
+REPLACED = "replaced"
+"""How a file of another program is kept when ours takes its name: `….tgz.replaced`."""
 
 
 def take_foreign(
@@ -118,17 +120,10 @@ def make_way(place: Place) -> Path | None:
     """
     if not os.path.lexists(place.archive) or os.path.lexists(place.manifest):
         return None
-    number = 0
-    while True:
-        aside = place.archive.with_name(f"{place.archive.name}.replaced{f'.{number}' if number else ''}")
-        with writing(aside):
-            try:
-                os.link(place.archive, aside, follow_symlinks=False)
-            except FileExistsError:
-                number += 1
-                continue
-            place.archive.unlink()
-        return aside
+    with writing(place.archive):
+        aside = keep_beside(place.archive, REPLACED)
+        place.archive.unlink()
+    return aside
 
 
 def _bring(file: Path, partial: Path, check: Check) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,7 @@ from refgenied.archive.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.reconcile import places
 from refgenied.files import opener, read_regular, unreadable
+from refgenied.genomes.build_folder import LARGEST_LOG
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
@@ -120,9 +122,12 @@ def _about(archive: Path, config: GenomeConfig | None, key: AssetKey, recipe: Bu
 
 
 def _recipe(folder: Path, key: AssetKey) -> BuildRecord:
-    """What refgenieserver copied beside the archive: the recipe, and that there is a log."""
+    """What refgenieserver copied beside the archive: the recipe and the log."""
     name = f"{key.asset_group}__{key.asset}"
     log = folder / f"build_log_{name}.md"
+    text = ""
+    with suppress(OSError), open(log, "rb", opener=opener) as file:
+        text = file.read(LARGEST_LOG).decode("utf-8", "replace")
     recipe: dict[str, Any] | None = None
     try:
         with open(folder / f"build_recipe_{name}.json", "rb", opener=opener) as file:
@@ -130,4 +135,4 @@ def _recipe(folder: Path, key: AssetKey) -> BuildRecord:
         recipe = cast("dict[str, Any]", found) if isinstance(found, dict) else None
     except (OSError, ValueError, RecursionError):
         pass
-    return BuildRecord(recipe=recipe, log_name=log.name if log.is_file() else None)
+    return BuildRecord(recipe=recipe, log_name=log.name if text else None, log=text)

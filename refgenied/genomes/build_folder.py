@@ -20,7 +20,7 @@ _MAP_CONFIG_AT_WORK = "_locked_map_build.yaml"
 _COMMANDS = "refgenie_commands.sh"
 _LARGEST_COMMANDS = 1 << 20
 _LARGEST_RECIPE = 1 << 20
-_LARGEST_LOG = 256 << 10
+LARGEST_LOG = 256 << 10
 _MOST_COMMANDS = 10_000
 
 
@@ -125,7 +125,7 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
             recipe = recipe or _recipe(fd, names)
             logs = [name for name in names if name.startswith("refgenie_") and name.endswith("log.md")]
             if log_name is None and logs:
-                log_name, log = logs[0], (read_small(fd, logs[0], _LARGEST_LOG) or b"").decode("utf-8", "replace")
+                log_name, log = logs[0], (read_small(fd, logs[0], LARGEST_LOG) or b"").decode("utf-8", "replace")
         except (OSError, RefgeniedError):
             continue
         finally:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from refgenied.archive import Manifest, Place, iter_files, read_manifest
-from refgenied.files import read_regular
+from refgenied.files import keep_beside, read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import Access, ArchiveRecord, AssetKey, BadRegistryPathError, Genome, RefgeniedError
 from refgenied.serving import genome_config
@@ -199,10 +199,12 @@ class ServedFolder:
         except UnreadableConfigError as error:
             existing = genome_config.Existing({}, str(error))
         if existing.left_out:
-            aside = self.config.with_name(f"{CONFIG_NAME}.unreadable")
-            write_whole(aside, text)
+            aside = keep_beside(self.config, "unreadable")
             error = existing.left_out
             log.warning("serving.config_unreadable", path=str(self.config), kept_as=str(aside), error=error)
+        elif existing.tree and genome_config.OURS not in existing.tree:
+            aside = keep_beside(self.config, "before-refgenied")
+            log.warning("serving.config_taken_over", path=str(self.config), kept_as=str(aside))
         self._written = (identity, existing.tree)
         return existing.tree
 

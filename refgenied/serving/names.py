@@ -7,21 +7,27 @@ the old one has a hidden name with its digest for a while (`kept`): a client tha
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import json
 import math
 import os
 import re
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from refgenied.archive import Place
-from refgenied.files import LONGEST_NAME, partial_of, save_atomically, sync_folder
-
-NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
-"""What file systems without hard links answer."""
-
+from refgenied.archive import REPLACED, Manifest, Place
+from refgenied.files import (
+    LONGEST_NAME,
+    NO_LINKS,
+    keep_beside,
+    partial_of,
+    read_regular,
+    save_atomically,
+    sync_folder,
+    writing,
+)
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _KEPT = re.compile(r"\..+\.[0-9a-f]{32}\.tgz")
@@ -83,6 +89,25 @@ class ServedNames:
         os.rename(partial, self.archive)
         sync_folder(self.folder)
 
+    def keep_foreign(self, manifest: Manifest) -> list[Path]:
+        """Before the first archive of ours is published here: keep what another program has put under its names, as
+        `….replaced`. What the manifest says as well is not kept. The names that were given. WriteError.
+
+        To be called while no manifest of ours is in place, and with the archive still under its partial name.
+        """
+        if os.path.lexists(self.place.manifest):
+            return []
+        build = manifest.build
+        lost = [
+            path
+            for path, ours in ((self.recipe, build.recipe), (self.log, build.log))
+            if os.path.lexists(path) and not _says(path, ours)
+        ]
+        if os.path.lexists(self.archive) and not _one_file(self.archive, self.place.archive_partial):
+            lost += [path for path in (self.archive, self.contents) if os.path.lexists(path)]
+        with writing(self.archive):  # a folder is not replaced
+            return [keep_beside(path, REPLACED) for path in lost if path.is_symlink() or not path.is_dir()]
+
     def link_files(self, folder: str) -> None:
         """Let the server's file paths lead into the asset's folder; with "" into nothing. OSError."""
         there = os.readlink(self.files) if os.path.islink(self.files) else None
@@ -118,6 +143,22 @@ class ServedNames:
             sync_folder(self.folder)
         with suppress(OSError):
             self.folder.rmdir()
+
+
+def _one_file(path: Path, other: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), other.stat())
+    except OSError:
+        return False
+
+
+def _says(path: Path, ours: dict[str, Any] | str | None) -> bool:
+    """Whether a file holds this text, or this as JSON."""
+    try:
+        text = read_regular(path, 1 << 20).decode()
+        return text == ours if isinstance(ours, str) else json.loads(text) == ours
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _older(path: Path, moment: float) -> bool:

@@ -1,0 +1,138 @@
+"""What another program has left in the archive folder is kept when the daemon takes its place."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from packing import md5
+from parts import running
+from synthetic import DIGEST, Genomes
+from test_importer import server_folder
+
+from refgenied.files import keep_beside
+from refgenied.model import Outcome
+from refgenied.serving.genome_config import CONFIG_NAME, OURS
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+def kept(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if ".replaced" in path.name or ".before-refgenied" in path.name or ".unreadable" in path.name
+    }
+
+
+async def test_a_config_that_we_did_not_write_is_kept_each_time(genomes: Genomes, tmp_path: Path) -> None:
+    key = genomes.build("fasta")
+    config = tmp_path / "archives" / CONFIG_NAME
+    first, second = b"config_version: 0.4\nmine: 1\ngenomes: {}\n", b"config_version: 0.4\nmine: 2\ngenomes: {}\n"
+    config.parent.mkdir()
+    config.write_bytes(first)
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert yaml.safe_load(config.read_text())["genomes"][DIGEST]["assets"].keys() == {key.asset_group}
+        assert kept(tmp_path) == {f"archives/{CONFIG_NAME}.before-refgenied": first}
+        config.write_text(config.read_text().replace("mine: 1", "mine: 3"))  # a person's change to ours
+        await parts.keeper.refresh()
+        assert len(kept(tmp_path)) == 1
+        config.write_bytes(second)
+        await parts.keeper.refresh()
+    assert kept(tmp_path) == {
+        f"archives/{CONFIG_NAME}.before-refgenied": first,
+        f"archives/{CONFIG_NAME}.before-refgenied.1": second,
+    }
+    tree = yaml.safe_load(config.read_text())
+    assert tree["mine"] == 2
+    assert OURS in tree
+
+
+async def test_no_torn_config_takes_anothers_place(genomes: Genomes, tmp_path: Path) -> None:
+    genomes.build("fasta")
+    config = tmp_path / "archives" / CONFIG_NAME
+    async with running(genomes) as parts:
+        await parts.settle()
+        for text in ("genomes: [", "genomes: {"):
+            config.write_text(text)
+            await parts.keeper.refresh()
+    assert sorted(kept(tmp_path).values()) == [b"genomes: [", b"genomes: {"]
+
+
+async def test_the_servers_files_are_kept_when_an_asset_is_published(genomes: Genomes, tmp_path: Path) -> None:
+    key = genomes.build("fasta")
+    folder = server_folder(genomes, tmp_path / "archives", key) / DIGEST
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (genomes.folder(key) / "fasta").write_bytes(b"new")
+    genomes.start(key)
+    genomes.finish(key)
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert (await parts.latest(key)).outcome is Outcome.PUBLISHED
+        assert (folder / "fasta__default.tgz").samefile(folder / "fasta/default/fasta__default.tgz")
+        assert {path.name: path.read_bytes() for path in folder.glob("*.replaced")} == {
+            f"{name}.replaced": data for name, data in before.items()
+        }
+        (genomes.folder(key) / "fasta").write_bytes(b"newer")
+        genomes.start(key)
+        genomes.finish(key)
+        await parts.settle()
+    assert len(list(folder.rglob("*.replaced*"))) == len(before), "our own are not kept"
+
+
+async def test_an_import_loses_nothing_and_keeps_nothing_twice(genomes: Genomes, tmp_path: Path) -> None:
+    key = genomes.build("fasta")
+    folder = server_folder(genomes, tmp_path / "archives", key) / DIGEST
+    async with running(genomes) as parts:
+        await parts.bring()
+        await parts.settle()
+        record = await parts.record(key)
+    assert record
+    assert record.digest == md5((folder / "fasta__default.tgz").read_bytes())
+    assert (folder / "build_log_fasta__default.md").read_text() == "### log"
+    assert yaml.safe_load((folder / "build_recipe_fasta__default.json").read_text()) == {"name": "fasta"}
+    assert not list(folder.rglob("*.replaced*"))
+
+
+async def test_a_folder_in_a_server_files_place_does_not_stop_the_archive(genomes: Genomes, tmp_path: Path) -> None:
+    key = genomes.build("fasta")
+    odd = tmp_path / "archives" / DIGEST / "build_log_fasta__default.md"
+    odd.mkdir(parents=True)
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert (await parts.latest(key)).outcome is Outcome.PUBLISHED
+    assert odd.is_dir()
+
+
+@pytest.mark.parametrize("links", ["hard links", "none"])
+def test_the_same_file_is_kept_once_and_nothing_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "this disk has no hard links")
+
+    if links == "none":
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "file"
+    for number, data in enumerate((b"one", b"three", b"fifth")):
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (1000, 1000 + number))
+        name = keep_beside(path, "old")
+        assert keep_beside(path, "old") == name
+        assert name.read_bytes() == data
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["file", "file.old", "file.old.1", "file.old.2"]
+    assert (tmp_path / "file.old").read_bytes() == b"one"
+
+
+def test_a_link_is_kept_as_a_link_and_the_longest_name_has_room(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    path.symlink_to("nowhere")
+    assert os.readlink(keep_beside(path, "replaced")) == "nowhere"
