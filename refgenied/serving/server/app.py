@@ -12,20 +12,22 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Callable
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from refgenied.model import AssetKey
-from refgenied.serving.server.edition import Held
+import structlog
+
+from refgenied.model import AssetKey, ShortageError
+from refgenied.serving.server.delivery import at_hand, file_response
+from refgenied.serving.server.held import Held, ReplacedError
 from refgenied.serving.server.shelf import InView, Shelf, in_view
+
+log = structlog.get_logger("serve")
 
 _PACKAGE = "refgenieserver"
 _SUFFIX = ".tgz"
-
-given_out: ContextVar[Callable[[Held], None]] = ContextVar("given_out")
-"""Told of the archive that the request under way is answered with."""
+RETRY_AFTER = 5
+"""Seconds."""
 
 
 def build(folder: Path, shelf: Shelf) -> Any:
@@ -46,6 +48,8 @@ def build(folder: Path, shelf: Shelf) -> Any:
     app = main.app
     routers = {name: importlib.import_module(f"{_PACKAGE}.routers.{name}").router for name in _ROUTERS}
     sys.modules[f"{_PACKAGE}.routers.version1"].tag = const.DEFAULT_TAG  # type: ignore[attr-defined]  # it logs this name
+    for router in ("version1", "version2", "version3"):
+        sys.modules[f"{_PACKAGE}.routers.{router}"].FileResponse = file_response  # type: ignore[attr-defined]
     for name, prefix in (("version3", ""), *_ROUTERS.items()):
         app.include_router(routers[name], prefix=prefix)
     for module, name in _NOT_THERE:
@@ -90,12 +94,23 @@ def _datapath(original: Any) -> Any:
         held = edition.archives.get(AssetKey(genome, group, asset)) or _by_name(edition.archives, genome, name)
         if held is None:
             return f"/nonexistent/{genome}/{name}", False
-        tell = given_out.get(None)
-        if tell is not None:
-            tell(held)
-        return held.path, False
+        try:
+            opened = held.open()
+        except (ReplacedError, ShortageError) as error:
+            log.warning("serve.archive_not_given_out", asset=held.key.registry_path, error=str(error))
+            raise _later() from None
+        at_hand.set(opened)
+        return opened.path, False
 
     return datapath
+
+
+def _later() -> Exception:
+    """Nothing is wrong with the request: the archive is there again in a moment, or its successor."""
+    exceptions: Any = importlib.import_module("fastapi.exceptions")
+    return exceptions.HTTPException(
+        503, "this archive is being replaced, or the server is short of something", {"Retry-After": str(RETRY_AFTER)}
+    )
 
 
 def _by_name(archives: dict[AssetKey, Held], genome: str, name: str) -> Held | None:

@@ -1,65 +1,28 @@
-"""One reading of `genome_config.yaml`, and the archives that it names, held open.
+"""One reading of `genome_config.yaml`, and the archives that it names.
 
 The flat name of a republished archive leads to the new file before the config says so. Who has the old config in force
-must still give out the old file: it is open here, whatever becomes of its name.
+must still give out the old file: which file that is was noted when the config was read (`held`).
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import structlog
 
 from refgenied.archive import Place, read_manifest
-from refgenied.files import open_regular, read_regular
+from refgenied.files import SHORT, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
-from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError
+from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
 from refgenied.serving import genome_config
 from refgenied.serving.names import ServedNames
+from refgenied.serving.server.held import Held, Identity, kept_for
 
 log = structlog.get_logger("serve")
-
-
-class Identity(NamedTuple):
-    """Of a file; another content is another identity."""
-
-    inode: int
-    mtime_ns: int
-    size: int
-
-    @classmethod
-    def of(cls, path: Path) -> Identity | None:
-        """None when there is no such file."""
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return cls(found.st_ino, found.st_mtime_ns, found.st_size)
-
-
-class Held:
-    """One archive, open until nobody needs it."""
-
-    def __init__(self, key: AssetKey, path: Path, digest: str) -> None:
-        self.key = key
-        self.digest = digest
-        self._fd = open_regular(path)
-        found = os.fstat(self._fd)
-        self.size = found.st_size
-        self.file = (found.st_dev, found.st_ino)
-
-    @property
-    def path(self) -> str:
-        """Opens this very file, also when it has no name any more."""
-        return f"/proc/self/fd/{self._fd}"
-
-    def __del__(self) -> None:
-        fd: int | None = getattr(self, "_fd", None)
-        if fd is not None:
-            os.close(fd)
 
 
 class NotReadyError(Exception):
@@ -96,16 +59,16 @@ class Edition:
 
 
 def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = True) -> Edition:
-    """Read the config and open its archives; those with the same digest as `before` are taken over from it.
+    """Read the config and note which files its archives are; those with the digest of `before` are taken over from it.
 
     NotReadyError (when `patient`) for an archive that is newer than the config; without patience it is left out.
-    OSError, UnreadableConfigError, or whatever refgenconf raises for what it cannot take.
+    ShortageError: try again. OSError, UnreadableConfigError, or whatever refgenconf raises for what it cannot take.
     """
     from refgenconf import RefGenConf  # noqa: PLC0415 - an extra
     from refgenieserver.helpers import purge_nonservable  # noqa: PLC0415
 
-    identity = Identity.of(config)
-    text = read_regular(config, MAX_BYTES) if identity else b"config_version: 0.4\n"
+    identity = Identity.at(config)
+    text = _read(config) if identity else b"config_version: 0.4\n"
     # not from_yaml_file: that writes lock files beside the config, where we may not write, and takes 20 times as long
     rgc: Any = RefGenConf(entries=genome_config.parse(text).tree)
     purge_nonservable(rgc)
@@ -116,12 +79,21 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
         if old is not None and old.digest == digest:
             archives[key] = old
             continue
-        held = _open(folder, key, digest, patient=patient)
+        held = _held(folder, key, digest, patient=patient)
         if held is not None:
             archives[key] = held
         else:
             rgc.cfg_remove_assets(key.genome_digest, key.asset_group, key.asset)
     return Edition(rgc, archives, identity)
+
+
+def _read(config: Path) -> bytes:
+    try:
+        return read_regular(config, MAX_BYTES)
+    except OSError as error:
+        if error.errno in SHORT:
+            raise unreadable(config, error) from error
+        raise
 
 
 def _remotes(rgc: Any) -> dict[str, dict[str, str]]:
@@ -144,21 +116,28 @@ def _tags(rgc: Any) -> Iterator[tuple[AssetKey, str]]:
                 yield AssetKey(str(genome), str(group), str(name)), str(tag["archive_digest"])
 
 
-def _open(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Held | None:
+def _held(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Held | None:
     try:
         names = ServedNames(Place(folder, key))
-        held = Held(key, names.archive, digest)
+        flat = names.archive.stat()
     except (OSError, BadRegistryPathError) as error:
         log.warning("serve.archive_unreadable", asset=key.registry_path, error=str(error))
+        return None
+    if not stat.S_ISREG(flat.st_mode):
+        log.warning("serve.archive_unreadable", asset=key.registry_path, error=f"{names.archive} is not a regular file")
         return None
     try:
         nested = os.stat(names.place.archive)
         manifest = read_manifest(names.place.manifest)
-    except (OSError, RefgeniedError):
-        return held  # made by another program: its config is all there is to know
-    if (nested.st_dev, nested.st_ino) == held.file and manifest.digest != digest:
-        if patient:
-            raise NotReadyError(f"{key.registry_path} was published again a moment ago")
+    except ShortageError:
+        raise
+    except (OSError, RefgeniedError):  # made by another program: its config is all there is to know
+        return Held(folder, key, digest, Identity.of(flat))
+    if not os.path.samestat(nested, flat) or manifest.digest == digest:
+        return Held(folder, key, digest, Identity.of(flat))
+    held = kept_for(folder, key, digest)
+    if held is None and patient:
+        raise NotReadyError(f"{key.registry_path} was published again a moment ago")
+    if held is None:
         log.warning("serve.archive_is_newer_than_config", asset=key.registry_path)
-        return None
     return held

@@ -21,11 +21,12 @@ import watchfiles
 
 from refgenied import __version__
 from refgenied.config import Settings
-from refgenied.model import ConfigError
+from refgenied.model import ConfigError, ShortageError
 from refgenied.notify import notify
 from refgenied.serving.genome_config import CONFIG_NAME
 from refgenied.serving.server import app as refgenieserver
-from refgenied.serving.server.edition import Edition, Held, Identity, NotReadyError, load
+from refgenied.serving.server.edition import Edition, NotReadyError, load
+from refgenied.serving.server.held import Held, Identity
 from refgenied.serving.server.shelf import Shelf
 from refgenied.serving.server.spool import Spool
 from refgenied.serving.server.traffic import Traffic
@@ -85,6 +86,7 @@ class Serving:
                 group.start_soon(_signals, server)
                 group.start_soon(self._spool.run)
                 group.start_soon(self._follow)
+                group.start_soon(self._prove_again)
                 await server.serve(sockets=[listener])
                 notify("STOPPING=1")
                 group.cancel_scope.cancel()
@@ -102,6 +104,8 @@ class Serving:
                 return load(self._folder, self._config, None, patient=time.monotonic() < deadline)
             except NotReadyError:
                 time.sleep(0.05)
+            except ShortageError:
+                raise
             except Exception as error:  # noqa: BLE001 - refgenconf has many
                 log.warning("serve.config_unreadable", path=str(self._config), error=str(error))
                 return load(self._folder, self._folder / ".none", None)
@@ -117,7 +121,7 @@ class Serving:
                 with anyio.move_on_after(POLL_SECONDS if since is None else 0.05):
                     await changed.wait()
                 self._shelf.tidy()
-                identity = Identity.of(self._config)
+                identity = Identity.at(self._config)
                 if identity in (self._shelf.current.identity, refused) or identity is None:
                     continue
                 since = since or time.monotonic()
@@ -126,12 +130,27 @@ class Serving:
                     edition = await anyio.to_thread.run_sync(self._load, patient)
                 except NotReadyError:
                     continue
+                except ShortageError as error:
+                    self._refuse(error.message)
+                    continue
                 except Exception as error:  # noqa: BLE001 - refgenconf has many
-                    refused, since, self._problem = identity, None, f"{self._config}: {error}"
-                    log.warning("serve.config_refused", path=str(self._config), error=str(error))
+                    refused, since = identity, None
+                    self._refuse(f"{self._config}: {' '.join(str(error).split())}")
                     continue
                 refused, since, self._problem = None, None, ""
                 self._swap(edition)
+
+    def _refuse(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("serve.config_refused", error=problem)
+        self._problem = problem
+
+    async def _prove_again(self) -> None:
+        """Archives that were not what they were when the config was read."""
+        while True:
+            await anyio.sleep(POLL_SECONDS)
+            for held in [held for held in self._shelf.current.archives.values() if held.in_doubt]:
+                await anyio.to_thread.run_sync(held.prove_again)
 
     def _load(self, patient: bool) -> Edition:  # noqa: FBT001 - called by position in a thread
         return load(self._folder, self._config, self._shelf.current, patient=patient)
@@ -166,7 +185,7 @@ class Serving:
 
 
 def _allow_many_files() -> None:
-    """Every archive is held open: the usual 1,024 files are too few for them and for clients. The hard limit is not."""
+    """The usual 1,024 are too few for many clients at once: each has a connection and an open archive."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -70,8 +70,12 @@ class Shelf:
             if not promise.told:
                 del self._promises[client, key]
 
+    def forget(self, client: str, key: AssetKey) -> None:
+        """What this client was told of is not to be had any more: next time it is told of what there is."""
+        self._promises.pop((client, key), None)
+
     def tidy(self) -> None:
-        """Forget what nobody waits for, so that replaced archives can be closed."""
+        """Forget what nobody waits for."""
         for who in [who for who, promise in self._promises.items() if self._is_over(promise)]:
             del self._promises[who]
 

@@ -13,8 +13,9 @@ import structlog
 
 from refgenied.client.pulls import Pulls, asks_twice
 from refgenied.model import AssetKey
-from refgenied.serving.server.app import given_out
-from refgenied.serving.server.edition import Edition, Held
+from refgenied.serving.server.delivery import given_out
+from refgenied.serving.server.edition import Edition
+from refgenied.serving.server.held import Held
 from refgenied.serving.server.shelf import Shelf, in_view
 from refgenied.serving.server.wire import SCOPE_KEY, Wire
 
@@ -97,6 +98,8 @@ class _Exchange:
             await app(self._scope, receive, self._take)
             if self._status == 200 and key and what in _TELLS:
                 self._shelf.told(self._client, key, edition)
+            elif self._status == 503 and key:
+                self._shelf.forget(self._client, key)
         finally:
             given_out.reset(asked)
             in_view.reset(seen)
@@ -131,7 +134,7 @@ class _Exchange:
         return self._client, agent, self._held.key if self._held else None
 
     def _give_out(self, held: Held) -> None:
-        if self._scope["method"] == "GET" and self._held is None:
+        if self._held is None:
             self._held = held
             self._pulls.begin(self._who, time.monotonic())
 

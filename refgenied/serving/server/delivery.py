@@ -1,0 +1,234 @@
+"""An archive as the answer to a request, as HTTP wants it (RFC 9110): HEAD, conditions, ranges.
+
+Its ETag is its md5: whoever has that file already is told so, and half a file is never continued with half of another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from email.utils import formatdate, parsedate_to_datetime
+from secrets import token_hex
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+import structlog
+from starlette.responses import FileResponse, Response
+
+from refgenied.serving.server.held import Held, Opened
+
+log = structlog.get_logger("serve")
+
+CHUNK = 1 << 18
+MOST_RANGES = 100
+"""Who asks for more in one request gets the whole file."""
+HEAD = "refgenied.head"
+"""In the scope of a request whose method is HEAD, and which the app is to take for a GET."""
+
+at_hand: ContextVar[Opened] = ContextVar("at_hand")
+"""The archive that was opened for the request under way."""
+given_out: ContextVar[Callable[[Held], None]] = ContextVar("given_out")
+"""Told of the archive whose bytes the request under way is answered with."""
+
+Span = tuple[int, int]
+"""First byte, and the one after the last."""
+
+
+def file_response(path: str, **named: Any) -> Response:
+    """Stands where refgenieserver has Starlette's FileResponse."""
+    opened = at_hand.get(None)
+    if opened is None or opened.path != path:
+        return FileResponse(path, **named)
+    return ArchiveResponse(opened, named["filename"])
+
+
+class ArchiveResponse(Response):
+    def __init__(self, opened: Opened, filename: str) -> None:
+        super().__init__(media_type="application/octet-stream")
+        self._opened = opened
+        self._etag = f'"{opened.held.digest}"'
+        self._modified = formatdate(int(opened.stat.st_mtime), usegmt=True)
+        quoted = quote(filename)
+        name = f'filename="{filename}"' if quoted == filename else f"filename*=utf-8''{quoted}"
+        self._fields = {
+            "accept-ranges": "bytes",
+            "content-disposition": f"attachment; {name}",
+            "etag": self._etag,
+            "last-modified": self._modified,
+        }
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        size = self._opened.stat.st_size
+        head = bool(scope.get(HEAD))
+        try:
+            status = self._condition(fields)
+            if status:
+                await self._end(send, status, {})
+                return
+            spans = None if head else self._spans(fields, size)
+            if spans == []:
+                await self._end(send, 416, {"content-range": f"bytes */{size}"})
+                return
+            if not head:
+                tell = given_out.get(None)
+                if tell is not None:
+                    tell(self._opened.held)
+            await self._send_body(receive, send, spans, head=head)
+        finally:
+            self._opened.close()
+
+    # ----------------------------------------------------------------- what is asked for
+
+    def _condition(self, fields: Mapping[str, str]) -> int:
+        """412 or 304 when a condition says so, in RFC 9110's order (13.2.2); else 0."""
+        if_match, if_none_match = fields.get("if-match"), fields.get("if-none-match")
+        if if_match is not None:
+            if not self._is_among(if_match, weak=False):
+                return 412
+        elif self._changed_since(fields.get("if-unmodified-since")) is True:
+            return 412
+        if if_none_match is not None:
+            return 304 if self._is_among(if_none_match, weak=True) else 0
+        return 304 if self._changed_since(fields.get("if-modified-since")) is False else 0
+
+    def _is_among(self, listed: str, *, weak: bool) -> bool:
+        """Whether a list of entity tags has ours. A weak tag matches only in a weak comparison."""
+        if listed.strip() == "*":
+            return True
+        tags = re.findall(r'(W/)?("[^"]*")', listed)
+        return any(tag == self._etag and (weak or not mark) for mark, tag in tags)
+
+    def _changed_since(self, date: str | None) -> bool | None:
+        """None for no date, or for what is not one: such a field is to be passed over."""
+        try:
+            moment = parsedate_to_datetime(date).timestamp() if date else None
+        except (ValueError, OverflowError, IndexError):
+            return None
+        return None if moment is None else int(self._opened.stat.st_mtime) > moment
+
+    def _spans(self, fields: Mapping[str, str], size: int) -> list[Span] | None:
+        """None: the whole file. Empty: none of the ranges can be satisfied."""
+        asked = fields.get("range")
+        if_range = fields.get("if-range")
+        if asked is None or (if_range is not None and if_range.strip() not in (self._etag, self._modified)):
+            return None
+        return spans_of(asked, size)
+
+    # ----------------------------------------------------------------- what is sent
+
+    async def _end(self, send: Any, status: int, more: dict[str, str]) -> None:
+        """An answer without a body."""
+        fields = self._fields | more | ({} if status == 304 else {"content-length": "0"})
+        await _start(send, status, fields)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _send_body(self, receive: Any, send: Any, spans: list[Span] | None, *, head: bool) -> None:
+        size = self._opened.stat.st_size
+        kind = "application/octet-stream"
+        if spans is None:
+            parts, fields, status = [(b"", (0, size))], {"content-type": kind}, 200
+        elif len(spans) == 1:
+            (first, end) = spans[0]
+            parts, status = [(b"", spans[0])], 206
+            fields = {"content-type": kind, "content-range": f"bytes {first}-{end - 1}/{size}"}
+        else:
+            boundary = token_hex(13)
+            parts, status = list(_multipart(spans, size, boundary, kind)), 206
+            fields = {"content-type": f"multipart/byteranges; boundary={boundary}"}
+        length = sum(len(before) + end - first for before, (first, end) in parts)
+        await _start(send, status, self._fields | fields | {"content-length": str(length)})
+        if head:
+            await send({"type": "http.response.body", "body": b""})
+            return
+        async with anyio.create_task_group() as group:
+
+            async def until_gone() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(until_gone)
+            whole = True
+            for before, span in parts:
+                whole = whole and await self._copy(send, before, span)
+            if whole:
+                await send({"type": "http.response.body", "body": b""})
+            group.cancel_scope.cancel()
+
+    async def _copy(self, send: Any, before: bytes, span: Span) -> bool:
+        """Whether the client was given what it was told of; if not, the connection is cut, and it sees that."""
+        first, end = span
+        await send({"type": "http.response.body", "body": before, "more_body": True})
+        while first < end:
+            problem = "somebody has written to it"
+            try:
+                data = await anyio.to_thread.run_sync(self._opened.read, min(CHUNK, end - first), first)
+            except OSError as error:
+                data, problem = b"", error.strerror or str(error)
+            first += len(data)
+            if not data or (first == end and not self._opened.untouched):
+                log.warning("serve.archive_cut", asset=self._opened.held.key.registry_path, reason=problem)
+                return False
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        return True
+
+
+async def _start(send: Any, status: int, fields: Mapping[str, str]) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def _multipart(spans: list[Span], size: int, boundary: str, kind: str) -> Iterator[tuple[bytes, Span]]:
+    """Each range with the text before it; last the end, with no bytes of the file."""
+    newline = ""
+    for first, end in spans:
+        head = f"{newline}--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {first}-{end - 1}/{size}\r\n\r\n"
+        yield head.encode("latin-1"), (first, end)
+        newline = "\r\n"
+    yield f"\r\n--{boundary}--\r\n".encode("latin-1"), (0, 0)
+
+
+_RANGE = re.compile(r"(?P<first>\d+)-(?P<last>\d*)|-(?P<suffix>\d+)", re.ASCII)
+
+
+def spans_of(asked: str, size: int) -> list[Span] | None:
+    """What a Range field means for a file of this size, in the order asked for; what overlaps is merged.
+
+    None when it is to be passed over: another unit, not what the grammar allows, too many. Empty: none of it is there.
+    """
+    unit, equals, listed = asked.partition("=")
+    if not equals or unit.strip().lower() != "bytes":
+        return None
+    texts = [text.strip(" \t") for text in listed.split(",")]
+    texts = [text for text in texts if text]  # empty elements of a list are allowed
+    if not texts or len(texts) > MOST_RANGES:
+        return None
+    spans: list[Span] = []
+    for text in texts:
+        found = _RANGE.fullmatch(text)
+        if found is None or len(text) > 40:
+            return None
+        if found["suffix"] is not None:
+            first, end = max(0, size - int(found["suffix"])), size
+        else:
+            first, end = int(found["first"]), min(int(found["last"]) + 1, size) if found["last"] else size
+            if found["last"] and int(found["last"]) < first:
+                return None
+        if first < end:
+            spans.append((first, end))
+    return _merged(spans)
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """Ranges that touch or overlap become one, if any do; else all stay as they were asked for."""
+    merged: list[Span] = []
+    for first, end in sorted(spans):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((first, end))
+    return spans if len(merged) == len(spans) else merged
