@@ -21,7 +21,8 @@ from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import Place
+from refgenied.archive import Place, read_manifest
+from refgenied.archive.manifest import encode
 from refgenied.config import Serving
 from refgenied.files import partial_of
 from refgenied.model import AssetKey, JobState, Look
@@ -389,8 +390,8 @@ async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Ge
         names, other = names_of(parts, first), names_of(parts, second)
         other.place.folder.mkdir(parents=True)
         os.link(names.place.archive, other.place.archive)
-        manifest = json.loads(names.place.manifest.read_text())
-        other.place.manifest.write_text(json.dumps(manifest | {"genome_digest": second.genome_digest}))
+        manifest = msgspec.structs.replace(read_manifest(names.place.manifest), genome_digest=second.genome_digest)
+        other.place.manifest.write_bytes(encode(manifest))
         async with parts.store.transaction() as tx:
             await archives.put(tx, msgspec.structs.replace(record, key=second, path=other.place.relative))
         aside = parts.root / "aside"
