@@ -5,15 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
+from refgenied import generation
 from refgenied.config import MARKER
 from refgenied.files import open_regular, read_regular, save_atomically
+from refgenied.generation import Generation
 from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError
+from refgenied.store import Store, archives
 
 
 def _id_in(marker: Path) -> str:
@@ -32,6 +36,24 @@ class ArchiveFolder:
         Never held while something is packed or read. What is written before under partial names belongs to one
         writer: the asset's running job, or who has reserved the asset (`Jobs.reserved`, `Jobs.at_rest`).
         """
+
+    @asynccontextmanager
+    async def changing(self, key: AssetKey, store: Store) -> AsyncGenerator[int]:
+        """Around a publish or a removal: `publishing` is held, and the folder's generation is raised.
+
+        It gives the number for the transaction that records the change (`archives.put_generation`). NoSpaceError,
+        ShortageError, WriteError: nothing has begun.
+        """
+        async with self.publishing:
+            async with store.transaction() as tx:
+                recorded = await archives.generation(tx)
+            yield await anyio.to_thread.run_sync(self._raise_generation, key, recorded)
+
+    def _raise_generation(self, key: AssetKey, recorded: int | None) -> int:
+        before = generation.read(self.path) or Generation(recorded or 0)
+        now = before.next(key, recorded=recorded)
+        generation.write(self.path, now)
+        return now.number
 
     def open(self) -> str | None:
         """Make the folder when it is missing, and learn or check its id. Raises ConfigError when it cannot be used."""

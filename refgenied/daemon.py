@@ -127,7 +127,7 @@ class Daemon:
             config=settings.refgenie.genome_config or None,
             interrupted_after=settings.watch.interrupted_seconds,
         )
-        await recover(jobs, archive_folder)
+        await recover(jobs, archive_folder, health)
         pause = Pause(jobs, health)
         await pause.load()
         reconciler = Reconciler(

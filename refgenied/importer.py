@@ -115,7 +115,9 @@ class Importer:
         if why_not:
             return self._told(found, Taken.REFUSED, reason=why_not)
         if there.presence is Presence.PRESENT and manifest is not None:
-            await self._record(found, manifest.record(place.relative), requester)
+            with anyio.CancelScope(shield=True):
+                async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
+                    await self._record(found, manifest.record(place.relative), requester, generation)
         else:
             await self._bring(found, place, requester, on_progress)
         return self._told(found, Taken.IMPORTED)
@@ -123,11 +125,16 @@ class Importer:
     async def _bring(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
         draft = await self._run(lambda: self._draft(found, place, requester, on_progress))
         with anyio.CancelScope(shield=True):
-            async with self._archive_folder.publishing:
-                for aside in await self._run(lambda: ServedNames(place).keep_foreign(draft.manifest)):
-                    log.warning("archive.set_aside", asset=found.key.registry_path, path=str(aside))
-                await self._run(draft.publish)
-                await self._record(found, draft.manifest.record(place.relative, self._clock()), requester)
+            try:
+                async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
+                    for aside in await self._run(lambda: ServedNames(place).keep_foreign(draft.manifest)):
+                        log.warning("archive.set_aside", asset=found.key.registry_path, path=str(aside))
+                    await self._run(draft.publish)
+                    record = draft.manifest.record(place.relative, self._clock())
+                    await self._record(found, record, requester, generation)
+            except BaseException:
+                await self._run(draft.discard)
+                raise
 
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
         if found.maker is Maker.REFGENIED:
@@ -138,9 +145,10 @@ class Importer:
             found.archive, place, about, digest=found.digest, on_progress=on_progress, check=check_cancelled
         )
 
-    async def _record(self, found: Found, record: ArchiveRecord, requester: Requester) -> None:
+    async def _record(self, found: Found, record: ArchiveRecord, requester: Requester, generation: int) -> None:
         async with self._jobs.change() as change:
             await archives.put(change.tx, record)
+            await archives.put_generation(change.tx, generation)
             await change.log(
                 "archive.imported",
                 record.key,
@@ -151,7 +159,11 @@ class Importer:
             )
 
     async def _forget(self, removal: Removal) -> None:
-        async with self._jobs.store.transaction() as tx:
+        async with (
+            self._archive_folder.changing(removal.key, self._jobs.store) as generation,
+            self._jobs.store.transaction() as tx,
+        ):
+            await archives.put_generation(tx, generation)
             if await archives.get(tx, removal.key) is None:
                 await archives.put_removal(tx, removal)
 

@@ -218,13 +218,17 @@ class Jobs:
     def cancelled_by(self, job: Job) -> Requester | None:
         return self._cancelled_by.pop(job.id, None)
 
-    async def succeed(self, job: Job, outcome: Outcome, record: ArchiveRecord) -> None:
-        """The archive is on disk, durably: record it, end the job and tell of it in one transaction."""
+    async def succeed(self, job: Job, outcome: Outcome, record: ArchiveRecord, generation: int = 0) -> None:
+        """The archive is on disk, durably: record it, end the job and tell of it in one transaction.
+
+        `generation`: what `ArchiveFolder.changing` gave; nothing for an archive that is recorded already.
+        """
         async with self.change() as change:
             if outcome is Outcome.UNCHANGED:
                 await archives.touch(change.tx, record)
             else:
                 await archives.put(change.tx, record)
+                await archives.put_generation(change.tx, generation)
             await rows.move(change.tx, job.id, Arrow.SUCCEED, ended_at=change.now, outcome=outcome)
             await change.log(
                 f"archive.{outcome}", job.key, job.id, digest=record.digest, size=record.size, path=record.path
@@ -277,9 +281,10 @@ class Jobs:
                     await self._requeue(change, job, Arrow.CRASHED, reason, wait=0.0, crashes=crashes)
         return found
 
-    async def remove_archive(self, removal: Removal, requester: Requester) -> None:
-        """Forget the archive and remember that a user wanted that."""
+    async def remove_archive(self, removal: Removal, requester: Requester, generation: int) -> None:
+        """Forget the archive and remember that a user wanted that. `generation`: of the archive folder."""
         async with self.change() as change:
+            await archives.put_generation(change.tx, generation)
             await archives.forget(change.tx, removal.key)
             await archives.put_removal(change.tx, removal)
             await change.log("archive.removed", removal.key, removed_by=requester.name)

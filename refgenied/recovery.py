@@ -1,17 +1,22 @@
-"""After a crash, or without a database: make the records agree with the archive folder before anything else runs."""
+"""After a crash, with an older database or without one: records and archive folder agree before anything else runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import anyio.to_thread
+import msgspec
 import structlog
 
-from refgenied.archive import Place, Presence, places, read_manifest, reconcile, remove
+from refgenied import generation
+from refgenied.archive import Place, Presence, places, reconcile, remove
+from refgenied.archive.mending import differences
 from refgenied.archive_folder import ArchiveFolder
+from refgenied.generation import Age, Generation
+from refgenied.health import Health
 from refgenied.jobs import Jobs
-from refgenied.model import ArchiveNotFoundError, ArchiveRecord, AssetKey, RefgeniedError, Removal
-from refgenied.store import archives
+from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, RefgeniedError, Removal
+from refgenied.store import Transaction, archives
 
 log = structlog.get_logger("recovery")
 
@@ -19,87 +24,158 @@ FACT = "records_read_from"
 """The id of the archive folder whose manifests the database has read."""
 
 
-async def recover(jobs: Jobs, archive_folder: ArchiveFolder) -> None:
-    """Charge jobs that took the daemon down, finish or undo half publishes, read a lost database's records anew."""
+class Known(msgspec.Struct, frozen=True):
+    """What the database says."""
+
+    archives: Mapping[AssetKey, ArchiveRecord]
+    removals: Mapping[AssetKey, Removal]
+
+
+class Differences(msgspec.Struct):
+    """What the manifests say otherwise, and what the database is brought to."""
+
+    put: list[ArchiveRecord] = []
+    removed: list[Removal] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.removed)
+
+
+async def recover(jobs: Jobs, archive_folder: ArchiveFolder, health: Health) -> None:
+    """Charge jobs that took the daemon down, finish or undo what was cut, and catch up with the manifests.
+
+    All manifests are read only when the database is new, or when it or the archive folder came from a backup.
+    """
     crashed = await jobs.recover()
     for job in crashed:
         log.warning("job.recovered", job=job.id, asset=job.key.registry_path, attempts=job.attempts)
     if not archive_folder.path or await anyio.to_thread.run_sync(archive_folder.problem):
         return
-    present = await anyio.to_thread.run_sync(_tidy, archive_folder, [job.key for job in crashed])
-    async with jobs.change() as change:
-        for record in present:  # whatever becomes of the job now: what is in place is what is recorded
-            known = await archives.get(change.tx, record.key)
-            if known and known.digest != record.digest:
-                await archives.put(change.tx, record)
+    folder = await anyio.to_thread.run_sync(generation.read, archive_folder.path)
     async with jobs.store.transaction() as tx:
         read = await archives.fact(tx, FACT)
-        removals = await archives.removals(tx)
-    await anyio.to_thread.run_sync(_mark, archive_folder, list(removals.values()))
+        recorded = await archives.generation(tx)
+        known = Known(await archives.everything(tx), await archives.removals(tx))
+    now = Generation(max(folder.number if folder else 0, recorded or 0) + 1)
     if read != archive_folder.id:
-        await _read_anew(jobs, archive_folder)
+        await _catch_up(jobs, archive_folder, known, now)
+    elif (age := generation.age(folder, recorded)) is not Age.SAME:
+        await _catch_up(jobs, archive_folder, known, now, age, health)
+    else:
+        keys = {*(job.key for job in crashed), *(folder.unsettled if folder else known.removals)}
+        await _settle(jobs, archive_folder, known, keys, folder)
 
 
-def _tidy(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> list[ArchiveRecord]:
-    present: list[ArchiveRecord] = []
-    for key in keys:
-        try:
-            place = Place(archive_folder.path, key)
-            found = reconcile(place)
-        except RefgeniedError as error:
-            log.warning("archive.not_reconciled", asset=key.registry_path, error=error.message)
-        else:
-            log.info("archive.reconciled", asset=key.registry_path, found=found.presence, finished=found.finished)
-            if found.presence is Presence.PRESENT and found.manifest:
-                present.append(found.manifest.record(place.relative))
-    return present
+async def _settle(
+    jobs: Jobs, archive_folder: ArchiveFolder, known: Known, keys: set[AssetKey], folder: Generation | None
+) -> None:
+    """What a crash has cut: at most a few assets.
 
+    Without a generation refgenied 0.1 was here, which marked a removal only after it had recorded it.
+    """
 
-def _mark(archive_folder: ArchiveFolder, removals: Iterable[Removal]) -> None:
-    """A removal that a crash cut after its commit: the manifest must say so too, or a new database would not know."""
-    for removal in removals:
-        try:
-            place = Place(archive_folder.path, removal.key)
-            manifest = read_manifest(place.manifest)
-            if manifest.removed is None and manifest.created_at <= removal.removed_at:
-                remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=False)
-        except ArchiveNotFoundError:
-            continue
-        except RefgeniedError as error:
-            log.warning("archive.not_marked", asset=removal.key.registry_path, error=error.message)
+    def compare() -> Differences:
+        found = _compared(_places(archive_folder, keys), known, newer=folder is None)
+        if folder is None:
+            generation.write(archive_folder.path, Generation(1))
+        return found
 
-
-async def _read_anew(jobs: Jobs, archive_folder: ArchiveFolder) -> None:
-    """The database does not know this folder yet: take the archives' records and removals from their manifests."""
-    found, removed = await anyio.to_thread.run_sync(_records, archive_folder)
+    found = await anyio.to_thread.run_sync(compare)
     async with jobs.change() as change:
-        await archives.put_fact(
-            change.tx, FACT, archive_folder.id or ""
-        )  # with them: a start that is killed reads again
-        if not found and not removed:
-            return
-        for record in found:
-            await archives.put(change.tx, record)
-        for removal in removed:
-            await archives.put_removal(change.tx, removal)
-        await change.log("database.rebuilt", archives=len(found), removals=len(removed))
-    log.info("database.rebuilt", archives=len(found), removals=len(removed))
+        await _record(change.tx, found)
+        await archives.put_generation(change.tx, folder.number if folder else 1)
+        for record in found.put:
+            await change.log("archive.adopted", record.key, digest=record.digest, size=record.size, path=record.path)
+        for removal in found.removed:
+            await change.log("archive.removed", removal.key, removed_by=removal.removed_by)
 
 
-def _records(archive_folder: ArchiveFolder) -> tuple[list[ArchiveRecord], list[Removal]]:
-    records: list[ArchiveRecord] = []
-    removals: list[Removal] = []
-    for place in places(archive_folder.path):
+async def _catch_up(
+    jobs: Jobs,
+    archive_folder: ArchiveFolder,
+    known: Known,
+    now: Generation,
+    age: Age | None = None,
+    health: Health | None = None,
+) -> None:
+    """Read every manifest. `age`: of a database that is not new.
+
+    The database learns the new number first: a start that is killed before the folder has it reads them again.
+    """
+    found = await anyio.to_thread.run_sync(
+        lambda: _compared(places(archive_folder.path), known, newer=age is Age.NEWER)
+    )
+    why = age.value if age else "new"
+    async with jobs.change() as change:
+        await archives.put_fact(change.tx, FACT, archive_folder.id or "")
+        await archives.put_generation(change.tx, now.number)
+        await _record(change.tx, found)
+        if found:
+            await change.log("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=why)
+    await anyio.to_thread.run_sync(generation.write, archive_folder.path, now)
+    if found:
+        log.warning("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=why)
+        if health and age:
+            health.set("database_age", _told(found, age))
+
+
+def _told(found: Differences, age: Age) -> str:
+    archives_, removals = len(found.put), len(found.removed)
+    counts = f"{archives_} {'archive' if archives_ == 1 else 'archives'} and "
+    counts += f"{removals} {'removal' if removals == 1 else 'removals'}"
+    if age is Age.OLDER:
+        return (
+            f"the database was older than the archive folder (from a backup?): {counts} were taken from the manifests; "
+            "downloads since the backup are not counted"
+        )
+    return f"the archive folder was older than the database (from a backup?): {counts} were taken from the manifests"
+
+
+async def _record(tx: Transaction, found: Differences) -> None:
+    for record in found.put:
+        await archives.put(tx, record)
+    for removal in found.removed:
+        await archives.forget(tx, removal.key)
+        await archives.put_removal(tx, removal)
+
+
+# ----------------------------------------------------------------- the archive folder's side; blocking
+
+
+def _places(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> Iterable[Place]:
+    for key in sorted(keys):
         try:
-            found = reconcile(place)  # first: a publish that was cut may be finished, and then another manifest counts
+            yield Place(archive_folder.path, key)
+        except BadRegistryPathError:
+            continue
+
+
+def _compared(at: Iterable[Place], known: Known, *, newer: bool) -> Differences:
+    """What the manifests there say otherwise than the database. `newer`: it is, and its removals hold."""
+    found = Differences()
+    for place in at:
+        try:
+            _compare(place, known, found, newer=newer)
         except RefgeniedError as error:
             log.warning("archive.not_reconciled", asset=place.key.registry_path, error=error.message)
-            continue
-        manifest = found.manifest
-        if found.presence is Presence.DAMAGED or found.presence is Presence.FOREIGN:
-            log.warning("archive.not_recorded", asset=place.key.registry_path, reason=found.reason)
-        elif manifest and manifest.removed:
-            removals.append(Removal(place.key, manifest.removed.stamp, manifest.removed.at, manifest.removed.by))
-        elif manifest:
-            records.append(manifest.record(place.relative))
-    return records, removals
+    return found
+
+
+def _compare(place: Place, known: Known, found: Differences, *, newer: bool) -> None:
+    there = reconcile(place)  # first: a publish that was cut may be finished, and then another manifest counts
+    record, removal = known.archives.get(place.key), known.removals.get(place.key)
+    manifest = there.manifest
+    if there.finished:
+        log.info("archive.reconciled", asset=place.key.registry_path, found=there.presence, finished=True)
+    if there.presence in (Presence.DAMAGED, Presence.FOREIGN):
+        log.warning("archive.not_recorded", asset=place.key.registry_path, reason=there.reason)
+    elif manifest is None:
+        return
+    elif manifest.removed is not None:
+        if removal is None and not (newer and record):
+            mark = manifest.removed
+            found.removed.append(Removal(place.key, mark.stamp, mark.at, mark.by))
+    elif newer and removal is not None and manifest.created_at <= removal.removed_at:
+        remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=False)
+    elif record is None or differences(record, manifest, place.relative):
+        found.put.append(manifest.record(place.relative))

@@ -153,24 +153,29 @@ class Worker:
 
     async def _publish(self, job: Job, result: Result) -> None:
         """From the first rename to the commit nothing may come between."""
-        draft = result.draft
-        if draft is None:
+        if result.outcome is Outcome.UNCHANGED:
             await self._succeed(job, result)
             return
+        draft = result.draft
         try:
-            async with self._archive_folder.publishing:
-                for aside in await anyio.to_thread.run_sync(_make_way, draft, result.outcome):
-                    log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
-                await anyio.to_thread.run_sync(draft.publish)
-                await self._succeed(job, result)
+            async with self._archive_folder.changing(job.key, self._jobs.store) as generation:
+                if draft is not None:
+                    await self._appear(job, result.outcome, draft)
+                await self._succeed(job, result, generation)
         except BaseException:
-            await anyio.to_thread.run_sync(draft.discard)
+            if draft is not None:
+                await anyio.to_thread.run_sync(draft.discard)
             raise
         await self._keeper.refresh()
 
-    async def _succeed(self, job: Job, result: Result) -> None:
+    async def _appear(self, job: Job, outcome: Outcome, draft: Draft) -> None:
+        for aside in await anyio.to_thread.run_sync(_make_way, draft, outcome):
+            log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
+        await anyio.to_thread.run_sync(draft.publish)
+
+    async def _succeed(self, job: Job, result: Result, generation: int = 0) -> None:
         record = result.record
-        if not await self._end(lambda: self._jobs.succeed(job, result.outcome, record)):
+        if not await self._end(lambda: self._jobs.succeed(job, result.outcome, record, generation)):
             return
         self._jobs.cancelled_by(job)
         log.info(

@@ -104,7 +104,7 @@ async def running(genomes: Genomes, state: str = "state", watch: Watch | None = 
         folder = ArchiveFolder(settings.refgenie.genome_archive_folder, None)
         folder.open()
         parts = Parts(store, root, settings, folder)
-        await recover(parts.jobs, folder)
+        await recover(parts.jobs, folder, parts.health)
         yield parts
 
 

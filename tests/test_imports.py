@@ -18,7 +18,7 @@ LAYERS = [
     {"archive"},
     {"config"},
     {"store"},
-    {"journal", "notify"},
+    {"generation", "journal", "notify"},
     {"feed", "health", "meter", "logs", "archive_folder"},
     {"jobs", "policy", "units"},
     {"pause", "reconciler"},

@@ -144,5 +144,5 @@ def test_a_lost_database_is_read_anew(sample: Sample) -> None:
     assert rows == [{name: row[name] for name in kept} for row in sample.rows]
     assert sample.archive_files() == files
     (event,) = lab.events("database.rebuilt")
-    assert event["data"] == {"archives": len(sample.rows), "removals": 2}
+    assert event["data"] == {"archives": len(sample.rows), "removals": 2, "was": "new"}
     assert yaml.safe_load((lab.archives / "genome_config.yaml").read_text()) == sample.served

@@ -271,11 +271,11 @@ async def test_reading_a_lost_database_anew_begins_again_when_it_was_cut(
         await parts.settle()
         await Desk(context_of(parts)).ask("archive.remove", path="t7/fasta")
 
-    def killed(_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(recovery, "_records", killed)
+        patch.setattr(recovery, "_compared", killed)
         async with running(genomes, state="new"):
             pass
     async with running(genomes, state="new") as parts:

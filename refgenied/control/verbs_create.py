@@ -32,6 +32,7 @@ from refgenied.model import (
     ConflictError,
     DamagedArchiveError,
     JobState,
+    NoSpaceError,
     Priority,
     RefgeniedError,
     Removal,
@@ -178,10 +179,13 @@ async def _removed(
     place = archived.place(context, record.key)
     there_before = await anyio.to_thread.run_sync(place.archive.exists)
     with anyio.CancelScope(shield=True):  # the peer may hang up; half a removal helps nobody
-        async with context.archive_folder.publishing:
-            # First the database: after a crash the next start marks the manifest of a removal that it knows.
-            await context.jobs.remove_archive(removal, requester)
-            await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
+        try:
+            await _forget(context, place, removal, requester, delete_file=delete_file)
+        except NoSpaceError:
+            if not delete_file:
+                raise
+            await anyio.to_thread.run_sync(_delete, place)  # it makes room for the note of it
+            await _forget(context, place, removal, requester, delete_file=True)
         await _stop_jobs(context, record, requester)  # one that a look queued before the removal was known
         await context.keeper.refresh()
     there = await anyio.to_thread.run_sync(place.archive.exists)
@@ -191,6 +195,13 @@ async def _removed(
         deleted=there_before and not there,
         there=there,
     )
+
+
+async def _forget(context: Context, place: Place, removal: Removal, requester: Requester, *, delete_file: bool) -> None:
+    async with context.archive_folder.changing(removal.key, context.store) as generation:
+        # First the manifest: after a crash the next start reads it, and the database follows.
+        await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
+        await context.jobs.remove_archive(removal, requester, generation)
 
 
 async def _deleted(context: Context, removal: Removal) -> ArchiveRemoved:
@@ -212,11 +223,15 @@ def _take_away(place: Place, removal: Removal, delete_file: bool) -> None:  # no
         remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=delete_file)
     except (ArchiveNotFoundError, DamagedArchiveError):  # no manifest to mark: the record and the file still go
         if delete_file:
-            try:
-                for path in (place.archive, place.entries):
-                    path.unlink(missing_ok=True)
-            except OSError as error:
-                raise WriteError(f"{place.archive} cannot be deleted: {error.strerror or error}") from None
+            _delete(place)
+
+
+def _delete(place: Place) -> None:
+    try:
+        for path in (place.archive, place.entries):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(f"{place.archive} cannot be deleted: {error.strerror or error}") from None
 
 
 async def _stop_jobs(context: Context, record: ArchiveRecord, requester: Requester) -> None:

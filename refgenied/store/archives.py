@@ -150,3 +150,16 @@ async def put_fact(tx: Transaction, name: str, value: str) -> None:
 
 async def forget_fact(tx: Transaction, name: str) -> None:
     await tx.execute("DELETE FROM fact WHERE name = ?", (name,))
+
+
+GENERATION = "generation"
+
+
+async def generation(tx: Transaction) -> int | None:
+    """The archive folder's generation as of the last recorded change; None: nothing was, or by refgenied 0.1."""
+    found = await fact(tx, GENERATION)
+    return int(found) if found is not None and found.isdigit() else None
+
+
+async def put_generation(tx: Transaction, number: int) -> None:
+    await put_fact(tx, GENERATION, str(number))
