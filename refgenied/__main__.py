@@ -14,6 +14,9 @@ from refgenied.commandline import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from refgenied.config import Settings
     from refgenied.model import RefgeniedError
 
 EX_OK = 0
@@ -87,7 +90,7 @@ def _parser() -> Parser:
     init.add_argument("--force", action="store_true", help="overwrite a configuration that is there")
     init.set_defaults(command=_init)
 
-    check = commands.add_parser("check-config", help="print the effective settings and where each came from")
+    check = commands.add_parser("check-config", help="print the settings, where each came from, and all that is wrong")
     _settings_flags(check)
     check.add_argument("--json", action="store_true", help="one JSON object")
     check.set_defaults(command=_check_config)
@@ -202,18 +205,31 @@ def _say_why_not(error: RefgeniedError) -> None:
 def _check_config(arguments: argparse.Namespace) -> int:
     from refgenied import config  # noqa: PLC0415
 
-    settings = config.load(arguments.config, _flags(arguments))
-    rows = config.effective(settings)
-    if arguments.json:
+    settings, problems = config.examine(arguments.config, _flags(arguments))
+    if settings.origins:
+        _show(config.effective(settings), settings, as_json=arguments.json)
+    findings = config.check_folders(settings) if settings.origins else []
+    refused = [f"{error.message} ({error.hint})" if error.hint else error.message for error in problems]
+    refused += [message for message, refuses in findings if refuses]
+    for message in refused:
+        output.complain("refgenied", message, kind="config")
+    for message in [message for message, refuses in findings if not refuses]:
+        output.note("refgenied", message)
+    return EX_CONFIG if refused else EX_OK
+
+
+def _show(rows: list[tuple[str, Any, str]], settings: Settings, *, as_json: bool) -> None:
+    from refgenied import config  # noqa: PLC0415
+
+    if as_json:
         output.print_json({name: {"value": value, "origin": origin} for name, value, origin in rows}, indent=2)
-        return EX_OK
+        return
     output.say(f"configuration: {settings.path or 'none (flags, environment and defaults only)'}")
     width = max(len(name) for name, _, _ in rows)
     values = [config.as_toml(value) for _, value, _ in rows]
     space = min(48, max(map(len, values)))
     for (name, _, origin), value in zip(rows, values, strict=True):
         output.say(f"{name:<{width}}  {value:<{space}}  {origin}")
-    return EX_OK
 
 
 def _init(arguments: argparse.Namespace) -> int:

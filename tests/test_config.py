@@ -198,3 +198,165 @@ def test_a_full_disk_under_the_output_is_one_line(tmp_path: Path, home: dict[str
     with open("/dev/full", "w") as full:
         done = subprocess.run(order, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "refgenied: the output cannot be written: No space left on device\n")
+
+
+# --------------------------------------------------------------------------- check-config and init, as commands
+
+
+def refgenied(home: dict[str, str], *words: str) -> tuple[int, str, list[str]]:
+    """Exit status, stdout, and the lines on stderr."""
+    order = [sys.executable, "-m", "refgenied", *words]
+    path = {"PATH": os.environ["PATH"], "HOME": str(Path(home["XDG_CONFIG_HOME"]).parent), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(order, env=path | home, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr.splitlines()
+
+
+def test_check_config_names_all_that_is_wrong(tmp_path: Path, home: dict[str, str]) -> None:
+    (tmp_path / "file").touch()
+    file = write(
+        tmp_path,
+        f"""\
+[archiv]
+threads = 3
+[archive]
+thread = 3
+threads = "x"
+exclude = [""]
+attempts = 3
+[watch]
+settle_seconds = 20
+[refgenie]
+genome_folder = "{tmp_path}/genomes"
+genome_archive_folder = "{tmp_path}/genomes/data"
+[state]
+folder = "{tmp_path}/file/state"
+[control]
+socket = "{tmp_path}/genomes"
+""",
+    )
+    code, out, lines = refgenied(home, "check-config", "--config", file)
+    assert code == 78
+    assert "archive.attempts" in out
+    assert all(line.startswith("refgenied: ") for line in lines)
+    for message in (
+        "archiv is not a setting",
+        "archive.thread is not a setting (perhaps archive.threads",
+        "archive.threads: expected `int`, got `str`",
+        "archive.exclude",
+        "watch.settle_max_seconds must not be less",
+        "refgenie.genome_archive_folder",
+        "state.folder",
+        "control.socket",
+    ):
+        assert any(message in line for line in lines), (message, lines)
+    assert not any("no genome folder" in line for line in lines)
+    with pytest.raises(ConfigError) as caught:
+        config.load(file, env=home)
+    assert "refgenied check-config" in caught.value.hint
+
+
+def test_check_config_says_of_folders_what_run_would(tmp_path: Path, home: dict[str, str]) -> None:
+    home["XDG_RUNTIME_DIR"] = str(tmp_path)
+    genomes, archives = tmp_path / "genomes", tmp_path / "archives"
+    file = write(tmp_path, f'[refgenie]\ngenome_folder = "{genomes}"\ngenome_archive_folder = "{archives}"\n')
+    code, _, lines = refgenied(home, "check-config", "--config", file)
+    assert (code, lines) == (0, [f"refgenied: refgenie.genome_archive_folder: {archives} is not there; it is made"])
+    archives.mkdir()
+    assert refgenied(home, "check-config", "--config", file)[::2] == (0, [])
+    genomes.rmdir()
+    code, _, (line,) = refgenied(home, "check-config", "--config", file)
+    assert code == 0
+    assert f"{genomes} cannot be read by the user" in line
+    archives.rmdir()
+    archives.touch()
+    code, _, lines = refgenied(home, "check-config", "--config", file)
+    assert code == 78
+    assert f"refgenied: refgenie.genome_archive_folder: {archives} is not a folder" in lines
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_check_config_says_what_this_user_may_not_do(tmp_path: Path, home: dict[str, str]) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
+    file = write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/genomes"\ngenome_archive_folder = "{tmp_path}/a"')
+    settings = config.load(file, env=home)
+    os.seteuid(65534)
+    try:
+        found = config.check_folders(settings)
+    finally:
+        os.seteuid(0)
+    assert [one.refused for one in found] == [True, True, True]
+    names = ("refgenie.genome_archive_folder", "state.folder", "control.socket")
+    for name, (message, _) in zip(names, found, strict=True):
+        assert message.startswith(f"{name}: {tmp_path}/")
+        assert "not writable for the user nobody" in message
+
+
+@pytest.mark.parametrize("place", ["REFGENIE", "REFGENIE_GENOME_FOLDER", "REFGENIE_HOME_PATH", "home", "old home"])
+def test_init_takes_the_genome_folder_from_refgenies_own_places(
+    tmp_path: Path, home: dict[str, str], place: str
+) -> None:
+    genomes = tmp_path / "of refgenie/genomes"
+    if place == "home":
+        genomes = tmp_path / ".refgenie/genomes"
+    genomes.mkdir(parents=True)
+    yaml = f"config_version: 0.4\ngenome_folder: {genomes}\ngenomes: {{}}\n"
+    if place == "REFGENIE":
+        (tmp_path / "r.yaml").write_text(yaml)
+        home["REFGENIE"] = str(tmp_path / "r.yaml")
+    elif place == "REFGENIE_GENOME_FOLDER":
+        home["REFGENIE_GENOME_FOLDER"] = str(genomes)
+    elif place == "REFGENIE_HOME_PATH":
+        home["REFGENIE_HOME_PATH"] = str(genomes.parent)
+    elif place == "old home":
+        (tmp_path / ".refgenie").mkdir()
+        (tmp_path / ".refgenie/genome_config.yaml").write_text(yaml)
+    file = str(tmp_path / "made.toml")
+    values = {"refgenie.genome_archive_folder": str(tmp_path / "archives")}
+    _, made, chosen = config.init(Path(file), values, force=False, env=home | {"HOME": str(tmp_path)})
+    assert made == [tmp_path / "archives"]
+    assert chosen[0][0].startswith("refgenie.genome_")
+    bare = {name: value for name, value in home.items() if not name.startswith("REFGENIE")}
+    assert config.load(file, env=bare).refgenie.genome_folder == str(genomes)
+    assert config.load(file, env=bare).refgenie.genome_archive_folder == str(tmp_path / "archives")
+
+
+def test_init_without_any_genome_folder_names_the_places(tmp_path: Path, home: dict[str, str]) -> None:
+    code, out, lines = refgenied(home, "init", "--genome-archive-folder", str(tmp_path / "a"))
+    assert (code, out) == (78, "")
+    assert "neither REFGENIE, REFGENIE_GENOME_FOLDER nor REFGENIE_HOME_PATH" in lines[0]
+    assert f"{tmp_path}/.refgenie/genomes is not there" in lines[0]
+
+
+def test_init_writes_nothing_for_which_run_would_refuse(tmp_path: Path, home: dict[str, str]) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    target = tmp_path / "new/config.toml"
+    values = {"refgenie.genome_folder": str(tmp_path / "g"), "refgenie.genome_archive_folder": str(tmp_path / "g")}
+    with pytest.raises(ConfigError, match="must not be the genome folder"):
+        config.init(target, values, force=False, env=home)
+    yaml = tmp_path / "genomes/genome_config.yaml"
+    yaml.write_text("config_version: 0.4\n")
+    values = {"refgenie.genome_folder": str(tmp_path / "genomes")}
+    with pytest.raises(ConfigError, match=r"our own configuration.*must not be refgenie's config"):
+        config.init(yaml, values, force=True, env=home)
+    assert yaml.read_text() == "config_version: 0.4\n"
+    yaml.unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_init_chooses_a_socket_that_can_be_made(tmp_path: Path, home: dict[str, str]) -> None:
+    values = {"refgenie.genome_folder": str(tmp_path / "genomes")}
+    (tmp_path / "file").touch()
+    home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
+    config.init(tmp_path / "usual.toml", values, force=False, env=home)
+    assert config.load(str(tmp_path / "usual.toml"), env=home).origins["control.socket"] == "default"
+    home["XDG_RUNTIME_DIR"] = str(tmp_path / "file/run")  # after `su`: somebody else's
+    _, _, chosen = config.init(tmp_path / "chosen.toml", values, force=False, env=home)
+    why = f"{tmp_path}/file/run/refgenied/control.sock cannot be made here"
+    assert chosen == [("control.socket", f"{tmp_path}/state/refgenied/control.sock", why)]
+    assert config.load(str(tmp_path / "chosen.toml"), env=home).control.socket == chosen[0][1]
+    home["XDG_STATE_HOME"] = str(tmp_path / ("s" * 100))
+    with pytest.raises(ConfigError, match="longer than 107 bytes"):
+        config.init(tmp_path / "long.toml", values, force=False, env=home)

@@ -12,11 +12,12 @@ The wire is one JSON-RPC 2.0 object a line; `rpc.describe` tells of every verb.
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+
+from refgenied.client.sockets import socket_paths
 
 TYPE_CHECKING = False  # `typing` is a third of the time that this import takes
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 else:
     Json = dict
 
-SYSTEM_SOCKET = "/run/refgenied/control.sock"
 TICK_MS = 500
 """Between two calls of `on_silence`."""
 
@@ -72,15 +72,6 @@ class DaemonError(ClientError):
         self.kind = str(data.get("kind") or "")
 
 
-def socket_paths(named: str | None = None) -> list[str]:
-    """Where to look: the named socket alone, else $REFGENIED_SOCKET alone, else the user's and the system's."""
-    given = named or os.environ.get("REFGENIED_SOCKET")
-    if given:
-        return [given]
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return [*([f"{runtime}/refgenied/control.sock"] if runtime else []), SYSTEM_SOCKET]
-
-
 class Client:
     """One connection; one request at a time. A context manager."""
 
@@ -97,9 +88,10 @@ class Client:
 
         A daemon that is silent for `timeout` seconds counts as gone (None: waits for ever).
         """
+        places, problems = socket_paths(path)
         tried: list[str] = []
         forbidden = ""
-        for place in socket_paths(path):
+        for place in places:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(timeout)
             try:
@@ -117,7 +109,7 @@ class Client:
                 "`sudo usermod -aG GROUP USER` and a new login join it",
             )
         raise NoDaemonError(
-            f"no daemon answers (tried {'; '.join(tried)})",
+            f"no daemon answers (tried {'; '.join([*tried, *problems])})",
             "start it with `refgenied run` or `systemctl start refgenied`, or name its socket with --socket",
         )
 

@@ -1,7 +1,8 @@
 """The settings: what they are (`settings`), how they are read (`load`, `toml`) and written (`write`, `creation`), where
-things are by default (`places`), and which places must not be one (`roles`).
+things are by default (`places`), which places must not be one (`roles`), and which can be used (`checking`).
 """
 
+from refgenied.config.checking import Finding, check_folders
 from refgenied.config.creation import init
 from refgenied.config.load import Examined, examine, load
 from refgenied.config.places import LONGEST_SOCKET, SYSTEM_CONFIG, SYSTEM_SOCKET, find_config, user_config
@@ -31,11 +32,13 @@ __all__ = [
     "Control",
     "Current",
     "Examined",
+    "Finding",
     "Log",
     "Serving",
     "Settings",
     "as_toml",
     "changed_fixed",
+    "check_folders",
     "clashes",
     "effective",
     "examine",

@@ -1,0 +1,84 @@
+"""Where the daemon's socket may be: what was named, what the daemon's own configuration says, the usual places.
+
+The standard library alone, and quick: the client does this at each start.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+TYPE_CHECKING = False  # `typing` is a third of the time that an import of the client takes
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SYSTEM_SOCKET = "/run/refgenied/control.sock"
+SYSTEM_CONFIG = "/etc/refgenied/config.toml"
+LARGEST_CONFIG = 1 << 20
+"""Bytes."""
+
+
+def socket_paths(
+    named: str | None = None, env: Mapping[str, str] | None = None, system_config: str = SYSTEM_CONFIG
+) -> tuple[list[str], list[str]]:
+    """Where to look, and one line for each configuration that could not be asked.
+
+    The socket that is named, else `$REFGENIED_SOCKET`, alone; else those of the configurations that the daemon would
+    read, and between them the usual places.
+    """
+    env = os.environ if env is None else env
+    given = named or env.get("REFGENIED_SOCKET")
+    if given:
+        return [given], []
+    problems: list[str] = []
+    runtime = env.get("XDG_RUNTIME_DIR")
+    usual = [f"{runtime}/refgenied/control.sock"] if runtime else []
+    chosen = env.get("REFGENIED_CONFIG")
+    if chosen:
+        paths = [*_configured(chosen, env, problems, required=True), *usual, SYSTEM_SOCKET]
+    else:
+        own = f"{env.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')}/refgenied/config.toml"
+        paths = [*_configured(own, env, problems), *usual, *_configured(system_config, env, problems), SYSTEM_SOCKET]
+    return list(dict.fromkeys(paths)), problems
+
+
+def _configured(path: str, env: Mapping[str, str], problems: list[str], *, required: bool = False) -> Iterator[str]:
+    """The socket that a configuration names, if it does."""
+    try:
+        text = _read(os.path.expanduser(path))
+        import tomllib  # noqa: PLC0415 - only where there is a configuration
+
+        socket = tomllib.loads(text).get("control", {}).get("socket", "")
+        if socket:
+            yield _expanded(socket, env)
+    except FileNotFoundError as error:
+        if required:
+            problems.append(f"{path}: {error.strerror}")
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror}")
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        problems.append(f"{path}: {error}")
+
+
+def _read(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("it is not a regular file")
+        return file.read(LARGEST_CONFIG).decode()
+
+
+def _expanded(path: str, env: Mapping[str, str]) -> str:
+    """`~`, `$NAME` and `$$`, as the daemon reads them. ValueError for what cannot be a path."""
+    import re  # noqa: PLC0415 - only where there is a configuration
+
+    def variable(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name and name not in env:
+            raise ValueError(f"control.socket: the environment variable {name} is not set")
+        return env[name] if name else "$"
+
+    full = re.sub(r"\$(?:\{(\w+)\}|(\w+)|\$)", variable, os.path.expanduser(path))
+    if "\0" in full or not os.path.isabs(full):
+        raise ValueError("control.socket is not an absolute path")
+    return full
