@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,9 +24,11 @@ from parts import Parts, running
 from server_lab import Process, free_port, serve
 from synthetic import ALIAS, DIGEST, Genomes
 
+from refgenied.archive import Place
 from refgenied.config import Serving
-from refgenied.model import AssetKey
+from refgenied.model import AssetKey, Requester
 from refgenied.serving.genome_config import CONFIG_NAME
+from refgenied.serving.names import ServedNames, write_whole
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.needs("refgenieserver")]
 
@@ -316,29 +320,84 @@ def test_it_needs_no_genome_folder(tmp_path: Path) -> None:
         server.close()
 
 
-FEW_FILES = """
-import resource, sys
-_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-from refgenied import config
-from refgenied.serving.server.run import Serving
-serving = Serving(config.load(None, {"refgenie.genome_archive_folder": sys.argv[1]}, genomes_needed=False), "::1", 0)
-print(len(serving._shelf.current.archives))
-"""
-
-
-def test_more_archives_than_a_process_may_usually_open(tmp_path: Path) -> None:
-    (tmp_path / DIGEST).mkdir()
-    tag = {"asset_path": "x", "asset_digest": "d", "archive_digest": "a", "asset_size": "1", "archive_size": "1"}
-    tag |= {"seek_keys": {"x": "x"}, "asset_parents": [], "asset_children": []}
-    assets = {f"a{number}": {"default_tag": "default", "tags": {"default": tag}} for number in range(100)}
-    for name in assets:
-        (tmp_path / DIGEST / f"{name}__default.tgz").write_bytes(b"x")
+def test_many_more_archives_than_descriptors(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    folder = lab.archives / DIGEST
+    folder.mkdir(parents=True)
+    assets: dict[str, object] = {}
+    for number in range(200):
+        content = noise(number, 20_000)
+        tag = {"asset_path": "x", "asset_digest": "d", "asset_size": "1", "archive_size": "1", "seek_keys": {"x": "x"}}
+        tag |= {"archive_digest": hashlib.md5(content).hexdigest(), "asset_parents": [], "asset_children": []}
+        assets[f"a{number}"] = {"default_tag": "default", "tags": {"default": tag}}
+        (folder / f"a{number}__default.tgz").write_bytes(content)
     genomes = {DIGEST: {"aliases": ["t7"], "assets": assets}}
-    head = {"config_version": 0.4, "genome_folder": "/nowhere", "genome_archive_folder": str(tmp_path)}
-    (tmp_path / "genome_config.yaml").write_text(yaml.safe_dump(head | {"genomes": genomes}))
-    done = subprocess.run([sys.executable, "-c", FEW_FILES, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.stdout == "100\n", done.stderr
+    head = {"config_version": 0.4, "genome_folder": "/nowhere", "genome_archive_folder": str(lab.archives)}
+    (lab.archives / CONFIG_NAME).write_text(yaml.safe_dump(head | {"genomes": genomes}))
+    server = serve(lab, files=64)
+    try:
+        assert server.json("/health")["archives"] == 200
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+        wait_for(lambda: server.logged("serve.connections_wait"))
+        for connection in silent:
+            connection.close()
+        with ThreadPoolExecutor(40) as pool:
+            answers = list(pool.map(lambda number: server.get(f"/v3/assets/archive/{DIGEST}/a{number}"), range(200)))
+        assert [status for status, _ in answers] == [200] * 200
+        assert all(body == noise(number, 20_000) for number, (_, body) in enumerate(answers))
+        assert len(server.logged("serve.connections_wait")) == 1
+        assert len(server.said) < 200_000
+    finally:
+        server.close()
+
+
+async def test_a_file_that_another_program_replaced_is_never_given_out(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        first = it.told()
+        names = ServedNames(Place(it.parts.archive_folder.path, AssetKey(DIGEST, "fasta", "default")))
+        content = names.archive.read_bytes()
+        nested = names.place.archive.rename(tmp_path / "aside")
+        for data in (b"x" * len(content), None):
+            write_whole(names.archive, data)
+            with request(it.server) as connection:
+                answer = read(connection, 200).decode().lower()
+            assert answer.startswith("http/1.1 503 ")
+            assert "retry-after: 5" in answer
+        write_whole(names.archive, content)  # a backup that was put back: the same bytes in another file
+        it.server.get(ARCHIVE)
+        wait_for(lambda: it.server.get(ARCHIVE)[0] == 200)
+        assert it.got() == first
+        nested.rename(names.place.archive)
+
+
+async def test_the_same_bytes_archived_again_are_given_out_at_once(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        first = it.told()
+        key = AssetKey(DIGEST, "fasta", "default")
+        names = ServedNames(Place(it.parts.archive_folder.path, key))
+        before = names.archive.stat().st_ino
+        record = await it.parts.record(key)
+        await it.parts.jobs.enqueue(key, stamp=record.stamp, priority=1, force=True, requester=Requester("ann", 1, 2))
+        await it.parts.work()
+        await it.parts.keeper.refresh()
+        assert names.archive.stat().st_ino != before
+        for hidden in names.folder.glob(".*.tgz"):
+            hidden.unlink()
+        assert it.got() == it.told() == first
+
+
+async def test_without_hard_links_a_promise_ends_with_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no")
+
+    monkeypatch.setattr(os, "link", no_links)
+    async with stand(tmp_path) as it:
+        first = it.told()
+        second = await it.rebuild(noise(1, 90_000))
+        assert it.server.get(ARCHIVE, headers={"X-Forwarded-For": "10.0.0.1"})[0] == 503
+        assert it.told() == it.got() == second != first
 
 
 @pytest.mark.parametrize(

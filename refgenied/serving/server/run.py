@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import resource
 import signal
 import socket
 import time
 import warnings
-from collections.abc import AsyncIterator, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,17 @@ import anyio
 import anyio.to_thread
 import structlog
 import uvicorn
-import watchfiles
 
 from refgenied import __version__
 from refgenied.config import Settings
 from refgenied.model import ConfigError, ShortageError
-from refgenied.notify import notify
+from refgenied.notify import notify, watchdog_seconds
 from refgenied.serving.genome_config import CONFIG_NAME
 from refgenied.serving.server import app as refgenieserver
+from refgenied.serving.server.accepting import Acceptor, allow_many_files, answers, listening
 from refgenied.serving.server.edition import Edition, NotReadyError, load
 from refgenied.serving.server.held import Held, Identity
+from refgenied.serving.server.notices import Notices
 from refgenied.serving.server.shelf import Shelf
 from refgenied.serving.server.spool import Spool
 from refgenied.serving.server.traffic import Traffic
@@ -49,7 +50,7 @@ class Serving:
                 "no genome_archive_folder is set, so there is nothing to serve",
                 hint="name it with --genome-archive-folder, or set refgenie.genome_archive_folder",
             )
-        _allow_many_files()
+        self._limit = allow_many_files()
         self._folder = Path(settings.refgenie.genome_archive_folder)
         self._config = self._folder / CONFIG_NAME
         self._address = (host, port)
@@ -67,19 +68,18 @@ class Serving:
             await anyio.to_thread.run_sync(self._spool.open)
         except OSError as error:
             raise ConfigError(f"serving.state_folder: {error.filename}: {error.strerror}") from None
-        with _listening(*self._address) as listener:
-            server = _Server(
-                uvicorn.Config(
-                    self._traffic,
-                    http=Wire,
-                    ws="none",
-                    lifespan="off",
-                    loop="asyncio",
-                    log_config=None,
-                    access_log=False,
-                    timeout_graceful_shutdown=GRACE_SECONDS,
-                )
+        with listening(*self._address) as listener:
+            config = uvicorn.Config(
+                self._traffic,
+                http=Wire,
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
             )
+            server = _Server(config, listener, self._limit)
             host, port = listener.getsockname()[:2]
             log.info("serve.listening", host=host, port=port, folder=str(self._folder), version=__version__)
             async with anyio.create_task_group() as group:
@@ -87,6 +87,7 @@ class Serving:
                 group.start_soon(self._spool.run)
                 group.start_soon(self._follow)
                 group.start_soon(self._prove_again)
+                group.start_soon(self._beat, server)
                 await server.serve(sockets=[listener])
                 notify("STOPPING=1")
                 group.cancel_scope.cancel()
@@ -115,7 +116,7 @@ class Serving:
         refused: Identity | None = None
         since: float | None = None
         async with anyio.create_task_group() as group:
-            changed = _Hint()
+            changed = Notices()
             group.start_soon(changed.watch, self._folder)
             while True:
                 with anyio.move_on_after(POLL_SECONDS if since is None else 0.05):
@@ -163,6 +164,21 @@ class Serving:
             self._traffic.app = refgenieserver.build(self._folder, self._shelf)
         log.info("serve.config_loaded", archives=len(edition.archives))
 
+    async def _beat(self, server: _Server) -> None:
+        """Tell systemd that requests are answered, and nothing when they are not: it then starts us again."""
+        watchdog = watchdog_seconds()
+        if watchdog is None:
+            return
+        while True:
+            full = server.accepts and server.acceptor.full  # it waits for clients, and they for their archives
+            if full or await answers(server.listener, watchdog / 3):
+                health = self._health
+                more = f"; {health['problem']}" if health["problem"] else ""
+                notify("WATCHDOG=1", f"STATUS=serving {health['archives']} archives{more}")
+            else:
+                log.warning("serve.no_answer")
+            await anyio.sleep(watchdog / 4)
+
     # ----------------------------------------------------------------- counting, health
 
     def _count(self, held: Held) -> str:
@@ -184,55 +200,37 @@ class Serving:
         }
 
 
-def _allow_many_files() -> None:
-    """The usual 1,024 are too few for many clients at once: each has a connection and an open archive."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-class _Hint:
-    """The kernel's notices about a folder."""
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event = anyio.Event()
-
-    async def watch(self, folder: Path) -> None:
-        stop = anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._watch, folder, stop)
-            try:
-                await anyio.sleep_forever()
-            finally:
-                stop.set()  # cancelling alone waits for the watcher's own timeout
-
-    async def _watch(self, folder: Path, stop: anyio.Event) -> None:
-        with suppress(OSError, RuntimeError):  # then the poll alone must do
-            async for changes in _notices(folder, stop):
-                if any(path.endswith(f"/{CONFIG_NAME}") for _, path in changes):
-                    self._event.set()
-
-
-def _notices(folder: Path, stop: anyio.Event) -> AsyncIterator[set[tuple[watchfiles.Change, str]]]:
-    return watchfiles.awatch(  # pyright: ignore[reportUnknownMemberType] (its types name trio, not installed here)
-        folder, recursive=False, step=20, debounce=200, stop_event=stop
-    )
-
-
 class _Server(uvicorn.Server):
-    """Ends in order when told, and leaves signals to us."""
+    """Takes connections by itself, ends in order when told, and leaves signals to us."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, limit: int) -> None:
+        super().__init__(config)
+        self.listener = listener
+        self.acceptor = Acceptor(listener, self._protocol, limit)
+        self._accepting: asyncio.Task[None] | None = None
+
+    def _protocol(self) -> Wire:
+        return Wire(config=self.config, server_state=self.server_state, app_state={})
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - the listener is ours
+        await super().startup(sockets=[])
+        self._accepting = asyncio.create_task(self.acceptor.run())
         notify("READY=1")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._accepting
+        await super().shutdown(sockets)
+
+    @property
+    def accepts(self) -> bool:
+        return self._accepting is not None and not self._accepting.done()
 
 
 async def _signals(server: uvicorn.Server) -> None:
@@ -241,30 +239,6 @@ async def _signals(server: uvicorn.Server) -> None:
             log.info("serve.signal", signal=number.name)
             server.force_exit = server.should_exit
             server.should_exit = True
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Generator[socket.socket]:
-    """ConfigError when the address cannot be had."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
-        listener = socket.socket(family, kind)
-    except OSError as error:
-        raise ConfigError(f"{host} is no address of this machine: {error.strerror}") from None
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen(2048)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {host} port {port}: {error.strerror}",
-                hint="name another with --host and --port, or serving.host and serving.port",
-            ) from None
-        listener.setblocking(False)
-        yield listener
 
 
 def quiet_libraries() -> None:

@@ -1,0 +1,152 @@
+"""Connections: taken one by one, as many as there are descriptors for. The others wait in the kernel's queue.
+
+asyncio's own server, when there are no descriptors left, fails 2,048 times in a second and logs each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import structlog
+
+from refgenied.model import ConfigError
+
+log = structlog.get_logger("serve")
+
+QUEUE = 2048
+"""Connections that the kernel may hold for us (it takes no more than net.core.somaxconn)."""
+SPARE = 20
+"""Descriptors for everything but connections and the archives that they are given, beyond those open at start."""
+FULL_SECONDS = 0.05
+"""Between two looks whether a connection has ended, when there is room for no more."""
+SHORT_SECONDS = 0.5
+"""After the system could not give us a connection."""
+SAY_SECONDS = 60.0
+"""While that lasts, it is logged so often."""
+SILENT_SECONDS = 30.0
+"""A connection that has sent no request for so long is closed."""
+
+
+def allow_many_files() -> int:
+    """Raise the soft limit of descriptors to the hard one; how many there may be then.
+
+    The usual 1,024 are too few for many clients at once: each has a connection, and an archive that is open.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 20
+
+
+class Acceptor:
+    def __init__(self, listener: socket.socket, protocol: Callable[[], Any], limit: int) -> None:
+        """`protocol` makes uvicorn's for one connection; `limit`: of descriptors, see `allow_many_files`."""
+        self._listener = listener
+        self._protocol = protocol
+        self._since: dict[Any, float] = {}
+        """Open connections, and when each was taken."""
+        self._said = -SAY_SECONDS
+        self.most = max(2, (limit - len(os.listdir("/proc/self/fd")) - SPARE) // 2)
+        """Connections at once."""
+
+    @property
+    def full(self) -> bool:
+        return len(self._since) >= self.most
+
+    async def run(self) -> None:
+        """Ends only by cancellation."""
+        loop = asyncio.get_running_loop()
+        swept = loop.time()
+        while True:
+            if self.full or loop.time() - swept > SILENT_SECONDS / 6:
+                swept = loop.time()
+                self._sweep()
+            if self.full:
+                self._say(f"{self.most} connections are open, which is as many as there are descriptors for")
+                await asyncio.sleep(FULL_SECONDS)
+                continue
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+            except OSError as error:  # of this connection, or of the system; never of the listener
+                self._say(error.strerror or str(error))
+                await asyncio.sleep(SHORT_SECONDS)
+            else:
+                await self._take(loop, connection)
+
+    async def _take(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        try:
+            _, protocol = await loop.connect_accepted_socket(self._protocol, connection)
+        except OSError:  # the client has left already
+            connection.close()
+        else:
+            self._since[protocol] = time.monotonic()
+
+    def _sweep(self) -> None:
+        """Forget connections that are closed, and close those that have nothing to ask."""
+        now = time.monotonic()
+        for protocol, since in list(self._since.items()):
+            if protocol.transport.is_closing():
+                del self._since[protocol]
+            elif protocol.cycle is None and now - since > SILENT_SECONDS:
+                protocol.transport.close()
+
+    def _say(self, reason: str) -> None:
+        now = time.monotonic()
+        if now - self._said >= SAY_SECONDS:
+            self._said = now
+            log.warning("serve.connections_wait", reason=reason, hint="raise the limit (a service: LimitNOFILE=)")
+
+
+_QUESTION = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+async def answers(listener: socket.socket, seconds: float) -> bool:
+    """Whether a request to our own address is answered in this time: True also when it cannot even be asked."""
+    loop = asyncio.get_running_loop()
+    try:
+        address: tuple[Any, ...] = listener.getsockname()
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])  # noqa: S104 - only compared
+        with socket.socket(listener.family, socket.SOCK_STREAM) as connection:
+            connection.setblocking(False)
+            async with asyncio.timeout(seconds):
+                await loop.sock_connect(connection, (host, *address[1:]))
+                await loop.sock_sendall(
+                    connection, b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
+                return (await loop.sock_recv(connection, 9)).startswith(b"HTTP/1.1 ")
+    except (TimeoutError, ConnectionError):
+        return False
+    except OSError:  # no descriptor, a stop is under way, or the address is gone: a new start would not help
+        return True
+
+
+@contextmanager
+def listening(host: str, port: int) -> Generator[socket.socket]:
+    """ConfigError when the address cannot be had."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise ConfigError(f"{host} is no address of this machine: {error.strerror}") from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(QUEUE)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host} port {port}: {error.strerror}",
+                hint="name another with --host and --port, or serving.host and serving.port",
+            ) from None
+        listener.setblocking(False)
+        yield listener
