@@ -34,6 +34,7 @@ from refgenied.archive.manifest import entries_of
 from refgenied.archive.mending import differences
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
+from refgenied.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
@@ -88,6 +89,7 @@ class Archiver:
         self._current = current
         self._clock = clock
         self._limiter = anyio.CapacityLimiter(1)
+        self._genome_disk = DiskThread("asset")
 
     async def archive(self, job: Job) -> Result:
         """Pack, or see that there is nothing to pack. Whatever goes wrong is raised, and no partial file is left then.
@@ -125,7 +127,7 @@ class Archiver:
         problem = await self._run(self._archive_folder.problem)
         if problem:
             raise WriteError(problem)
-        asset = await self._run(self._folder.asset, job.key, self._clock())
+        asset = await self._genome_disk.run(self._folder.asset, job.key, self._clock())
         if asset is None:
             raise AssetNotFoundError(f"{job.key.registry_path} is not in the genome folder")
         if asset.state not in ARCHIVABLE or not asset.stamp:
@@ -133,7 +135,7 @@ class Archiver:
         return asset
 
     async def _require_untouched(self, asset: Asset) -> None:
-        again = await self._run(self._folder.asset, asset.key, self._clock())
+        again = await self._genome_disk.run(self._folder.asset, asset.key, self._clock())
         if again is None or again.stamp != asset.stamp:
             raise SourceChangedError(f"{asset.folder} changed while it was archived")
 

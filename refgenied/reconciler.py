@@ -6,18 +6,19 @@ import os
 import random
 import stat
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
+from refgenied.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs
-from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Look, StateError
+from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, BusyError, Look, StateError
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.store import archives
 from refgenied.store import jobs as rows
@@ -29,6 +30,15 @@ POLL_SECONDS = 1.0
 
 BLIND_SECONDS = 10.0
 """Between two looks while the genome folder cannot be read: its rights may be given without any change notice."""
+
+LATE_SECONDS = 60.0
+"""A look that takes longer is told: its disk does not answer, or it holds very much."""
+
+ANSWER_SECONDS = 5.0
+"""How long a listing waits for the archive folder's disk; then it says what was known before."""
+
+MOST_TOLD = 200
+"""Changes of one look that are logged one by one."""
 
 Watchable = tuple[tuple[str, tuple[int, int]], ...]
 """Folders with (device, inode): one that was made anew under the same name is another."""
@@ -55,7 +65,10 @@ class Reconciler:
         self._health = health
         self._clock = clock
         self._first_started_at = first_started_at
-        self._limiter = anyio.CapacityLimiter(1)
+        self._disk = DiskThread("look")
+        self._archive_disk = DiskThread("archive folder")
+        self._lost: dict[AssetKey, str] = {}
+        """What the archive folder's disk said last."""
         self._lock = anyio.Lock()
         self._hinted = anyio.Event()
         self._hinted_at = 0.0
@@ -81,7 +94,26 @@ class Reconciler:
         self._hinted.set()
 
     async def look_again(self) -> None:
-        """Look now; return when a look that began after this call is done and its difference is queued."""
+        """Look now; return when a look that began after this call is done and its difference is queued.
+
+        BusyError when that takes longer than LATE_SECONDS.
+        """
+        with anyio.move_on_after(LATE_SECONDS):
+            return await self._look_again()
+        raise BusyError(self._late, hint="`refgeniectl status` says when it answers again")
+
+    async def first_looked(self) -> None:
+        """The daemon may have started a moment ago: return when there is something to tell. BusyError: there is not."""
+        with anyio.move_on_after(ANSWER_SECONDS):
+            if not self.looked_at:
+                await self._look_again()
+            return
+        path = self._current.settings.refgenie.genome_folder
+        raise BusyError(
+            f"the first look at {path} is not done yet", hint="try again soon; `refgeniectl status` says how it goes"
+        )
+
+    async def _look_again(self) -> None:
         asked = time.monotonic()
         async with self._lock:
             if self._began < asked:
@@ -110,7 +142,7 @@ class Reconciler:
                 record = await archives.get(tx, key)
                 recorded, newest = {key: record} if record else {}, await rows.newest_of(tx, key)
             removals = await archives.removals(tx)
-        lost = await anyio.to_thread.run_sync(self._archive_folder.lost, recorded)
+        lost = await self._lost_of(recorded)
         return Facts(
             archives=recorded,
             lost=lost,
@@ -120,10 +152,37 @@ class Reconciler:
             archive_folder=self._archive_folder.path,
         )
 
+    async def _lost_of(self, recorded: Mapping[AssetKey, ArchiveRecord]) -> Mapping[AssetKey, str]:
+        with anyio.move_on_after(ANSWER_SECONDS):
+            lost = await self._archive_disk.run(self._archive_folder.lost, recorded)
+            self._lost = {key: why for key, why in self._lost.items() if key not in recorded} | lost
+            return lost
+        return {key: self._lost[key] for key in recorded if key in self._lost}
+
     # ----------------------------------------------------------------- the loop
 
     async def run(self) -> None:
         """Look at start, at each sweep, and when a hint has settled. Ends only by cancellation."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._tell_of_late_looks)
+            await self._sweep_for_ever()
+
+    @property
+    def _late(self) -> str:
+        path = self._current.settings.refgenie.genome_folder
+        return (
+            f"a look at {path} has not come back for {LATE_SECONDS:g} seconds: its disk does not answer, or it holds "
+            "very much; nothing new is seen until then"
+        )
+
+    async def _tell_of_late_looks(self) -> None:
+        while True:
+            await anyio.sleep(min(1.0, LATE_SECONDS))
+            began = self._disk.busy_since
+            is_late = began is not None and time.monotonic() - began > LATE_SECONDS
+            self._health.note("look", self._late if is_late else "")
+
+    async def _sweep_for_ever(self) -> None:
         await self._sweep()
         self.first_look.set()
         while True:
@@ -138,7 +197,7 @@ class Reconciler:
     async def _sweep(self) -> None:
         """A look that nobody waits for: what is wrong with the database is told, and the next sweep tries again."""
         try:
-            await self.look_again()
+            await self._look_again()
             self._health.clear("database")
         except StateError as error:
             self._health.set("database", f"{error.message}; nothing is queued until it can be written again")
@@ -168,9 +227,7 @@ class Reconciler:
         while True:
             await anyio.sleep(POLL_SECONDS)
             for asset in [a for a in self.look.assets.values() if a.state is AssetState.BUILDING]:
-                found = await anyio.to_thread.run_sync(
-                    self.folder.asset, asset.key, self._clock(), limiter=self._limiter
-                )
+                found = await self._disk.run(self.folder.asset, asset.key, self._clock())
                 if found is None or found.state is not AssetState.BUILDING:
                     self.hint()
                     return
@@ -179,14 +236,16 @@ class Reconciler:
 
     async def _look(self) -> None:
         began = time.monotonic()
-        found = await anyio.to_thread.run_sync(self.folder.look, self._clock(), limiter=self._limiter)
+        found = await self._disk.run(self.folder.look, self._clock())
         self._report(found)
         self._sees = found.ok
         if found.ok:
             before, self.look = self.look, found
             self._note_changes(before)
-        self.watchable = await anyio.to_thread.run_sync(_identified, self.look.watch)
-        problem = await anyio.to_thread.run_sync(self._archive_folder.problem)
+        self.watchable = await self._disk.run(_identified, self.look.watch)
+        problem = f"{self._archive_folder.path} does not answer: is its disk well?"
+        with anyio.move_on_after(ANSWER_SECONDS):
+            problem = await self._archive_disk.run(self._archive_folder.problem)
         self._health.note("archive_folder", problem)
         self.looked_at, self.took = self._clock(), time.monotonic() - began
         if found.ok and not problem:
@@ -207,15 +266,16 @@ class Reconciler:
             self._health.note("genomes", lines[0] + more if lines else "")
 
     def _note_changes(self, earlier: Look) -> None:
-        for key, asset in self.look.assets.items():
-            before = earlier.assets.get(key)
-            if before is None or before.state is not asset.state:
-                log.info(
-                    "asset.state",
-                    asset=asset.key.aliased(asset.aliases[0]) if asset.aliases else key.registry_path,
-                    state=asset.state,
-                    reason=asset.reason,
-                )
+        changed = [
+            asset
+            for key, asset in self.look.assets.items()
+            if (before := earlier.assets.get(key)) is None or before.state is not asset.state
+        ]
+        for asset in changed[:MOST_TOLD]:
+            path = asset.key.aliased(asset.aliases[0]) if asset.aliases else asset.key.registry_path
+            log.info("asset.state", asset=path, state=asset.state, reason=asset.reason)
+        if len(changed) > MOST_TOLD:
+            log.info("asset.states_more", more=len(changed) - MOST_TOLD, see="refgeniectl asset list")
 
     async def _enqueue_difference(self) -> None:
         for key, (asset, stands) in (await self.standings()).items():

@@ -18,7 +18,7 @@ LAYERS = [
     {"archive"},
     {"config"},
     {"store"},
-    {"generation", "journal", "notify"},
+    {"disk", "generation", "journal", "notify"},
     {"feed", "health", "meter", "logs", "archive_folder"},
     {"jobs", "policy", "units"},
     {"pause", "reconciler"},

@@ -1,5 +1,6 @@
 """When the daemon looks, what it queues, and how hints and sweeps work together."""
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from synthetic import Genomes
 
 from refgenied import reconciler
 from refgenied.config.settings import Watch
-from refgenied.model import AssetKey, AssetState, Look, Priority
+from refgenied.model import AssetKey, AssetState, BusyError, Look, Priority
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio
@@ -90,6 +91,74 @@ async def test_a_look_that_fails_as_nobody_thought_is_told_and_the_next_one_come
         parts.folder.look = look
         await until(lambda: "genomes" not in parts.health.conditions, parts.reconciler)
         group.cancel_scope.cancel()
+
+
+async def test_a_look_that_does_not_come_back_is_told_and_holds_up_nobody(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build()
+    answer = threading.Event()
+    async with running(genomes, watch=Watch(sweep_seconds=3600)) as parts, anyio.create_task_group() as group:
+        await parts.reconciler.look_again()
+        monkeypatch.setattr(reconciler, "LATE_SECONDS", 0.05)
+        look = parts.folder.look
+
+        def slow(now: float) -> Look:
+            answer.wait()
+            return look(now)
+
+        parts.folder.look = slow  # pyright: ignore
+        group.start_soon(parts.reconciler.run)
+        with anyio.fail_after(20):
+            while "look" not in parts.health.conditions:
+                await anyio.sleep(0.01)
+            with pytest.raises(BusyError, match="has not come back"):
+                await parts.reconciler.look_again()
+            assert key in await parts.reconciler.standings()
+            answer.set()
+            await parts.reconciler.first_look.wait()
+            while "look" in parts.health.conditions:
+                await anyio.sleep(0.01)
+            answer.clear()
+            parts.reconciler.hint()
+            while "look" not in parts.health.conditions:
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()  # and nothing waits for it at the end
+    answer.set()
+
+
+async def test_an_archive_disk_that_does_not_answer_holds_up_no_listing(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "ANSWER_SECONDS", 0.05)
+    key = genomes.build()
+    answer = threading.Event()
+    async with running(genomes) as parts:
+        await parts.settle()
+        archive = parts.archive_folder
+        monkeypatch.setattr(archive, "lost", lambda _records: answer.wait())
+        with anyio.fail_after(20):
+            assert key in await parts.reconciler.standings()
+            await parts.reconciler.look_again()
+        assert "does not answer" in parts.health.conditions["archive_folder"][0]
+        monkeypatch.undo()
+        answer.set()
+        await parts.reconciler.look_again()
+        assert "archive_folder" not in parts.health.conditions
+
+
+async def test_what_is_logged_of_one_look_is_bounded(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reconciler, "MOST_TOLD", 2)
+    for number in range(5):
+        genomes.build(f"group{number}")
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        assert len(parts.reconciler.look.assets) == 5
+    said = capsys.readouterr().out
+    assert said.count("asset.state ") == 2
+    assert "more=3" in said
 
 
 async def test_a_genome_folder_that_can_be_read_again_is_seen_soon(

@@ -21,7 +21,7 @@ from refgenied.control.views import (
     key_after,
 )
 from refgenied.genomes.registry_path import check_pattern, matches, resolve
-from refgenied.model import Asset, AssetNotFoundError, AssetState, BadRegistryPathError
+from refgenied.model import Asset, AssetNotFoundError, AssetState, BadRegistryPathError, BusyError
 
 registry: Registry[Context] = Registry()
 
@@ -36,12 +36,6 @@ Limit = Annotated[int, Meta(ge=1, le=PAGE_ROWS)]
 def selects(pattern: str, asset: Asset) -> bool:
     """Whether a filter covers the asset; an empty one covers all."""
     return not pattern or matches(_whole(pattern), asset)
-
-
-async def looked(context: Context) -> None:
-    """The daemon may have started a moment ago: there is nothing to tell before its first look."""
-    if not context.reconciler.looked_at:
-        await context.reconciler.look_again()
 
 
 def checked(pattern: str) -> str:
@@ -71,11 +65,11 @@ class AssetList(msgspec.Struct, frozen=True):
     "asset.list",
     "Every asset that the last look found, its state and why, and where its archive stands; a page of them.",
     params=AssetListParams,
-    errors=(BadRegistryPathError,),
+    errors=(BadRegistryPathError, BusyError),
 )
 async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:  # noqa: ARG001
     pattern, after = checked(params.pattern), key_after(params.after)
-    await looked(context)
+    await context.reconciler.first_looked()
     standings = await context.reconciler.standings()
     page = Page(
         (
@@ -109,10 +103,10 @@ class AssetDetails(msgspec.Struct, frozen=True):
     "asset.get",
     "One asset as the last look found it, with its archive and its newest job.",
     params=AssetParams,
-    errors=(AssetNotFoundError, BadRegistryPathError),
+    errors=(AssetNotFoundError, BadRegistryPathError, BusyError),
 )
 async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetDetails:  # noqa: ARG001
-    await looked(context)
+    await context.reconciler.first_looked()
     key = resolve(context.reconciler.look, params.path)
     asset = context.reconciler.look.assets[key]
     facts = await context.reconciler.facts(key)

@@ -81,6 +81,7 @@ class Wishes(msgspec.Struct, frozen=True):
         AssetIncompleteError,
         ArchiveFolderNotSetError,
         BadRegistryPathError,
+        BusyError,
         WriteError,
     ),
 )

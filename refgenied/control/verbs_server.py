@@ -15,7 +15,7 @@ from refgenied.config import effective
 from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
 from refgenied.control.views import JobView, Page, job_view
-from refgenied.model import AssetState, ConfigError, JobState, Problem
+from refgenied.model import AssetState, BusyError, ConfigError, JobState, Problem
 from refgenied.policy import ArchiveState
 from refgenied.store import archives
 from refgenied.store import jobs as rows
@@ -163,7 +163,13 @@ class ScanResult(msgspec.Struct, frozen=True):
     queued_total: int
 
 
-@registry.verb("server.scan", "Look at the genome folder now, and queue what is due.", params=Nothing, writes=True)
+@registry.verb(
+    "server.scan",
+    "Look at the genome folder now, and queue what is due.",
+    params=Nothing,
+    writes=True,
+    errors=(BusyError,),
+)
 async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResult:  # noqa: ARG001
     async with context.store.transaction() as tx:
         before = {job.id for job in await rows.unfinished(tx)}

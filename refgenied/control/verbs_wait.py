@@ -23,9 +23,11 @@ from refgenied.model import (
     AssetNotWantedError,
     AssetState,
     BadRegistryPathError,
+    BusyError,
     JobState,
 )
 from refgenied.policy import ArchiveState, Facts, Standing, standing
+from refgenied.reconciler import ANSWER_SECONDS
 
 registry: Registry[Context] = Registry()
 
@@ -56,10 +58,15 @@ class Waited(msgspec.Struct, frozen=True):
     "Wait until the archive of the asset as it is now exists, its job failed, or time is over.",
     params=ArchiveWaitParams,
     lasts=True,
-    errors=(AssetNotFoundError, AssetNotWantedError, BadRegistryPathError),
+    errors=(AssetNotFoundError, AssetNotWantedError, BadRegistryPathError, BusyError),
 )
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
-    await context.reconciler.look_again()
+    looked = False
+    with anyio.move_on_after(None if params.timeout is None else max(params.timeout, ANSWER_SECONDS)):
+        await context.reconciler.look_again()
+        looked = True
+    if not looked:
+        return Waited(params.path, "timeout", "time is over: waiting for a look at the genome folder")
     key = resolve(context.reconciler.look, params.path)
     wait = _Wait(context, call, params.path, key, tell=params.progress)
     at_once = await wait.done()  # whatever the time: what is there is there

@@ -1,0 +1,90 @@
+"""Blocking calls on a disk that may never answer: whoever waits can be cancelled, and the process can end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+
+IDLE_SECONDS = 10.0
+"""After which a thread without calls ends."""
+
+T = TypeVar("T")
+
+
+class _Call(msgspec.Struct):
+    run: Callable[[], Any]
+    done: Callable[[], object]
+    """Wakes the waiter; safe from any thread."""
+    given_up: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+
+class DiskThread:
+    """One thread for the calls on one disk, one at a time, so that a dead disk holds one thread and not all.
+
+    Other than with `anyio.to_thread`, a caller that is cancelled returns at once, and the thread does not keep the
+    process alive. The call itself goes on until the disk answers; those that come later wait for it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._working = False
+        self._began: float | None = None
+
+    @property
+    def busy_since(self) -> float | None:
+        """Monotonic; when the call under way began."""
+        return self._began
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Whatever the function returns or raises."""
+        loop, event, context = asyncio.get_running_loop(), anyio.Event(), contextvars.copy_context()
+        call = _Call(lambda: context.run(function, *args), lambda: loop.call_soon_threadsafe(event.set))
+        with self._lock:
+            self._calls.put(call)
+            if not self._working:
+                self._working = True
+                threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        try:
+            await event.wait()
+        except BaseException:
+            call.given_up = True
+            raise
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    def _work(self) -> None:
+        while (call := self._next()) is not None:
+            if call.given_up:
+                continue
+            self._began = time.monotonic()
+            try:
+                call.result = call.run()
+            except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
+                call.error = error
+            self._began = None
+            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                call.done()
+            del call
+
+    def _next(self) -> _Call | None:
+        """None when there was none for a while: the thread ends then."""
+        try:
+            return self._calls.get(timeout=IDLE_SECONDS)
+        except Empty:
+            with self._lock:
+                self._working = not self._calls.empty()
+            return self._next() if self._working else None

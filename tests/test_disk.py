@@ -1,0 +1,54 @@
+"""Calls on a disk that does not answer."""
+
+import threading
+
+import anyio
+import pytest
+
+import refgenied.disk
+from refgenied.disk import DiskThread
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_results_and_errors_come_back() -> None:
+    disk = DiskThread("test")
+
+    def fail() -> None:
+        raise ValueError("what")
+
+    assert await disk.run(max, 1, 2) == 2
+    with pytest.raises(ValueError, match="what"):
+        await disk.run(fail)
+    assert disk.busy_since is None
+
+
+async def test_an_idle_thread_ends_and_the_next_call_finds_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refgenied.disk, "IDLE_SECONDS", 0.001)
+    disk = DiskThread("idle")
+    for _ in range(50):
+        assert await disk.run(threading.current_thread) is not threading.main_thread()
+        await anyio.sleep(0.001)
+    with anyio.fail_after(20):
+        while any(thread.name == "idle" for thread in threading.enumerate()):
+            await anyio.sleep(0.001)
+
+
+async def test_who_waits_can_be_cancelled_and_one_thread_hangs_at_most() -> None:
+    disk, began, answer, calls = DiskThread("hanging"), threading.Event(), threading.Event(), []
+
+    def hang() -> None:
+        began.set()
+        answer.wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(disk.run, hang)
+        for _ in range(20):
+            group.start_soon(disk.run, calls.append, threading.active_count)
+        await anyio.to_thread.run_sync(began.wait)
+        assert disk.busy_since is not None
+        group.cancel_scope.cancel()
+    assert sum(thread.name == "hanging" for thread in threading.enumerate()) == 1
+    answer.set()
+    assert await disk.run(len, "abc") == 3
+    assert calls == []  # nobody waited for them any more
