@@ -90,13 +90,13 @@ class Process:
         assert "Traceback" not in self.said
 
 
-def serve(lab: Lab, port: int | None = None, *, files: int = 0) -> Process:
+def serve(lab: Lab, port: int | None = None, *, files: int = 0, **env: str) -> Process:
     """`refgenied serve` over the lab's archive folder, with a state folder of its own; `files`: RLIMIT_NOFILE."""
     port = port or free_port()
     command = [*command_of("refgenied", "refgenied"), "serve", "--config", str(lab.config), "--port", str(port)]
     if files:
         command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
-    return Process(lab, "serve", command, port, {"STATE_DIRECTORY": str(lab.root / "serve-state")})
+    return Process(lab, "serve", command, port, {"STATE_DIRECTORY": str(lab.root / "serve-state")} | env)
 
 
 def plain(lab: Lab) -> Process:

@@ -351,6 +351,21 @@ def test_many_more_archives_than_descriptors(tmp_path: Path) -> None:
         server.close()
 
 
+def test_systemds_watchdog_is_fed(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.archives.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        server = serve(lab, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="400000")
+        try:
+            assert systemd.recv(1000) == b"READY=1"
+            for _ in range(3):
+                assert systemd.recv(1000).startswith(b"WATCHDOG=1\nSTATUS=serving 0 archives; ")
+        finally:
+            server.close()
+
+
 async def test_a_file_that_another_program_replaced_is_never_given_out(tmp_path: Path) -> None:
     async with stand(tmp_path) as it:
         first = it.told()
