@@ -65,8 +65,7 @@ say "What there is now."
 run refgeniectl asset list
 run refgeniectl archive list
 run refgeniectl archive show demo/fasta
-archive=$(cd .demo/archives && ls ./*/fasta/default/fasta__default.tgz)
-run tar tzf ".demo/archives/${archive#./}"
+run tar tzf .demo/archives/*/fasta/default/fasta__default.tgz
 
 say "Stop the daemon: it drains and ends with status 0. The next start goes on where this one stopped."
 show kill -TERM "$daemon"

@@ -4,19 +4,51 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import SCRIPTS, Daemon, Lab
+from fence import Fence, own_environment, set_environment
+from lab import REPOSITORY, SCRIPTS, Daemon, Lab
 from refgenie_cli import LAMBDA, Refgenie
 
 PACKAGES = {"bowtie2-build": "bowtie2", "bgzip": "tabix", "igzip": "isal", "bsdtar": "libarchive-tools"}
 """Commands whose Debian package has another name."""
 
+FENCE = pytest.StashKey[Fence]()
+OWN = pytest.StashKey[Path]()
+ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
+"""Of the person who runs the tests."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*names): commands, `root` or `lambda` that the test cannot run without")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before any test: an environment that is nobody's, and a machine that can only be written where tests may."""
+    base: Path = session.config._tmp_path_factory.getbasetemp()
+    own = Path(tempfile.mkdtemp(prefix="refgenied-tests-"))
+    session.stash[OWN] = own
+    session.stash[ENVIRONMENT] = set_environment(own_environment(own))
+    # pytest tidies the folders of earlier runs; the repository has its and Python's caches
+    temporary = base.parent if base.parent.name.startswith("pytest-of-") else base
+    session.stash[FENCE] = Fence([temporary, own, REPOSITORY])
+    session.stash[FENCE].raise_()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if FENCE in session.stash:
+        session.stash[FENCE].lower()
+        set_environment(session.stash[ENVIRONMENT])
+        shutil.rmtree(session.stash[OWN])
+
+
+@pytest.fixture
+def fence(request: pytest.FixtureRequest) -> Fence:
+    return request.session.stash[FENCE]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

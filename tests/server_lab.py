@@ -110,11 +110,16 @@ def plain(lab: Lab) -> Process:
         set -e
         mount -t tmpfs none {root}
         for name in $(ls /); do
-            [ -L /$name ] && cp -a /$name {root}/$name && continue
-            [ -d /$name ] || continue
-            mkdir {root}/$name && mount --rbind /$name {root}/$name
+            if [ -L /$name ]; then
+                cp -a /$name {root}/$name
+            elif [ -d /$name ] && [ $name != genomes ]; then
+                mkdir {root}/$name
+                mount --rbind /$name {root}/$name
+            fi
         done
-        mkdir {root}/genomes && mount --bind {lab.archives} {root}/genomes
+        rm -f {root}/genomes
+        mkdir {root}/genomes
+        mount --bind {lab.archives} {root}/genomes
         exec chroot {root} {SCRIPTS / "refgenieserver"} serve -c /genomes/genome_config.yaml -p {port}
     """
     root.mkdir(exist_ok=True)

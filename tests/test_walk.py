@@ -262,7 +262,7 @@ def test_a_device_is_refused(asset: Path, genomes: Path) -> None:
 
 
 def test_what_may_not_be_read() -> None:
-    with TemporaryDirectory(dir="/tmp", prefix="genomes-") as name:
+    with TemporaryDirectory(prefix="genomes-") as name:
         asset = Path(name)
         asset.chmod(0o755)
         (asset / "a.fa").write_text("a")

@@ -6,14 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from installed import Service
 from lab import REPOSITORY
-from machine import Machine, NotBootedError
+from machine import INSTALLED, Machine, NotBootedError
 
 from refgenied import __version__
 
@@ -29,16 +28,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def wheel_installed() -> Iterator[Path]:
-    """The bin folder of an environment with the wheel, where a sandbox can see it: /opt, the system's Python."""
-    folder = Path(tempfile.mkdtemp(prefix="refgenied-test-", dir="/opt"))
-    try:
-        folder.chmod(0o755)
-        subprocess.run([SYSTEM_PYTHON, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", f"{REPOSITORY}[server]"], check=True)
-        yield folder / "bin"
-    finally:
-        shutil.rmtree(folder)
+def wheel_installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel, for the system's Python, that works in INSTALLED: a sandbox can see that.
+
+    It is made in a mount namespace in which that folder leads here: nothing comes into the real one.
+    """
+    folder = tmp_path_factory.mktemp("opt")
+    script = f"""
+        set -e
+        mount --make-rprivate /
+        mount --bind "$1" {INSTALLED.parent}
+        {SYSTEM_PYTHON} -m venv {INSTALLED}
+        {INSTALLED}/bin/python -m pip install -q "$2[server]"
+    """
+    subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", folder, REPOSITORY], check=True)
+    return folder / INSTALLED.name
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +59,8 @@ def newer_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def machine(wheel_installed: Path) -> Iterator[Machine]:
-    hidden = [path for path in (REPOSITORY, Path(sys.prefix)) if path.is_relative_to(tempfile.gettempdir())]
-    seen = [path for path in hidden if not any(other != path and path.is_relative_to(other) for other in hidden)]
+    wanted = [REPOSITORY, Path(sys.prefix), wheel_installed]  # wherever they are: /tmp is empty in there
+    seen = [path for path in wanted if not any(other != path and path.is_relative_to(other) for other in wanted)]
     try:
         with Machine(wheel_installed, seen) as machine:
             yield machine

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 WITH_SYSTEMD = Path(__file__).with_name("with-systemd")
+INSTALLED = Path("/opt/refgenied")
+"""Where the commands are in the machine, as the README has it."""
 PATIENCE = 30.0
 
 T = TypeVar("T")
@@ -24,10 +26,14 @@ class Said(NamedTuple):
 
 
 class Machine:
-    """Boots on entry, is gone on exit. `bin` is the folder of the installed commands."""
+    """Boots on entry, is gone on exit. `bin` is the folder of the installed commands.
 
-    def __init__(self, commands: Path, seen: list[Path]) -> None:
-        self.bin = commands
+    `environment` is copied to INSTALLED; folders that are `seen` are there as on this machine, read-only.
+    """
+
+    def __init__(self, environment: Path, seen: list[Path]) -> None:
+        self.bin = INSTALLED / "bin"
+        self._environment = environment
         self._seen = seen
 
     def __enter__(self) -> Self:
@@ -46,6 +52,7 @@ class Machine:
             raise NotBootedError(why)
         self._init = int(line)
         self.root = Path(f"/proc/{self._init}/root")
+        self.run("cp", "-a", self._environment, INSTALLED)
         return self
 
     def __exit__(self, *_: object) -> None:
