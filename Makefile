@@ -11,15 +11,17 @@ TESTS   := $(VENV)/.ready-to-test-$(VERSION)
 LINTS   := $(VENV)/.ready-to-lint-$(VERSION)
 PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
-.PHONY: help demo test bench lint clean
+.PHONY: help demo test bench lint sample release clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   a real refgenie build is archived before your eyes (10 s after the set-up; all in .demo/)"
-	@echo "make test   all tests; one file: make test ARGS=tests/test_imports.py"
-	@echo "make bench  the archive engine against tar | pigz; see benchmarks/README.md (a quick look: make bench ARGS=--quick)"
-	@echo "make lint   ruff and pyright"
-	@echo "make clean  remove .venv/, .demo/ and caches"
+	@echo "make demo     a real refgenie build is archived before your eyes (10 s after the set-up; all in .demo/)"
+	@echo "make test     all tests; one file: make test ARGS=tests/test_imports.py"
+	@echo "make bench    the archive engine against tar | pigz; see benchmarks/README.md (a quick look: make bench ARGS=--quick)"
+	@echo "make lint     ruff and pyright"
+	@echo "make sample   keep what this version leaves behind in tests/released/, for the tests of later ones"
+	@echo "make release  build sdist and wheel into dist/ and prove them (a clean tree, a dated changelog, a sample)"
+	@echo "make clean    remove .venv/, .demo/ and caches"
 
 demo: $(TESTS)
 	@BIN=$(abspath $(BIN)) sh demo/demo.sh
@@ -34,6 +36,12 @@ lint: $(LINTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+sample: $(TESTS)
+	@$(BIN)/python tests/released/make.py
+
+release: $(LINTS)
+	@$(BIN)/python .ci/release.py
 
 clean:
 	rm -rf $(VENV) .demo .pytest_cache .ruff_cache .hypothesis

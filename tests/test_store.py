@@ -86,6 +86,56 @@ async def test_a_newer_schema_is_refused_and_the_file_is_left_alone(tmp_path: Pa
             pass
 
 
+def older_database(folder: Path) -> Path:
+    path = folder / "refgenied.sqlite3"
+    with sqlite3.connect(path) as connection:
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("INSERT INTO fact VALUES ('kept', 'yes')")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    return path
+
+
+def schema_of(path: Path) -> tuple[int, list[tuple[str]]]:
+    with sqlite3.connect(path) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        facts = connection.execute("SELECT value FROM fact").fetchall()
+    connection.close()
+    return version, facts
+
+
+async def test_an_older_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
+    path = older_database(tmp_path)
+    for _ in range(2):  # the second start finds nothing to do
+        async with Store.opened(tmp_path):
+            pass
+        assert schema_of(path) == (len(MIGRATIONS), [("yes",)])
+        assert schema_of(tmp_path / "refgenied.sqlite3.schema-1") == (1, [("yes",)])
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [path.name, f"{path.name}.schema-1"]
+    # the way back: an older refgenied finds its own
+    (tmp_path / "refgenied.sqlite3.schema-1").rename(path)
+    assert schema_of(path)[0] == 1
+
+
+async def test_a_database_that_cannot_be_copied_is_not_changed(tmp_path: Path) -> None:
+    path = older_database(tmp_path)
+    (tmp_path / "refgenied.sqlite3.schema-1").mkdir()
+    with pytest.raises(StateError, match=r"cannot be copied to .*schema-1") as caught:
+        async with Store.opened(tmp_path):
+            pass
+    assert "nothing was changed" in caught.value.hint
+    assert schema_of(path)[0] == 1
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+async def test_a_new_database_has_no_older_one(tmp_path: Path) -> None:
+    async with Store.opened(tmp_path):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["refgenied.sqlite3"]
+
+
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to look at" * 50, None])
 async def test_a_foreign_or_damaged_file_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "refgenied.sqlite3"

@@ -9,9 +9,10 @@ database that two connections write, so there is one for everything.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import aiosqlite
 import anyio
 
 from refgenied.config import DATABASE
+from refgenied.files import partial_of
 from refgenied.model import StateError
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 
@@ -152,10 +154,13 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> bool:
     if version > len(MIGRATIONS):
         raise StateError(
             f"{path} was written by a newer refgenied (schema {version}, this one knows {len(MIGRATIONS)})",
-            hint="install that version again, or move the file away: the records are read anew from the manifests",
+            hint=f"install that version again, or put {older_of(path, len(MIGRATIONS)).name} in its place if it is there "
+            "(docs/upgrading.md), or move the file away: the records are read anew from the manifests",
         )
     for statement in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
-        await connection.execute(f"PRAGMA {statement}")
+        await connection.execute_fetchall(f"PRAGMA {statement}")
+    if 0 < version < len(MIGRATIONS):
+        await _keep_older(connection, path, version)
     for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
         async with store.transaction() as tx:
             for statement in statements:
@@ -163,6 +168,28 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> bool:
             await tx.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             await tx.execute(f"PRAGMA user_version = {number}")
     return version == 0
+
+
+def older_of(path: Path, version: int) -> Path:
+    """What the database is kept as before its schema is raised from `version`: the way back to an older refgenied."""
+    return path.with_name(f"{path.name}.schema-{version}")
+
+
+async def _keep_older(connection: aiosqlite.Connection, path: Path, version: int) -> None:
+    kept = older_of(path, version)
+    partial = partial_of(kept)
+    try:
+        partial.unlink(missing_ok=True)
+        await connection.execute("VACUUM INTO ?", (str(partial),))
+        shutil.copymode(path, partial)
+        partial.rename(kept)
+    except (sqlite3.Error, OSError) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise StateError(
+            f"{path} cannot be copied to {kept}, which is done before a newer refgenied changes it: {error}",
+            hint="make room in the state folder, and start again: nothing was changed",
+        ) from None
 
 
 def _refuse_network_disk(folder: Path) -> None:
