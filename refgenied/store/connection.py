@@ -154,8 +154,8 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> bool:
     if version > len(MIGRATIONS):
         raise StateError(
             f"{path} was written by a newer refgenied (schema {version}, this one knows {len(MIGRATIONS)})",
-            hint=f"install that version again, or put {older_of(path, len(MIGRATIONS)).name} in its place if it is there "
-            "(docs/upgrading.md), or move the file away: the records are read anew from the manifests",
+            hint=f"install that version again, or put {older_of(path, len(MIGRATIONS)).name} in its place if it is "
+            "there (docs/upgrading.md), or move the file away: the records are read anew from the manifests",
         )
     for statement in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
         await connection.execute_fetchall(f"PRAGMA {statement}")
