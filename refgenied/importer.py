@@ -22,7 +22,11 @@ from refgenied.archive import (
     Presence,
     Reconciled,
     Removed,
+    bring_back,
+    check_archive,
+    find_archive,
     find_archives,
+    found_at,
     reconcile,
     take_foreign,
     take_ours,
@@ -85,36 +89,54 @@ class Importer:
 
         return await self._run(find)
 
-    async def take(self, found: Found, requester: Requester, *, on_progress: OnProgress = no_progress) -> Import:
+    async def find_one(self, wanted: str | AssetKey) -> Found:
+        """The archive that a file is, or that lies in the place of an asset's own. UnreadableError."""
+        if isinstance(wanted, str):
+            return await self._run(lambda: find_archive(wanted))
+        place = Place(self._archive_folder.path, wanted)
+        found = await self._run(lambda: found_at(place))
+        if found is None:
+            raise UnreadableError(
+                f"there is no archive of {wanted.registry_path} to import: {place.archive} is not there",
+                hint="name the folder or the .tgz where it lies",
+            )
+        return found
+
+    async def take(
+        self, found: Found, requester: Requester, *, by_name: bool = False, on_progress: OnProgress = no_progress
+    ) -> Import:
         """Take one archive into the archive folder and the database. Never raises for what is wrong with it.
 
+        `by_name`: somebody asked for this very one, so that it is taken also when a user removed it.
         Between two archives a cancellation leaves nothing half done; within one nothing is left of it.
         """
         async with self._turn:
             try:
                 with self._jobs.reserved(found.key):
                     await self._jobs.at_rest(found.key)
-                    return await self._take(found, requester, on_progress)
+                    return await self._take(found, requester, on_progress, by_name=by_name)
             except RefgeniedError as error:
                 log.warning("archive.not_imported", path=str(found.archive), reason=error.message)
                 return self._told(found, Taken.REFUSED, reason=error.message)
 
-    async def _take(self, found: Found, requester: Requester, on_progress: OnProgress) -> Import:
+    async def _take(self, found: Found, requester: Requester, on_progress: OnProgress, *, by_name: bool) -> Import:
         async with self._jobs.store.transaction() as tx:
             record = await archives.get(tx, found.key)
         place = Place(self._archive_folder.path, found.key)
         there = await self._run(lambda: reconcile(place, check_cancelled))
-        removed = await self._run(lambda: _removed(found, there))
+        removed = None if by_name else await self._run(lambda: _removed(found, there))
         if removed is not None:
             await self._forget(Removal(found.key, removed.stamp, removed.at, removed.by))
             return self._told(found, Taken.REMOVED)
         manifest = there.manifest
-        if manifest is not None and record is not None and record.digest == manifest.digest:
+        if manifest is not None and record is not None and record.digest == manifest.digest and not manifest.removed:
             return self._told(found, Taken.KNOWN)
         why_not = _why_not(found, place, there)
         if why_not:
             return self._told(found, Taken.REFUSED, reason=why_not)
-        if there.presence is Presence.PRESENT and manifest is not None:
+        if there.presence is Presence.REMOVED and place.archive.exists():
+            await self._bring_back(found, place, requester, on_progress)
+        elif there.presence is Presence.PRESENT and manifest is not None:
             with anyio.CancelScope(shield=True):
                 async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
                     await self._record(found, manifest.record(place.relative), requester, generation)
@@ -136,10 +158,31 @@ class Importer:
                 await self._run(draft.discard)
                 raise
 
+    async def _bring_back(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
+        """A user removed it, and another wants it again: its file is still there, and is proved first."""
+
+        def prove() -> None:
+            manifest = manifest_at(place)
+            check_archive(
+                place, manifest, deep=True, threads=self._threads, on_progress=on_progress, check=check_cancelled
+            )
+
+        await self._run(prove)
+        with anyio.CancelScope(shield=True):
+            async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
+                # First the manifest: after a crash the next start reads it, and the database follows.
+                manifest = await self._run(lambda: bring_back(place))
+                await self._record(found, manifest.record(place.relative, self._clock()), requester, generation)
+
+    @property
+    def _threads(self) -> int:
+        return self._current.settings.archive.threads or len(os.sched_getaffinity(0))
+
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
         if found.maker is Maker.REFGENIED:
-            threads = self._current.settings.archive.threads or len(os.sched_getaffinity(0))
-            return take_ours(_source(found), place, threads=threads, on_progress=on_progress, check=check_cancelled)
+            return take_ours(
+                _source(found), place, threads=self._threads, on_progress=on_progress, check=check_cancelled
+            )
         about = msgspec.structs.replace(found.about, requested_by=requester.name)
         return take_foreign(
             found.archive, place, about, digest=found.digest, on_progress=on_progress, check=check_cancelled
@@ -194,10 +237,14 @@ def _why_not(found: Found, place: Place, there: Reconciled) -> str:
     """Why an archive is not taken; empty when it is."""
     if there.presence is Presence.DAMAGED:
         return there.reason
-    ours = there.presence is Presence.PRESENT
-    if (ours or there.presence is Presence.FOREIGN) and not _is_there(found, place):
+    if not found.archive.exists():
+        return f"its file is gone: {found.archive}"
+    if there.presence in _THERE and place.archive.exists() and not _is_there(found, place):
         return f"another archive is in its place: {place.archive}"
     return ""
+
+
+_THERE = frozenset({Presence.PRESENT, Presence.FOREIGN, Presence.REMOVED})
 
 
 def _is_there(found: Found, place: Place) -> bool:

@@ -167,12 +167,14 @@ def complain(program: str, message: str, hint: str = "", *, kind: str = "error")
         _print(f"hint: {hint}", sys.stderr, 6)
 
 
-def note(program: str, message: str) -> None:
-    """What a person should know although nothing went wrong, on stderr."""
+def note(program: str, message: str, *, below: bool = False) -> None:
+    """What a person should know although nothing went wrong, on stderr; `below` the `^C` that a terminal shows."""
     if _Mode.as_json:
         print(json.dumps({"note": message}), file=sys.stderr, flush=True)
-    else:
-        _print(f"{program}: {message}", sys.stderr, 2)
+        return
+    if below and sys.stderr.isatty():
+        _print("", sys.stderr, 0)
+    _print(f"{program}: {message}", sys.stderr, 2)
 
 
 def print_json(row: object, *, indent: int | None = None) -> None:

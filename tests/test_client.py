@@ -283,7 +283,7 @@ async def test_the_main_job_by_hand(parts: Parts, genomes: Genomes) -> None:
         assert again.out == "t7/fasta: queued (job 3)\n"
         await ctl(parts, "archive", "wait", "t7/fasta")
         gone = await ctl(parts, "archive", "remove", "t7/fasta", "--delete-file")
-        assert f"its file {row['path']} deleted" in gone.out
+        assert f"its file is deleted: {row['path']}" in gone.out
         assert not Path(str(row["path"])).exists()
 
 
@@ -297,7 +297,7 @@ async def test_the_file_of_a_removed_archive_can_be_deleted_later(parts: Parts, 
         again = await ctl(parts, "archive", "remove", "t7/fasta")
         assert (again.code, "there is no archive of t7/fasta" in again.err) == (1, True)
         gone = await ctl(parts, "archive", "remove", "t7/fasta", "--delete-file")
-        assert (gone.code, f"its file {path} deleted" in gone.out) == (0, True), gone
+        assert (gone.code, f"its file is deleted: {path}" in gone.out) == (0, True), gone
         assert not path.exists()
         assert (await ctl(parts, "archive", "remove", "t7/fasta", "--delete-file")).code == 1
 
@@ -322,7 +322,8 @@ async def test_queue_commands(parts: Parts, genomes: Genomes) -> None:
         listed = await ctl(parts, "queue", "list")
         assert "t7/fasta:default  queued" in listed.out
         assert "paused by" in listed.out
-        assert (await ctl(parts, "queue", "cancel", "1")).out == "job 1 (t7/fasta:default) is cancelled\n"
+        cancelled = await ctl(parts, "queue", "cancel", "1")
+        assert cancelled.out.splitlines()[0] == "job 1 (t7/fasta:default) is cancelled"
         assert (await ctl(parts, "queue", "list", "--json")).out == ""
         assert (await ctl(parts, "queue", "list", "--all", "--json")).rows[0]["state"] == "cancelled"
         assert (await ctl(parts, "queue", "cancel", "1")).code == 1

@@ -19,7 +19,7 @@ import anyio.to_thread
 import pytest
 from controlled import served
 from parts import Parts, running
-from synthetic import Genomes
+from synthetic import DIGEST, Genomes
 from terminal import COLOUR, Seen, Terminal
 
 from refgenied import output
@@ -171,6 +171,29 @@ async def test_every_other_command_and_what_it_says_when_it_refuses(
                 assert seen.text, argv
 
     await anyio.to_thread.run_sync(look)
+
+
+async def test_ctrl_c_says_what_goes_on(parts: Parts, terminal: Terminal, tmp_path: Path) -> None:
+    press = partial(terminal.run, interrupt_at="waiting", columns=200, REFGENIED_SOCKET=str(tmp_path / "s"))
+    said = partial(terminal.run, columns=200, REFGENIED_SOCKET=str(tmp_path / "s"))
+
+    async def pressed(*argv: str) -> str:
+        seen = await anyio.to_thread.run_sync(partial(press, *argv))
+        well_shown(seen, 200, "", "utf-8")
+        assert seen.code == 130, seen
+        return seen.lines[-2]
+
+    await anyio.to_thread.run_sync(partial(said, "archive", "create", "t7/fasta"))
+    await parts.pause.pause(Requester("ann"))
+    create = await pressed("archive", "create", "t7/fasta", "--force")
+    assert create == "refgeniectl: job 2 goes on; cancel with: `refgeniectl queue cancel 2`"
+    await anyio.to_thread.run_sync(partial(said, *create.split("`")[1].split()[1:]))
+    assert (await parts.latest(AssetKey(DIGEST, "fasta", "default"))).state == "cancelled"
+    await anyio.to_thread.run_sync(partial(said, "archive", "create", "t7/fasta", "--force", "--no-wait"))
+    async with parts.importer._turn:
+        assert "nothing more is imported; what was taken stays" in await pressed("archive", "import")
+    async with parts.verifier._limiter:
+        assert "nothing more is read; what was found so far is recorded" in await pressed("archive", "verify", "--all")
 
 
 @pytest.mark.parametrize("words", COMMANDS + [("refgenied", *words) for words in words_of(refgenied_parser())])

@@ -16,12 +16,12 @@ from refgenied.archive.codec import Codec, CodecRecord, Compression, ContentAwar
 from refgenied.archive.comparing import same_content
 from refgenied.archive.draft import pack_asset
 from refgenied.archive.entries import Entry
-from refgenied.archive.finding import Found, Maker, find_archives
+from refgenied.archive.finding import Found, Maker, find_archive, find_archives, found_at
 from refgenied.archive.manifest import About, Manifest, Removed, Totals, iter_files, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.plain import pack
 from refgenied.archive.progress import Phase
-from refgenied.archive.publish import Draft, remove
+from refgenied.archive.publish import Draft, bring_back, remove
 from refgenied.archive.reading import MemberReader, read
 from refgenied.archive.reconcile import Presence, Reconciled, agrees, check_archive, manifests, places, reconcile
 from refgenied.archive.restoring import Restored, restore
@@ -50,8 +50,11 @@ __all__ = [
     "Totals",
     "Verified",
     "agrees",
+    "bring_back",
     "check_archive",
+    "find_archive",
     "find_archives",
+    "found_at",
     "iter_files",
     "make_way",
     "manifests",

@@ -87,8 +87,11 @@ def take_ours(
     on_progress: OnProgress = no_progress,
     check: Check = no_check,
 ) -> Draft:
-    """Bring an archive of ours from another archive folder, and prove it. Errors as for `take_foreign`."""
-    manifest = manifest_at(source)
+    """Bring an archive of ours from another archive folder, and prove it. Errors as for `take_foreign`.
+
+    That it was removed there does not matter here.
+    """
+    manifest = msgspec.structs.replace(manifest_at(source), removed=None)
     if manifest.entries_file is not None and manifest.entries_file.name != source.entries.name:
         raise DamagedArchiveError(f"{source.manifest} names another list of files than {source.entries.name}")
     make_folders(place)

@@ -55,11 +55,9 @@ def find_archives(folder: str | os.PathLike[str]) -> Iterator[Found]:
     root = Path(folder)
     config = _read_config(root)
     for place in places(root):
-        if os.path.lexists(place.manifest):
-            yield Found(Maker.REFGENIED, place.archive, place.key, About(created_at=0.0), None)
-        elif place.archive.is_file():
-            about = _about(place.archive, config, place.key, None)
-            yield Found(Maker.REFGENIE1, place.archive, place.key, about, None)
+        found = _nested(place, config)
+        if found is not None:
+            yield found
     for key, archive in _flat(root, config):
         nested = Place(root, key).archive
         if nested.is_file() and nested.samefile(archive):
@@ -67,6 +65,43 @@ def find_archives(folder: str | os.PathLike[str]) -> Iterator[Found]:
         about = _about(archive, config, key, _recipe(archive.parent, key))
         entry = config.entries.get(key) if config else None
         yield Found(Maker.REFGENIESERVER, archive, key, about, entry.archive_digest if entry else None)
+
+
+def find_archive(path: str | os.PathLike[str]) -> Found:
+    """The archive that a file is, by the place where it lies. UnreadableError says how an archive must lie."""
+    archive = Path(os.path.abspath(path))
+    if not archive.is_file():
+        raise UnreadableError(f"{archive} is not a file that the daemon can read", hint="name a .tgz")
+    with suppress(IndexError, BadRegistryPathError):
+        root, names = archive.parents[3], archive.parts[-4:-1]
+        place = Place(root, AssetKey(*names))
+        found = found_at(place) if place.archive == archive else None
+        if found is not None:
+            return found
+    with suppress(IndexError):
+        root = archive.parents[1]
+        for found in find_archives(root) if (root / CONFIG).is_file() else ():
+            if found.archive.is_file() and found.archive.samefile(archive):
+                return found
+    raise UnreadableError(
+        f"{archive} does not lie as an archive does, so nobody knows which asset it is of",
+        hint="an archive lies at GENOME/GROUP/ASSET/GROUP__ASSET.tgz, with GENOME as its digest; "
+        "refgenieserver's at GENOME/GROUP__ASSET.tgz beside its genome_config.yaml",
+    )
+
+
+def found_at(place: Place) -> Found | None:
+    """The archive at a place of ours, whoever made it; None without one. UnreadableError."""
+    ours = os.path.lexists(place.manifest)  # then the server's config, which may be broken, does not matter
+    return _nested(place, None if ours else _read_config(place.archive_folder))
+
+
+def _nested(place: Place, config: GenomeConfig | None) -> Found | None:
+    if os.path.lexists(place.manifest):
+        return Found(Maker.REFGENIED, place.archive, place.key, About(created_at=0.0), None)
+    if place.archive.is_file():
+        return Found(Maker.REFGENIE1, place.archive, place.key, _about(place.archive, config, place.key, None), None)
+    return None
 
 
 def _flat(root: Path, config: GenomeConfig | None) -> Iterator[tuple[AssetKey, Path]]:

@@ -167,3 +167,14 @@ def remove(place: Place, *, at: float, by: str, stamp: str, delete_file: bool) -
             place.entries.unlink(missing_ok=True)
             sync_folder(place.folder)
     return manifest
+
+
+def bring_back(place: Place) -> Manifest:
+    """Undo `remove`, as far as the archive's file is there: take the mark from the manifest, durably.
+
+    Repeating it is harmless. ArchiveNotFoundError without a manifest, DamagedArchiveError, WriteError.
+    """
+    manifest = read_manifest(place.manifest)
+    if manifest.removed is None:
+        return manifest
+    return replace_manifest(place, msgspec.structs.replace(manifest, removed=None))

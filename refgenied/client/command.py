@@ -217,7 +217,14 @@ def _fill_keeping(archive: _Commands) -> None:
     bring = archive.add(
         "import", "keeping.bring", "take archives that are there already into the database", "/mnt/old/archives"
     )
-    bring.add_argument("folder", nargs="?", default="", metavar="FOLDER", help="without it: the archive folder itself")
+    bring.add_argument(
+        "what",
+        nargs="?",
+        default="",
+        metavar="FOLDER|P",
+        help="a folder with archives (without it: the archive folder itself); or one archive, also one that was "
+        "removed: its registry path, or the path of its .tgz",
+    )
 
 
 def _fill_downloads(downloads: _Commands) -> None:

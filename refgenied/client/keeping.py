@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 
 from refgenied import output
-from refgenied.client import Client, ClientError, DaemonError, Json, draw, words
+from refgenied.client import Client, ClientError, DaemonError, Json, draw, interrupt, words
 from refgenied.client.command import DAMAGED, DONE, REFUSED, USAGE, complain
 from refgenied.meter import Progress
 
@@ -29,7 +29,8 @@ def verify(client: Client, arguments: Namespace) -> int:
             mended = f"; {row['mended']}" if row.get("mended") else ""
             output.say(f"{words.name(row)}: {what}{mended}")
 
-    with draw.progress("verify", quiet=arguments.json) as show:
+    stopped = "nothing more is read; what was found so far is recorded"
+    with interrupt.told(lambda: stopped), draw.progress("verify", quiet=arguments.json) as show:
         found: Json = client.request(
             "archive.verify",
             {"paths": arguments.paths, "all": arguments.all, "quick": arguments.quick, "progress": True},
@@ -75,7 +76,7 @@ def _speed(row: Json) -> str:
 
 
 def bring(client: Client, arguments: Namespace) -> int:
-    folder = os.path.abspath(arguments.folder) if arguments.folder else ""
+    where = _where(arguments.what)
 
     def told(method: str, row: Json) -> None:
         if method == "progress":
@@ -87,8 +88,23 @@ def bring(client: Client, arguments: Namespace) -> int:
         elif row["taken"] == "imported":
             output.say(f"{row['registry_path']}: imported, made by {row['maker']}, {words.size(row['size'])}")
 
-    with draw.progress("import", quiet=arguments.json) as show:
-        found: Json = client.call("archive.import", on_notice=told, folder=folder, progress=True)
-    if not arguments.json:
-        output.say(f"{found['folder']}: {words.counts(found['counts']) or 'no archives'}")
-    return REFUSED if found["counts"]["refused"] else DONE
+    stopped = "nothing more is imported; what was taken stays, and the same command goes on from there"
+    with interrupt.told(lambda: stopped), draw.progress("import", quiet=arguments.json) as show:
+        found: Json = client.call("archive.import", on_notice=told, **where, progress=True)
+    counts: Json = found["counts"]
+    if not arguments.json and (not where.get("path") or counts["known"]):
+        output.say(f"{found['folder']}: {words.counts(counts) or 'no archives'}")
+    if not arguments.json and counts["removed"]:
+        output.say("an archive that was removed comes back when it is named: refgeniectl archive import P")
+    return REFUSED if counts["refused"] else DONE
+
+
+def _where(what: str) -> dict[str, str]:
+    """A folder, or the one archive that is meant. A registry path is what is not there as a file or folder."""
+    if not what or os.path.isdir(what):
+        return {"folder": os.path.abspath(what) if what else ""}
+    if what.endswith(".tgz") or os.path.isfile(what):
+        return {"path": os.path.abspath(what)}
+    if "/" in what.strip("/") and not what.startswith(("/", ".")):
+        return {"path": what}
+    return {"folder": os.path.abspath(what)}

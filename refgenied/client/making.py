@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 
 from refgenied import output
-from refgenied.client import Client, DaemonError, HungUpError, Json, NoDaemonError, draw, words
+from refgenied.client import Client, DaemonError, HungUpError, Json, NoDaemonError, draw, interrupt, words
 from refgenied.client.command import DONE, JOB_FAILED, TIME_OVER, complain, status_of
 from refgenied.client.lasting import Lasting
 from refgenied.meter import Progress
@@ -14,11 +14,23 @@ from refgenied.meter import Progress
 
 def create(client: Client, arguments: Namespace) -> int:
     lasting = Lasting(client, arguments.socket)
-    wishes: Json = lasting.ask(lambda c: c.call("archive.create", paths=arguments.paths, force=arguments.force))
-    return max(_follow(lasting, wish, arguments) for wish in wishes["results"])
+    going: list[int] = []
+    with interrupt.told(lambda: _still(going)):
+        wishes: Json = lasting.ask(lambda c: c.call("archive.create", paths=arguments.paths, force=arguments.force))
+        going += sorted({wish["job"] for wish in wishes["results"] if wish["job"] is not None})
+        return max(_follow(lasting, wish, arguments, going) for wish in wishes["results"])
 
 
-def _follow(lasting: Lasting, wish: Json, arguments: Namespace) -> int:
+def _still(going: list[int]) -> str:
+    """What goes on when nobody waits any more."""
+    if not going:
+        return "what was asked for may be queued: `refgeniectl queue list`"
+    first, *others = going
+    what = f"job {first} goes on" if not others else f"jobs {words.listed(going)} go on"
+    return f"{what}; cancel with: `refgeniectl queue cancel {first}`{' and so on' if others else ''}"
+
+
+def _follow(lasting: Lasting, wish: Json, arguments: Namespace, going: list[int]) -> int:
     if wish["error"] is not None:
         error = DaemonError(wish["error"])
         if arguments.json:
@@ -32,6 +44,7 @@ def _follow(lasting: Lasting, wish: Json, arguments: Namespace) -> int:
         again = "" if wish["created"] else " already"
         return _tell(arguments, wish, f"{path}: {wish['state']}{again} (job {wish['job']})")
     job = lasting.ask(lambda c: _job_ended(c, wish["job"], path, quiet=arguments.json))
+    going[:] = [number for number in going if number != wish["job"]]
     if job["state"] != "succeeded":
         _tell(arguments, wish | job)
         complain(DaemonError({"message": f"{path}: job {job['job']} {job['state']}: {job['error']}"}))
@@ -65,8 +78,10 @@ def _job_ended(client: Client, number: int, label: str, *, quiet: bool) -> Json:
 def wait(client: Client, arguments: Namespace) -> int:
     deadline = None if arguments.timeout is None else time.monotonic() + arguments.timeout
     lasting = Lasting(client, arguments.socket, deadline=deadline)
+    stopped = "nothing was cancelled: what is queued goes on (`refgeniectl queue list`)"
     try:
-        found: Json = lasting.ask(lambda c: _waited(c, arguments, deadline))
+        with interrupt.told(lambda: stopped):
+            found: Json = lasting.ask(lambda c: _waited(c, arguments, deadline))
     except NoDaemonError as error:
         if deadline is None or time.monotonic() < deadline:
             raise

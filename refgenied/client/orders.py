@@ -26,7 +26,8 @@ def reload(client: Client, arguments: Namespace) -> int:
 
 def pause(client: Client, arguments: Namespace) -> int:
     found: Json = client.call("queue.pause")
-    return _tell(arguments, found, found["paused"] if found["changed"] else f"already {found['paused']}")
+    said = found["paused"] if found["changed"] else f"already {found['paused']}"
+    return _tell(arguments, found, said, "it goes on with: `refgeniectl queue resume`")
 
 
 def resume(client: Client, arguments: Namespace) -> int:
@@ -37,7 +38,8 @@ def resume(client: Client, arguments: Namespace) -> int:
 def cancel(client: Client, arguments: Namespace) -> int:
     job: Json = client.call("job.cancel", job=arguments.job)
     what = "is cancelled" if job["state"] == "cancelled" else "is asked to stop"
-    return _tell(arguments, job, f"job {job['job']} ({words.name(job)}) {what}")
+    back = f"it is queued again with: `refgeniectl queue retry {job['job']}`"
+    return _tell(arguments, job, f"job {job['job']} ({words.name(job)}) {what}", back)
 
 
 def retry(client: Client, arguments: Namespace) -> int:
@@ -47,13 +49,14 @@ def retry(client: Client, arguments: Namespace) -> int:
 
 def remove(client: Client, arguments: Namespace) -> int:
     found: Json = client.call("archive.remove", path=arguments.path, delete_file=arguments.delete_file)
-    if found["deleted"]:
-        fate = f"and its file {found['path']} deleted"
-    elif found["there"]:
-        fate = f"its file stays: {found['path']}"
+    group, _, _ = arguments.path.partition("/")
+    path = f"{group}/{found['registry_path'].partition('/')[2]}"  # the default asset may be another one later
+    if found["there"]:
+        fate, back = f"its file stays: {found['path']}", f"it comes back with: `refgeniectl archive import {path}`"
     else:
-        fate = f"its file was not there: {found['path']}"
-    return _tell(arguments, found, f"{arguments.path}: the archive is forgotten, {fate}")
+        fate = f"its file is {'deleted' if found['deleted'] else 'gone'}: {found['path']}"
+        back = f"only its asset can bring it back: `refgeniectl archive create {path}`"
+    return _tell(arguments, found, f"{path}: the archive is forgotten; {fate}", back)
 
 
 def call(client: Client, arguments: Namespace) -> int:
@@ -90,9 +93,10 @@ def _print(arguments: Namespace, value: object) -> None:
     output.print_json(value, indent=None if arguments.json else 2)
 
 
-def _tell(arguments: Namespace, row: Json, line: str) -> int:
+def _tell(arguments: Namespace, row: Json, *lines: str) -> int:
     if arguments.json:
         output.print_json(row)
     else:
-        output.say(line)
+        for line in lines:
+            output.say(line)
     return DONE

@@ -8,7 +8,7 @@ from argparse import Namespace
 from types import FrameType
 
 from refgenied import output
-from refgenied.client import Json, draw, words
+from refgenied.client import Json, draw, interrupt, words
 from refgenied.client.command import DAMAGED, DONE, REFUSED
 from refgenied.client.silence import reached
 
@@ -24,7 +24,8 @@ def restore(arguments: Namespace) -> int:
     label = f"restore {arguments.path}"
     meter = Meter()
     try:
-        with draw.progress(label, quiet=arguments.json) as show:
+        stopped = "nothing was restored, and nothing is left"
+        with interrupt.told(lambda: stopped), draw.progress(label, quiet=arguments.json) as show:
             done = library.restore(
                 archive,
                 arguments.to,
@@ -51,7 +52,7 @@ def _archive(arguments: Namespace) -> str:
     if os.path.isfile(arguments.path) or arguments.path.endswith((".tgz", ".tar.gz")):
         return arguments.path
     with reached(arguments.socket) as client:
-        found: Json = client.call("archive.get", path=arguments.path)
+        found: Json = client.call("archive.get", path=arguments.path, removed=True)
     return found["archive"]["path"]
 
 

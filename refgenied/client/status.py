@@ -71,13 +71,15 @@ def _lines(pairs: Iterator[tuple[str, str]]) -> None:
 
 
 def archive_show(client: Client, arguments: Namespace) -> int:
-    found: Json = client.call("archive.get", path=arguments.path)
+    found: Json = client.call("archive.get", path=arguments.path, removed=True)
     if arguments.json:
         output.print_json(found)
         return 0
     archive: Json = found["archive"]
     output.say(words.name(archive))
     _lines(_archive(archive))
+    if archive["state"] == "removed":
+        output.say(f"it comes back with: `refgeniectl archive import {arguments.path}`")
     if found["contents"] is None:
         output.say(f"no manifest: {found['problem']}")
         return 0

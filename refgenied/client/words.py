@@ -67,6 +67,12 @@ def counts(numbers: Json) -> str:
     return ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
 
 
+def listed(numbers: list[int], most: int = 8) -> str:
+    """`3, 4, 5`, and not too many of them."""
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more
+
+
 def several(number: int, word: str) -> str:
     """`1 folder`, `3 folders`."""
     return f"{number} {word}{'' if number == 1 else 's'}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+
 import anyio.to_thread
 
+from refgenied.archive.manifest import read_manifest
 from refgenied.archive.place import Place
 from refgenied.control.context import Context
 from refgenied.control.views import ArchiveView, archive_view
@@ -15,33 +19,88 @@ from refgenied.model import (
     AssetKey,
     AssetNotFoundError,
     AssetState,
+    RefgeniedError,
     Removal,
 )
 from refgenied.policy import ArchiveState, Facts, standing
 
 
 async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
-    """The record of the archive that a registry path means. ArchiveNotFoundError, BadRegistryPathError."""
+    """The record of the archive that a registry path means. ArchiveNotFoundError, BadRegistryPathError.
+
+    The error tells of a removal, and how the archive comes back.
+    """
     facts = await context.reconciler.facts()
-    key = _key(context, path, facts)
-    record = facts.archives.get(key)
-    if record is None:
-        raise ArchiveNotFoundError(f"there is no archive of {path}", hint="`refgeniectl archive list` shows them")
-    return record, facts
+    none = ArchiveNotFoundError(f"there is no archive of {path}", hint="`refgeniectl archive list` shows them")
+    try:
+        record = facts.archives.get(_key(context, path, facts))
+    except ArchiveNotFoundError as error:
+        record, none = None, error
+    if record is not None:
+        return record, facts
+    removal = await _removal(context, path, facts)
+    raise none if removal is None else await how_back(context, path, removal)
+
+
+async def how_back(context: Context, path: str, removal: Removal) -> ArchiveNotFoundError:
+    """What to tell somebody who asks for an archive that was removed."""
+    day = time.strftime("%Y-%m-%d", time.localtime(removal.removed_at))
+    said = f"there is no archive of {path}: {removal.removed_by} removed it on {day}"
+    if await _is_there(context, removal):
+        return ArchiveNotFoundError(said, hint=f"`refgeniectl archive import {shlex.quote(path)}` brings it back")
+    return ArchiveNotFoundError(
+        f"{said}, and its file is gone", hint=f"`refgeniectl archive create {shlex.quote(path)}` makes it anew"
+    )
 
 
 async def removed(context: Context, path: str) -> Removal | None:
     """The removal of the archive that a registry path means, when its file is still there."""
+    removal = await _removal(context, path, await context.reconciler.facts())
+    return removal if removal is not None and await _is_there(context, removal) else None
+
+
+async def key_of(context: Context, path: str) -> AssetKey:
+    """The asset that a registry path means: one that is there, or whose archive was removed or is recorded.
+
+    AssetNotFoundError, ArchiveNotFoundError, BadRegistryPathError.
+    """
     facts = await context.reconciler.facts()
+    removal = await _removal(context, path, facts)
+    return removal.key if removal is not None else _key(context, path, facts)
+
+
+async def _removal(context: Context, path: str, facts: Facts) -> Removal | None:
+    """The removal that a registry path means; None when it means none, or several."""
     try:
-        key = resolve(context.reconciler.look, path)
+        return facts.removals.get(resolve(context.reconciler.look, path))
     except AssetNotFoundError:
-        fitting = [key for key in facts.removals if _fits(context, path, key, ())]
-        key = fitting[0] if len(fitting) == 1 else None
-    removal = facts.removals.get(key) if key else None
-    if removal is None or not await anyio.to_thread.run_sync(place(context, removal.key).archive.exists):
-        return None
-    return removal
+        wanted = parse(path)
+        fitting = [
+            removal
+            for key, removal in facts.removals.items()
+            if wanted.asset_group == key.asset_group and wanted.asset in (None, key.asset)
+        ]
+        aliases = await anyio.to_thread.run_sync(_recorded_aliases, context, fitting)
+        found = [one for one, names in zip(fitting, aliases, strict=True) if _fits(context, path, one.key, names)]
+        return found[0] if len(found) == 1 else None
+
+
+def _recorded_aliases(context: Context, removals: list[Removal]) -> list[tuple[str, ...]]:
+    """Of each genome that the last look does not know any more, as the manifest has them."""
+
+    def of(key: AssetKey) -> tuple[str, ...]:
+        if context.aliases(key.genome_digest):
+            return ()
+        try:
+            return read_manifest(place(context, key).manifest).aliases
+        except RefgeniedError:
+            return ()
+
+    return [of(removal.key) for removal in removals]
+
+
+async def _is_there(context: Context, removal: Removal) -> bool:
+    return await anyio.to_thread.run_sync(place(context, removal.key).archive.exists)
 
 
 def _key(context: Context, path: str, facts: Facts) -> AssetKey:
@@ -81,6 +140,13 @@ def view(context: Context, record: ArchiveRecord, facts: Facts) -> ArchiveView:
     else:
         state = standing(asset, facts, context.current.settings.archive).archive
     return archive_view(context, record, state, problem)
+
+
+async def removed_record(context: Context, removal: Removal) -> ArchiveRecord:
+    """The record that a removed archive had, as its manifest knows it. DamagedArchiveError, UnreadableError."""
+    where = place(context, removal.key)
+    manifest = await anyio.to_thread.run_sync(read_manifest, where.manifest)
+    return manifest.record(where.relative)
 
 
 def named(context: Context, record: ArchiveRecord) -> Asset:

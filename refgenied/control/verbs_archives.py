@@ -17,7 +17,7 @@ from refgenied.control.context import Context
 from refgenied.control.protocol import encode
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import After, Limit, Pattern, RegistryPathText, checked, selects
-from refgenied.control.views import PAGE_ROWS, ArchiveView, Page, key_after
+from refgenied.control.views import PAGE_ROWS, ArchiveView, Page, archive_view, key_after
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -64,8 +64,9 @@ async def archive_list(context: Context, call: Call, params: ArchiveListParams) 
     return ArchiveList(archives=page.rows, next=page.rows[-1].registry_path if page.more else None)
 
 
-class ArchiveParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ArchiveGetParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: RegistryPathText
+    removed: Annotated[bool, Meta(description="also one that was removed, while its file is there")] = False
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -99,15 +100,23 @@ class ArchiveDetails(msgspec.Struct, frozen=True):
 @registry.verb(
     "archive.get",
     "One archive: its record, its seek keys, parents, build commands, recipe and codec, and its first members.",
-    params=ArchiveParams,
-    errors=(ArchiveNotFoundError, BadRegistryPathError),
+    params=ArchiveGetParams,
+    errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, UnreadableError),
 )
-async def archive_get(context: Context, call: Call, params: ArchiveParams) -> ArchiveDetails:
-    record, facts = await archived.find(context, params.path)
+async def archive_get(context: Context, call: Call, params: ArchiveGetParams) -> ArchiveDetails:
+    try:
+        record, facts = await archived.find(context, params.path)
+        view = archived.view(context, record, facts)
+    except ArchiveNotFoundError:
+        removal = await archived.removed(context, params.path) if params.removed else None
+        if removal is None:
+            raise
+        record = await archived.removed_record(context, removal)
+        view = archive_view(context, record, "removed", f"removed by {removal.removed_by}")
     contents, problem = None, await private.why_hidden(context, call.peer, record)
     if not problem:
         contents, problem = await anyio.to_thread.run_sync(_contents, archived.place(context, record.key))
-    return ArchiveDetails(archive=archived.view(context, record, facts), contents=contents, problem=problem)
+    return ArchiveDetails(archive=view, contents=contents, problem=problem)
 
 
 def _contents(place: Place) -> tuple[Contents | None, str]:

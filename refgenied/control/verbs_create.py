@@ -92,14 +92,29 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     await context.reconciler.look_again()
     requester = call.peer.requester
     if params.path:
-        return await _wish(context, params.path, requester, force=params.force)
+        try:
+            return await _wish(context, params.path, requester, force=params.force)
+        except RefgeniedError as error:
+            raise await _with_way_back(context, params.path, error) from None
     results: list[Wish] = []
     for path in params.paths:
         try:
             results.append(await _wish(context, path, requester, force=params.force))
-        except RefgeniedError as error:
+        except RefgeniedError as refused:
+            error = await _with_way_back(context, path, refused)
             results.append(Wish(path, None, None, "refused", created=False, error=error_body(error)))
     return Wishes(results)
+
+
+async def _with_way_back(context: Context, path: str, error: RefgeniedError) -> RefgeniedError:
+    """The asset is gone, so nothing can be made of it; an archive of it that was removed may still be there."""
+    if not isinstance(error, AssetNotFoundError | AssetIncompleteError):
+        return error
+    removal = await archived.removed(context, path)
+    if removal is None:
+        return error
+    told = await archived.how_back(context, path, removal)
+    return type(error)(f"{error.message}; its archive was removed by {removal.removed_by}", hint=told.hint)
 
 
 async def require_folder(context: Context) -> None:

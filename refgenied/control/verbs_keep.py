@@ -11,7 +11,7 @@ import anyio
 import msgspec
 from msgspec import Meta
 
-from refgenied.archive import Phase
+from refgenied.archive import Found, Phase
 from refgenied.control import archived
 from refgenied.control.context import Context
 from refgenied.control.protocol import InvalidParamsError
@@ -26,6 +26,7 @@ from refgenied.model import (
     ArchiveNotFoundError,
     ArchiveRecord,
     AssetKey,
+    AssetNotFoundError,
     BadRegistryPathError,
     UnreadableError,
     WriteError,
@@ -139,6 +140,14 @@ def _verdict_view(context: Context, verdict: Verdict, record: ArchiveRecord) -> 
 
 class ArchiveImportParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folder: Annotated[str, Meta(max_length=4096, description="absolute; empty: the archive folder itself")] = ""
+    path: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="instead of a folder one archive, also one that was removed: its registry path, or the "
+            "absolute path of its .tgz",
+        ),
+    ] = ""
     progress: Annotated[bool, Meta(description="send `progress` and `imported` notifications meanwhile")] = False
 
 
@@ -156,6 +165,7 @@ class ImportView(msgspec.Struct, frozen=True):
 
 class ImportResult(msgspec.Struct, frozen=True):
     folder: str
+    """Where was looked: a folder, or the one archive that was named."""
     counts: dict[str, int]
     seconds: float
     refused: list[ImportView]
@@ -168,18 +178,29 @@ class ImportResult(msgspec.Struct, frozen=True):
     params=ArchiveImportParams,
     writes=True,
     lasts=True,
-    errors=(ArchiveFolderNotSetError, UnreadableError, WriteError),
+    errors=(
+        ArchiveFolderNotSetError,
+        ArchiveNotFoundError,
+        AssetNotFoundError,
+        BadRegistryPathError,
+        UnreadableError,
+        WriteError,
+    ),
 )
 async def archive_import(context: Context, call: Call, params: ArchiveImportParams) -> ImportResult:
     if params.folder and not params.folder.startswith("/"):
         raise InvalidParamsError("archive.import: `folder` must be an absolute path")
+    if params.folder and params.path:
+        raise InvalidParamsError("archive.import: give either `folder` or `path`")
     await require_folder(context)
     began = time.monotonic()
     counts = dict.fromkeys((taken.value for taken in Taken), 0)
     refused: list[ImportView] = []
-    for found in await context.importer.find(params.folder):
+    for found in await _to_import(context, params):
         async with _telling(call, found.key, told=params.progress) as on_progress:
-            taken = await context.importer.take(found, call.peer.requester, on_progress=on_progress)
+            taken = await context.importer.take(
+                found, call.peer.requester, by_name=bool(params.path), on_progress=on_progress
+            )
         view = _import_view(taken)
         counts[taken.taken] += 1
         if taken.taken is Taken.REFUSED:
@@ -187,12 +208,22 @@ async def archive_import(context: Context, call: Call, params: ArchiveImportPara
         if params.progress:
             await call.notify("imported", msgspec.to_builtins(view))
     context.reconciler.hint()
+    if params.path:
+        await context.keeper.refresh()  # who brought it back may want to pull it next
     return ImportResult(
-        folder=params.folder or context.archive_folder.path,
+        folder=params.path or params.folder or context.archive_folder.path,
         counts=counts,
         seconds=time.monotonic() - began,
         refused=Page(refused).rows,
     )
+
+
+async def _to_import(context: Context, params: ArchiveImportParams) -> list[Found]:
+    if not params.path:
+        return await context.importer.find(params.folder)
+    if params.path.startswith("/"):
+        return [await context.importer.find_one(params.path)]
+    return [await context.importer.find_one(await archived.key_of(context, params.path))]
 
 
 def _import_view(taken: Import) -> ImportView:

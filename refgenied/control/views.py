@@ -15,7 +15,7 @@ from refgenied.control.context import Context
 from refgenied.control.protocol import MAX_REPLY, encode
 from refgenied.meter import Progress
 from refgenied.model import ArchiveRecord, Asset, AssetKey, Event, Job
-from refgenied.policy import ArchiveState, Standing
+from refgenied.policy import Standing
 
 PAGE_BYTES = MAX_REPLY * 3 // 4
 """The rows of one reply; the rest is left for what stands beside them."""
@@ -82,7 +82,7 @@ class ArchiveView(msgspec.Struct, frozen=True):
     proved_at: float | None
     requested_by: str
     state: str
-    """archived, or stale: the asset has changed since, or the file is not as recorded."""
+    """archived; stale: the asset has changed since, or the file is not as recorded; or removed, when asked for."""
     problem: str
     """What is wrong with the file; empty when it is as recorded."""
     damaged: bool
@@ -142,7 +142,7 @@ def asset_view(asset: Asset, stands: Standing) -> AssetView:
     )
 
 
-def archive_view(context: Context, record: ArchiveRecord, state: ArchiveState, problem: str) -> ArchiveView:
+def archive_view(context: Context, record: ArchiveRecord, state: str, problem: str) -> ArchiveView:
     key = record.key
     return ArchiveView(
         digest=record.digest,
