@@ -136,9 +136,10 @@ class Daemon:
         self._reconciler = reconciler
         logs.set_up(settings.log, self._names)
         watcher = Watcher(reconciler, self.current, health)
-        keeper = Keeper(archive_folder, jobs, reconciler, self.current, health)
-        worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, health, clock)
         verifier = Verifier(folder, archive_folder, jobs, self.current, clock)
+        scrubber = Scrubber(verifier, archive_folder, jobs, self.current, health, clock)
+        keeper = Keeper(archive_folder, jobs, reconciler, self.current, health, scrubber.doubt)
+        worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, health, clock)
         rights = Rights(archive_folder, jobs, reconciler, self.current, health)
 
         def reloaded() -> None:  # what is wanted now may be something else
@@ -146,7 +147,6 @@ class Daemon:
             rights.look_again()
 
         self._reloaded = reloaded
-        scrubber = Scrubber(verifier, archive_folder, jobs, self.current, health, clock)
         stop = anyio.Event()
         supervision = Supervision(
             jobs, reconciler, pause, health, self.current, restart=lambda why: self._start_anew(why, stop)

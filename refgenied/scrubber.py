@@ -68,16 +68,42 @@ class Scrubber:
         self._used = 0
         self._passed_over: set[AssetKey] = set()
         """What could not be judged today."""
+        self._doubtful: set[AssetKey] = set()
+        self._doubted = anyio.Event()
+
+    def doubt(self, keys: frozenset[AssetKey]) -> None:
+        """Something about these does not fit together: look at them soon, without reading what fits."""
+        self._doubtful |= keys
+        self._doubted.set()
 
     async def run(self) -> None:
         """Scrub, and keep the health up to date. Ends only by cancellation."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._watch)
+            group.start_soon(self._clear_doubts)
             while True:
                 await anyio.sleep(LOOK_SECONDS)
                 with suppress(StateError):  # the next round tries again; others tell of the database
                     while await self.scrub():
                         pass
+
+    async def _clear_doubts(self) -> None:
+        while True:
+            await self._doubted.wait()
+            self._doubted = anyio.Event()
+            with suppress(StateError):  # whoever doubts says so again
+                await self.clear_doubts()
+
+    async def clear_doubts(self) -> None:
+        """Put right, or mark as damaged, what somebody doubts."""
+        while self._doubtful:
+            key = self._doubtful.pop()
+            try:
+                await self._verifier.verify(key, Requester(), quick=True)
+            except StateError:
+                raise
+            except RefgeniedError as error:
+                log.warning("archive.not_checked", asset=key.registry_path, error=error.message)
 
     async def scrub(self) -> bool:
         """Prove the archive that is due, in the background; False when there is none."""

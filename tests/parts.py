@@ -46,12 +46,12 @@ class Parts:
         self.reconciler = Reconciler(
             self.folder, archive_folder, self.jobs, self.current, self.health, time.time, first_started_at=0.0
         )
-        self.keeper = Keeper(archive_folder, self.jobs, self.reconciler, self.current, self.health)
+        self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
+        self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
+        self.keeper = Keeper(archive_folder, self.jobs, self.reconciler, self.current, self.health, self.scrubber.doubt)
         self.worker = Worker(
             self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, self.health, time.time
         )
-        self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
-        self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
         self.rights = Rights(archive_folder, self.jobs, self.reconciler, self.current, self.health)
         self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
 

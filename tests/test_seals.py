@@ -230,3 +230,65 @@ async def test_a_sweep_puts_a_changed_record_right_and_packs_nothing(field, geno
         await parts.work()
         assert lasting(await parts.record(key)) == lasting(right)
         assert [event.kind for event in await parts.events("archive.")] == ["archive.published", "archive.adopted"]
+
+
+@pytest.mark.parametrize("field", ["digest", "size", "asset_digest", "source_size"])
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_a_changed_record_takes_its_archive_off_the_server_until_it_is_put_right(restarted, field, genomes):
+    key = genomes.build()
+    genomes.build("other")  # a start looks at the one that changed last, whatever the numbers say
+    async with running(genomes) as parts:
+        await parts.settle()
+        right, served = await parts.record(key), Path(parts.keeper.config).read_bytes()
+        shutil.rmtree(genomes.folder(key))  # no job makes it anew
+        async with parts.store.transaction() as tx:
+            await tx.execute(f"UPDATE archive SET {field} = {field} || '1' WHERE asset_group = 'fasta'")  # noqa: S608
+        if not restarted:
+            await told_and_put_right(parts, key, right, served)
+    if restarted:
+        async with running(genomes) as parts:
+            await parts.reconciler.look_again()
+            await told_and_put_right(parts, key, right, served)
+
+
+async def told_and_put_right(parts: Parts, key: AssetKey, right: ArchiveRecord, served: bytes) -> None:
+    await parts.keeper.refresh()
+    assert parts.keeper.served.archives == 1
+    assert parts.keeper.served.left_out
+    await parts.scrubber.clear_doubts()
+    assert lasting(await parts.record(key)) == lasting(right)
+    await parts.keeper.refresh()
+    assert parts.keeper.served.archives == 2
+    assert Path(parts.keeper.config).read_bytes() == served
+
+
+async def test_a_changed_manifest_is_never_served_and_is_put_right(genomes):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        served = Path(parts.keeper.config).read_bytes()
+        change(place_of(parts, key).manifest, "asset_digest")
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        await parts.keeper.refresh()
+        assert "was changed since it was written" in " ".join(parts.keeper.served.left_out)
+        await parts.scrubber.clear_doubts()
+        await parts.keeper.refresh()
+        assert Path(parts.keeper.config).read_bytes() == served
+
+
+async def test_a_lost_database_does_not_believe_a_changed_manifest(genomes):
+    kept, gone = genomes.build("kept"), genomes.build("gone")
+    async with running(genomes) as parts:
+        await parts.settle()
+        digests = {key: (await parts.record(key)).asset_digest for key in (kept, gone)}
+        for key in (kept, gone):
+            change(place_of(parts, key).manifest, "asset_digest")
+        shutil.rmtree(genomes.folder(gone))
+    async with running(genomes, "another") as parts:
+        assert await parts.record(kept) is None
+        await parts.settle()
+        assert (await parts.record(kept)).asset_digest == digests[kept], "made anew from its asset"
+        assert await parts.record(gone) is None
+        assert parts.keeper.served.archives == 1
+        assert "gone" not in Path(parts.keeper.config).read_text()

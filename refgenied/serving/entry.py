@@ -24,10 +24,19 @@ class Facts(msgspec.Struct, frozen=True):
     seek_keys: dict[str, str]
     parents: tuple[str, ...]
     children: tuple[str, ...]
+    asset_digest: str
+    source_size: int
 
     @classmethod
     def of(cls, manifest: Manifest) -> Facts:
-        return cls(manifest.description, manifest.seek_keys, manifest.parents, manifest.children)
+        return cls(
+            manifest.description,
+            manifest.seek_keys,
+            manifest.parents,
+            manifest.children,
+            manifest.asset_digest,
+            manifest.totals.source_size,
+        )
 
 
 class ServedEntry(msgspec.Struct, frozen=True):

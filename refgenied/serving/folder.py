@@ -17,7 +17,16 @@ import structlog
 from refgenied.archive import Manifest, Place, iter_files, read_manifest
 from refgenied.files import keep_beside, read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES
-from refgenied.model import Access, ArchiveRecord, AssetKey, BadRegistryPathError, Genome, RefgeniedError
+from refgenied.model import (
+    Access,
+    ArchiveNotFoundError,
+    ArchiveRecord,
+    AssetKey,
+    BadRegistryPathError,
+    DamagedArchiveError,
+    Genome,
+    RefgeniedError,
+)
 from refgenied.serving import genome_config
 from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of
 from refgenied.serving.faults import Faults
@@ -27,6 +36,8 @@ from refgenied.serving.names import ServedNames, write_whole
 from refgenied.serving.wanted import PRIVATE, Served, Wanted
 
 log = structlog.get_logger("serving")
+
+NOT_AS_RECORDED = "whose file is missing or is not as recorded"
 
 
 class ServedFolder:
@@ -58,6 +69,7 @@ class ServedFolder:
         self._existing()  # when nothing can be known of it, nothing is changed
         self._groups = wanted.groups() if wanted.files else frozenset()
         skipped: Counter[str] = Counter()
+        doubtful: set[AssetKey] = set()
         entries: list[ServedEntry] = []
         flat: set[Path] = set()
         for key, record in sorted(wanted.records.items()):
@@ -65,9 +77,13 @@ class ServedFolder:
                 entry, why_not = self._served(key, record, wanted, flat)
             except (OSError, RefgeniedError, ValueError) as error:
                 self._faults.note(key, error, served=False)
+                if isinstance(error, DamagedArchiveError | ArchiveNotFoundError):
+                    doubtful.add(key)
                 continue
             if entry is None:
                 skipped[why_not] += 1
+                if why_not == NOT_AS_RECORDED and os.path.exists(Place(self.path, key).archive):
+                    doubtful.add(key)
             else:
                 entries.append(entry)
         left_out = tuple(
@@ -76,7 +92,9 @@ class ServedFolder:
         changed = self._write_config(wanted, entries)
         self._clear_removed(wanted, flat)
         faults = self._faults
-        return Served(len(entries), left_out + faults.lines, faults.not_served, bool(faults), changed)
+        return Served(
+            len(entries), left_out + faults.lines, faults.not_served, bool(faults), changed, frozenset(doubtful)
+        )
 
     # ----------------------------------------------------------------- one archive
 
@@ -95,7 +113,7 @@ class ServedFolder:
         entry = self._entry(names, record, wanted)
         if entry is not None:
             flat.add(names.archive)
-        return entry, "whose file is missing or is not as recorded"
+        return entry, NOT_AS_RECORDED
 
     def _entry(self, names: ServedNames, record: ArchiveRecord, wanted: Wanted) -> ServedEntry | None:
         """Make its names and side files; None when the archive is not there as recorded."""
@@ -117,10 +135,11 @@ class ServedFolder:
         known = self._facts.get(record.key)
         right = self._shown.get(record.key) == record.digest and names.shows() and os.path.exists(names.contents)
         if right and known is not None and known[0] == record.digest:
-            return known[1]
+            return _agreed(record, known[1])
         manifest = read_manifest(names.place.manifest)
         if manifest.digest != record.digest:
             return None
+        _agreed(record, Facts.of(manifest))
         whole = self._write_side_files(names, manifest, record.access or Access.EVERYONE)
         if not names.shows():
             self._keep(names)
@@ -253,6 +272,13 @@ class ServedFolder:
             return read_manifest(names.place.manifest).digest
         except RefgeniedError:
             return ""
+
+
+def _agreed(record: ArchiveRecord, facts: Facts) -> Facts:
+    """DamagedArchiveError: a value that is served is another in the database than in the manifest."""
+    if (record.asset_digest, record.source_size) != (facts.asset_digest, facts.source_size):
+        raise DamagedArchiveError("its record and its manifest differ; both are checked now")
+    return facts
 
 
 def _size(path: Path) -> int | None:

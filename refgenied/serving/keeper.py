@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import anyio.to_thread
 import structlog
@@ -10,7 +12,7 @@ from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Health
 from refgenied.jobs import Jobs
-from refgenied.model import RefgeniedError
+from refgenied.model import AssetKey, RefgeniedError
 from refgenied.reconciler import Reconciler
 from refgenied.serving.faults import explained
 from refgenied.serving.folder import ServedFolder
@@ -32,8 +34,16 @@ class Keeper:
     """All it writes is derived from the database, the manifests and the last look; every call may be repeated."""
 
     def __init__(
-        self, archive_folder: ArchiveFolder, jobs: Jobs, reconciler: Reconciler, current: Current, health: Health
+        self,
+        archive_folder: ArchiveFolder,
+        jobs: Jobs,
+        reconciler: Reconciler,
+        current: Current,
+        health: Health,
+        doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None,
     ) -> None:
+        self._doubt = doubt
+        """Told of archives whose record, manifest and file do not fit together."""
         self._archive_folder = archive_folder
         self._jobs = jobs
         self._reconciler = reconciler
@@ -94,6 +104,8 @@ class Keeper:
             self.served = await anyio.to_thread.run_sync(self._folder.refresh, wanted)
             self._unwell = self.served.unwell
             await anyio.to_thread.run_sync(self._folder.kept.tidy)
+        if self.served.doubtful:
+            self._doubt(self.served.doubtful)
 
     async def run(self) -> None:
         """Refresh after each cause, and after each look. Ends only by cancellation."""

@@ -48,3 +48,5 @@ class Served(msgspec.Struct, frozen=True):
     """Whether anything is there to be mended: another refresh may find that it was."""
     changed: bool = False
     """Whether the config was written now."""
+    doubtful: frozenset[AssetKey] = frozenset()
+    """Archives whose record, manifest and file do not fit together: one of them must be looked at."""
