@@ -14,10 +14,21 @@ import anyio.to_thread
 
 from refgenied import generation
 from refgenied.config import MARKER
-from refgenied.files import open_regular, read_regular, save_atomically
+from refgenied.files import open_regular, read_regular, save_atomically, writing
 from refgenied.generation import Generation
-from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError
+from refgenied.model import (
+    AlreadyRunningError,
+    ArchiveRecord,
+    AssetKey,
+    ConfigError,
+    NoSpaceError,
+    ShortageError,
+    WriteError,
+)
 from refgenied.store import Store, archives
+
+PROBE = ".refgenied.probe"
+"""A small file that is there for a moment only: whether the folder takes what is written."""
 
 
 def _id_in(marker: Path) -> str:
@@ -124,7 +135,38 @@ class ArchiveFolder:
                 f"{self.path} is another archive folder ({found}) than the database knows ({self.id}): "
                 f"move the database away to read its records anew"
             )
-        return "" if os.access(self.path, os.W_OK | os.X_OK) else f"{self.path} is not writable for the daemon"
+        if os.access(self.path, os.W_OK | os.X_OK):
+            return ""
+        reason = "is mounted read-only" if self._read_only() else "is not writable for the daemon"
+        return f"{self.path} {reason}"
+
+    def _read_only(self) -> bool:
+        try:
+            return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
+        except OSError:
+            return False
+
+    def probe(self) -> None:
+        """Whose fault is it that something there failed? Write, sync, rename and delete a small file at the top.
+
+        WriteError, NoSpaceError or ShortageError when that fails too: then the folder or its disk is at fault.
+        """
+        problem = self.problem()
+        if problem:
+            raise WriteError(problem)
+        probe = Path(self.path, PROBE)
+        with writing(probe):
+            probe.unlink(missing_ok=True)  # one that a kill has left
+            save_atomically(probe, b"Written to see whether this disk takes writes; it can be deleted.\n")
+            probe.unlink()
+
+    def trouble(self) -> str:
+        """`problem`, or why a small file could not be written; empty when all is well."""
+        try:
+            self.probe()
+        except (WriteError, NoSpaceError, ShortageError) as error:
+            return error.message
+        return ""
 
     def lost(self, records: Mapping[AssetKey, ArchiveRecord]) -> dict[AssetKey, str]:
         """Recorded archives whose file is not there, or has another size."""

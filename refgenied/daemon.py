@@ -128,18 +128,19 @@ class Daemon:
             interrupted_after=settings.watch.interrupted_seconds,
         )
         await recover(jobs, archive_folder, health)
-        pause = Pause(jobs, health)
+        pause = Pause(jobs, health, archive_folder)
         await pause.load()
         reconciler = Reconciler(
-            folder, archive_folder, jobs, self.current, health, clock, first_started_at=first_started_at
+            folder, archive_folder, jobs, pause, self.current, health, clock, first_started_at=first_started_at
         )
+        pause.on_end(reconciler.hint)  # what was not queued meanwhile
         self._reconciler = reconciler
         logs.set_up(settings.log, self._names)
         watcher = Watcher(reconciler, self.current, health)
         verifier = Verifier(folder, archive_folder, jobs, self.current, clock)
         scrubber = Scrubber(verifier, archive_folder, jobs, self.current, health, clock)
         keeper = Keeper(archive_folder, jobs, reconciler, self.current, health, scrubber.doubt)
-        worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, health, clock)
+        worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, clock)
         rights = Rights(archive_folder, jobs, reconciler, self.current, health)
 
         def reloaded() -> None:  # what is wanted now may be something else

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -18,6 +20,7 @@ from refgenied.model import (
     AssetKey,
     BusyError,
     ConflictError,
+    CrashedError,
     Event,
     Job,
     JobNotFoundError,
@@ -32,9 +35,20 @@ from refgenied.store import Store, Transaction, archives, events
 from refgenied.store import jobs as rows
 
 MAX_CRASHES = 3
+"""In a row; then the job stands aside: for a day, and twice as long after each further one."""
+FIRST_ASIDE, LONGEST_ASIDE = 86_400.0, 32 * 86_400.0
 KEEP_ENDED = 30 * 86_400.0
+LONGEST_BACK_OFF = 3600.0
+"""Seconds between two attempts at one asset, at most."""
 LONGEST_SLEEP = 60.0
-"""Seconds; then the queue is looked at anyhow: the clock may have been set back or forward."""
+"""Seconds; then the queue is looked at anyhow."""
+JUMP = 1.0
+"""Seconds by which the clock is off from one moment to the next: somebody has set it."""
+
+
+def _since_boot() -> float:
+    """Seconds, also those that the machine slept. Nobody can set it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Change:
@@ -50,11 +64,15 @@ class Change:
 
 
 class Jobs:
-    def __init__(self, store: Store, feed: Feed, current: Current, clock: Clock) -> None:
+    """Times are the clock's, and waits last as long as they should also when the clock is set meanwhile."""
+
+    def __init__(self, store: Store, feed: Feed, current: Current, clock: Clock, steady: Clock = _since_boot) -> None:
         self.store = store
         self.feed = feed
         self._current = current
         self._clock = clock
+        self._steady = steady
+        self._set_by = clock() - steady()
         self._wake = anyio.Event()
         self._running: dict[int, anyio.CancelScope] = {}
         self._cancelled_by: dict[int, Requester] = {}
@@ -65,8 +83,14 @@ class Jobs:
     @asynccontextmanager
     async def change(self) -> AsyncGenerator[Change]:
         async with self.store.transaction() as tx:
-            change = Change(tx, self._clock())
+            now, set_by = self._clock(), self._clock() - self._steady()
+            jump = set_by - self._set_by
+            if abs(jump) > JUMP:
+                await rows.shift(tx, jump)
+            change = Change(tx, now)
             yield change
+        if abs(jump) > JUMP:  # only now: a change that was rolled back has shifted nothing
+            self._set_by = set_by
         self.feed.publish(change.events)
 
     # ----------------------------------------------------------------- wishes
@@ -86,7 +110,7 @@ class Jobs:
                 return running, False
             queued = await rows.in_state(tx, key, JobState.QUEUED)
             if queued:
-                await rows.sharpen(tx, queued.id, priority=priority, force=force, stamp=stamp, now=change.now)
+                await self._sharpen(change, queued, priority=priority, force=force, stamp=stamp)
                 job = await self._get(tx, queued.id)
             else:
                 number = await rows.add(
@@ -119,11 +143,14 @@ class Jobs:
         return job
 
     async def retry(self, number: int, requester: Requester) -> Job:
-        """Queue an ended job's asset again, with all its attempts. ConflictError for one that has not ended."""
+        """Queue an ended job again, or try one at once that waits to be tried again; both as if it were new.
+
+        ConflictError for one that is due or runs already.
+        """
         async with self.change() as change:
             job = await self._get(change.tx, number)
             twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
-            if twin:
+            if twin and (twin.id != number or not (job.attempts or job.not_before > change.now)):
                 raise ConflictError(f"job {twin.id} is queued for {job.key.registry_path} already")
             await rows.move(
                 change.tx,
@@ -131,6 +158,7 @@ class Jobs:
                 Arrow.REVIVE,
                 attempts=0,
                 crashes=0,
+                crashed_at="[]",
                 priority=Priority.ASKED,
                 not_before=change.now,
                 ended_at=None,
@@ -179,8 +207,10 @@ class Jobs:
     async def wait_due(self, *, paused: Callable[[], bool]) -> None:
         """Return when a job may be due (or a wish has come); the caller tries to claim then."""
         self._wake = anyio.Event()
-        async with self.store.transaction() as tx:
-            due = await rows.next_time(tx)
+        due = None
+        if not paused():
+            async with self.change() as change:
+                due = await rows.next_time(change.tx)
         pause = None if due is None or paused() else min(max(0.05, due - self._clock()), LONGEST_SLEEP)
         with anyio.move_on_after(pause):
             await self._wake.wait()
@@ -237,29 +267,29 @@ class Jobs:
             await rows.prune(change.tx, before=change.now - KEEP_ENDED)
 
     async def fail(self, job: Job, error: RefgeniedError) -> None:
-        """End the job, or queue it again when trying again may help and attempts are left."""
-        policy = self._current.settings.archive
-        if error.permanent or job.attempts >= policy.attempts:
-            async with self.change() as change:
-                await self._end(change, job, Arrow.FAIL, error.kind, error.message)
-            return
+        """End the job; or, when trying again may help, queue it again, with a back-off and as often as it takes."""
         async with self.change() as change:
-            wait = min(policy.retry_seconds * 2 ** (job.attempts - 1), rows.LONGEST_WAIT)
-            await self._requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, crashes=0)
+            if error.permanent:
+                await self._end(change, job, Arrow.FAIL, error.kind, error.message)
+                return
+            doubled = self._current.settings.archive.retry_seconds * 2.0 ** min(job.attempts - 1, 30)
+            wait = min(doubled, LONGEST_BACK_OFF)
+            await self._requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, crashes=0, crashed_at="[]")
         self.wake()
 
     async def hand_back(self, job: Job, reason: RefgeniedError, *, wait: float = 0.0) -> None:
-        """Give the job back to the queue and charge nothing: shutdown, or a full disk.
+        """Give the job back to the queue and charge nothing: shutdown, or a condition that every job would meet.
 
         It lets others go first for `wait` seconds, or until `release`.
         """
         async with self.change() as change:
-            await self._requeue(change, job, Arrow.HAND_BACK, reason, wait=wait, attempts=job.attempts - 1, crashes=0)
+            charged = {"attempts": job.attempts - 1, "crashes": 0, "crashed_at": "[]"}
+            await self._requeue(change, job, Arrow.HAND_BACK, reason, wait=wait, **charged)
 
-    async def release(self, error_kind: str) -> None:
-        """What was handed back because of this kind of error is due now."""
-        async with self.store.transaction() as tx:
-            await rows.release(tx, error_kind, self._clock())
+    async def release(self, error_kinds: Sequence[str]) -> None:
+        """What waits because of these kinds of errors is due now."""
+        async with self.change() as change:
+            await rows.release(change.tx, error_kinds, change.now)
         self.wake()
 
     async def end_cancelled(self, job: Job, kind: str, reason: str) -> None:
@@ -267,18 +297,31 @@ class Jobs:
             await self._end(change, job, Arrow.CANCEL_RUNNING, kind, reason)
 
     async def recover(self) -> list[Job]:
-        """At start: jobs found running took the daemon down. Each is charged; the third time it ends as failed."""
+        """At start: jobs found running took the daemon down. Each is charged and goes last; after the third time in a
+        row it stands aside. No wait is longer than it may be, or ends because of the start.
+        """
         async with self.change() as change:
+            await rows.cut_waits(
+                change.tx,
+                change.now,
+                longest=LONGEST_BACK_OFF,
+                crashes=MAX_CRASHES,
+                longest_after_crashes=LONGEST_ASIDE,
+            )
             found = [job for job in await rows.unfinished(change.tx) if job.state is JobState.RUNNING]
             for job in found:
                 crashes = job.crashes + 1
-                if crashes >= MAX_CRASHES:
-                    message = f"the daemon went down {crashes} times in a row while this job ran"
-                    await rows.move(change.tx, job.id, Arrow.CRASHED_OUT, crashes=crashes)
-                    await self._ended(change, job, "crashed", message)
-                else:
-                    reason = ConflictError("the daemon went down while this job ran")
-                    await self._requeue(change, job, Arrow.CRASHED, reason, wait=0.0, crashes=crashes)
+                times = "once" if crashes == 1 else f"{crashes} times in a row"
+                reason = CrashedError(f"the daemon was killed {times} while this job ran")
+                await self._requeue(
+                    change,
+                    job,
+                    Arrow.CRASHED,
+                    reason,
+                    wait=_aside(crashes),
+                    crashes=crashes,
+                    crashed_at=json.dumps([*job.crashed_at, change.now][-MAX_CRASHES:]),
+                )
         return found
 
     async def remove_archive(self, removal: Removal, requester: Requester, generation: int) -> None:
@@ -290,6 +333,17 @@ class Jobs:
             await change.log("archive.removed", removal.key, removed_by=requester.name)
 
     # ----------------------------------------------------------------- arrows
+
+    async def _sharpen(self, change: Change, queued: Job, *, priority: int, force: bool, stamp: str) -> None:
+        await rows.sharpen(
+            change.tx,
+            queued.id,
+            priority=priority,
+            force=force,
+            stamp=stamp,
+            now=change.now,
+            most_crashes=MAX_CRASHES,
+        )
 
     async def _get(self, tx: Transaction, number: int) -> Job:
         job = await rows.get(tx, number)
@@ -310,13 +364,11 @@ class Jobs:
         await change.log(f"job.{ended.state}", job.key, job.id, error=message, error_kind=kind)
 
     async def _requeue(
-        self, change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int
+        self, change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int | str
     ) -> None:
         twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
         if twin:
-            await rows.sharpen(
-                change.tx, twin.id, priority=job.priority, force=job.force, stamp=twin.stamp, now=change.now
-            )
+            await self._sharpen(change, twin, priority=job.priority, force=job.force, stamp=twin.stamp)
             await self._end(change, job, Arrow.FOLD, "folded", f"job {twin.id} takes its place: {reason.message}")
             return
         await rows.move(
@@ -329,3 +381,10 @@ class Jobs:
             **columns,
         )
         await change.log("job.requeued", job.key, job.id, error=reason.message, error_kind=reason.kind, wait=wait)
+
+
+def _aside(crashes: int) -> float:
+    """Seconds until a job is tried again that took the daemon down so many times in a row."""
+    if crashes < MAX_CRASHES:
+        return 0.0
+    return min(FIRST_ASIDE * 2.0 ** (crashes - MAX_CRASHES), LONGEST_ASIDE)

@@ -1,4 +1,4 @@
-"""Why nothing is claimed: a user paused the queue, or the archive folder's disk is full."""
+"""Why nothing is claimed: a user paused the queue, or something is missing that every job needs."""
 
 from __future__ import annotations
 
@@ -6,39 +6,51 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
-import anyio.to_thread
 
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.conditions import Condition, Database, Folder, Means, Room
 from refgenied.health import Health
 from refgenied.jobs import Jobs
-from refgenied.model import NoSpaceError, Requester, StateError
+from refgenied.model import (
+    NoSpaceError,
+    RefgeniedError,
+    Requester,
+    ShortageError,
+    SourceChangedError,
+    StateError,
+)
 from refgenied.store import archives
 
 FACT = "paused_by"
-CHECK_SECONDS = 5.0
-TRY_ANYHOW_SECONDS = 600.0
-"""A quota is not seen in the free space: try again after so long."""
-GROWTH = 16 * 1024 * 1024
-"""More free bytes than at the failure that make another try worth it."""
+LOOK_SECONDS = 3.0
+"""Between two looks at the conditions, also while nothing is to do."""
 
 
 class Pause:
-    def __init__(self, jobs: Jobs, health: Health) -> None:
+    def __init__(self, jobs: Jobs, health: Health, archive_folder: ArchiveFolder) -> None:
         self._jobs = jobs
         self._health = health
         self._paused_by: str | None = None
-        self._space: Callable[[], int] | None = None
-        self._room_at_failure = 0
-        self._full = anyio.Event()
+        self._folder = Folder(archive_folder)
+        kept = (self._folder, Room(archive_folder)) if archive_folder.path else ()
+        self._conditions: tuple[Condition, ...] = (*kept, Database(jobs.store), Means())
+        self._went_on: Callable[[], None] = lambda: None
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Call this whenever a condition is over."""
+        self._went_on = call
 
     @property
     def active(self) -> bool:
-        return self._paused_by is not None or self._space is not None
+        return bool(self.reason)
 
     @property
     def reason(self) -> str:
         if self._paused_by is not None:
             return f"paused by {self._paused_by}"
-        return "waiting for room in the archive folder" if self._space else ""
+        return next((f"waiting for {found.waiting_for}" for found in self._conditions if found.line), "")
+
+    # ----------------------------------------------------------------- a user's pause
 
     async def load(self) -> None:
         """A user's pause outlives a restart."""
@@ -56,40 +68,75 @@ class Pause:
         return True
 
     async def resume(self, requester: Requester) -> bool:
-        """End a user's pause, and a wait for room too. False when nothing was paused."""
+        """End a user's pause, and try at once what is waited for. False when nothing was paused."""
         if not self.active:
             return False
-        async with self._jobs.change() as change:
-            await archives.forget_fact(change.tx, FACT)
-            await change.log("queue.resumed", by=requester.name)
-        self._paused_by = None
-        await self._jobs.release(NoSpaceError.kind)
-        self._end_wait()
+        if self._paused_by is not None:
+            async with self._jobs.change() as change:
+                await archives.forget_fact(change.tx, FACT)
+                await change.log("queue.resumed", by=requester.name)
+            self._paused_by = None
+        for condition in self._conditions:
+            if condition.line:
+                await self._look_at(condition, anyhow=True)
+        self._jobs.wake()
         return True
 
-    async def for_space(self, message: str, free: Callable[[], int]) -> None:
-        """The disk is full: wait for room. Call this once what was half written is gone."""
-        self._health.set("space", f"{message}; the queue goes on by itself when there is room")
-        self._room_at_failure = await anyio.to_thread.run_sync(free)
-        self._space = free
-        self._full.set()
+    # ----------------------------------------------------------------- conditions
+
+    async def caused(self, error: RefgeniedError) -> Condition | None:
+        """The condition that a job has met with this error, if it is not the asset's own fault.
+
+        Nothing is claimed then until it is over. Call this once what was half written is gone.
+        """
+        if not error.permanent and not isinstance(error, SourceChangedError | NoSpaceError | ShortageError):
+            found = await self._folder.probe()
+            if found is None:
+                return None
+            error = found
+        for condition in self._conditions:
+            if isinstance(error, condition.errors):
+                async with condition.lock:
+                    await condition.met(error)
+                self._tell(condition)
+                return condition
+        return None
+
+    async def look(self) -> None:
+        """See which conditions there are, and which are over."""
+        for condition in self._conditions:
+            await self._look_at(condition)
+
+    async def folder_problem(self) -> str:
+        """Why nothing can be archived in the archive folder now; empty when all is well."""
+        if self._folder in self._conditions:
+            await self._look_at(self._folder)
+        return self._folder.line
 
     async def run(self) -> None:
-        """Resume by itself when there is room. Ends only by cancellation."""
-        while True:
-            await self._full.wait()
-            with anyio.move_on_after(TRY_ANYHOW_SECONDS):
-                while self._space is not None:
-                    free = await anyio.to_thread.run_sync(self._space)
-                    if free >= self._room_at_failure + GROWTH:
-                        with suppress(StateError):  # one disk for both: what waits is due later all the same
-                            await self._jobs.release(NoSpaceError.kind)
-                        break
-                    await anyio.sleep(CHECK_SECONDS)
-            self._end_wait()
+        """Look every few seconds, at each by itself: one that hangs holds no other up. Ends only by cancellation."""
+        async with anyio.create_task_group() as group:
+            for condition in self._conditions:
+                group.start_soon(self._keep_looking, condition)
 
-    def _end_wait(self) -> None:
-        self._full = anyio.Event()
-        self._space = None
-        self._health.clear("space")
-        self._jobs.wake()
+    async def _keep_looking(self, condition: Condition) -> None:
+        while True:
+            await anyio.sleep(LOOK_SECONDS)
+            await self._look_at(condition)
+
+    async def _look_at(self, condition: Condition, *, anyhow: bool = False) -> None:
+        async with condition.lock:
+            before = condition.line
+            await (condition.try_anyhow() if anyhow else condition.look())
+            over = bool(before) and not condition.line
+        self._tell(condition)
+        if over:
+            if condition.ended_for_certain or anyhow:
+                with suppress(StateError):  # what waits is due later all the same
+                    await self._jobs.release([error.kind for error in condition.errors])
+            self._jobs.wake()
+            self._went_on()
+
+    def _tell(self, condition: Condition) -> None:
+        line = condition.line
+        self._health.note(condition.name, f"{line}; the queue waits, and goes on by itself" if line else "")

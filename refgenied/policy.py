@@ -29,6 +29,8 @@ class Facts(msgspec.Struct, frozen=True):
     removals: Mapping[AssetKey, Removal]
     first_started_at: float
     archive_folder: str
+    paused: str = ""
+    """Why no job is claimed now; empty when jobs run."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -41,6 +43,8 @@ class Standing(msgspec.Struct, frozen=True):
     """It will be archived without anybody asking."""
     why_not: str
     """When it is not wanted and not archived: the reason, as a plain line."""
+    waits_for: str = ""
+    """What its queued job waits for besides its turn; empty when nothing holds it up."""
     priority: int = Priority.BUILT
 
     @property
@@ -68,8 +72,16 @@ def standing(asset: Asset, facts: Facts, policy: Archive) -> Standing:
         job=job,
         wanted=not why_not,
         why_not=why_not,
+        waits_for=_waits_for(job, facts) if job else "",
         priority=Priority.BACKLOG if backlog else Priority.BUILT,
     )
+
+
+def _waits_for(job: Job, facts: Facts) -> str:
+    if job.state is not JobState.QUEUED:
+        return ""
+    failed = f"job {job.id} is tried again: {job.error}" if job.attempts and job.error else ""
+    return "; ".join(filter(None, (facts.paused, failed)))
 
 
 def _archive_state(asset: Asset, facts: Facts) -> ArchiveState:

@@ -19,6 +19,7 @@ from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, BusyError, Look, StateError
+from refgenied.pause import Pause
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.store import archives
 from refgenied.store import jobs as rows
@@ -52,6 +53,7 @@ class Reconciler:
         folder: GenomeFolder,
         archive_folder: ArchiveFolder,
         jobs: Jobs,
+        pause: Pause,
         current: Current,
         health: Health,
         clock: Clock,
@@ -61,6 +63,7 @@ class Reconciler:
         self.folder = folder
         self._archive_folder = archive_folder
         self._jobs = jobs
+        self._pause = pause
         self._current = current
         self._health = health
         self._clock = clock
@@ -150,6 +153,7 @@ class Reconciler:
             removals=removals,
             first_started_at=self._first_started_at,
             archive_folder=self._archive_folder.path,
+            paused=self._pause.reason,
         )
 
     async def _lost_of(self, recorded: Mapping[AssetKey, ArchiveRecord]) -> Mapping[AssetKey, str]:
@@ -195,12 +199,11 @@ class Reconciler:
             await self._sweep()
 
     async def _sweep(self) -> None:
-        """A look that nobody waits for: what is wrong with the database is told, and the next sweep tries again."""
+        """A look that nobody waits for. What is wrong with the database is waited for, and then comes another look."""
         try:
             await self._look_again()
-            self._health.clear("database")
         except StateError as error:
-            self._health.set("database", f"{error.message}; nothing is queued until it can be written again")
+            await self._pause.caused(error)
         except Exception as error:  # whatever refgenie's users have written there: clients are still to be answered
             log.exception("look.failed")
             self._health.set("genomes", f"an unexpected error: {type(error).__name__}: {error}")
@@ -243,10 +246,7 @@ class Reconciler:
             before, self.look = self.look, found
             self._note_changes(before)
         self.watchable = await self._disk.run(_identified, self.look.watch)
-        problem = f"{self._archive_folder.path} does not answer: is its disk well?"
-        with anyio.move_on_after(ANSWER_SECONDS):
-            problem = await self._archive_disk.run(self._archive_folder.problem)
-        self._health.note("archive_folder", problem)
+        problem = await self._pause.folder_problem()
         self.looked_at, self.took = self._clock(), time.monotonic() - began
         if found.ok and not problem:
             await self._enqueue_difference()

@@ -12,23 +12,25 @@ import structlog
 from refgenied.archive import Draft, make_way
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.archiver import Archiver, Result
+from refgenied.conditions import Condition
 from refgenied.config import Current
+from refgenied.files import writing
 from refgenied.genomes.folder import GenomeFolder
-from refgenied.health import Clock, Health
+from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import (
     AssetIncompleteError,
     AssetNotFoundError,
     Job,
-    NoSpaceError,
     Outcome,
     Priority,
     RefgeniedError,
+    ShortageError,
     ShuttingDownError,
     StateError,
     WriteError,
 )
-from refgenied.pause import TRY_ANYHOW_SECONDS, Pause
+from refgenied.pause import Pause
 from refgenied.serving.keeper import Keeper
 from refgenied.serving.names import ServedNames
 
@@ -47,13 +49,11 @@ class Worker:
         pause: Pause,
         keeper: Keeper,
         current: Current,
-        health: Health,
         clock: Clock,
     ) -> None:
         self._archive_folder = archive_folder
         self._jobs = jobs
         self._pause = pause
-        self._health = health
         self._keeper = keeper
         self._archiver = Archiver(folder, archive_folder, jobs, current, clock)
         self._scope: anyio.CancelScope | None = None
@@ -73,7 +73,6 @@ class Worker:
                 job = None
                 if not self._pause.active:
                     job = await self._jobs.claim()
-                    self._health.clear("database")
                 if job is None and not self.draining:  # a drain during the claim has woken nobody
                     await self._jobs.wait_due(paused=lambda: self._pause.active)
             except StateError as error:
@@ -83,7 +82,7 @@ class Worker:
                 await self._work(job)
 
     async def _wait_for_database(self, error: StateError) -> None:
-        self._health.set("database", f"{error.message}; nothing is archived until it can be written again")
+        await self._pause.caused(error)
         await anyio.sleep(DATABASE_SECONDS)
 
     async def _work(self, job: Job) -> None:
@@ -101,9 +100,8 @@ class Worker:
             raise
         except RefgeniedError as error:
             await self._failed(job, error)
-        except Exception as error:
-            log.exception("job.crashed", job=job.id, asset=job.key.registry_path)
-            await self._failed(job, WriteError(f"an unexpected error: {type(error).__name__}: {error}"))
+        except Exception as error:  # noqa: BLE001 - what is not an answer of the system is logged with its traceback
+            await self._failed(job, self._unexpected(job, error))
         else:
             if scope.cancelled_caught:
                 await self._cancelled(job)
@@ -121,17 +119,19 @@ class Worker:
         log.warning("job.problem", job=job.id, asset=job.key.registry_path, kind=error.kind, error=error.message)
         self._jobs.cancelled_by(job)
         nobody_asked = job.priority != Priority.ASKED
-        if isinstance(error, NoSpaceError):
-            await self._pause.for_space(error.message, self._archive_folder.free)
-            # When the wait for room is over without any, smaller ones go first.
-            await self._end(lambda: self._jobs.hand_back(job, error, wait=TRY_ANYHOW_SECONDS * 2))
-        elif isinstance(error, StateError):
-            await self._end(lambda: self._jobs.hand_back(job, error))
+        condition = await self._condition_behind(error)
+        if condition is not None:
+            wait = condition.let_others_go_first
+            await self._end(lambda: self._jobs.hand_back(job, error, wait=wait))
         elif isinstance(error, AssetIncompleteError | AssetNotFoundError) and nobody_asked:
             # The asset is being built again or is gone, and the next look knows better.
             await self._end(lambda: self._jobs.end_cancelled(job, error.kind, error.message))
         else:
             await self._end(lambda: self._jobs.fail(job, error))
+
+    async def _condition_behind(self, error: RefgeniedError) -> Condition | None:
+        with anyio.CancelScope(shield=True):  # a job that is left running would count as a crash
+            return await self._pause.caused(error)
 
     async def _end(self, arrow: Callable[[], Awaitable[None]]) -> bool:
         """Follow a job's last arrow. While the database cannot be written, try again until drained: a job that is
@@ -147,9 +147,22 @@ class Worker:
                     if self.draining:
                         break
                 else:
-                    self._health.clear("database")
                     written = True
         return written
+
+    def _unexpected(self, job: Job, error: Exception) -> RefgeniedError:
+        """What the system answered where nobody thought of it, in words; anything else is a fault of ours."""
+        short = isinstance(error, MemoryError) or str(error) == "can't start new thread"
+        if short:
+            return ShortageError(str(error) or "there is not enough memory")
+        if not isinstance(error, OSError):
+            log.error("job.crashed", job=job.id, asset=job.key.registry_path, exc_info=error)
+            return WriteError(f"an unexpected error: {type(error).__name__}: {error}")
+        try:
+            with writing(Path(error.filename or self._archive_folder.path)):
+                raise error
+        except RefgeniedError as said:
+            return said
 
     async def _publish(self, job: Job, result: Result) -> None:
         """From the first rename to the commit nothing may come between."""

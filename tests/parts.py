@@ -42,16 +42,22 @@ class Parts:
         self.jobs = Jobs(store, self.feed, self.current, time.time)
         self.folder = GenomeFolder(settings.refgenie.genome_folder, config=None)
         self.archive_folder = archive_folder
-        self.pause = Pause(self.jobs, self.health)
+        self.pause = Pause(self.jobs, self.health, archive_folder)
         self.reconciler = Reconciler(
-            self.folder, archive_folder, self.jobs, self.current, self.health, time.time, first_started_at=0.0
+            self.folder,
+            archive_folder,
+            self.jobs,
+            self.pause,
+            self.current,
+            self.health,
+            time.time,
+            first_started_at=0.0,
         )
+        self.pause.on_end(self.reconciler.hint)
         self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
         self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
         self.keeper = Keeper(archive_folder, self.jobs, self.reconciler, self.current, self.health, self.scrubber.doubt)
-        self.worker = Worker(
-            self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, self.health, time.time
-        )
+        self.worker = Worker(self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, time.time)
         self.rights = Rights(archive_folder, self.jobs, self.reconciler, self.current, self.health)
         self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
 

@@ -304,7 +304,6 @@ async def test_the_file_of_a_removed_archive_can_be_deleted_later(parts: Parts, 
 
 async def test_a_job_that_fails_is_exit_status_5(parts: Parts, genomes: Genomes) -> None:
     key = genomes.build()
-    parts.change_settings(attempts=1)
     config = genomes.config.read_text()
     genomes.config.write_text(config.replace("asset_digest: ", "asset_digest: 0000"))
     async with served(parts):

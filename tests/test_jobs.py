@@ -16,6 +16,7 @@ from refgenied.model import (
     Arrow,
     AssetKey,
     ConflictError,
+    Job,
     JobNotFoundError,
     JobState,
     Outcome,
@@ -37,18 +38,31 @@ INDEX = AssetKey("d" * 48, "bowtie2_index", "default")
 ANN = Requester("ann", 1001, 42)
 
 
+DAY = 86_400.0
+
+
 class Clock:
+    """Time goes by when `now` is moved; `set_by` is somebody who sets the clock."""
+
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = 1_000_000.0
+        self.set_by_now = 0.0
 
     def __call__(self) -> float:
         return self.now
+
+    def set_by(self, seconds: float) -> None:
+        self.now += seconds
+        self.set_by_now += seconds
+
+    def steady(self) -> float:
+        return self.now - self.set_by_now
 
 
 @asynccontextmanager
 async def opened(folder: Path, clock: Clock) -> AsyncIterator[Jobs]:
     async with Store.opened(folder) as store:
-        yield Jobs(store, Feed(), Current(Settings()), clock)
+        yield Jobs(store, Feed(), Current(Settings()), clock, clock.steady)
 
 
 @pytest.fixture
@@ -102,10 +116,10 @@ async def test_asked_goes_before_built_before_backlog_and_old_before_new(jobs: J
     assert order == ["3", "1", "2", "0"]
 
 
-async def test_a_transient_error_comes_back_with_back_off_and_ends_as_failed(jobs: Jobs, clock: Clock) -> None:
+async def test_a_transient_error_comes_back_with_back_off_without_end(jobs: Jobs, clock: Clock) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
     waits: list[float] = []
-    for attempt in (1, 2, 3):
+    for attempt in range(1, 41):
         job = await jobs.claim()
         assert job
         assert job.attempts == attempt
@@ -116,8 +130,9 @@ async def test_a_transient_error_comes_back_with_back_off_and_ends_as_failed(job
         waits.append(job.not_before - clock.now)
         assert await jobs.claim() is None, "not before its time"
         clock.now = job.not_before
-    assert waits[:2] == [30.0, 60.0]
-    assert (job.state, job.error_kind, job.error) == (JobState.FAILED, "source_changed", "it moved")
+    assert waits[:3] == [30.0, 60.0, 120.0]
+    assert waits[7:] == [3600.0] * 33
+    assert (job.state, job.error_kind, job.error) == (JobState.QUEUED, "source_changed", "it moved")
 
 
 async def test_a_permanent_error_ends_the_job_at_once(jobs: Jobs) -> None:
@@ -164,19 +179,113 @@ async def test_a_wish_for_another_state_does_not_wait_for_a_back_off(jobs: Jobs)
     assert (claimed.id, claimed.attempts) == (job.id, 1)
 
 
-async def test_a_crash_is_charged_and_the_third_in_a_row_ends_the_job(tmp_path: Path, clock: Clock) -> None:
-    for crash in range(1, MAX_CRASHES + 1):
-        async with opened(tmp_path, clock) as jobs:
-            if crash == 1:
-                await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-            assert await jobs.claim()
-        async with opened(tmp_path, clock) as jobs:  # the next start
-            (job,) = await jobs.recover()
+async def crash(folder: Path, clock: Clock, times: int = 1) -> Job:
+    """The daemon is killed while the job of FASTA runs, and started again."""
+    for _ in range(times):
+        async with opened(folder, clock) as jobs:
+            job = await jobs.claim()
+            assert job
+            assert job.key == FASTA
+        clock.now += 5.0
+        async with opened(folder, clock) as jobs:
+            await jobs.recover()
             async with jobs.store.transaction() as tx:
-                after = await rows.get(tx, job.id)
-            assert after
-            assert after.state is (JobState.FAILED if crash == MAX_CRASHES else JobState.QUEUED)
-    assert (after.error_kind, after.crashes) == ("crashed", 3)
+                job = await rows.get(tx, job.id)
+    assert job
+    return job
+
+
+async def test_after_three_crashes_in_a_row_a_job_stands_aside_for_a_day_then_two_then_four(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with opened(tmp_path, clock) as jobs:
+        await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
+    began = clock.now
+    job = await crash(tmp_path, clock, MAX_CRASHES)
+    assert (job.state, job.error_kind, job.crashes) == (JobState.QUEUED, "crashed", 3)
+    assert job.crashed_at == (began + 5, began + 10, began + 15)
+    for days in (1, 2, 4, 8, 16, 32, 32):
+        assert job.not_before == clock.now + days * DAY
+        for later in (0.0, days * DAY - 1.0):  # it does not run because the daemon starts
+            async with opened(tmp_path, clock) as jobs:
+                clock.now += later
+                await jobs.recover()
+                assert await jobs.claim() is None
+        clock.now += 1.0
+        job = await crash(tmp_path, clock)
+        assert len(job.crashed_at) == 3
+    async with opened(tmp_path, clock) as jobs:
+        await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED)
+        assert await jobs.claim() is None, "who asks for the same again does not take the daemon down"
+        await jobs.retry(job.id, ANN)
+        again = await jobs.claim()
+        assert again
+        assert (again.crashes, again.crashed_at, again.attempts) == (0, (), 1)
+
+
+async def test_what_stands_aside_runs_at_once_when_the_asset_is_built_again(tmp_path: Path, clock: Clock) -> None:
+    async with opened(tmp_path, clock) as jobs:
+        await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
+    job = await crash(tmp_path, clock, MAX_CRASHES)
+    async with opened(tmp_path, clock) as jobs:
+        await jobs.enqueue(FASTA, stamp="t", priority=Priority.BUILT)
+        again = await jobs.claim()
+        assert again
+        assert (again.id, again.crashes, again.error) == (job.id, 0, None)
+
+
+async def test_what_took_the_daemon_down_goes_last_whoever_asked_for_it(tmp_path: Path, clock: Clock) -> None:
+    async with opened(tmp_path, clock) as jobs:
+        await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED)
+    await crash(tmp_path, clock)
+    async with opened(tmp_path, clock) as jobs:
+        await jobs.enqueue(INDEX, stamp="s", priority=Priority.BACKLOG)
+        order = [job.key for job in (await jobs.claim(), await jobs.claim()) if job]
+        assert order == [INDEX, FASTA]
+
+
+@pytest.mark.parametrize("by", [-DAY, -3600.0, 3600.0, DAY])
+async def test_a_clock_that_is_set_while_a_job_backs_off_changes_nothing_in_its_wait(
+    by: float, jobs: Jobs, clock: Clock
+) -> None:
+    await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
+    job = await jobs.claim()
+    assert job
+    clock.set_by(by)  # nobody has looked at the clock since
+    await jobs.fail(job, SourceChangedError("it moved"))
+    clock.now += 10.0
+    clock.set_by(by)
+    assert await jobs.claim() is None
+    clock.now += 19.0
+    assert await jobs.claim() is None
+    clock.now += 2.0
+    assert await jobs.claim()
+
+
+async def test_a_change_that_was_rolled_back_does_not_lose_the_jump_of_the_clock(jobs: Jobs, clock: Clock) -> None:
+    await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
+    job = await jobs.claim()
+    assert job
+    await jobs.fail(job, SourceChangedError("it moved"))
+    clock.set_by(-DAY)
+    with pytest.raises(JobNotFoundError):
+        await jobs.cancel(job.id + 1, ANN)
+    clock.now += 31.0
+    assert await jobs.claim()
+
+
+@pytest.mark.parametrize(("crashes", "longest"), [(0, 3600.0), (MAX_CRASHES, 32 * DAY)])
+async def test_a_clock_that_was_ahead_at_the_last_run_holds_no_job_up_for_longer_than_a_wait_may_be(
+    crashes: int, longest: float, tmp_path: Path, clock: Clock
+) -> None:
+    async with opened(tmp_path, clock) as jobs:
+        await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
+        async with jobs.store.transaction() as tx:
+            await tx.execute("UPDATE job SET not_before = ?, crashes = ?", (clock.now + 3650 * DAY, crashes))
+    async with opened(tmp_path, clock) as jobs:
+        await jobs.recover()
+        clock.now += longest
+        assert await jobs.claim()
 
 
 async def test_a_users_cancel_and_retry(jobs: Jobs) -> None:
@@ -220,7 +329,7 @@ async def test_success_records_the_archive_and_keeps_the_download_count(jobs: Jo
 
 
 async def test_a_published_archive_ends_a_removal(jobs: Jobs) -> None:
-    await jobs.remove_archive(Removal(FASTA, "s", 1.0, "ann"), ANN)
+    await jobs.remove_archive(Removal(FASTA, "s", 1.0, "ann"), ANN, 1)
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED)
     job = await jobs.claim()
     assert job

@@ -9,7 +9,7 @@ import pytest
 from parts import running, until
 from synthetic import Genomes
 
-from refgenied import reconciler
+from refgenied import conditions, reconciler
 from refgenied.config.settings import Watch
 from refgenied.model import AssetKey, AssetState, BusyError, Look, Priority
 from refgenied.watcher import Watcher
@@ -131,12 +131,14 @@ async def test_an_archive_disk_that_does_not_answer_holds_up_no_listing(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciler, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(conditions, "PATIENCE", 0.05)
     key = genomes.build()
     answer = threading.Event()
     async with running(genomes) as parts:
         await parts.settle()
         archive = parts.archive_folder
         monkeypatch.setattr(archive, "lost", lambda _records: answer.wait())
+        monkeypatch.setattr(archive, "problem", answer.wait)
         with anyio.fail_after(20):
             assert key in await parts.reconciler.standings()
             await parts.reconciler.look_again()

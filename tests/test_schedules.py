@@ -16,7 +16,7 @@ from controlled import ANN, Desk, context_of
 from parts import Parts, running
 from synthetic import Genomes
 
-from refgenied import archiver, recovery
+from refgenied import archiver, pause, recovery
 from refgenied import worker as worker_module
 from refgenied.archive import Place, Presence, publish, reconcile
 from refgenied.model import (
@@ -213,7 +213,7 @@ async def test_a_publish_that_failed_after_its_first_rename_can_be_finished(
 ) -> None:
     key = genomes.build(fasta=b"old")
     async with running(genomes) as parts:
-        parts.change_settings(attempts=1)
+        parts.change_settings(retry_seconds=1000.0)
         await parts.settle()
         await rebuilt(genomes, key, b"new and longer")
         with monkeypatch.context() as patch:
@@ -465,12 +465,14 @@ async def test_a_full_state_disk_ends_nothing_and_the_work_goes_on_when_there_is
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "DATABASE_SECONDS", 0.01)
+    monkeypatch.setattr(pause, "LOOK_SECONDS", 0.01)
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
         await fill(parts)
         async with anyio.create_task_group() as group:
             group.start_soon(parts.worker.run)
+            group.start_soon(parts.pause.run)
             with anyio.fail_after(20):
                 while "database" not in parts.health.conditions:
                     await anyio.sleep(0.01)
@@ -479,7 +481,7 @@ async def test_a_full_state_disk_ends_nothing_and_the_work_goes_on_when_there_is
             with anyio.fail_after(20):
                 while await parts.record(key) is None or "database" in parts.health.conditions:
                     await anyio.sleep(0.01)
-            parts.worker.drain()
+            group.cancel_scope.cancel()
 
 
 async def test_other_errors_of_a_statement_stay_what_they_are(genomes: Genomes) -> None:
@@ -489,14 +491,19 @@ async def test_other_errors_of_a_statement_stay_what_they_are(genomes: Genomes) 
                 await tx.execute("INSERT INTO fact VALUES ('a', NULL)")
 
 
-async def test_the_warning_of_a_full_state_disk_goes_with_the_first_look_that_has_room(genomes: Genomes) -> None:
+async def test_what_a_full_state_disk_kept_from_the_queue_is_queued_when_there_is_room(genomes: Genomes) -> None:
     async with running(genomes) as parts:
         await parts.settle()
+        hinted_at = parts.reconciler._hinted_at
         for number in range(40):  # more than fits into the pages that are there
             genomes.build(f"g{number}")
         await fill(parts)
         await parts.reconciler._sweep()
+        await parts.pause.look()
         assert "database" in parts.health.conditions
+        assert parts.pause.reason == "waiting for the database"
+        assert parts.reconciler._hinted_at == hinted_at
         await parts.store._connection.execute("PRAGMA max_page_count = 1000000")
-        await parts.reconciler._sweep()
+        await parts.pause.look()
         assert "database" not in parts.health.conditions
+        assert parts.reconciler._hinted_at > hinted_at, "and a look comes soon"

@@ -65,7 +65,7 @@ def asset_list(client: Client, arguments: Namespace) -> int:
 
 
 def _why(row: Json) -> str:
-    if row["archive"] != "archived" and row["why_not"] and row["job"] is None:
+    if row["archive"] != "archived" and row["why_not"]:
         return row["why_not"]
     if row["access"] == "owner":
         return "private: only its owner may read some file (archive.publish_private)"

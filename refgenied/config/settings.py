@@ -57,8 +57,12 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = False
     threads: Annotated[int, Meta(ge=0, le=256, description="compressing threads; 0: one for each core")] = 0
-    attempts: Annotated[int, Meta(ge=1, le=20, description="how often a job is tried before it counts as failed")] = 3
-    retry_seconds: Annotated[Seconds, Meta(description="wait before the second attempt; doubles each time")] = 30.0
+    attempts: Annotated[
+        int, Meta(ge=1, le=20, description="of no effect since 0.2: what may pass is tried again until it succeeds")
+    ] = 3
+    retry_seconds: Annotated[
+        Seconds, Meta(description="wait before the second attempt; doubles each time, up to an hour")
+    ] = 30.0
     scrub_days: Annotated[
         float,
         Meta(ge=0, le=3650, description="read every archive back once in so many days, a share each day; 0: never"),

@@ -190,7 +190,10 @@ async def _removed(
     asset = context.reconciler.look.assets.get(record.key)
     await _stop_jobs(context, record, requester)
     removal = Removal(
-        key=record.key, stamp=_stamp(asset, record), removed_at=context.clock(), removed_by=requester.name
+        key=record.key,
+        stamp=_stamp(asset, record),
+        removed_at=max(context.clock(), record.created_at),  # a clock that was set back does not turn them round
+        removed_by=requester.name,
     )
     place = archived.place(context, record.key)
     there_before = await anyio.to_thread.run_sync(place.archive.exists)

@@ -75,7 +75,7 @@ async def job_cancel(context: Context, call: Call, params: JobParams) -> JobView
 
 @registry.verb(
     "job.retry",
-    "Queue an ended job again, with all its attempts.",
+    "Queue an ended job again, or try one at once that waits to be tried again.",
     params=JobParams,
     writes=True,
     errors=(JobNotFoundError, ConflictError),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated
 
 import anyio.to_thread
@@ -15,13 +17,15 @@ from refgenied.config import effective
 from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
 from refgenied.control.views import JobView, Page, job_view
-from refgenied.model import AssetState, BusyError, ConfigError, JobState, Problem
+from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, Problem
 from refgenied.policy import ArchiveState
 from refgenied.store import archives
 from refgenied.store import jobs as rows
 
 registry: Registry[Context] = Registry()
 
+AGAIN = 5
+"""How many jobs that wait to be tried again a status names."""
 PROBLEMS = 20
 """How many problems of the genome folder a status shows."""
 
@@ -112,6 +116,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
         jobs = await rows.counts(tx)
         totals = await archives.totals(tx)
         running = [job for job in await rows.unfinished(tx) if job.state is JobState.RUNNING]
+        again, again_total = await rows.again(tx, AGAIN)
     states = Counter(asset.state for asset, _ in standings.values())
     archive = Counter(stands.archive for _, stands in standings.values())
     free = await anyio.to_thread.run_sync(context.archive_folder.free) if context.archive_folder.path else 0
@@ -148,10 +153,34 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
         last_look=LookInfo(at=reconciler.looked_at, took=reconciler.took),
         next_sweep_at=reconciler.next_sweep_at,
         watching=tuple(Page(context.watcher.watching, limit=200, room=100_000).rows),
-        health=[Condition(name, message, since) for name, (message, since) in sorted(conditions.items())],
+        health=[
+            *(Condition(name, message, since) for name, (message, since) in sorted(conditions.items())),
+            *_tried_again(context, again, again_total),
+        ],
         problems=Page(look.problems, limit=PROBLEMS, room=200_000).rows,
         problems_total=len(look.problems),
     )
+
+
+def _tried_again(context: Context, jobs: list[Job], total: int) -> Iterator[Condition]:
+    """What is wrong with single assets, so that their jobs wait while others go on."""
+    for job in jobs:
+        aliases = context.aliases(job.key.genome_digest)
+        name = job.key.aliased(aliases[0]) if aliases else job.key.registry_path
+        times = f" ({', '.join(map(_moment, job.crashed_at))})" if job.crashed_at else ""
+        attempts = f"tried {job.attempts} time{'s' if job.attempts > 1 else ''}, "
+        yield Condition(
+            f"job {job.id}",
+            f"{name}: {job.error}{times}; {'' if job.crashed_at else attempts}again at {_moment(job.not_before)}, "
+            f"or at once with: refgeniectl queue retry {job.id}",
+            job.started_at or job.created_at,
+        )
+    if total > len(jobs):
+        yield Condition("jobs", f"{total - len(jobs)} more wait to be tried again: refgeniectl queue list", 0.0)
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 class ScanResult(msgspec.Struct, frozen=True):

@@ -114,7 +114,7 @@ class _Wait:
             await self._context.keeper.refresh()  # who waited for it may want to pull it next
             return Waited(self._key.registry_path, "archived", "", archive=archived.view(self._context, record, facts))
         if stands.job is not None:
-            self.waiting_for = f"job {stands.job.id} is {stands.job.state}"
+            self.waiting_for = stands.waits_for or f"job {stands.job.id} is {stands.job.state}"
             return None
         return self._without_job(asset, facts, stands)
 

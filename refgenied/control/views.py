@@ -58,6 +58,7 @@ class AssetView(msgspec.Struct, frozen=True):
     """queued, running or null."""
     wanted: bool
     why_not: str
+    """Why it is not archived by itself; with a job: what that waits for besides its turn. Empty: nothing."""
     built_at: float | None
     folder: str
     access: str
@@ -135,7 +136,7 @@ def asset_view(asset: Asset, stands: Standing) -> AssetView:
         archive=stands.archive,
         job=stands.job.state if stands.job else None,
         wanted=stands.wanted,
-        why_not=stands.why_not,
+        why_not=stands.waits_for if stands.job else stands.why_not,
         built_at=asset.built_at,
         folder=asset.folder,
         access=asset.access,

@@ -119,6 +119,12 @@ class WriteError(RefgeniedError):
     code, kind, permanent = 1025, "write_failed", False
 
 
+class CrashedError(RefgeniedError):
+    """The daemon was killed, or the machine went down, while a job ran."""
+
+    code, kind, permanent = 1028, "crashed", False
+
+
 class DamagedArchiveError(RefgeniedError):
     """An archive does not agree with its manifest."""
 

@@ -26,15 +26,14 @@ class Arrow(StrEnum):
 
     CLAIM = "claim"
     SUCCEED = "succeed"
-    FAIL = "fail"  # a permanent error, or the last attempt
+    FAIL = "fail"  # a permanent error
     RETRY_LATER = "retry_later"  # a transient error: an attempt is charged, with back-off
-    HAND_BACK = "hand_back"  # shutdown or a full disk: no attempt is charged
+    HAND_BACK = "hand_back"  # shutdown, or a condition that every job would meet: no attempt is charged
     CRASHED = "crashed"  # found running at start: an attempt is charged
-    CRASHED_OUT = "crashed_out"  # it took the daemon down too often
     FOLD = "fold"  # a hand-back that met a queued twin
     CANCEL_QUEUED = "cancel_queued"  # by a user
     CANCEL_RUNNING = "cancel_running"  # by a user
-    REVIVE = "revive"  # a user retries an ended job
+    REVIVE = "revive"  # a user retries an ended job, or one that waits to be tried again
 
 
 ARROWS: dict[Arrow, tuple[frozenset[JobState], JobState]] = {
@@ -44,11 +43,10 @@ ARROWS: dict[Arrow, tuple[frozenset[JobState], JobState]] = {
     Arrow.RETRY_LATER: (frozenset({JobState.RUNNING}), JobState.QUEUED),
     Arrow.HAND_BACK: (frozenset({JobState.RUNNING}), JobState.QUEUED),
     Arrow.CRASHED: (frozenset({JobState.RUNNING}), JobState.QUEUED),
-    Arrow.CRASHED_OUT: (frozenset({JobState.RUNNING}), JobState.FAILED),
     Arrow.FOLD: (frozenset({JobState.RUNNING}), JobState.CANCELLED),
     Arrow.CANCEL_QUEUED: (frozenset({JobState.QUEUED}), JobState.CANCELLED),
     Arrow.CANCEL_RUNNING: (frozenset({JobState.RUNNING}), JobState.CANCELLED),
-    Arrow.REVIVE: (frozenset({JobState.FAILED, JobState.CANCELLED}), JobState.QUEUED),
+    Arrow.REVIVE: (frozenset({JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}), JobState.QUEUED),
 }
 
 
@@ -96,6 +94,8 @@ class Job(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
     error_kind: str | None = None
     error: str | None = None
+    crashed_at: tuple[float, ...] = ()
+    """When it took the daemon down, Unix seconds; the last three times at most."""
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from refgenied.model import ARROWS, Arrow, AssetKey, ConflictError, Job, JobState, Outcome
+from refgenied.model import ARROWS, Arrow, AssetKey, ConflictError, Job, JobState, Outcome, Priority
 from refgenied.store.connection import Row, Transaction
 
 _COLUMNS = (
     "id, genome_digest, asset_group, asset, state, priority, force, stamp, attempts, crashes, requested_by, "
-    "created_at, not_before, started_at, ended_at, outcome, error_kind, error"
+    "created_at, not_before, started_at, ended_at, outcome, error_kind, error, crashed_at"
 )
-LONGEST_WAIT = 86_400.0
-"""Seconds: no back-off is longer, so that a job that seems to wait longer tells of a clock that was set back."""
-
 _OF_ASSET = "genome_digest = ? AND asset_group = ? AND asset = ?"
 
 
 def _job(row: Row) -> Job:
     (number, genome, group, asset, state, priority, force, stamp, attempts, crashes, by, created, not_before,
-     started, ended, outcome, kind, error) = row  # fmt: skip
+     started, ended, outcome, kind, error, crashed) = row  # fmt: skip
     return Job(
         id=number,
         key=AssetKey(genome, group, asset),
@@ -38,6 +36,7 @@ def _job(row: Row) -> Job:
         outcome=Outcome(outcome) if outcome else None,
         error_kind=kind,
         error=error,
+        crashed_at=tuple(json.loads(crashed)),
     )
 
 
@@ -71,15 +70,18 @@ async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
         raise ConflictError(f"job {job} is {state}, so it cannot {arrow.value.replace('_', ' ')}")
 
 
-async def sharpen(tx: Transaction, job: int, *, priority: int, force: bool, stamp: str, now: float) -> None:
+async def sharpen(
+    tx: Transaction, job: int, *, priority: int, force: bool, stamp: str, now: float, most_crashes: int
+) -> None:
     """A second wish for a queued job: the more urgent priority, the stronger wish, the newer stamp count.
 
-    What is more urgent now, or another state of the asset, does not wait for a back-off.
+    What is asked for or more urgent now, or another state of the asset, does not wait for a back-off. After
+    `most_crashes` only another state of the asset counts: whoever asks again and again must not keep the daemon down.
     """
     await tx.execute(
-        "UPDATE job SET not_before = ?, attempts = 0, crashes = 0 "
-        "WHERE id = ? AND state = 'queued' AND (stamp <> ? OR priority > ?)",
-        (now, job, stamp, priority),
+        "UPDATE job SET not_before = ?, attempts = 0, crashes = 0, crashed_at = '[]', error_kind = NULL, error = NULL "
+        "WHERE id = ? AND state = 'queued' AND (stamp <> ? OR ((priority > ? OR ? = ?) AND crashes < ?))",
+        (now, job, stamp, priority, priority, Priority.ASKED, most_crashes),
     )
     await tx.execute(
         "UPDATE job SET priority = MIN(priority, ?), force = MAX(force, ?), stamp = ? "
@@ -88,12 +90,39 @@ async def sharpen(tx: Transaction, job: int, *, priority: int, force: bool, stam
     )
 
 
-async def release(tx: Transaction, error_kind: str, now: float) -> None:
-    """What waits because of this kind of error need not wait any more."""
+async def release(tx: Transaction, error_kinds: Sequence[str], now: float) -> None:
+    """What waits because of these kinds of errors need not wait any more."""
+    marks = ", ".join("?" for _ in error_kinds)
     await tx.execute(
-        "UPDATE job SET not_before = ? WHERE state = 'queued' AND error_kind = ? AND not_before > ?",
-        (now, error_kind, now),
+        f"UPDATE job SET not_before = ? WHERE state = 'queued' AND error_kind IN ({marks}) AND not_before > ?",
+        (now, *error_kinds, now),
     )
+
+
+async def shift(tx: Transaction, seconds: float) -> None:
+    """The clock was set by so much: what waits waits as long as before."""
+    await tx.execute("UPDATE job SET not_before = not_before + ? WHERE state = 'queued'", (seconds,))
+
+
+async def cut_waits(tx: Transaction, now: float, *, longest: float, crashes: int, longest_after_crashes: float) -> None:
+    """Nothing waits longer than it may: the clock was ahead when the wait began."""
+    await tx.execute(
+        "UPDATE job SET not_before = ? WHERE state = 'queued' AND crashes < ? AND not_before > ?",
+        (now + longest, crashes, now + longest),
+    )
+    await tx.execute(
+        "UPDATE job SET not_before = ? WHERE state = 'queued' AND not_before > ?",
+        (now + longest_after_crashes, now + longest_after_crashes),
+    )
+
+
+async def again(tx: Transaction, limit: int) -> tuple[list[Job], int]:
+    """The first of the queued jobs that were tried already, and how many there are."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM job WHERE state = 'queued' AND attempts > 0 ORDER BY id LIMIT ?", (limit,)
+    )
+    count = await tx.one("SELECT COUNT(*) FROM job WHERE state = 'queued' AND attempts > 0")
+    return [_job(row) for row in rows], count[0] if count else 0
 
 
 async def get(tx: Transaction, job: int) -> Job | None:
@@ -110,13 +139,13 @@ async def in_state(tx: Transaction, key: AssetKey, state: JobState) -> Job | Non
 async def next_due(tx: Transaction, now: float, *, but_not: Collection[AssetKey] = ()) -> Job | None:
     """The job to run now: due, most urgent, oldest, no other of the same asset running, and none of `but_not`.
 
-    One that would have to wait for longer than any back-off is due too: the clock was set back.
+    What has taken the daemon down goes last, whoever asked for it: it could do so again before others have their turn.
     """
     rows = await tx.all(
-        f"SELECT {_COLUMNS} FROM job AS j WHERE state = 'queued' AND (not_before <= ? OR not_before > ?) "
+        f"SELECT {_COLUMNS} FROM job AS j WHERE state = 'queued' AND not_before <= ? "
         "AND NOT EXISTS (SELECT 1 FROM job AS r WHERE r.state = 'running' AND r.genome_digest = j.genome_digest "
-        "AND r.asset_group = j.asset_group AND r.asset = j.asset) ORDER BY priority, id LIMIT ?",
-        (now, now + LONGEST_WAIT, len(but_not) + 1),
+        "AND r.asset_group = j.asset_group AND r.asset = j.asset) ORDER BY crashes > 0, priority, id LIMIT ?",
+        (now, len(but_not) + 1),
     )
     return next((job for job in map(_job, rows) if job.key not in but_not), None)
 
@@ -130,7 +159,8 @@ async def next_time(tx: Transaction) -> float | None:
 async def unfinished(tx: Transaction) -> list[Job]:
     """Running ones first, then queued ones in the order in which they will run."""
     rows = await tx.all(
-        f"SELECT {_COLUMNS} FROM job WHERE state IN ('running', 'queued') ORDER BY state = 'queued', priority, id"
+        f"SELECT {_COLUMNS} FROM job WHERE state IN ('running', 'queued') "
+        "ORDER BY state = 'queued', crashes > 0, priority, id"
     )
     return [_job(row) for row in rows]
 

@@ -114,4 +114,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("ALTER TABLE archive ADD COLUMN access TEXT",),
     ("ALTER TABLE archive ADD COLUMN seal TEXT",),
+    (
+        # When the daemon was killed while the job ran: Unix seconds, as a JSON list.
+        "ALTER TABLE job ADD COLUMN crashed_at TEXT NOT NULL DEFAULT '[]'",
+        # What has taken the daemon down goes last.
+        "DROP INDEX job_next",
+        "CREATE INDEX job_next ON job (crashes > 0, priority, id) WHERE state = 'queued'",
+        "CREATE INDEX job_again ON job (id) WHERE state = 'queued' AND attempts > 0",
+    ),
 )

@@ -1,0 +1,215 @@
+"""What every job needs: the archive folder, room in it, a database that takes writes, descriptors and memory.
+
+One that is missing is a condition: nobody's fault, waited for without end, and over by itself. Each knows what is wrong
+now (`line`) and finds out how it is (`look`). Looks are cheap while all is well: they come every few seconds, for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import ClassVar
+
+import anyio
+import anyio.to_thread
+
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.disk import DiskThread
+from refgenied.model import NoSpaceError, RefgeniedError, ShortageError, StateError, UnreadableError, WriteError
+from refgenied.store import Store, archives
+
+PATIENCE = 20.0
+"""Seconds after which a folder that does not answer is a condition, too. A sync on a busy disk takes a while."""
+TRY_ANYHOW_SECONDS = 600.0
+"""A quota is not seen in the free space: try again after so long."""
+GROWTH = 16 << 20
+"""More free bytes than at the failure that make another try worth it."""
+STATE_ROOM = 256 << 10
+"""Free bytes under which the state folder's disk counts as full: what a job's end and its events may need."""
+SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 5.0, 600.0
+"""Seconds. A shortage that comes back at once is waited for twice as long each time."""
+SPARE_DESCRIPTORS = 32
+
+
+class Condition(ABC):
+    """Something without which no job can go on."""
+
+    name: ClassVar[str]
+    """As the health calls it."""
+    waiting_for: ClassVar[str]
+    errors: ClassVar[tuple[type[RefgeniedError], ...]]
+    """What a job that met it fails with."""
+
+    def __init__(self) -> None:
+        self.line = ""
+        """What is wrong, and where; empty when all is well."""
+        self.let_others_go_first = 0.0
+        """Seconds from now for which the job that met it stays behind others, unless the end is certain."""
+        self.ended_for_certain = True
+        """Whether the end of it was seen, or is only worth a try."""
+        self.lock = anyio.Lock()
+        """One look at a time: an older one that comes back later would tell of what is past."""
+
+    async def met(self, error: RefgeniedError) -> None:
+        """A job, or whoever else, failed with this error because of it."""
+        self.line = error.message
+
+    @abstractmethod
+    async def look(self) -> None:
+        """Bring `line` up to date."""
+
+    async def try_anyhow(self) -> None:
+        """A person says that it is over."""
+        await self.look()
+
+
+class Folder(Condition):
+    """The archive folder is there, is the one we know, and takes writes."""
+
+    name, waiting_for = "archive_folder", "the archive folder"
+    errors = (WriteError, UnreadableError)
+
+    def __init__(self, folder: ArchiveFolder) -> None:
+        super().__init__()
+        self._folder = folder
+        self._disk = DiskThread("archive folder's state")
+
+    async def look(self) -> None:
+        self.line = await self._answer(self._folder.trouble if self.line else self._folder.problem)
+
+    async def probe(self) -> RefgeniedError | None:
+        """What went wrong with a small file there; None when all is well."""
+        problems: list[RefgeniedError] = []
+
+        def probe() -> str:
+            try:
+                self._folder.probe()
+            except RefgeniedError as error:
+                problems.append(error)
+            return ""
+
+        silent = await self._answer(probe)
+        return WriteError(silent) if silent else problems[0] if problems else None
+
+    async def _answer(self, ask: Callable[[], str]) -> str:
+        """What `ask` says; a disk that does not answer (a server that is away) holds nobody up for ever."""
+        since = self._disk.busy_since
+        if since is None or time.monotonic() - since < PATIENCE:  # else nobody need wait again to know
+            with anyio.move_on_after(PATIENCE):
+                return await self._disk.run(ask)
+        return f"{self._folder.path} does not answer: is its disk well?"
+
+
+class Room(Condition):
+    """There is room in the archive folder."""
+
+    name, waiting_for = "space", "room in the archive folder"
+    errors = (NoSpaceError,)
+
+    def __init__(self, folder: ArchiveFolder) -> None:
+        super().__init__()
+        self.let_others_go_first = 2 * TRY_ANYHOW_SECONDS  # when time is over without any room, smaller ones may fit
+        self._folder = folder
+        self._wanted = 0
+        self._until = 0.0
+
+    async def met(self, error: RefgeniedError) -> None:
+        """Call this once what was half written is gone."""
+        await super().met(error)
+        self._wanted = await anyio.to_thread.run_sync(self._folder.free) + GROWTH
+        self._until = time.monotonic() + TRY_ANYHOW_SECONDS
+
+    async def look(self) -> None:
+        if not self.line:
+            return
+        self.ended_for_certain = await anyio.to_thread.run_sync(self._folder.free) >= self._wanted
+        if self.ended_for_certain or time.monotonic() >= self._until:
+            self.line = ""
+
+    async def try_anyhow(self) -> None:
+        self.line = ""
+
+
+class Database(Condition):
+    """The database takes writes."""
+
+    name, waiting_for = "database", "the database"
+    errors = (StateError,)
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+
+    async def look(self) -> None:
+        full = await anyio.to_thread.run_sync(_full, os.path.dirname(self._store.path))
+        if full or not self.line:
+            self.line = full
+            return
+        try:
+            await self._try_to_write()
+        except StateError as error:
+            self.line = error.message
+        else:
+            self.line = ""
+
+    async def _try_to_write(self) -> None:
+        """A few new pages, as a job's end may need them; StateError when there are none."""
+        async with self._store.transaction() as tx:
+            await archives.put_fact(tx, "room", "." * STATE_ROOM)
+        async with self._store.transaction() as tx:
+            await archives.forget_fact(tx, "room")
+
+
+def _full(folder: str) -> str:
+    """Why nothing can be written there; empty when nothing speaks against it. Nothing is written to find out."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError as error:
+        return f"the state folder {folder} cannot be reached: {error.strerror or error}"
+    if disk.f_flag & os.ST_RDONLY:
+        return f"the state folder {folder} is mounted read-only"
+    free = (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
+    if disk.f_blocks and free < STATE_ROOM:
+        return f"the state folder {folder} is on a full disk: {free} bytes are free"
+    return ""
+
+
+class Means(Condition):
+    """The process has descriptors and memory left."""
+
+    name, waiting_for = "shortage", "descriptors or memory"
+    errors = (ShortageError,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended_for_certain = False  # one asset may need more than there is: others go first
+        self._wait = 0.0
+        self._until = 0.0
+
+    async def met(self, error: RefgeniedError) -> None:
+        await super().met(error)
+        now = time.monotonic()
+        again = now < self._until + 2 * SHORTEST_SHORTAGE
+        self._wait = min(2 * self._wait, LONGEST_SHORTAGE) if again and self._wait else SHORTEST_SHORTAGE
+        self._until = now + self._wait
+        self.let_others_go_first = 2 * self._wait
+
+    async def look(self) -> None:
+        if self.line and time.monotonic() >= self._until and await anyio.to_thread.run_sync(_spare):
+            self.line = ""
+
+    async def try_anyhow(self) -> None:
+        self.line = ""
+
+
+def _spare() -> bool:
+    try:
+        with ExitStack() as files:
+            for _ in range(SPARE_DESCRIPTORS):
+                files.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

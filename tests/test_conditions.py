@@ -1,0 +1,296 @@
+"""What every job needs and is missing is waited for; what is wrong with one asset makes that one wait."""
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from controlled import Desk, context_of
+from parts import Parts, running
+from synthetic import DIGEST, Genomes
+
+from refgenied import archiver, conditions, pause
+from refgenied.archive import Place
+from refgenied.archive_folder import PROBE, ArchiveFolder
+from refgenied.model import JobState, NoSpaceError, Requester, UnreadableError, WriteError
+
+pytestmark = pytest.mark.anyio
+
+ANN = Requester("ann", 1001)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pause, "LOOK_SECONDS", 0.01)
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    with anyio.fail_after(20):
+        while not happened():
+            await anyio.sleep(0.005)
+
+
+def failing_pack(monkeypatch: pytest.MonkeyPatch, group: str, error: Exception) -> threading.Event:
+    """The pack of this asset group ends with the error, until the event is set."""
+    real, well = archiver.pack_asset, threading.Event()
+
+    def pack(tree: object, place: Place, *arguments: object, **named: object) -> object:
+        if place.key.asset_group == group and not well.is_set():
+            raise error
+        return real(tree, place, *arguments, **named)  # pyright: ignore
+
+    monkeypatch.setattr(archiver, "pack_asset", pack)
+    return well
+
+
+def broken(folder: Path) -> Path:
+    """The folder takes no probe any more: something that cannot be replaced has its name."""
+    (folder / PROBE / "x").mkdir(parents=True)
+    return folder / PROBE
+
+
+async def counted(parts: Parts, state: JobState) -> int:
+    async with parts.store.transaction() as tx:
+        row = await tx.one("SELECT COUNT(*) FROM job WHERE state = ?", (state,))
+    return row[0] if row else 0
+
+
+# ----------------------------------------------------------------------- whose fault is it?
+
+
+async def test_when_the_folder_takes_nothing_nobody_is_charged_and_all_goes_on_when_it_does(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [genomes.build(f"g{number}") for number in range(3)]
+    error = OSError(errno.EIO, "Input/output error", "/archives/x")
+    well = failing_pack(monkeypatch, "g1", error)
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        probe = broken(Path(parts.archive_folder.path))
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.worker.run)
+            group.start_soon(parts.pause.run)
+            await until(lambda: parts.pause.active)
+            assert parts.pause.reason == "waiting for the archive folder"
+            line = parts.health.conditions["archive_folder"][0]
+            assert str(probe) in line
+            assert line.endswith("the queue waits, and goes on by itself")
+            await anyio.sleep(0.1)
+            job = await parts.latest(keys[1])
+            assert (job.state, job.attempts) == (JobState.QUEUED, 0)
+            assert await counted(parts, JobState.FAILED) == 0
+            well.set()
+            (probe / "x").rmdir()
+            probe.rmdir()
+            for key in keys:
+                with anyio.fail_after(20):
+                    while not await parts.record(key):
+                        await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        assert "archive_folder" not in parts.health.conditions
+        assert not list(Path(parts.archive_folder.path).glob(f"*{PROBE}*"))
+
+
+async def test_when_the_folder_takes_a_probe_the_fault_is_the_assets_and_it_alone_waits(genomes: Genomes) -> None:
+    bad, good = genomes.build("bad"), genomes.build("good")
+    async with running(genomes) as parts:
+        parts.change_settings(retry_seconds=1000.0)
+        in_the_way = Path(parts.archive_folder.path, DIGEST, "bad")
+        in_the_way.parent.mkdir()
+        in_the_way.write_text("not a folder")
+        await parts.settle()
+        assert await parts.record(good)
+        job = await parts.latest(bad)
+        assert (job.state, job.attempts, job.error_kind) == (JobState.QUEUED, 1, "write_failed")
+        assert str(in_the_way) in (job.error or "")
+        assert not parts.pause.active
+
+        desk = Desk(context_of(parts))
+        (told,) = [row for row in (await desk.ask("server.info"))["health"] if row["name"] == f"job {job.id}"]
+        assert str(in_the_way) in told["message"]
+        assert "t7/bad:default" in told["message"]
+        waited = await desk.ask("archive.wait", path="t7/bad", timeout=0.05)
+        assert (waited["state"], str(in_the_way) in waited["reason"]) == ("timeout", True)
+        (row,) = [row for row in (await desk.ask("asset.list"))["assets"] if row["asset_group"] == "bad"]
+        assert str(in_the_way) in row["why_not"]
+
+        in_the_way.unlink()
+        await desk.ask("job.retry", job=job.id)
+        await parts.work()
+        assert await parts.record(bad)
+        assert (await desk.ask("server.info"))["health"] == []
+
+
+async def test_an_asset_that_cannot_be_read_is_tried_for_ever_and_goes_on_once_it_can(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build("fasta")
+    well = failing_pack(monkeypatch, "fasta", UnreadableError("/genomes/x cannot be read: Input/output error"))
+    async with running(genomes) as parts:
+        parts.change_settings(retry_seconds=0.0)
+        await parts.reconciler.look_again()
+        for attempt in range(1, 8):
+            job = await parts.jobs.claim()
+            assert job
+            await parts.worker._work(job)
+            assert (await parts.latest(key)).attempts == attempt
+        well.set()
+        await parts.work()
+        assert await parts.record(key)
+
+
+# ----------------------------------------------------------------------- each condition
+
+
+async def test_a_disk_that_goes_while_nothing_is_to_do_is_noticed_and_what_was_built_meanwhile_is_archived(
+    genomes: Genomes,
+) -> None:
+    genomes.build("before")
+    async with running(genomes) as parts:
+        await parts.settle()
+        folder = Path(parts.archive_folder.path)
+        async with anyio.create_task_group() as group:
+            for task in (parts.worker.run, parts.pause.run, parts.reconciler.run):
+                group.start_soon(task)
+            await parts.reconciler.first_look.wait()
+            for archived, there in enumerate((None, "another-id"), start=2):
+                folder.rename(folder.with_name("disk"))
+                if there:
+                    folder.mkdir()
+                    (folder / ".refgenied").write_text(there)
+                await until(lambda: "archive_folder" in parts.health.conditions)
+                genomes.build(f"meanwhile{archived}")
+                await parts.reconciler.look_again()
+                assert await counted(parts, JobState.QUEUED) == 0
+                if there:
+                    (folder / ".refgenied").unlink()
+                    folder.rmdir()
+                folder.with_name("disk").rename(folder)
+                await until(lambda archived=archived: parts.keeper.served.archives == archived)
+            group.cancel_scope.cancel()
+        assert len(await parts.events("job.queued")) == 3
+
+
+async def test_a_probe_that_a_kill_has_left_goes(genomes: Genomes) -> None:
+    async with running(genomes) as parts:
+        folder = Path(parts.archive_folder.path)
+        for left in (PROBE, f".{PROBE}.partial"):
+            (folder / left).write_text("left")
+        parts.archive_folder.probe()
+        assert not list(folder.glob(f"*{PROBE}*"))
+
+
+@pytest.mark.needs("root")
+def test_a_probe_says_what_is_wrong(tmp_path: Path) -> None:
+    folder = ArchiveFolder(str(tmp_path), None)
+    folder.open()
+    folder.probe()
+    assert folder.trouble() == ""
+    os.rename(tmp_path / ".refgenied", tmp_path / "x")
+    with pytest.raises(WriteError, match="is not the archive folder that the database knows"):
+        folder.probe()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files", "/genomes/x"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=["descriptors", "memory", "memory of Python", "threads"],
+)
+async def test_a_shortage_is_nobodys_fault(error: Exception, genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditions, "SHORTEST_SHORTAGE", 0.05)
+    keys = [genomes.build(name) for name in ("a", "b")]
+    well = failing_pack(monkeypatch, "a", error)
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.worker.run)
+            group.start_soon(parts.pause.run)
+            await until(lambda: parts.pause.reason == "waiting for descriptors or memory")
+            assert "shortage" in parts.health.conditions
+            job = await parts.latest(keys[0])
+            assert (job.state, job.attempts) == (JobState.QUEUED, 0)
+            with anyio.fail_after(20):
+                while not await parts.record(keys[1]):
+                    await anyio.sleep(0.01)
+            well.set()
+            with anyio.fail_after(20):
+                while not await parts.record(keys[0]):
+                    await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        assert await counted(parts, JobState.FAILED) == 0
+
+
+async def test_a_full_disk_is_waited_for_and_a_person_may_say_that_it_is_not_full_any_more(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build("fasta")
+    well = failing_pack(monkeypatch, "fasta", NoSpaceError("/archives has no room"))
+    async with running(genomes) as parts:
+        await parts.settle()
+        job = await parts.latest(key)
+        assert (job.state, job.attempts) == (JobState.QUEUED, 0)
+        await parts.pause.look()
+        assert parts.pause.reason == "waiting for room in the archive folder"
+        desk = Desk(context_of(parts))
+        waited = await desk.ask("archive.wait", path="t7/fasta", timeout=0.05)
+        assert (waited["state"], waited["reason"]) == (
+            "timeout",
+            "time is over: waiting for room in the archive folder",
+        )
+        well.set()
+        assert (await desk.ask("queue.resume")) == {"paused": "", "changed": True}
+        assert "space" not in parts.health.conditions
+        await parts.work()
+        assert await parts.record(key)
+
+
+async def test_a_person_who_resumes_the_queue_too_early_is_told_what_it_still_waits_for(genomes: Genomes) -> None:
+    async with running(genomes) as parts:
+        folder = Path(parts.archive_folder.path)
+        folder.rename(folder.with_name("disk"))
+        await parts.pause.look()
+        desk = Desk(context_of(parts))
+        assert (await desk.ask("queue.resume"))["paused"] == "waiting for the archive folder"
+        folder.with_name("disk").rename(folder)
+        assert (await desk.ask("queue.resume"))["paused"] == ""
+        assert parts.health.conditions == {}
+
+
+async def test_a_disk_that_does_not_answer_is_said_and_holds_no_other_look_up(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "PATIENCE", 0.05)
+    async with running(genomes) as parts:
+        answered = threading.Event()
+        condition = conditions.Folder(parts.archive_folder)
+        for _ in range(3):
+            line = await condition._answer(lambda: str(answered.wait(20)))
+            assert line == f"{parts.archive_folder.path} does not answer: is its disk well?"
+        answered.set()
+        await until(lambda: condition._disk.busy_since is None)
+        await condition.look()
+        assert condition.line == ""
+
+
+async def test_a_full_state_disk_is_noticed_without_a_write(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(genomes) as parts:
+        monkeypatch.setattr(conditions, "STATE_ROOM", 1 << 62)
+        await parts.pause.look()
+        assert "is on a full disk" in parts.health.conditions["database"][0]
+        assert parts.pause.reason == "waiting for the database"
+        monkeypatch.undo()
+        await parts.pause.look()
+        assert not parts.pause.active
