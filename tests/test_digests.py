@@ -7,16 +7,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from packing import FOLDER, draft_of, make_tree, md5, publish
 
-from refgenied.archive import About, collation
-from refgenied.archive.collation import BYTES, LocaleOrder, sorted_tokens
+from refgenied.archive import About, digests, sorting
 from refgenied.archive.digests import asset_digest, matching_order
-from refgenied.archive.entries import Entry
+from refgenied.archive.entries import Entry, new_entry
+from refgenied.archive.progress import no_check
+from refgenied.archive.sorting import sorted_as, sorted_tokens
 from refgenied.genomes.walk import Kind
-from refgenied.model import DigestMismatchError
+from refgenied.model import DigestMismatchError, UnreadableError
 
 # refgenconf 0.13.1, helpers.get_dir_digest, with BUILD_STATS_DIR in place
 FIND = "cd {}; find . -type f -not -path './_refgenie_build*' -exec md5sum {{}} \\; "
@@ -65,7 +66,7 @@ def test_a_real_build_has_the_digest_that_refgenie_recorded():
     entries = [
         Entry(path=f"{genome}.{name}", type=Kind.FILE, mode="0644", mtime=0, md5=sum_) for name, sum_ in sums.items()
     ]
-    assert asset_digest(entries, BYTES) == "555c6773540a7b5bd400aa771f5da925"
+    assert asset_digest(entries) == "555c6773540a7b5bd400aa771f5da925"
 
 
 ODD = {
@@ -113,7 +114,7 @@ def test_foreign_content_is_not_refgenies(tmp_path):
         Entry(path="a", type=Kind.FILE, mode="0644", mtime=0, md5="1" * 32),
         Entry(path="b", type=Kind.FILE, mode="0644", mtime=0, md5="2" * 32, foreign=True),
     ]
-    assert asset_digest(entries, BYTES) == asset_digest(entries[:1], BYTES)
+    assert asset_digest(entries) == asset_digest(entries[:1])
 
 
 def test_another_digest_is_an_error_and_leaves_nothing(tmp_path):
@@ -146,36 +147,95 @@ def test_a_file_that_was_a_link_where_it_was_built_is_understood(tmp_path):
         draft_of(source, tmp_path / "archives", about=about)
 
 
-lines = st.lists(
-    st.tuples(
-        st.integers(0, 3).map(lambda number: b"%032x" % number),
-        st.text("aAbBzZ019._-+ ~éÉßд/", min_size=1, max_size=8).map(str.encode),
-    ),
-    max_size=40,
+def entry_of(name: bytes, content: bytes) -> Entry:
+    size, sum_ = len(content), hashlib.md5(content).hexdigest()
+    return new_entry(name, Kind.FILE, mode=0o644, mtime=0, size=size, md5=sum_, target=b"", offset=0)
+
+
+def by_order(entries, locale: str) -> str:
+    return digests._digest_of(sorted_as(locale, digests._md5sum_lines(entries, no_check), no_check))
+
+
+NASTY = [
+    b"1+A-.-+",
+    b"1+A-",
+    b"1A",
+    b"1 A",
+    b"1-a",
+    b"1_A",
+    b"\xc3\xa9",
+    b"e",
+    b"E",
+    b"\xff",
+    b"a\nb",
+    b"a\\nb",
+    b"a\rb",
+    b"$(x)",
+    b"-k",
+]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.sampled_from(NASTY) | st.text("aAbBzZ019._-+ ~éÉßд", min_size=1, max_size=8).map(str.encode), max_size=20
+    )
 )
+@example(NASTY)
+def test_names_are_ordered_as_refgenie_orders_them_in_a_locale(tmp_path, english, names):
+    names = [name for name in dict.fromkeys(names) if name not in (b".", b"..")]
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    source = make_tree(tmp_path / "source", {name: b"%d" % number for number, name in enumerate(names)})
+    entries = [entry_of(name, b"%d" % number) for number, name in enumerate(names)]
+    recorded = by_refgenie(source, "en_US.UTF-8")
+    assert by_order(entries, "en_US.UTF-8") == recorded
+    assert recorded == asset_digest(entries) or matching_order(lambda: entries, recorded) == "en_US.UTF-8"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines)
-def test_a_locales_order_is_that_of_sort(english, lines):
-    text = b"".join(token + b"  ./" + name + b"\n" for token, name in lines)
-    environment = os.environ | {"LC_ALL": "en_US.UTF-8"}
-    done = subprocess.run(["sort", "-k", "2"], input=text, capture_output=True, check=True, env=environment)
-    expected = [line.split(b" ")[0] for line in done.stdout.splitlines()]
-    with LocaleOrder("en_US.UTF-8") as order:
-        assert list(sorted_tokens(lines, order)) == expected
+def test_locales_are_told_apart_by_names_from_everywhere(monkeypatch, english):
+    monkeypatch.setattr(digests, "_SAMPLE", 20)
+    monkeypatch.setattr(digests, "locales", lambda: ["C", "en_US.UTF-8", "en_US.UTF-8"])
+    names = [b"A%04d" % number for number in range(1000)] + [b"a%04d" % number for number in range(1000)]
+    lines = [(b"%032x" % number, name) for number, name in enumerate(names)]
+    ((locale, tokens),) = digests._orders(lambda: lines, no_check)
+    assert (locale, len(list(tokens))) == ("en_US.UTF-8", 2000)
+    assert list(digests._orders(lambda: lines[:15], no_check)) == []  # of these all orders are one
 
 
-def test_a_locale_that_is_not_installed_is_not_an_order():
-    with pytest.raises(LookupError):
-        LocaleOrder("xx_XX.UTF-8")
+def test_without_sort_one_line_says_so(tmp_path, monkeypatch, english):
+    source = star(tmp_path)
+    recorded = by_refgenie(source, "en_US.UTF-8")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnreadableError, match="`sort`, which knows the others, is not installed"):
+        draft_of(source, tmp_path / "archives", about=About(created_at=0.0, asset_digest=recorded))
+    assert draft_of(source, tmp_path / "archives").manifest.asset_digest_order == "C"  # who does not need it goes on
+
+
+def test_a_sort_that_fails_or_hangs_is_told_and_can_be_left(tmp_path, monkeypatch):
+    entries = [entry_of(b"a", b"1")]
+    program = tmp_path / "sort"
+    program.write_text("#!/bin/sh\necho 'no room' >&2\nexit 2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(UnreadableError, match="asked of sort: no room"):
+        matching_order(lambda: entries, "0" * 32)
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    calls = iter(range(5))
+
+    def check():
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        matching_order(lambda: entries, "0" * 32, check)
 
 
 def test_many_names_are_sorted_in_parts(monkeypatch):
-    monkeypatch.setattr(collation, "_IN_MEMORY", 100)
+    monkeypatch.setattr(sorting, "_IN_MEMORY", 100)
     lines = [(b"%032x" % (number * 7919 % 1000), b"%d" % number) for number in range(1000)]
     expected = [token for token, _ in sorted(lines, key=lambda line: line[1])]
-    assert list(sorted_tokens(iter(lines), BYTES)) == expected
+    assert list(sorted_tokens(iter(lines))) == expected
 
 
 def test_the_search_for_an_order_can_be_cancelled(english):

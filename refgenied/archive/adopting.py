@@ -18,7 +18,6 @@ import msgspec
 
 from refgenied.archive import tar
 from refgenied.archive.codec import CodecRecord
-from refgenied.archive.collation import BYTES, sorted_tokens
 from refgenied.archive.digests import ContentDigest
 from refgenied.archive.draft import manifest_of, recomputed_asset_digest
 from refgenied.archive.entries import Entry, EntryList, sidecar_entries
@@ -28,6 +27,7 @@ from refgenied.archive.pack import Packed
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.publish import Draft, discard, make_folders, write_manifest_partial
 from refgenied.archive.reconcile import manifest_at
+from refgenied.archive.sorting import sorted_tokens
 from refgenied.archive.verifying import prove_all
 from refgenied.archive.vetting import Vetting
 from refgenied.files import keep_beside, opener, unreadable, writing
@@ -210,6 +210,6 @@ def _content_digest(top: bytes, entries: Iterable[Entry]) -> str:
         for entry in entries:
             yield msgspec.json.encode(entry), tar.member_name(top, entry.raw_path, entry.type)
 
-    for line in sorted_tokens(lines(), BYTES):
+    for line in sorted_tokens(lines()):
         digest.add([msgspec.json.decode(line, type=Entry)])
     return digest.hexdigest()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from refgenied.archive import tar
-from refgenied.archive.collation import BYTES, sorted_tokens
 from refgenied.archive.entries import Entry
 from refgenied.archive.known import is_seekable
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.sorting import sorted_tokens
 from refgenied.genomes.walk import Kind
 from refgenied.model import SourceChangedError
 
@@ -73,7 +73,7 @@ def _in_order(manifest: Manifest, entries: Iterable[Entry]) -> Iterator[Entry]:
         return
     top = manifest.asset.encode()
     lines = ((msgspec.json.encode(entry), tar.member_name(top, entry.raw_path, entry.type)) for entry in entries)
-    for line in sorted_tokens(lines, BYTES):
+    for line in sorted_tokens(lines):
         yield msgspec.json.decode(line, type=Entry)
 
 

@@ -7,8 +7,8 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from refgenied.archive.collation import BYTES, Order, orders, sorted_tokens
 from refgenied.archive.progress import Check, no_check
+from refgenied.archive.sorting import C, locales, sorted_as, sorted_tokens
 from refgenied.genomes.walk import Kind
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from refgenied.archive.entries import Entry
 
 _ESCAPED = re.compile(rb"[\\\n\r]")
+
+_SAMPLE = 1000
+"""Names by which two locales are told apart: a machine may have hundreds, and most of them sort alike."""
 
 IGNORED = b"_refgenie_build"
 """refgenie leaves out whatever begins so at the top level (`find . -not -path './_refgenie_build*'`)."""
@@ -52,27 +55,21 @@ def counts(entry: Entry) -> bool:
     return entry.type is Kind.FILE and not entry.foreign and not entry.raw_path.startswith(IGNORED)
 
 
-def asset_digest(entries: Iterable[Entry], order: Order, check: Check = no_check) -> str:
-    """The asset digest of these members, as a builder with that order of names computes it. Memory is
-    bounded.
-    """
-    md5 = hashlib.md5(usedforsecurity=False)
-    for token in sorted_tokens(_md5sum_lines(entries, check), order):
-        md5.update(token + b"\n")
-    return md5.hexdigest()
+def asset_digest(entries: Iterable[Entry], check: Check = no_check) -> str:
+    """The asset digest of these members, as a builder with the C locale computes it. Memory is bounded."""
+    return _digest_of(sorted_tokens(_md5sum_lines(entries, check)))
 
 
 def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: Check = no_check) -> str | None:
-    """The name of the first installed locale in whose order the files have this asset digest; None: there
-    is none.
+    """The name of the first installed locale in whose order the files have this asset digest; None: there is none.
 
-    STAR's `Genome`, `SA`, `chrLength.txt` are the everyday case: a builder with en_US.UTF-8 sorts them in
-    another way than one with C. `entries` is called once for each order that is tried.
+    STAR's `Genome`, `SA`, `chrLength.txt` are the everyday case: a builder with en_US.UTF-8 sorts them in another way
+    than one with C. `entries` is called once for each order that is tried. UnreadableError, ShortageError: the order
+    cannot be asked.
     """
-    for order in orders():
-        with order:
-            if asset_digest(entries(), order, check) == digest:
-                return order.name
+    for name, tokens in _orders(lambda: _md5sum_lines(entries(), check), check):
+        if _digest_of(tokens) == digest:
+            return name
     return None
 
 
@@ -82,15 +79,48 @@ def order_lacking_one(entries: Iterable[Entry], digest: str, check: Check = no_c
     refgenie's digest leaves links out, and an archive holds the file that a link led to (`bwa_index`, `bismark_*`:
     one link to the FASTA file). Where such an archive was extracted, by `refgenie pull` or `archive restore`, that
     file is one like the others, while refgenie's config has the digest of the builder, who had the link.
-    `entries` are few: each file takes its turn.
+    `entries` are few: each file takes its turn. Errors as for `matching_order`.
     """
     listed = list(_md5sum_lines(entries, check))
-    for order in chain([BYTES], orders()):
-        with order:
-            lines = [token + b"\n" for token in sorted_tokens(iter(listed), order)]
-        if _matches_lacking_one(lines, digest, check):
-            return order.name
+    by_bytes = (C, sorted_tokens(listed))
+    for name, tokens in chain([by_bytes], _orders(lambda: listed, check)):
+        if _matches_lacking_one([token + b"\n" for token in tokens], digest, check):
+            return name
     return None
+
+
+def _orders(lines: Callable[[], Iterable[tuple[bytes, bytes]]], check: Check) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The orders of the locales of this machine that put these lines in other ways than that of bytes, and than one
+    another.
+    """
+    some, are_all = _sample(lines())
+    seen = {b"\n".join(sorted_tokens(some))}
+    for locale in locales():
+        tokens = list(sorted_as(locale, some, check))
+        known = b"\n".join(tokens)
+        if known not in seen:
+            seen.add(known)
+            yield locale, iter(tokens) if are_all else sorted_as(locale, lines(), check)
+
+
+def _sample(lines: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """Lines at even distances, between _SAMPLE and twice as many; whether they are all."""
+    taken: list[tuple[bytes, bytes]] = []
+    distance = 1
+    for number, line in enumerate(lines):
+        if number % distance == 0:
+            taken.append(line)
+            if len(taken) > 2 * _SAMPLE:
+                del taken[1::2]
+                distance *= 2
+    return taken, distance == 1
+
+
+def _digest_of(tokens: Iterable[bytes]) -> str:
+    md5 = hashlib.md5(usedforsecurity=False)
+    for token in tokens:
+        md5.update(token + b"\n")
+    return md5.hexdigest()
 
 
 def _matches_lacking_one(lines: list[bytes], digest: str, check: Check) -> bool:

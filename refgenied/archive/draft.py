@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from refgenied.archive.codec import Codec, CodecRecord, ContentAware
-from refgenied.archive.collation import BYTES
 from refgenied.archive.digests import asset_digest, matching_order, order_lacking_one
 from refgenied.archive.entries import Entry, sidecar_entries
 from refgenied.archive.manifest import About, Manifest, Versions, read_manifest
@@ -14,6 +13,7 @@ from refgenied.archive.pack import Packed, pack
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.prove import prove
 from refgenied.archive.publish import Draft, discard, make_folders, write_manifest_partial
+from refgenied.archive.sorting import C
 from refgenied.genomes.member import access_to
 from refgenied.model import Access, DigestMismatchError, WriteError
 
@@ -97,9 +97,9 @@ def recomputed_asset_digest(place: Place, packed: Packed, expected: str | None, 
     """The asset digest and the order of names it was computed in. DigestMismatchError: it is not the expected one,
     also without the one file that may have been a link where it was built.
     """
-    digest = packed.asset_digest if packed.in_order else asset_digest(_entries(place, packed), BYTES, check)
+    digest = packed.asset_digest if packed.in_order else asset_digest(_entries(place, packed), check)
     if not expected or digest == expected:
-        return digest, BYTES.name
+        return digest, C
     order = matching_order(lambda: _entries(place, packed), expected, check)
     if order is None and packed.entries_file is None:
         order = order_lacking_one(packed.entries or (), expected, check)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.collation import BYTES
 from refgenied.archive.digests import asset_digest, matching_order, order_lacking_one
 from refgenied.archive.manifest import BrokenSealError, Manifest, entries_of
 from refgenied.archive.mending import differences, mended_manifest, mended_record
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.reconcile import check_archive, manifest_at
+from refgenied.archive.sorting import C
 from refgenied.archive.verifying import check_sizes
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError
@@ -131,12 +131,12 @@ def _first_seal(
 def _right_asset_digest(manifest: Manifest, record: ArchiveRecord, entries: list[Entry], check: Check) -> str:
     """Of the manifest's and the record's asset digest the one that the files have. DamagedArchiveError: neither."""
     candidates = list(dict.fromkeys((manifest.asset_digest, record.asset_digest)))
-    if asset_digest(entries, BYTES, check) in candidates:
-        return asset_digest(entries, BYTES, check)
+    if asset_digest(entries, check) in candidates:
+        return asset_digest(entries, check)
     for digest in candidates:
         if matching_order(lambda: entries, digest, check) or order_lacking_one(entries, digest, check):
             return digest
-    if len(candidates) == 1 and manifest.asset_digest_order != BYTES.name:
+    if len(candidates) == 1 and manifest.asset_digest_order != C:
         return candidates[0]  # the builder's locale is not installed here
     raise DamagedArchiveError(
         f"the files of {manifest.key.registry_path} have another asset digest than its manifest says "
