@@ -134,9 +134,8 @@ def _flags(arguments: argparse.Namespace) -> dict[str, str | int | None]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import faulthandler  # noqa: PLC0415
-
     import anyio  # noqa: PLC0415
+    import structlog  # noqa: PLC0415
 
     from refgenied import config, logs  # noqa: PLC0415
     from refgenied.daemon import Daemon  # noqa: PLC0415
@@ -145,10 +144,11 @@ def _run(arguments: argparse.Namespace) -> int:
     def load() -> config.Settings:
         return config.load(arguments.config, _flags(arguments))
 
-    faulthandler.enable()  # the watchdog's SIGABRT shows where every thread was
+    logs.show_crashes()
     try:
         settings = load()
         logs.set_up(settings.log)
+        logs.take_over(structlog.get_logger("library"))
         anyio.run(Daemon(settings, load).run)
     except RefgeniedError as error:
         if error.kind != "start_again":  # who waits goes on waiting for that
@@ -157,8 +157,6 @@ def _run(arguments: argparse.Namespace) -> int:
     except Exception:
         if not logs.in_journal(config.Log()):
             raise
-        import structlog  # noqa: PLC0415
-
         structlog.get_logger("daemon").exception("daemon.crashed")
         return EX_FAILED
     return EX_OK

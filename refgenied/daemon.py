@@ -50,7 +50,12 @@ FIRST_LOOK_SECONDS = 5.0
 
 def _end_in(seconds: float) -> None:
     """End the process then, whatever it does: a thread that hangs on a dead disk cannot be cancelled."""
-    timer = threading.Timer(seconds, os._exit, [EXIT_NOW])
+
+    def end() -> None:
+        logs.flush()
+        os._exit(EXIT_NOW)
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
 

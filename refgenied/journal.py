@@ -12,9 +12,10 @@ import os
 import re
 import socket
 import struct
-import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
+
+from refgenied.outlet import to_stderr
 
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "refgenied"
@@ -80,7 +81,7 @@ def message(event: Mapping[str, str], called: list[str]) -> str:
 
 
 class Journal:
-    """What structlog writes to. An entry that journald does not take goes to stderr as a line of text."""
+    """Writes entries, and may block. An entry that journald does not take goes to stderr as a line of text."""
 
     def __init__(self, address: str = SOCKET) -> None:
         self._address = address
@@ -92,7 +93,7 @@ class Journal:
         except OSError:
             known = dict(reversed(fields))
             text = known.get("MESSAGE", "").replace("\n", " | ")
-            print(f"<{known.get('PRIORITY', '6')}>{text}", file=sys.stderr, flush=True)  # noqa: T201
+            to_stderr(f"<{known.get('PRIORITY', '6')}>{text}")
 
     def _send(self, entry: bytes) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
@@ -114,8 +115,6 @@ class Journal:
             sender.sendmsg([], rights, 0, self._address)
         finally:
             os.close(fd)
-
-    debug = info = warning = error = exception = critical = msg = write
 
 
 def _encoded(name: str, value: str) -> bytes:

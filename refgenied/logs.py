@@ -1,16 +1,29 @@
-"""Logging: entries with fields when stderr is the journal, readable on a terminal, one JSON object a line otherwise."""
+"""Logging: entries with fields when stderr is the journal, readable on a terminal, one JSON object a line otherwise.
+
+Nobody who logs ever waits for who reads it: see `outlet`.
+"""
 
 from __future__ import annotations
 
+import atexit
+import faulthandler
+import itertools
 import logging
+import os
+import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import structlog
 
 from refgenied import journal, output
 from refgenied.config import Log
+from refgenied.outlet import FLUSH_SECONDS, Outlet, Write, to_stderr
+
+_outlet = Outlet()
+"""One for the process, so that lines keep their order."""
 
 
 def set_up(settings: Log, names: journal.Names | None = None) -> None:
@@ -19,13 +32,42 @@ def set_up(settings: Log, names: journal.Names | None = None) -> None:
     `names` tells what else an asset is called, so that the journal finds it by any of its names.
     """
     text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
-    rendering, factory = _journal(names) if in_journal(settings) else _text() if text else _json()
+    if in_journal(settings):
+        rendering, write = _journal(names), journal.Journal().write
+    else:
+        rendering, write = _text() if text else _json(), to_stderr
+    queued = _Queued(write, rendering)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
-        logger_factory=factory,
+        logger_factory=lambda *_: queued,
         cache_logger_on_first_use=False,
     )
+
+
+@atexit.register
+def flush(seconds: float = FLUSH_SECONDS) -> None:
+    """Wait until all that was said is written, but not longer than this: nobody may read it."""
+    _outlet.flush(seconds)
+
+
+def take_over(logger: structlog.typing.FilteringBoundLogger) -> None:
+    """What libraries say through Python's own logging, from warnings on, comes through our log."""
+    root = logging.getLogger()
+    root.handlers[:] = [_ToStructlog(logger)]
+    root.setLevel(logging.WARNING)
+
+
+def show_crashes() -> None:
+    """Have a crash, and the watchdog's SIGABRT, show where every thread was. A full pipe does not hold it up."""
+    number = 2
+    try:
+        mode = os.fstat(number).st_mode
+        if stat.S_ISFIFO(mode) or os.isatty(number):  # the same one once more, with a flag of our own
+            number = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        pass
+    faulthandler.enable(number)
 
 
 def in_journal(settings: Log) -> bool:
@@ -33,17 +75,12 @@ def in_journal(settings: Log) -> bool:
     return settings.format == "auto" and journal.is_stderr()
 
 
-_Rendering = tuple[list[structlog.typing.Processor], Callable[..., structlog.typing.WrappedLogger]]
+_Rendering = Sequence[structlog.typing.Processor]
+"""From an event to what is written."""
 
 
 def _journal(names: journal.Names | None) -> _Rendering:
-    fields = journal.Fields(names or (lambda path: [path]))
-    written = journal.Journal()
-
-    def factory(*_: object) -> journal.Journal:
-        return written
-
-    return [structlog.processors.format_exc_info, fields], factory
+    return [structlog.processors.format_exc_info, journal.Fields(names or (lambda path: [path]))]
 
 
 def _text() -> _Rendering:
@@ -51,7 +88,7 @@ def _text() -> _Rendering:
         colors=output.coloured(sys.stderr), exception_formatter=structlog.dev.plain_traceback
     )
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-    return [stamp, structlog.processors.format_exc_info, _spelled, renderer], _stderr
+    return [stamp, structlog.processors.format_exc_info, _spelled, renderer]
 
 
 def _spelled(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -75,34 +112,50 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 
 def _json() -> _Rendering:
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    return [stamp, _TRACEBACKS, structlog.processors.JSONRenderer()], _stderr
+    return [stamp, _TRACEBACKS, structlog.processors.JSONRenderer()]
 
 
-class _Stderr:
-    """Writes a line; a full disk or a closed pipe behind stderr is no reason to end."""
+class _Queued:
+    """What structlog writes to: each event, as rendered, goes into the one queue of the process."""
 
-    def msg(self, message: str) -> None:
-        with suppress(OSError, ValueError):
-            print(message, file=sys.stderr, flush=True)  # noqa: T201
+    def __init__(self, write: Callable[[Any], None], rendering: _Rendering) -> None:
+        self._write = write
+        self._rendering = rendering
+
+    def msg(self, event: Any) -> None:
+        size = len(event) if isinstance(event, str) else sum(map(len, itertools.chain.from_iterable(event)))
+        _outlet.put(partial(self._write, event), size, self._lost)
+
+    def _lost(self, number: int) -> Write:
+        event: Any = {"event": "log.lines_lost", "level": "warning", "number": number}
+        for processor in self._rendering:
+            event = processor(None, "warning", event)
+        return partial(self._write, event if isinstance(event, str) else event[0][0])
 
     debug = info = warning = error = critical = exception = msg
 
 
-def _stderr(*_: object) -> _Stderr:
-    return _Stderr()
+class _ToStructlog(logging.Handler):
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
+        say("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
 
 
 def complain(message: str, hint: str) -> None:
     """One line for a person about why the process ends, and what to do; as an error where the journal listens."""
     if journal.is_stderr():
         line = f"{message} (hint: {hint})" if hint else message
-        journal.Journal().write(
-            [
-                ("MESSAGE", line),
-                ("PRIORITY", "3"),
-                ("SYSLOG_IDENTIFIER", journal.IDENTIFIER),
-                ("REFGENIED_EVENT", "daemon.refused"),
-            ]
-        )
-        return
-    output.complain("refgenied", message, hint)
+        fields = [
+            ("MESSAGE", line),
+            ("PRIORITY", "3"),
+            ("SYSLOG_IDENTIFIER", journal.IDENTIFIER),
+            ("REFGENIED_EVENT", "daemon.refused"),
+        ]
+        _outlet.put(partial(journal.Journal().write, fields), len(line))
+    else:
+        text = output.complaint("refgenied", message, hint)
+        _outlet.put(partial(to_stderr, text), len(text))

@@ -159,12 +159,17 @@ def say(text: str, *, indent: int = 2) -> None:
 
 def complain(program: str, message: str, hint: str = "", *, kind: str = "error") -> None:
     """What went wrong, and what to do, on stderr."""
+    print(complaint(program, message, hint, kind=kind), file=sys.stderr, flush=True)
+
+
+def complaint(program: str, message: str, hint: str = "", *, kind: str = "error") -> str:
+    """What `complain` prints."""
     if _Mode.as_json:
-        print(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}), file=sys.stderr, flush=True)
-        return
-    _print(f"{program}: {message}", sys.stderr, 2)
+        return json.dumps({"error": {"kind": kind, "message": message, "hint": hint}})
+    lines = _lines(f"{program}: {message}", sys.stderr, 2)
     if hint:
-        _print(f"hint: {hint}", sys.stderr, 6)
+        lines += _lines(f"hint: {hint}", sys.stderr, 6)
+    return "\n".join(lines)
 
 
 def note(program: str, message: str, *, below: bool = False) -> None:
@@ -183,6 +188,9 @@ def print_json(row: object, *, indent: int | None = None) -> None:
 
 
 def _print(text: str, stream: TextIO, indent: int) -> None:
+    print("\n".join(_lines(text, stream, indent)), file=stream, flush=True)
+
+
+def _lines(text: str, stream: TextIO, indent: int) -> list[str]:
     text = spelled(text, _real(stream).encoding)
-    lines = wrapped(text, width(), indent) if _real(stream).isatty() else [text]
-    print("\n".join(lines), file=stream, flush=True)
+    return wrapped(text, width(), indent) if _real(stream).isatty() else [text]

@@ -91,9 +91,9 @@ class Lab:
         daemon.wait_ready()
         return daemon
 
-    def launch(self) -> Daemon:
-        """Start the daemon without waiting for it."""
-        self.daemons.append(Daemon(self, len(self.daemons)))
+    def launch(self, output: int | None = None) -> Daemon:
+        """Start the daemon without waiting for it. `output`: a descriptor for what it says, instead of a file."""
+        self.daemons.append(Daemon(self, len(self.daemons), output))
         return self.daemons[-1]
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ def the_one(path: str, rows: list[Row]) -> Row:
 class Daemon:
     """`refgenied run` as a process. Readiness comes over $NOTIFY_SOCKET, as for systemd."""
 
-    def __init__(self, lab: Lab, number: int) -> None:
+    def __init__(self, lab: Lab, number: int, output: int | None = None) -> None:
         self.log = lab.root / f"refgenied-{number}.log"
         self.expected = 0
         """The exit status that is right; None for any."""
@@ -187,8 +187,8 @@ class Daemon:
                 env=lab.environment | {"NOTIFY_SOCKET": str(words)},
                 cwd=lab.root,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log if output is None else output,
+                stderr=log if output is None else output,
             )
 
     def wait_ready(self) -> None:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "refgenied"
 LAYERS = [
     {"refgenied"},
     {"model", "output"},
-    {"commandline", "files", "mounts"},
+    {"commandline", "files", "mounts", "outlet"},
     {"genomes"},
     {"archive"},
     {"config"},

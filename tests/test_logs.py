@@ -18,6 +18,7 @@ def test_a_traceback_in_json_leaves_out_the_local_variables(capfd: pytest.Captur
             int("why")
         except ValueError:
             structlog.get_logger().exception("library")
+        logs.flush()
     finally:
         structlog.configure(**before)
     line = json.loads(capfd.readouterr().err)

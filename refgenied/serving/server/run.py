@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import time
@@ -18,7 +17,7 @@ import anyio.to_thread
 import structlog
 import uvicorn
 
-from refgenied import __version__
+from refgenied import __version__, logs
 from refgenied.config import Settings
 from refgenied.model import ConfigError, ShortageError
 from refgenied.notify import notify, watchdog_seconds
@@ -243,13 +242,5 @@ async def _signals(server: uvicorn.Server) -> None:
 
 def quiet_libraries() -> None:
     """What the libraries say comes through our log; refgenieserver's chatter about each request does not."""
-    root = logging.getLogger()
-    root.handlers[:] = [_ToStructlog()]
-    root.setLevel(logging.WARNING)
+    logs.take_over(log)
     warnings.filterwarnings("ignore", message="Duplicate Operation ID", category=UserWarning)
-
-
-class _ToStructlog(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        say = log.error if record.levelno >= logging.ERROR else log.warning
-        say("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
