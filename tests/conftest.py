@@ -13,7 +13,13 @@ from fence import Fence, own_environment, set_environment
 from lab import REPOSITORY, SCRIPTS, Daemon, Lab
 from refgenie_cli import LAMBDA, Refgenie
 
-PACKAGES = {"bowtie2-build": "bowtie2", "bgzip": "tabix", "igzip": "isal", "bsdtar": "libarchive-tools"}
+PACKAGES = {
+    "bowtie2-build": "bowtie2",
+    "bgzip": "tabix",
+    "igzip": "isal",
+    "bsdtar": "libarchive-tools",
+    "nginx": "nginx-light",
+}
 """Commands whose Debian package has another name."""
 
 FENCE = pytest.StashKey[Fence]()
@@ -74,7 +80,8 @@ def _lacking(name: str) -> str:
     if name in ("refgenie", "refgenieserver"):
         found = shutil.which(name, path=f"{SCRIPTS}:{os.environ.get('PATH', '')}")
         return "" if found else f"needs {name}: pip install {name} (make test does it)"
-    return "" if shutil.which(name) else f"needs {name}: apt-get install {PACKAGES.get(name, name)}"
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")  # servers are not in everybody's PATH
+    return "" if found else f"needs {name}: apt-get install {PACKAGES.get(name, name)}"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ LAYERS = [
     {"config"},
     {"store"},
     {"disk", "generation", "journal", "notify"},
-    {"feed", "health", "meter", "logs", "archive_folder"},
+    {"feed", "health", "meter", "logs", "archive_folder", "pulls"},
     {"jobs", "policy", "units"},
     {"conditions"},
     {"pause"},

@@ -231,7 +231,7 @@ def _fill_downloads(downloads: _Commands) -> None:
     imported = downloads.add(
         "import",
         "downloads.import_log",
-        "count the downloads in a web server's access log (combined format); twice does no harm",
+        "count the downloads in an access log of nginx, Apache or Caddy; twice does no harm",
         "--log /var/log/nginx/access.log",
     )
     imported.add_argument("--log", required=True, metavar="FILE", help="the log; may be gzipped; -: standard input")

@@ -16,6 +16,7 @@ from refgenied.control import (
     verbs_server,
     verbs_wait,
     verbs_watch,
+    verbs_weblogs,
 )
 from refgenied.control.context import Context
 from refgenied.control.protocol import (
@@ -92,6 +93,7 @@ VERBS: dict[str, Verb[Context]] = {
         verbs_protect,
         verbs_queue,
         verbs_watch,
+        verbs_weblogs,
     )
     for name, verb in part.registry.verbs.items()
 } | registry.verbs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -12,6 +13,7 @@ from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import After, Limit
 from refgenied.control.views import PAGE_ROWS, Page, key_after
+from refgenied.jobs import Change
 from refgenied.model import AssetKey
 from refgenied.store import downloads
 
@@ -51,22 +53,31 @@ class DownloadsRecorded(msgspec.Struct, frozen=True):
 )
 async def download_record(context: Context, call: Call, params: DownloadRecordParams) -> DownloadsRecorded:
     call.peer.require_record("download.record")
-    recorded: Counter[AssetKey] = Counter()
-    unknown = 0
+    reported = [
+        downloads.Download(
+            report.id, AssetKey(report.genome_digest, report.asset_group, report.asset), report.digest, report.at
+        )
+        for report in params.downloads
+    ]
     async with context.jobs.change() as change:
-        for report in params.downloads:
-            key = AssetKey(report.genome_digest, report.asset_group, report.asset)
-            if not await downloads.is_known(change.tx, key):
-                unknown += 1
-                continue
-            download = downloads.Download(report.id, key, report.digest, report.at)
-            recorded[key] += await downloads.record(change.tx, download, reported_by=call.peer.name)
-        for key, number in recorded.items():
-            if number:
-                total = await downloads.count(change.tx, key)
-                await change.log("download.recorded", key, number=number, total=total, by=call.peer.name)
-    new = recorded.total()
-    return DownloadsRecorded(recorded=new, known=len(params.downloads) - new - unknown, unknown=unknown)
+        return await count_downloads(change, reported, by=call.peer.name)
+
+
+async def count_downloads(change: Change, reported: Iterable[downloads.Download], *, by: str) -> DownloadsRecorded:
+    """Count each once, and say so in one event for each asset."""
+    recorded: Counter[AssetKey] = Counter()
+    known = unknown = 0
+    for download in reported:
+        if not await downloads.is_known(change.tx, download.key):
+            unknown += 1
+        elif await downloads.record(change.tx, download, reported_by=by):
+            recorded[download.key] += 1
+        else:
+            known += 1
+    for key, number in recorded.items():
+        total = await downloads.count(change.tx, key)
+        await change.log("download.recorded", key, number=number, total=total, by=by)
+    return DownloadsRecorded(recorded=recorded.total(), known=known, unknown=unknown)
 
 
 class DownloadEditionsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +95,8 @@ class EditionView(msgspec.Struct, frozen=True):
     """Whether a request that names no asset means this one."""
     editions: dict[str, int]
     """md5 → bytes of every archive that there ever was; the newest first."""
+    published: dict[str, float]
+    """md5 → since when, Unix seconds."""
 
 
 class DownloadEditions(msgspec.Struct, frozen=True):
@@ -100,10 +113,10 @@ async def download_editions(context: Context, call: Call, params: DownloadEditio
     after = key_after(params.after)
     async with context.store.transaction() as tx:
         found = await downloads.editions(tx)
-    assets: dict[AssetKey, dict[str, int]] = {}
+    assets: dict[AssetKey, list[downloads.Edition]] = {}
     for edition in found:
         if after is None or edition.key > after:
-            assets.setdefault(edition.key, {})[edition.digest] = edition.size
+            assets.setdefault(edition.key, []).append(edition)
     genomes = context.reconciler.look.genomes
 
     def view(key: AssetKey) -> EditionView:
@@ -116,7 +129,8 @@ async def download_editions(context: Context, call: Call, params: DownloadEditio
             asset_group=key.asset_group,
             asset=key.asset,
             default=key.asset == default,
-            editions=assets[key],
+            editions={edition.digest: edition.size for edition in assets[key]},
+            published={edition.digest: edition.published_at for edition in assets[key]},
         )
 
     page = Page((view(key) for key in assets), limit=params.limit)

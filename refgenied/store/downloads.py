@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
 from refgenied.model import AssetKey
@@ -29,6 +31,8 @@ class Edition(msgspec.Struct, frozen=True):
     key: AssetKey
     digest: str
     size: int
+    published_at: float
+    """Unix seconds."""
 
 
 async def record(tx: Transaction, download: Download, *, reported_by: str) -> bool:
@@ -45,6 +49,12 @@ async def record(tx: Transaction, download: Download, *, reported_by: str) -> bo
     return added > 0
 
 
+async def recorded(tx: Transaction, ids: list[str]) -> int:
+    """How many of these ids are those of downloads."""
+    row = await tx.one("SELECT COUNT(*) FROM download WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
+    return int(row[0]) if row else 0
+
+
 async def is_known(tx: Transaction, key: AssetKey) -> bool:
     """Whether there ever was an archive of this asset."""
     return await tx.one(f"SELECT 1 FROM edition WHERE {_OF_ASSET} LIMIT 1", names(key)) is not None
@@ -58,7 +68,9 @@ async def count(tx: Transaction, key: AssetKey) -> int:
 async def editions(tx: Transaction) -> list[Edition]:
     """All of them, by asset, the newest of each first."""
     rows = await tx.all(
-        "SELECT genome_digest, asset_group, asset, digest, size FROM edition "
+        "SELECT genome_digest, asset_group, asset, digest, size, published_at FROM edition "
         "ORDER BY genome_digest, asset_group, asset, published_at DESC"
     )
-    return [Edition(AssetKey(genome, group, asset), digest, size) for genome, group, asset, digest, size in rows]
+    return [
+        Edition(AssetKey(genome, group, asset), digest, size, at) for genome, group, asset, digest, size, at in rows
+    ]

@@ -122,4 +122,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX job_next ON job (crashes > 0, priority, id) WHERE state = 'queued'",
         "CREATE INDEX job_again ON job (id) WHERE state = 'queued' AND attempts > 0",
     ),
+    (
+        # A line of another server's log that told of a request for an archive. Equal lines have numbers.
+        """
+        CREATE TABLE log_line (
+            line           TEXT    NOT NULL,
+            number         INTEGER NOT NULL,
+            PRIMARY KEY (line, number)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # What one client has got of one archive and is no download yet: the rest may be in the next log.
+        "CREATE TABLE log_pull (who TEXT NOT NULL PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        # How a log begins, and how often its first lines were in logs before it: a log may be cut between equal lines.
+        """
+        CREATE TABLE log_start (
+            start          TEXT    NOT NULL PRIMARY KEY,
+            first_line     TEXT    NOT NULL,
+            repeated       INTEGER NOT NULL,
+            before         TEXT    NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX log_start_line ON log_start (first_line)",
+    ),
 )

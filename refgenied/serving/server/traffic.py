@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, quote, unquote
 
 import structlog
 
-from refgenied.client.pulls import Pulls, asks_twice
 from refgenied.model import AssetKey
+from refgenied.pulls import Answer, Pulls, asks_twice
 from refgenied.serving.server.delivery import given_out
 from refgenied.serving.server.edition import Edition
 from refgenied.serving.server.held import Held
@@ -80,6 +80,7 @@ class _Exchange:
         self._headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         self._wire: Wire | None = scope.get(SCOPE_KEY)
         self._held: Held | None = None
+        self._given_out_at = 0.0
         self._status = 0
         self._range: tuple[int, int] | None = None
         self._sent = 0
@@ -128,15 +129,10 @@ class _Exchange:
             name = next(iter(edition.remotes), "http")
             self._scope["query_string"] = b"&".join(filter(None, (query, f"remoteClass={quote(name)}".encode())))
 
-    @property
-    def _who(self) -> tuple[str, str, AssetKey | None]:
-        agent = self._headers.get(b"user-agent", "")[:LONGEST_AGENT]  # thousands of them are remembered
-        return self._client, agent, self._held.key if self._held else None
-
     def _give_out(self, held: Held) -> None:
         if self._held is None:
             self._held = held
-            self._pulls.begin(self._who, time.monotonic())
+            self._given_out_at = time.monotonic()
 
     async def _take(self, message: Message) -> None:
         """Pass on what the app sends; the end of an archive waits until the client has it."""
@@ -160,10 +156,23 @@ class _Exchange:
 
     def _settle(self, held: Held, *, delivered: bool) -> str:
         """Count it if this completes a download; its id then."""
-        first = 0 if self._status == 200 else self._range[0] if self._status == 206 and self._range else None
-        sent = (0, 0) if first is None else (first, first + self._sent)
-        twice = asks_twice(self._headers.get(b"user-agent", ""))
-        if not self._pulls.end(self._who, time.monotonic(), sent, held.size, delivered=delivered, twice=twice):
+        span = (0, held.size) if self._status == 200 else self._range if self._status == 206 else None
+        if span is None:
+            return ""
+        agent = self._headers.get(b"user-agent", "")
+        sent = self._sent if delivered else min(self._sent, span[1] - span[0] - 1)  # the last byte at least is missing
+        answer = Answer(
+            at=time.monotonic(),
+            begun=self._given_out_at,
+            size=held.size,
+            first=span[0],
+            least=sent,
+            most=sent,
+            ranged=self._status == 206,
+            twice=asks_twice(agent),
+        )
+        who = (self._client, agent[:LONGEST_AGENT], held.key, held.digest)  # thousands of them are remembered
+        if not self._pulls.take(who, answer):
             return ""
         self._shelf.kept(self._client, held.key)
         return self._count(held)

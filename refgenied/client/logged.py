@@ -1,0 +1,135 @@
+"""From lines of an access log to requests for archives: which archive, and which of its bytes were sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from refgenied.client import Json
+from refgenied.client.weblogs import Hit
+from refgenied.pulls import remembered
+
+API = re.compile(
+    r"(?:.*/)?assets/archive/(?P<genome>[^/]+)/(?P<group>[^/]+)"
+    r"|(?:.*/)?v[12]/asset/(?P<genome2>[^/]+)/(?P<group2>[^/]+)/archive"
+)
+HEADERS = (200, 450)
+"""Bytes that the headers of a range have: at least, at most. Apache's own are about 310."""
+MOST_HEADERS = 8192
+TLS_SHARE = 50
+"""One part in so many may be added by encryption, which Apache's %O counts too."""
+
+
+class Edition(NamedTuple):
+    digest: str
+    size: int
+    published_at: float
+
+
+class Target:
+    """One asset, and what its archives are and were."""
+
+    def __init__(self, row: Json) -> None:
+        self.row = row
+        published = row.get("published", {})
+        self._editions = [Edition(digest, size, published.get(digest, 0)) for digest, size in row["editions"].items()]
+        self._sizes: dict[int, Edition] = {}
+        for edition in self._editions:
+            self._sizes.setdefault(edition.size, edition)
+
+    def of_size(self, size: int | None) -> Edition | None:
+        return self._sizes.get(size) if size is not None else None
+
+    def at(self, moment: float) -> Edition:
+        """The one that was there then; the first one for times before."""
+        return next((edition for edition in self._editions if edition.published_at <= moment), self._editions[-1])
+
+    def around(self, hit: Hit) -> list[Edition]:
+        """Those that this can have been, if the line tells when it ended or when it began; the newest first."""
+        newest = self.at(hit.at)
+        oldest = self.at(hit.at - remembered(newest.size))
+        return [newest] if oldest == newest else [newest, oldest]
+
+
+class Targets:
+    """Finds the asset that a request was for."""
+
+    def __init__(self, rows: Iterable[Json]) -> None:
+        self._by_name: dict[tuple[str, str], Target] = {}
+        self._defaults: dict[tuple[str, str], Target] = {}
+        for row in rows:
+            target = Target(row)
+            for genome in (row["genome_digest"], *row["aliases"]):
+                self._by_name[genome, f"{row['asset_group']}__{row['asset']}"] = target
+                if row["default"]:
+                    self._defaults[genome, row["asset_group"]] = target
+
+    def of(self, request: str) -> Target | None:
+        try:
+            url = urlsplit(request)
+        except ValueError:  # anybody may ask for anything: `//[`, say
+            return None
+        path = unquote(url.path)
+        if api := API.fullmatch(path):
+            genome, group = api["genome"] or api["genome2"], api["group"] or api["group2"]
+            tag = next(iter(parse_qs(url.query).get("tag", [])), "")
+            return self._by_name.get((genome, f"{group}__{tag}")) if tag else self._defaults.get((genome, group))
+        *folders, name = path.split("/")
+        genomes = (folders[-1:], folders[-3:-2])  # beside the flat name, above the nested one
+        found = (self._by_name.get((genome[0], name.removesuffix(".tgz"))) for genome in genomes if genome)
+        return next(filter(None, found), None) if name.endswith(".tgz") else None
+
+
+class Sent(NamedTuple):
+    """What was sent of an archive; `first` is None where the line does not say where it begins."""
+
+    edition: Edition
+    first: int | None
+    least: int
+    most: int
+    with_headers: bool | None
+    """What the number of bytes told of itself; None for nothing."""
+
+
+def sent_of(target: Target, hit: Hit, *, with_headers: bool) -> Sent:
+    """`with_headers`: what earlier lines of this log have told of its numbers."""
+    number = hit.sent or 0
+    if hit.with_headers is not None:
+        with_headers = hit.with_headers
+    return _ranged(target, hit, number, with_headers=with_headers) if hit.ranged else _whole(target, hit, number)
+
+
+def _whole(target: Target, hit: Hit, number: int) -> Sent:
+    found, told = target.of_size(number), None
+    if found is not None:
+        told = False
+    elif hit.with_headers is not False:
+        found = next((one for one in target.around(hit) if _is_with_headers(number, one.size)), None)
+        told = True if found else None
+    edition = found or target.at(hit.at)
+    most = edition.size if found else min(number, edition.size - 1)
+    if hit.broken:
+        most = min(most, edition.size - 1)
+    return Sent(edition, 0, most, most, told)
+
+
+def _is_with_headers(number: int, size: int) -> bool:
+    return size + HEADERS[0] // 2 <= number <= size + MOST_HEADERS + size // TLS_SHARE
+
+
+def _ranged(target: Target, hit: Hit, number: int, *, with_headers: bool) -> Sent:
+    edition = target.of_size(hit.span.total if hit.span else None) or target.at(hit.at)
+    least, most = number, number
+    if with_headers:
+        least, most = max(0, number - HEADERS[1]), max(0, number - HEADERS[0])
+    if hit.span is None:
+        return Sent(edition, None, least, most, None)
+    size = edition.size
+    first, end = hit.span.first, min(size if hit.span.end is None else hit.span.end, size)
+    if first is None:  # the last `end` bytes
+        first, end = size - end, size
+    length = max(0, end - first)
+    come = length if number >= length and not hit.broken else min(least, max(0, length - 1))
+    return Sent(edition, first, come, come, None)

@@ -1,0 +1,188 @@
+"""Lines of access logs: the combined format of nginx and Apache, and Caddy's JSON.
+
+What their numbers mean was seen with the servers that Debian 12 has: nginx 1.22, Apache 2.4, Caddy 2.6.
+
+* nginx writes a line when the answer has ended, with the time of its end; `$body_bytes_sent` is what it gave to the
+  kernel, so less for a transfer that was broken off.
+* Apache writes it at the end too, but with the time of the beginning. `%O`, which Debian's own formats have, is what it
+  gave to the kernel, with the headers. `%b` is what it meant to send: a broken transfer looks like a whole one.
+* Caddy's `ts` is the end, `duration` what it took, `size` the bytes of the body that it gave to the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+LONGEST_NAME = 200
+"""Characters of a client's address, or name for itself, that tell it from others."""
+
+LINE = re.compile(
+    rb"(?P<names>[^\[\"]*)\[(?P<at>[^\]]+)\] "
+    rb'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<bytes>\d+|-)'
+    rb'(?: "(?:[^"\\]|\\.)*" "(?P<agent>(?:[^"\\]|\\.)*)"(?P<more>.*))?'
+)
+"""Combined log format, also with the server's name before it and more after it; the common one too."""
+ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+CONTENT_RANGE = re.compile(rb"\bbytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+RANGE = re.compile(rb"\bbytes=(\d{0,18})-(\d{0,18})(?![\d,])")
+CONNECTION = re.compile(rb'" ([X+-])\s*$')
+"""Apache's %X as the last field: X is a transfer that was broken off."""
+
+
+class StrangeLineError(ValueError):
+    """The line is in another format."""
+
+
+class Span(NamedTuple):
+    """Which bytes of an archive."""
+
+    first: int | None
+    """None: the last ones, as many as `end` says."""
+    end: int | None
+    """After the last byte; None for the archive's end."""
+    total: int | None
+    """Bytes of the archive, if the line tells."""
+
+
+class Hit(NamedTuple):
+    """A GET that was answered with 200 or 206."""
+
+    client: str
+    agent: str
+    target: str
+    ranged: bool
+    sent: int | None
+    """None is Apache's `-`: nothing."""
+    at: float
+    begun: float | None
+    span: Span | None
+    broken: bool | None
+    """Whether the transfer was broken off; None where only the number of bytes tells."""
+    with_headers: bool | None
+    """Whether `sent` counts headers too; None where that is not known."""
+
+
+def hit_of(line: bytes) -> Hit | None:
+    """None for a line that is no GET of anything. StrangeLineError."""
+    return _of_json(line) if line.startswith(b"{") else _of_combined(line)
+
+
+def is_complete(line: bytes) -> bool:
+    """Whether a last line without its end of line has come to its end, as far as that can be seen."""
+    if line.startswith(b"{"):
+        return line.endswith(b"}")
+    found = LINE.match(line)
+    return bool(found and found["agent"] is not None and (line.endswith(b'"') or CONNECTION.search(line)))
+
+
+class Clues(NamedTuple):
+    """What any line may tell of its format, whatever was asked for."""
+
+    headers: bool = False
+    """Headers are counted: an answer that has no body has bytes."""
+    apache_b: bool = False
+    """Nothing is written as `-`, as Apache's `%b` does."""
+
+
+def clues_of(line: bytes) -> Clues:
+    found = None if line.startswith(b"{") else LINE.match(line)
+    if found is None:
+        return Clues()
+    no_body = found["status"] == b"304" or found["request"].startswith(b"HEAD ")
+    return Clues(headers=no_body and found["bytes"] not in (b"-", b"0"), apache_b=found["bytes"] == b"-")
+
+
+def _of_combined(line: bytes) -> Hit | None:
+    found = LINE.match(line)
+    names = found["names"].split(b" ") if found else []
+    if found is None or len(names) < 3:
+        raise StrangeLineError
+    if found["status"] not in (b"200", b"206") or not found["request"].startswith(b"GET "):
+        return None
+    at = _time(found["at"])
+    # Debian's vhost_combined begins with the server's name and port; what follows the client is nearly always `-`
+    has_server = names[1] != b"-" and re.fullmatch(rb"\S+:\d+", names[0])
+    more = found["more"] or b""
+    connection = CONNECTION.search(more)
+    return Hit(
+        client=names[1 if has_server else 0].decode("utf-8", "replace")[:LONGEST_NAME],
+        agent=_text(found["agent"] or b"")[:LONGEST_NAME],
+        target=_text(found["request"]).removeprefix("GET ").partition(" ")[0],
+        ranged=found["status"] == b"206",
+        sent=None if found["bytes"] == b"-" else int(found["bytes"]),
+        at=at,
+        begun=None,
+        span=_span(more, more),
+        broken=connection[1] == b"X" if connection else None,
+        with_headers=None,
+    )
+
+
+@lru_cache(maxsize=100)  # many lines of one second follow each other
+def _time(text: bytes) -> float:
+    try:
+        return datetime.strptime(text.decode(), "%d/%b/%Y:%H:%M:%S %z").timestamp()
+    except ValueError:
+        raise StrangeLineError from None
+
+
+def _text(raw: bytes) -> str:
+    r"""Without escapes: nginx writes `"` as \x22, Apache as \"."""
+
+    def plain(found: re.Match[bytes]) -> bytes:
+        escaped = found[1]
+        return bytes([int(escaped[1:], 16)]) if len(escaped) == 3 else escaped
+
+    return ESCAPE.sub(plain, raw).decode("utf-8", "replace")
+
+
+def _span(answered: bytes, asked: bytes) -> Span | None:
+    if found := CONTENT_RANGE.search(answered):
+        return Span(int(found[1]), int(found[2]) + 1, int(found[3]))
+    if (found := RANGE.search(asked)) and (found[1] or found[2]):
+        last = int(found[2]) if found[2] else None
+        return Span(int(found[1]), None if last is None else last + 1, None) if found[1] else Span(None, last, None)
+    return None
+
+
+def _of_json(line: bytes) -> Hit | None:
+    try:
+        row: Any = json.loads(line)
+        request = row["request"]
+        status, method, uri = row["status"], request["method"], request["uri"]
+        if status not in (200, 206) or method != "GET":
+            return None
+        at, seconds = _moment(row["ts"]), row.get("duration")
+        asked: Any = request.get("headers")
+        answered: Any = row.get("resp_headers")
+        client = request.get("client_ip") or request.get("remote_ip") or request["remote_addr"].rpartition(":")[0]
+        return Hit(
+            client=str(client)[:LONGEST_NAME],
+            agent=_header(asked, "User-Agent")[:LONGEST_NAME],
+            target=str(uri),
+            ranged=status == 206,
+            sent=int(row["size"]),
+            at=at,
+            begun=at - seconds if isinstance(seconds, int | float) else None,
+            span=_span(_header(answered, "Content-Range").encode(), _header(asked, "Range").encode()),
+            broken=None,
+            with_headers=False,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise StrangeLineError from None
+
+
+def _moment(ts: object) -> float:
+    """Caddy's number of seconds, or one of its texts."""
+    if isinstance(ts, str):
+        return datetime.fromisoformat(ts.replace("/", "-")).timestamp()
+    return float(ts)  # type: ignore[arg-type]
+
+
+def _header(headers: Any, name: str) -> str:
+    values = headers.get(name) if headers else None
+    return str(values[0]) if values else ""

@@ -1,0 +1,85 @@
+"""Statements about other web servers' logs: which of their lines were taken, and what is no download yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from refgenied.store.connection import Transaction
+
+Line = tuple[str, int]
+"""A line's hash; and which of equal lines it is, from 1."""
+
+
+async def taken(tx: Transaction, lines: Iterable[Line]) -> set[Line]:
+    """Those of them that were taken before."""
+    rows = await tx.all(
+        "SELECT line, number FROM json_each(?) AS asked JOIN log_line "
+        "ON line = json_extract(asked.value, '$[0]') AND number = json_extract(asked.value, '$[1]')",
+        (json.dumps(list(lines)),),
+    )
+    return {(line, number) for line, number in rows}
+
+
+async def take(tx: Transaction, lines: Iterable[Line]) -> None:
+    """They are known from now on."""
+    await tx.execute(
+        "INSERT OR IGNORE INTO log_line (line, number) "
+        "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)",
+        (json.dumps(list(lines)),),
+    )
+
+
+async def times(tx: Transaction, lines: Iterable[str]) -> dict[str, int]:
+    """How often each of these lines was taken; those that never were are left out."""
+    rows = await tx.all(
+        "SELECT line, MAX(number) FROM log_line WHERE line IN (SELECT value FROM json_each(?)) GROUP BY line",
+        (json.dumps(list(lines)),),
+    )
+    return dict(rows)  # type: ignore[arg-type]
+
+
+async def pulls(tx: Transaction, whos: Iterable[str]) -> dict[str, Any]:
+    """What was kept of each."""
+    rows = await tx.all(
+        "SELECT who, state FROM log_pull WHERE who IN (SELECT value FROM json_each(?))", (json.dumps(list(whos)),)
+    )
+    return {who: json.loads(state) for who, state in rows}
+
+
+async def keep_pulls(tx: Transaction, states: Mapping[str, Any]) -> None:
+    for who, state in states.items():
+        await tx.execute("INSERT OR REPLACE INTO log_pull (who, state) VALUES (?, ?)", (who, json.dumps(state)))
+
+
+class Start(msgspec.Struct, frozen=True):
+    """How a log begins."""
+
+    start: str
+    """Tells this file from others."""
+    first_line: str
+    repeated: int
+    """How many equal lines it begins with."""
+
+
+async def lines_before(tx: Transaction, start: Start, *, copies: bool) -> dict[str, int] | None:
+    """How often its first lines were in logs before it; None for a log that is not known. With `copies` another file
+    that begins with the same lines is the same log.
+    """
+    row = await tx.one("SELECT before FROM log_start WHERE start = ?", (start.start,))
+    if row is None and copies:
+        row = await tx.one(
+            "SELECT before FROM log_start WHERE first_line = ? AND repeated = ?",
+            (start.first_line, start.repeated),
+        )
+    return json.loads(row[0]) if row else None
+
+
+async def keep_start(tx: Transaction, start: Start, before: Mapping[str, int]) -> None:
+    await tx.execute(
+        "INSERT OR IGNORE INTO log_start (start, first_line, repeated, before) VALUES (?, ?, ?, ?)",
+        (start.start, start.first_line, start.repeated, json.dumps(before)),
+    )

@@ -1,0 +1,77 @@
+"""Real web servers, run as Debian installs them: what their logs tell is the number of pulls."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+import web_servers
+from lab import Lab
+from log_importer import Importer, importing
+from server_lab import Puller, plain
+from synthetic import ALIAS, DIGEST, Genomes
+from web_servers import SIZES, WebServer, acts, all_at_once
+
+pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.needs("refgenieserver", "root")]
+
+ACTS = acts(slow_seconds=3, pieces=200)
+TRUE = sum(act.downloads for act in ACTS)
+Start = Callable[[Lab, Path, int], WebServer]
+
+
+@pytest.mark.parametrize(
+    ("start", "log", "wrong"),
+    [
+        pytest.param(web_servers.nginx, "combined.log", 0, marks=pytest.mark.needs("nginx"), id="nginx"),
+        # by lengths with headers, one half twice looks like two halves; and it says so
+        pytest.param(web_servers.apache, "combined.log", 1, marks=pytest.mark.needs("apache2"), id="apache"),
+        pytest.param(web_servers.caddy, "access.log", 0, marks=pytest.mark.needs("caddy"), id="caddy"),
+    ],
+)
+async def test_a_servers_log_tells_the_number_of_pulls(tmp_path: Path, start: Start, log: str, wrong: int) -> None:
+    genomes = Genomes(tmp_path / "genomes")
+    genomes.build()
+    async with importing(genomes) as importer:
+        await importer.parts.settle()
+        lines = await anyio.to_thread.run_sync(_visited, tmp_path, importer, start, log)
+        await _counted(importer, lines, TRUE + 1 + wrong)
+
+
+def _visited(tmp_path: Path, importer: Importer, start: Start, log: str) -> list[bytes]:
+    """Let clients of all kinds come to the server, the real refgenie among them; its log."""
+    (tmp_path / "lab").mkdir()
+    lab = Lab(tmp_path / "lab")
+    lab.archives = importer.parts.archive_folder.path
+    static = tmp_path / "static" / DIGEST
+    static.mkdir(parents=True)
+    for name, size in SIZES.items():
+        (static / f"{name}__default.tgz").write_bytes(random.Random(size).randbytes(size))
+    behind = plain(lab)
+    server = start(lab, static.parent, behind.port)
+    try:
+        asked: list[int] = []
+        visits = threading.Thread(
+            target=lambda: asked.append(all_at_once(ACTS, server.port, f"/archives/{DIGEST}/")), name="visits"
+        )
+        visits.start()
+        Puller(lab, "puller", server).pull(f"{ALIAS}/fasta")
+        visits.join()
+        lines = server.logged_lines(log, asked[0] + 5)
+    finally:
+        server.close()
+        behind.close()
+    return lines
+
+
+async def _counted(importer: Importer, lines: list[bytes], true: int) -> None:
+    """Rotated in the middle of each kind of pair, read in parts and as a whole, and again."""
+    slow = max(number for number, line in enumerate(lines) if b"long__default" in line and b"urllib" in line)
+    first, rest = lines[:slow], lines[slow:]
+    assert await importer(first) == true - 1
+    assert await importer(rest) == true
+    assert await importer(first) == true
+    assert await importer(first + rest) == true
