@@ -118,9 +118,7 @@ class Daemon:
                 with archive_folder.held():
                     await self._run(store, archive_folder, first_started_at)
         if self._start_again:
-            raise StartAgainError(
-                f"{self._start_again}: the daemon must start again, so that its sandbox is built around it"
-            )
+            raise StartAgainError(self._start_again)
 
     async def _run(self, store: Store, archive_folder: ArchiveFolder, first_started_at: float) -> None:
         settings = self.current.settings
@@ -132,6 +130,9 @@ class Daemon:
             config=settings.refgenie.genome_config or None,
             interrupted_after=settings.watch.interrupted_seconds,
         )
+        if store.trouble:
+            log.error("database.damaged", problem=store.trouble)
+            health.set("database_file", store.trouble)
         await recover(jobs, archive_folder, health)
         pause = Pause(jobs, health, archive_folder)
         await pause.load()

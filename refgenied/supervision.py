@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import anyio
+import anyio.to_thread
 import structlog
 
 from refgenied import mounts
@@ -66,6 +68,7 @@ class Supervision:
             else:
                 notify("WATCHDOG=1", f"STATUS={status}", *self._extension())
             self._look_for_mounts()
+            await self._look_for_the_database()
             await anyio.sleep(self._beat)
 
     def drain(self) -> None:
@@ -123,4 +126,19 @@ class Supervision:
         new = mounts.over(self._folders) - self._mounts
         self._mounts |= new
         for _, point in sorted(new):
-            self._restart(f"a disk was mounted at {point}")
+            self._restart(
+                f"a disk was mounted at {point}: the daemon must start again, so that its sandbox is built around it"
+            )
+
+    # ----------------------------------------------------------------- the database's file
+
+    async def _look_for_the_database(self) -> None:
+        """What is written to a file that was deleted or replaced is lost: the next start knows what to do."""
+        store = self._jobs.store
+        lost = await anyio.to_thread.run_sync(store.lost)
+        if not lost or self._drain_began is not None:
+            return
+        self._health.set("database_file", f"{lost}; the daemon starts again")
+        with suppress(StateError):
+            await store.rescue()
+        self._restart(f"{lost}: the daemon must start again, and agrees with the manifests then")

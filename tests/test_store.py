@@ -1,6 +1,7 @@
 """The one connection: its file, its schema, its transactions."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -8,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from refgenied.model import AssetKey, JobState, StateError
-from refgenied.store import Store, archives
+from refgenied.store import Store, archives, rescue
 from refgenied.store import jobs as rows
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 
@@ -136,15 +137,9 @@ async def test_a_new_database_has_no_older_one(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["refgenied.sqlite3"]
 
 
-@pytest.mark.parametrize("content", [b"not a database at all, but long enough to look at" * 50, None])
-async def test_a_foreign_or_damaged_file_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "refgenied.sqlite3"
-    if content is None:
-        with sqlite3.connect(path) as connection:
-            connection.execute("CREATE TABLE x (y)")
-        connection.close()
-    else:
-        path.write_bytes(content)
+async def test_a_foreign_database_is_refused_in_one_line(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "refgenied.sqlite3")) as connection:
+        connection.execute("CREATE TABLE x (y)")
     with pytest.raises(StateError) as caught:
         async with Store.opened(tmp_path):
             pass
@@ -160,3 +155,144 @@ async def test_counts_name_every_state(tmp_path: Path) -> None:
                 **{state.value: 0 for state in JobState},
                 "queued": 1,
             }
+
+
+# ------------------------------------------------------------------ damaged, deleted, replaced
+
+DOWNLOADS = 2000
+
+
+async def filled(folder: Path) -> Path:
+    """A database of some pages with downloads and a user's pause."""
+    folder.mkdir()
+    async with Store.opened(folder) as store, store.transaction() as tx:
+        for number in range(DOWNLOADS):
+            await tx.execute("INSERT INTO download VALUES (?, 'd', 'g', 'a', 'x', 1.0, 'y')", (f"{number:032x}",))
+        await archives.put_fact(tx, "paused_by", "ann")
+        await archives.put_fact(tx, "generation", "7")
+    return folder / "refgenied.sqlite3"
+
+
+async def downloads(store: Store) -> int:
+    async with store.transaction() as tx:
+        row = await tx.one("SELECT COUNT(*) FROM download")
+        assert row
+        return int(row[0])
+
+
+@pytest.mark.parametrize(
+    ("what", "least"), [("garbage", 0), ("header", 0), ("cut", 1), ("page", DOWNLOADS // 2), ("index", DOWNLOADS)]
+)
+async def test_a_damaged_file_is_kept_and_its_downloads_saved_as_far_as_they_can_be_read(
+    tmp_path: Path, what: str, least: int
+) -> None:
+    path = await filled(tmp_path / "state")
+    data = bytearray(path.read_bytes())
+    with closing(sqlite3.connect(path)) as connection:
+        pages = (
+            {
+                name: [int(row[0]) for row in connection.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,))]
+                for name in ("download", "download_of_asset")
+            }
+            if has_dbstat(connection)
+            else {}
+        )
+    if what == "garbage":
+        data = bytearray(b"not a database at all, but long enough to look at" * 50)
+    elif what == "header":
+        data[:16] = bytes(16)
+    elif what == "cut":
+        del data[len(data) * 3 // 4 :]
+    else:
+        if not pages:
+            pytest.skip("this SQLite cannot tell which page is whose")
+        page = pages["download" if what == "page" else "download_of_asset"][-1]
+        data[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
+    path.write_bytes(data)
+    async with Store.opened(path.parent) as store:
+        assert store.fresh
+        assert "was damaged" in store.trouble
+        assert "\n" not in store.trouble
+        saved = await downloads(store)
+        assert saved >= least
+        assert f" {saved} counted downloads" in store.trouble
+        async with store.transaction() as tx:
+            assert await archives.generation(tx) is None, "it knows nothing of the archive folder"
+            if saved:
+                assert await archives.fact(tx, "paused_by") == "ann"
+    (kept,) = path.parent.glob("*.damaged-*Z")
+    assert str(kept) in store.trouble
+    async with Store.opened(path.parent) as store:
+        assert (store.trouble, store.fresh, await downloads(store)) == ("", False, saved)
+
+
+def has_dbstat(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1 FROM dbstat LIMIT 1").fetchall()
+    except sqlite3.Error:
+        return False
+    return True
+
+
+async def test_damage_that_is_met_while_it_runs_has_the_next_start_read_all_of_it(tmp_path: Path) -> None:
+    path = await filled(tmp_path / "state")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")  # an index that lacks rows: a quick check does not see that
+        connection.execute("UPDATE sqlite_schema SET sql = sql || ' WHERE 0' WHERE name = 'download_of_asset'")
+        connection.commit()
+    async with Store.opened(path.parent) as store:
+        assert store.lost() == ""
+        store._note_damage(damage())
+        assert "is damaged" in store.lost()
+    async with Store.opened(path.parent) as store:
+        assert "was damaged" in store.trouble
+    async with Store.opened(path.parent) as store:
+        assert store.trouble == ""
+
+
+def damage() -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+async def test_a_file_that_is_deleted_while_it_is_open_comes_back_with_all_that_was_in_it(tmp_path: Path) -> None:
+    path = await filled(tmp_path / "state")
+    async with Store.opened(path.parent) as store:
+        assert store.lost() == ""
+        path.unlink()
+        assert "was deleted" in store.lost()
+        async with store.transaction() as tx:
+            await archives.put_fact(tx, "later", "too")
+        await store.rescue()
+    async with Store.opened(path.parent) as store:
+        assert (store.trouble, store.fresh, await downloads(store)) == ("", False, DOWNLOADS)
+        async with store.transaction() as tx:
+            assert await archives.fact(tx, "later") == "too"
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [path.name]
+
+
+async def test_a_file_that_another_one_replaced_stays_as_it_is(tmp_path: Path) -> None:
+    path, backup = await filled(tmp_path / "state"), await filled(tmp_path / "backup")
+    async with Store.opened(path.parent) as store:
+        backup.rename(path)
+        assert "was replaced" in store.lost()
+        await store.rescue()
+        async with store.transaction() as tx:
+            await archives.put_fact(tx, "later", "too")
+    async with Store.opened(path.parent) as store, store.transaction() as tx:
+        assert await archives.fact(tx, "later") is None
+
+
+async def test_a_start_after_a_kill_takes_a_rescued_file(tmp_path: Path) -> None:
+    path = await filled(tmp_path / "state")
+    path.rename(path.with_name(f"{path.name}.rescued"))
+    path.with_name(f"{path.name}-wal").write_bytes(b"of the one that was deleted")
+    async with Store.opened(path.parent) as store:
+        assert await downloads(store) == DOWNLOADS
+
+
+async def test_what_is_salvaged_has_its_columns(tmp_path: Path) -> None:
+    async with Store.opened(tmp_path) as store, store.transaction() as tx:
+        for table, columns in rescue.TABLES.items():
+            assert len(await tx.all(f"PRAGMA table_info({table})")) == columns

@@ -18,10 +18,12 @@ from typing import Any
 
 import aiosqlite
 import anyio
+import anyio.to_thread
 
 from refgenied.config import DATABASE
 from refgenied.files import partial_of
 from refgenied.model import StateError
+from refgenied.store import rescue
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -86,34 +88,78 @@ class Store:
         self.path = path
         self.fresh = fresh
         """Whether this start made the database."""
+        self.trouble = ""
+        """What was wrong with the file at this start, and what became of it; empty when nothing was."""
+        self._damaged = False
+        self._identity = rescue.identity(path)
 
     @classmethod
     @asynccontextmanager
     async def opened(cls, folder: Path) -> AsyncGenerator[Store]:
         """Open (or make) the database in `folder`; close it for sure at the end.
 
-        Raises StateError when the folder lies on a network disk, the file is not ours, is damaged, or was
-        written by a newer refgenied.
+        A damaged file is kept under another name, and a new one takes its place. Raises StateError when the folder
+        lies on a network disk, or the file is not ours, cannot be opened, or was written by a newer refgenied.
         """
         _refuse_network_disk(folder)
         path = folder / DATABASE
+        rescue.bring_back(path)
+        trouble = ""
         try:
-            connection = await aiosqlite.connect(path, isolation_level=None)
-        except sqlite3.Error as error:
-            raise StateError(f"{path}: {error}", hint="look at the rights of the state folder") from None
+            connection, fresh = await _open(path)
+        except _DamagedError as error:
+            aside = await anyio.to_thread.run_sync(rescue.put_aside, path)
+            connection, _ = await _open(path)
+            await connection.close()  # one connection at a time
+            saved = await anyio.to_thread.run_sync(rescue.salvage, path, aside)
+            connection, fresh = (await _open(path))[0], True
+            trouble = (
+                f"the database was damaged ({error.message}) and is kept as {aside}: records are read anew from the "
+                f"manifests, {saved} counted downloads could be saved"
+            )
+        rescue.clear(path)
+        store = cls(connection, path, fresh=fresh)
+        store.trouble = trouble
         try:
-            try:
-                fresh = await _prepare(connection, path)
-            except sqlite3.Error as error:
-                raise StateError(
-                    f"{path}: {error}",
-                    hint="stop the daemon, move the file away and start again: the records are read anew from the "
-                    "manifests in the archive folder (download counts apart)",
-                ) from None
-            yield cls(connection, path, fresh=fresh)
+            yield store
         finally:
             with anyio.CancelScope(shield=True):
+                store.lost()  # while its files are open: no log of ours stays beside another file
                 await connection.close()
+                rescue.bring_back(path)
+
+    def lost(self) -> str:
+        """Why the open database is not the file of that name any more, or not a sound one; empty when all is well.
+
+        Blocking. What is written to it then is seen by nobody after the next start.
+        """
+        if self._damaged:
+            return f"the database {self.path} is damaged"
+        try:
+            there = rescue.identity(self.path)
+        except OSError:
+            return ""
+        if there == self._identity:
+            return ""
+        if there is None:
+            return f"the database {self.path} was deleted"
+        rescue.drop_own_log(self.path)
+        return f"the database {self.path} was replaced by another file"
+
+    async def rescue(self) -> None:
+        """Write a database that was deleted once more; it gets its name again when this one is closed. StateError."""
+        rescued = rescue.rescued_of(self.path)
+        async with self._lock:
+            with anyio.CancelScope(shield=True):
+                if rescue.identity(self.path) is not None or self._damaged:
+                    return
+                try:
+                    rescued.unlink(missing_ok=True)
+                    await self._connection.execute("VACUUM INTO ?", (str(rescued),))
+                except (sqlite3.Error, OSError) as error:
+                    with suppress(OSError):
+                        rescued.unlink(missing_ok=True)
+                    raise StateError(f"{rescued}: {error}") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
@@ -134,8 +180,53 @@ class Store:
                     if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
                         error, sqlite3.IntegrityError | sqlite3.ProgrammingError
                     ):
-                        raise StateError(f"{self.path}: {error}", hint="is the state folder's disk full?") from error
+                        self._note_damage(error)
+                        hint = (
+                            "it is made anew at the next start" if self._damaged else "is the state folder's disk full?"
+                        )
+                        raise StateError(f"{self.path}: {error}", hint=hint) from error
                     raise
+
+    def _note_damage(self, error: sqlite3.Error) -> None:
+        if rescue.is_damage(error):
+            self._damaged = True
+            rescue.suspect(self.path)
+
+
+class _DamagedError(StateError):
+    """The file is not a sound database."""
+
+
+async def _open(path: Path) -> tuple[aiosqlite.Connection, bool]:
+    """A connection to a sound database of ours, and whether it is new. StateError, _DamagedError."""
+    try:
+        connection = await aiosqlite.connect(path, isolation_level=None)
+    except sqlite3.Error as error:
+        raise StateError(f"{path}: {error}", hint="look at the rights of the state folder") from None
+    try:
+        fresh = await _prepare(connection, path)
+        await _check(connection, path)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await connection.close()
+        if rescue.is_damage(error):
+            raise _DamagedError(str(error)) from None
+        if isinstance(error, sqlite3.Error):
+            raise StateError(
+                f"{path}: {error}",
+                hint="stop the daemon, move the file away and start again: the records are read anew from the "
+                "manifests in the archive folder (download counts apart)",
+            ) from None
+        raise
+    return connection, fresh
+
+
+async def _check(connection: aiosqlite.Connection, path: Path) -> None:
+    """Read the whole file once (0.2 s for 10,000 archives and 200,000 downloads). _DamagedError."""
+    how = "integrity_check" if rescue.is_suspect(path) else "quick_check"
+    found = [str(row[0]) for row in await connection.execute_fetchall(f"PRAGMA {how}(1)")]
+    if found != ["ok"]:
+        raise _DamagedError(" ".join(found[0].split()))
 
 
 async def _prepare(connection: aiosqlite.Connection, path: Path) -> bool:
