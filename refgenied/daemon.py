@@ -170,6 +170,7 @@ class Daemon:
             current=self.current,
             clock=clock,
             started_at=clock(),
+            began=time.monotonic(),
             watcher=watcher,
             verifier=verifier,
             rights=rights,
@@ -217,7 +218,8 @@ class Daemon:
         folder = ArchiveFolder(path, known)
         found = await anyio.to_thread.run_sync(folder.open)
         async with store.transaction() as tx:
-            if started is None:
+            if started is None or float(started) > now:  # set by a clock that was wrong: nothing would ever be new
+                started = None
                 await archives.put_fact(tx, "first_started_at", repr(now))
             if found and found != known:
                 await archives.put_fact(tx, f"archive_folder_id:{path}", found)

@@ -87,7 +87,12 @@ class Reconciler:
         """The folders to watch that are there."""
         self.looked_at = 0.0
         self.took = 0.0
-        self.next_sweep_at = 0.0
+        self._next_sweep: float | None = None
+
+    @property
+    def next_sweep_at(self) -> float:
+        """By the clock as it is set now; 0.0 before the first sweep has ended."""
+        return self._clock() + self._next_sweep - time.monotonic() if self._next_sweep is not None else 0.0
 
     # ----------------------------------------------------------------- asking for a look
 
@@ -193,7 +198,7 @@ class Reconciler:
             watch = self._current.settings.watch
             spread = random.uniform(-watch.sweep_jitter, watch.sweep_jitter)  # noqa: S311
             pause = watch.sweep_seconds * (1 + spread) if self._sees else BLIND_SECONDS
-            self.next_sweep_at = self._clock() + pause
+            self._next_sweep = time.monotonic() + pause
             with anyio.move_on_after(pause):
                 await self._until_worth_a_look()
             await self._sweep()

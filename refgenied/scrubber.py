@@ -39,8 +39,8 @@ def due(records: Iterable[ArchiveRecord], now: float, days: float, used: int) ->
     sound = [record for record in records if record.damaged is None]
     if not sound or not days:
         return None
-    oldest = min(sound, key=lambda record: (record.proved_at or 0.0, record.key))
-    age = now - (oldest.proved_at or 0.0)
+    oldest = min(sound, key=lambda record: (record.proved_before(now), record.key))
+    age = now - oldest.proved_before(now)
     share = sum(record.size for record in sound) / days
     fits = age >= DAY and used + oldest.size <= share
     return oldest if fits or age >= days * DAY else None

@@ -58,6 +58,7 @@ def context_of(parts: Parts, asked: Asked | None = None) -> Context:
         current=parts.current,
         clock=time.time,
         started_at=time.time() - 60,
+        began=time.monotonic() - 60,
         watcher=Watcher(parts.reconciler, parts.current, parts.health),
         verifier=parts.verifier,
         rights=parts.rights,

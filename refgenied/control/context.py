@@ -34,6 +34,8 @@ class Context:
     current: Current
     clock: Clock
     started_at: float
+    began: float
+    """The same moment on the monotonic clock, which nobody sets."""
     watcher: Watcher
     verifier: Verifier
     rights: Rights

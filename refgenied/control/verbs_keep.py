@@ -120,7 +120,7 @@ async def archive_verify(context: Context, call: Call, params: ArchiveVerifyPara
 async def _records(context: Context, params: ArchiveVerifyParams) -> list[ArchiveRecord]:
     if params.all:
         facts = await context.reconciler.facts()
-        return sorted(facts.archives.values(), key=lambda record: (record.proved_at or 0.0, record.key))
+        return sorted(facts.archives.values(), key=lambda record: (record.proved_before(context.clock()), record.key))
     return [(await archived.find(context, path))[0] for path in params.paths]
 
 

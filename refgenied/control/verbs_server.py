@@ -125,7 +125,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
         version=__version__,
         pid=os.getpid(),
         started_at=context.started_at,
-        uptime=context.clock() - context.started_at,
+        uptime=time.monotonic() - context.began,
         genome_folder=GenomeFolderInfo(
             path=context.current.settings.refgenie.genome_folder,
             layout=look.layout,

@@ -86,22 +86,27 @@ def read_flags(folders: Iterable[str]) -> Flags:
     return Flags(found, tuple(sorted(completed)), min(failed, default=""), next(iter(working), ""), mapped)
 
 
-def moved_since(paths: Iterable[str], moment: float) -> bool:
-    """Whether anything in these folders (or files) was made, written or renamed since; Unix seconds."""
+def moved_lately(paths: Iterable[str], now: float, within: float) -> bool:
+    """Whether anything in these folders (or files) was made, written or renamed in the last `within` seconds before
+    `now` (Unix seconds). A time as far in the future tells of a clock that was wrong, and of nothing else.
+    """
+
+    def lately(info: os.stat_result) -> bool:
+        return any(abs(now - moment) <= within for moment in (info.st_mtime, info.st_ctime))
+
     pending = list(paths)
     while pending:
         path = pending.pop()
         try:
             info = os.lstat(path)
-            if max(info.st_mtime, info.st_ctime) >= moment:
+            if lately(info):
                 return True
             with os.scandir(path) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
                         continue
-                    info = entry.stat(follow_symlinks=False)
-                    if max(info.st_mtime, info.st_ctime) >= moment:
+                    if lately(entry.stat(follow_symlinks=False)):
                         return True
         except OSError:
             continue

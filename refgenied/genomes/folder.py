@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from refgenied.genomes.build_folder import (
     BUILD_FOLDER,
     Flags,
-    moved_since,
+    moved_lately,
     read_build_record,
     read_flags,
     unreadable,
@@ -165,7 +165,7 @@ class GenomeFolder:
 
     def _state(self, judge: Judge, sighting: Sighting, flags: Flags, now: float) -> Judgement:
         def lately() -> bool:
-            return moved_since((*sighting.builds, sighting.folder), now - self._interrupted_after)
+            return moved_lately((*sighting.builds, sighting.folder), now, self._interrupted_after)
 
         if flags.failed:
             return AssetState.FAILED, f"its last build failed: {shown(flags.failed)}"
@@ -173,7 +173,7 @@ class GenomeFolder:
             return self._unfinished(flags, lately=lately())
         if not _is_folder(sighting.folder):
             return AssetState.MISSING, f"registered, but {shown(sighting.folder)} is not there"
-        if sighting.transfer and moved_since((sighting.transfer,), now - self._interrupted_after):
+        if sighting.transfer and moved_lately((sighting.transfer,), now, self._interrupted_after):
             return AssetState.BUILDING, f"refgenie pull is at work: {shown(sighting.transfer)} is there"
         if flags.completed:
             return judge.finished(sighting, flags, lately)

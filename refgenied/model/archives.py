@@ -38,6 +38,11 @@ class ArchiveRecord(msgspec.Struct, frozen=True):
     seal: str | None = None
     """Of the manifest, so that the two prove each other; None: it had none when it was recorded."""
 
+    def proved_before(self, now: float) -> float:
+        """When it was last proved; 0.0 when it never was, or in the future: then a clock was wrong."""
+        at = self.proved_at or 0.0
+        return at if at <= now else 0.0
+
 
 class Removal(msgspec.Struct, frozen=True):
     """A user removed this asset's archive; it is not archived again by itself while the stamp holds."""

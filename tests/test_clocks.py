@@ -1,0 +1,72 @@
+"""A clock that was set: back by a day, or right again after it was far ahead."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from controlled import Desk, context_of
+from parts import Parts, running
+from synthetic import Genomes
+from test_verifier import record_of
+
+from refgenied import config
+from refgenied.config.settings import Refgenie, Watch
+from refgenied.daemon import Daemon
+from refgenied.genomes.build_folder import moved_lately
+from refgenied.scrubber import DAY, due
+from refgenied.store import Store, archives
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+def set_back(parts: Parts) -> None:
+    parts.reconciler._clock = lambda: time.time() - DAY
+
+
+async def test_uptime_and_the_next_sweep_follow_no_clock_that_is_set(genomes: Genomes) -> None:
+    async with running(genomes, watch=Watch(sweep_seconds=600)) as parts, anyio.create_task_group() as group:
+        group.start_soon(parts.reconciler.run)
+        await parts.reconciler.first_look.wait()
+        await anyio.wait_all_tasks_blocked()
+        desk = Desk(replace(context_of(parts), clock=lambda: time.time() - DAY))
+        set_back(parts)
+        info = await desk.ask("server.info")
+        assert 60 <= info["uptime"] < 120
+        until = info["next_sweep_at"] - (time.time() - DAY)
+        assert 300 < until < 800
+        group.cancel_scope.cancel()
+
+
+def test_what_was_proved_in_the_future_is_due_and_comes_first() -> None:
+    now = 1e9
+    ahead, old = record_of("ahead", 10**12, now + DAY), record_of("old", 10, now - 9 * DAY)
+    assert due([ahead], now, 10.0, 0) == ahead
+    assert due([old, ahead], now, 10.0, 0) == ahead
+
+
+@pytest.mark.parametrize(("age", "lately"), [(0, True), (1700, True), (1900, False), (-1700, True), (-DAY, False)])
+def test_what_moved_tomorrow_has_not_moved_lately(tmp_path: Path, age: float, lately: bool) -> None:  # noqa: FBT001
+    (tmp_path / "file").touch()
+    now = time.time() + 3 * DAY  # ctimes are out of reach: only mtimes can be set
+    for path in (tmp_path / "file", tmp_path):
+        os.utime(path, (now - age, now - age))
+    assert moved_lately([str(tmp_path)], now, 1800) == lately
+
+
+async def test_a_first_start_in_the_future_does_not_make_everything_old(tmp_path: Path) -> None:
+    settings = config.Settings(refgenie=Refgenie(genome_folder=str(tmp_path)))
+    daemon = Daemon(settings, lambda: settings)
+    async with Store.opened(tmp_path) as store:
+        assert (await daemon._first_facts(store, 2000.0))[0] == 2000.0
+        assert (await daemon._first_facts(store, 3000.0))[0] == 2000.0
+        assert (await daemon._first_facts(store, 1000.0))[0] == 1000.0
+        async with store.transaction() as tx:
+            assert await archives.fact(tx, "first_started_at") == "1000.0"
