@@ -18,7 +18,9 @@ import msgspec
 from isal import igzip_lib
 from zlib_ng import zlib_ng
 
+from refgenied.archive.arguments import count_of
 from refgenied.archive.content import Content, content_of, glance
+from refgenied.model import BadArgumentError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -122,10 +124,16 @@ def huffman_by_case() -> Method:
     return Method("zlib-ng", "zlib-ng huffman by case", compress)
 
 
+SMALLEST = 12
+"""libdeflate's highest level."""
+
+
 class Libdeflate:
     """libdeflate at one level for everything: 1 (fast) to 12 (small)."""
 
     def __init__(self, level: int = 6) -> None:
+        if count_of(level, "level") > SMALLEST:
+            raise BadArgumentError(f"level is {level}, and {SMALLEST} is the highest")
         method = libdeflate(level)
         self.compress = method.compress
         self.record = CodecRecord("libdeflate", level, "deflate", version("deflate"), platform.machine())
@@ -167,6 +175,9 @@ class ContentAware:
     """Looks at each block and packs it as its content is packed best."""
 
     def __init__(self, compression: Compression = Compression.BALANCED) -> None:
+        if compression not in tuple(Compression):
+            raise BadArgumentError(f"compression is {compression!r}, and must be {', '.join(Compression)}")
+        compression = Compression(compression)
         rules = _RULES[compression]
         self._rules = rules
         self._content = glance if compression is Compression.FAST else content_of

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from refgenied.archive.arguments import path_of
 from refgenied.archive.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.reconcile import places
@@ -52,7 +53,7 @@ def find_archives(folder: str | os.PathLike[str]) -> Iterator[Found]:
 
     A flat name that is only another link to a nested archive is passed over. UnreadableError.
     """
-    root = Path(folder)
+    root = path_of(folder, "folder")
     config = _read_config(root)
     for place in places(root):
         found = _nested(place, config)
@@ -69,7 +70,7 @@ def find_archives(folder: str | os.PathLike[str]) -> Iterator[Found]:
 
 def find_archive(path: str | os.PathLike[str]) -> Found:
     """The archive that a file is, by the place where it lies. UnreadableError says how an archive must lie."""
-    archive = Path(os.path.abspath(path))
+    archive = Path(os.path.abspath(path_of(path, "path")))
     if not archive.is_file():
         raise UnreadableError(f"{archive} is not a file that the daemon can read", hint="name a .tgz")
     with suppress(IndexError, BadRegistryPathError):

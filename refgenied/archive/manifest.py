@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from refgenied import __version__
 from refgenied.archive import seal
+from refgenied.archive.arguments import path_of
 from refgenied.archive.codec import CodecRecord
 from refgenied.archive.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
 from refgenied.files import opener, unreadable
@@ -189,7 +190,7 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
     """ArchiveNotFoundError when it is not there, DamagedArchiveError when it is not a manifest we
     understand, BrokenSealError when it was changed since it was written (with `believed=False` it is returned then).
     """
-    path = Path(path)
+    path = path_of(path, "path")
     try:
         with open(path, "rb", opener=opener) as file:
             data = file.read()

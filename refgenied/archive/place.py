@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Self
 
+from refgenied.archive.arguments import path_of
 from refgenied.files import LONGEST_NAME, partial_of
 from refgenied.model import AssetKey, BadRegistryPathError
 
@@ -28,7 +29,7 @@ class Place:
                     f"{part!r} in {key.registry_path!r} cannot be the name of a folder in the archive folder",
                     hint="names are not empty, don't begin with a dot, and have no '/' and no unprintable characters",
                 )
-        self.archive_folder = Path(archive_folder)
+        self.archive_folder = path_of(archive_folder, "archive_folder")
         self.key = key
         name = f"{key.asset_group}__{key.asset}"
         longest = len(os.fsencode(f"{name}{_ENTRIES}"))

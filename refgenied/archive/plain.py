@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refgenied.archive.arguments import path_of, require_callable, threads_of
 from refgenied.archive.draft import pack_asset
 from refgenied.archive.manifest import About, Manifest
 from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
+from refgenied.files import reading
 from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.walk import Tree
-from refgenied.model import AssetKey, BadRegistryPathError, ConflictError
+from refgenied.model import AssetKey, BadArgumentError, BadRegistryPathError, ConflictError
 
 if TYPE_CHECKING:
     from refgenied.archive.codec import Codec
@@ -32,27 +35,44 @@ def pack(
 
     The archive holds one top folder, named as `folder`; `_refgenie_build` in it is left out. Links inside stay links,
     links that lead out are refused. `threads` compress; 0: all cores. The files appear when they are whole and on
-    the disk; on any error nothing is left. ConflictError (something is at `archive`), BadRegistryPathError (a name
-    that no asset has, or not `.tgz`), UnsafeTreeError, SourceChangedError, UnreadableError, NoSpaceError, WriteError.
+    the disk; on any error nothing is left. BadArgumentError (`folder` is no folder, or `archive` would lie in it),
+    ConflictError (something is at `archive`), BadRegistryPathError (a name that no asset has, or not `.tgz`),
+    UnsafeTreeError, SourceChangedError, UnreadableError, NoSpaceError, WriteError.
     """
-    path = Path(os.path.abspath(archive))
-    top = os.path.basename(os.path.abspath(folder))
-    if path.suffix != ".tgz" or not is_name(top):
-        wrong = path.name if path.suffix != ".tgz" else top
-        raise BadRegistryPathError(f"{wrong!r} cannot be the name of an {'archive' if wrong != top else 'asset'}")
-    place = Place.plain(path, AssetKey("", "", top))
+    source, path = Path(os.path.abspath(path_of(folder, "folder"))), Path(os.path.abspath(path_of(archive, "archive")))
+    cores = threads_of(threads)
+    if codec is not None:
+        require_callable(getattr(codec, "compress", None), "codec.compress")
+    require_callable(on_progress, "on_progress")
+    require_callable(check, "check")
+    _require_places(source, path)
+    place = Place.plain(path, AssetKey("", "", source.name))
     for taken in (place.archive, place.manifest, place.entries):
         if os.path.lexists(taken):
             raise ConflictError(f"{taken} is in the way: nothing is ever overwritten", hint="move it away first")
-    with Tree(folder) as tree:
+    with Tree(source) as tree:
         draft = pack_asset(
             tree,
             place,
             About(created_at=time.time()),
             codec=codec,
-            threads=threads or len(os.sched_getaffinity(0)),
+            threads=cores,
             on_progress=on_progress,
             check=check,
         )
     draft.publish()
     return draft.manifest
+
+
+def _require_places(folder: Path, archive: Path) -> None:
+    """There is a folder to pack, and its archive does not become a part of it."""
+    with reading(folder):
+        what = "is not a folder" if os.path.lexists(folder) else "is not there"
+        if what == "is not there" or not stat.S_ISDIR(os.stat(folder).st_mode):
+            raise BadArgumentError(f"{folder} {what}: an archive is made of a folder with an asset's files")
+    if archive.suffix != ".tgz":
+        raise BadRegistryPathError(f"{archive.name!r} cannot be the name of an archive: it ends in .tgz")
+    if not is_name(folder.name):
+        raise BadRegistryPathError(f"{folder.name!r} cannot be the name of an asset")
+    if Path(os.path.realpath(archive.parent)).is_relative_to(os.path.realpath(folder)):
+        raise BadArgumentError(f"{archive} would lie in the folder that it is made of: name a place outside")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import posixpath
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from refgenied.archive.arguments import archive_of, count_of, member_of
 from refgenied.archive.known import Contents, listed, manifest_beside
 from refgenied.archive.source import open_source
 from refgenied.genomes.enclosure import MAX_LINKS, shown
@@ -16,6 +16,7 @@ from refgenied.model import DamagedArchiveError, MemberNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from refgenied.archive.entries import Entry
     from refgenied.archive.manifest import Manifest
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 class MemberReader:
     """Reads one file of an archive, any part of it, from any thread (one at a time). A context manager.
 
-    `member` is its path in the asset; a link leads to its file. ArchiveNotFoundError, MemberNotFoundError,
-    DamagedArchiveError, UnreadableError.
+    `member` is its path in the asset; a link leads to its file. BadArgumentError, ArchiveNotFoundError,
+    MemberNotFoundError, DamagedArchiveError, UnreadableError.
     """
 
     def __init__(self, archive: str | os.PathLike[str], member: str) -> None:
-        path = Path(archive)
+        path, wanted = archive_of(archive), member_of(member)
         manifest = manifest_beside(path)
-        self.entry = _find(path, manifest, os.fsencode(member).strip(b"/"))
+        self.entry = _find(path, manifest, wanted)
         self._path = path
         self._source = open_source(path, manifest.blocks if manifest else None)
         self._lock = threading.Lock()
@@ -56,11 +57,15 @@ class MemberReader:
         return self.entry.md5
 
     def pieces(self, start: int = 0, length: int | None = None) -> Iterator[memoryview]:
-        """The bytes from `start` on, at most `length` (None: to its end), in pieces of 1 MiB at most."""
-        left = max(0, self.size - start)
-        left = left if length is None else min(left, length)
-        if not left:
-            return
+        """The bytes from `start` on, at most `length` (None: to its end), in pieces of 1 MiB at most.
+
+        None from behind its end. BadArgumentError for what is less than 0; DamagedArchiveError, also meanwhile.
+        """
+        left = max(0, self.size - count_of(start, "start"))
+        left = left if length is None else min(left, count_of(length, "length"))
+        return self._pieces(start, left) if left else iter(())
+
+    def _pieces(self, start: int, left: int) -> Iterator[memoryview]:
         for piece in self._source.pieces(self.entry.offset + start, left):
             left -= len(piece)
             yield piece
@@ -77,8 +82,8 @@ def read(archive: str | os.PathLike[str], member: str, start: int = 0, length: i
     """Bytes of one file of an archive: `length` of them from `start` on (None: all that follow).
 
     With a manifest beside the archive only the blocks that hold them are read; otherwise all before them is
-    decompressed, in bounded memory. ArchiveNotFoundError, MemberNotFoundError, DamagedArchiveError,
-    UnreadableError.
+    decompressed, in bounded memory. Nothing is behind a file's end: `b""`. BadArgumentError, ArchiveNotFoundError,
+    MemberNotFoundError, DamagedArchiveError, UnreadableError.
     """
     with MemberReader(archive, member) as reader:
         return reader.read(start, length)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive.arguments import path_of
 from refgenied.archive.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
@@ -151,7 +152,7 @@ def places(archive_folder: str | os.PathLike[str]) -> Iterator[Place]:
     Other things in the archive folder (the server's flat names, its config) are passed over, and links are
     not followed.
     """
-    for genome in _folders(Path(archive_folder)):
+    for genome in _folders(path_of(archive_folder, "archive_folder")):
         for group in _folders(genome):
             for asset in _folders(group):
                 try:

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive.arguments import (
+    archive_of,
+    count_of,
+    members_of,
+    path_of,
+    require_callable,
+    require_switch,
+    threads_of,
+)
 from refgenied.archive.digests import ContentDigest
 from refgenied.archive.extract import Extraction, appearing, require_free
 from refgenied.archive.known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
@@ -66,20 +75,27 @@ def restore(
 
     Nothing is ever overwritten, and on any error (also what `check` raises) nothing is left: ConflictError
     (something is in the way), UnsafeTreeError (a member that must not be extracted, named), DamagedArchiveError,
-    ArchiveNotFoundError, MemberNotFoundError, UnreadableError, NoSpaceError, WriteError.
+    ArchiveNotFoundError, MemberNotFoundError, UnreadableError, NoSpaceError, WriteError; BadArgumentError for an
+    argument that cannot be meant.
     """
-    path = Path(archive)
-    restoring = _Restoring(path, manifest_beside(path), threads or len(os.sched_getaffinity(0)), on_progress, check)
-    return restoring.run(_Wanted(files), Path(os.path.abspath(to)), most, leave_out_stray=leave_out_stray)
+    path, target, wanted = archive_of(archive), path_of(to, "to"), _Wanted(members_of(files, "files"))
+    if most is not None:
+        count_of(most, "most")
+    require_switch(leave_out_stray, "leave_out_stray")
+    cores = threads_of(threads)
+    require_callable(on_progress, "on_progress")
+    require_callable(check, "check")
+    restoring = _Restoring(path, manifest_beside(path), cores, on_progress, check)
+    return restoring.run(wanted, Path(os.path.abspath(target)), most, leave_out_stray=leave_out_stray)
 
 
 class _Wanted:
     """Which members are meant."""
 
-    def __init__(self, files: Sequence[str]) -> None:
-        self._paths = [os.fsencode(name).strip(b"/") for name in files]
+    def __init__(self, paths: tuple[bytes, ...]) -> None:
+        self._paths = paths
         self._seen: set[bytes] = set()
-        self.everything = not files
+        self.everything = not paths
 
     def covers(self, path: bytes) -> bool:
         for wanted in self._paths:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive.arguments import archive_of, require_callable, require_switch, threads_of
 from refgenied.archive.digests import ContentDigest
 from refgenied.archive.known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
@@ -50,9 +51,14 @@ def verify(
     all headers are compared, but not the md5 of each file: enough, and much faster, for one that was proved before
     (an archive with the same md5 holds the same bytes). `threads` decompress; 0: all cores. What is wrong is raised:
     DamagedArchiveError (with the first bad member), UnsafeTreeError (no manifest, and a member that must not be
-    extracted), ArchiveNotFoundError, UnreadableError.
+    extracted), ArchiveNotFoundError, UnreadableError; BadArgumentError for an argument that cannot be meant.
     """
-    path = Path(archive)
+    path = archive_of(archive)
+    require_switch(quick, "quick")
+    require_switch(members, "members")
+    cores = threads_of(threads)
+    require_callable(on_progress, "on_progress")
+    require_callable(check, "check")
     manifest = manifest_beside(path)
     if manifest is None:
         return _judge_foreign(path, on_progress, check, quick=quick)
@@ -64,7 +70,7 @@ def verify(
             manifest,
             lambda: listed(path, manifest),
             members=members,
-            threads=threads or len(os.sched_getaffinity(0)),
+            threads=cores,
             on_progress=on_progress,
             check=check,
         )

@@ -74,6 +74,12 @@ class MemberNotFoundError(RefgeniedError):
     code, kind = 1012, "member_not_found"
 
 
+class BadArgumentError(RefgeniedError, ValueError):
+    """A caller of the library gave something that cannot be meant."""
+
+    code, kind = 1013, "bad_argument"
+
+
 class UnsafeTreeError(RefgeniedError):
     """A link that leads out, a device, a FIFO, a socket: the asset is refused, and the member is named."""
 
