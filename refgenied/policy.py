@@ -9,7 +9,18 @@ import msgspec
 
 from refgenied.config import Archive
 from refgenied.genomes.registry_path import matches
-from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, AssetState, Job, JobState, Priority, Removal
+from refgenied.model import (
+    Access,
+    ArchiveRecord,
+    Asset,
+    AssetKey,
+    AssetState,
+    Job,
+    JobState,
+    Priority,
+    RefgeniedError,
+    Removal,
+)
 
 
 class ArchiveState(StrEnum):
@@ -59,6 +70,8 @@ def readers(access: Access, policy: Archive) -> Access:
 
 _NOT_AT_REST = frozenset({"asset_incomplete", "asset_not_found"})
 """Errors that tell of a moment, not of the asset's state: they hold nothing back."""
+_MAY_PASS = frozenset(error.kind for error in RefgeniedError.__subclasses__() if not error.permanent)
+"""A job does not end with these any more; what they ended before (refgenied 0.1) is tried again."""
 
 
 def standing(asset: Asset, facts: Facts, policy: Archive) -> Standing:
@@ -145,7 +158,7 @@ def _history_forbids(asset: Asset, facts: Facts) -> str:
     if removal and removal.stamp == asset.stamp:
         return f"its archive was removed by {removal.removed_by}; it comes back when rebuilt or asked for"
     job = facts.jobs.get(asset.key)
-    if job and job.stamp == asset.stamp and job.error_kind not in _NOT_AT_REST:
+    if job and job.stamp == asset.stamp and job.error_kind not in _NOT_AT_REST | _MAY_PASS:
         if job.state is JobState.FAILED:
             return f"job {job.id} failed: {job.error}"
         if job.state is JobState.CANCELLED:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,9 +91,11 @@ class Lab:
         daemon.wait_ready()
         return daemon
 
-    def launch(self, output: int | None = None) -> Daemon:
-        """Start the daemon without waiting for it. `output`: a descriptor for what it says, instead of a file."""
-        self.daemons.append(Daemon(self, len(self.daemons), output))
+    def launch(self, *command: str, output: int | None = None) -> Daemon:
+        """Start the daemon (or another command in its place) without waiting for it. `output`: a descriptor for what
+        it says, instead of a file.
+        """
+        self.daemons.append(Daemon(self, len(self.daemons), command or command_of("refgenied", "refgenied"), output))
         return self.daemons[-1]
 
     def close(self) -> None:
@@ -174,7 +176,7 @@ def the_one(path: str, rows: list[Row]) -> Row:
 class Daemon:
     """`refgenied run` as a process. Readiness comes over $NOTIFY_SOCKET, as for systemd."""
 
-    def __init__(self, lab: Lab, number: int, output: int | None = None) -> None:
+    def __init__(self, lab: Lab, number: int, command: Sequence[str], output: int | None = None) -> None:
         self.log = lab.root / f"refgenied-{number}.log"
         self.expected = 0
         """The exit status that is right; None for any."""
@@ -183,7 +185,7 @@ class Daemon:
         self._words.bind(str(words))
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command_of("refgenied", "refgenied"), "run", "--config", str(lab.config)],
+                [*command, "run", "--config", str(lab.config)],
                 env=lab.environment | {"NOTIFY_SOCKET": str(words)},
                 cwd=lab.root,
                 stdin=subprocess.DEVNULL,

@@ -129,7 +129,7 @@ def test_a_daemon_whose_log_nobody_reads_goes_on_answering_and_ends(tmp_path: Pa
     lab.configure(log={"format": "json", "level": "debug"})
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-    daemon = lab.launch(write)
+    daemon = lab.launch(output=write)
     daemon.wait_ready()
     with Client.connect(str(lab.socket)) as client:
         while _waiting(read) < 4096 - 500:

@@ -118,6 +118,18 @@ def test_an_error_that_tells_of_a_moment_holds_nothing() -> None:
     assert stands(asset(), jobs=job(JobState.CANCELLED, kind="asset_incomplete")).due
 
 
+@pytest.mark.parametrize("kind", ["write_failed", "unreadable", "source_changed", "archive_damaged", "crashed"])
+def test_what_may_pass_holds_nothing_also_when_an_older_version_gave_it_up(kind: str) -> None:
+    assert stands(asset(), jobs=job(JobState.FAILED, kind=kind)).due
+
+
+def test_what_a_queued_job_waits_for_is_told() -> None:
+    assert stands(asset(), jobs=job(JobState.QUEUED)).waits_for == "job 7 is tried again: it broke"
+    paused = stands(asset(), jobs=job(JobState.QUEUED), paused="paused by ann").waits_for
+    assert paused == "paused by ann; job 7 is tried again: it broke"
+    assert stands(asset(), jobs=job(JobState.RUNNING), paused="paused by ann").waits_for == ""
+
+
 def test_a_queued_or_running_job_is_shown_and_nothing_is_due() -> None:
     for state in (JobState.QUEUED, JobState.RUNNING):
         found = stands(asset(), jobs=job(state))

@@ -26,7 +26,7 @@ class Silence:
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if self.deadline is not None and now >= self.deadline:
+        if self.deadline is not None and now >= self.deadline + ANSWER:  # the daemon's own answer comes at the deadline
             raise NoDaemonError("the daemon does not answer")
         if now < self._began + SHORT:
             return False

@@ -25,6 +25,7 @@ from refgenied.model import (
     BadRegistryPathError,
     BusyError,
     JobState,
+    StateError,
 )
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.reconciler import ANSWER_SECONDS
@@ -63,7 +64,7 @@ class Waited(msgspec.Struct, frozen=True):
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
     looked = False
     with anyio.move_on_after(None if params.timeout is None else max(params.timeout, ANSWER_SECONDS)):
-        await context.reconciler.look_again()
+        await _look_again(context)
         looked = True
     if not looked:
         return Waited(params.path, "timeout", "time is over: waiting for a look at the genome folder")
@@ -75,6 +76,14 @@ async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) 
     with anyio.move_on_after(params.timeout):
         return await wait.run()
     return Waited(key.registry_path, "timeout", f"time is over: {wait.waiting_for}")
+
+
+async def _look_again(context: Context) -> None:
+    """A look whose difference cannot be queued now: the database is waited for, as the queue does."""
+    try:
+        await context.reconciler.look_again()
+    except StateError as error:
+        await context.pause.caused(error)
 
 
 class _Wait:
@@ -106,7 +115,7 @@ class _Wait:
         """The result, when there is one. AssetNotWantedError when there never will be."""
         asset, facts, stands = await self._standing()
         if stands.due and not looked:  # its job has just ended, or was not queued yet: the last look is older
-            await self._context.reconciler.look_again()
+            await _look_again(self._context)
             asset, facts, stands = await self._standing()
         self._job = stands.job.id if stands.job else None
         record = facts.archives.get(self._key)
@@ -129,7 +138,7 @@ class _Wait:
             why_not = standing(finished, facts, self._context.current.settings.archive).why_not
         if why_not:
             raise AssetNotWantedError(f"{self._asked} will not be archived by itself: {why_not}")
-        self.waiting_for = f"it is {asset.state}: {asset.reason}"
+        self.waiting_for = self._context.pause.reason or f"it is {asset.state}: {asset.reason}"
         return None
 
     async def _standing(self) -> tuple[Asset, Facts, Standing]:

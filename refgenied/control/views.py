@@ -33,6 +33,9 @@ class JobView(msgspec.Struct, frozen=True):
     force: bool
     attempts: int
     crashes: int
+    """How many of them took the daemon down, in a row."""
+    crashed_at: tuple[float, ...]
+    """When; the last three times at most."""
     requested_by: str
     created_at: float
     not_before: float
@@ -112,6 +115,7 @@ def job_view(context: Context, job: Job) -> JobView:
         force=job.force,
         attempts=job.attempts,
         crashes=job.crashes,
+        crashed_at=job.crashed_at,
         requested_by=job.requested_by,
         created_at=job.created_at,
         not_before=job.not_before,
