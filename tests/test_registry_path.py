@@ -58,7 +58,7 @@ def test_parse(text, parts) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "hg38", "/", "hg38/", "/fasta", "hg38/fasta:", "hg38/a/b", "hg38/fasta:a:b", "../x", "a/..:b",
-     "a/b:.", "a/b\n:c", "a/" + "b" * 300, "hg38:fasta", "a/b:\udcff"],
+     "a/b:.", "a /b", "a/ b", "a/b :c", "a/b: c", "a/b\n:c", "a/" + "b" * 300, "hg38:fasta", "a/b:\udcff"],
 )  # fmt: skip
 def test_not_a_registry_path(text) -> None:
     with pytest.raises(BadRegistryPathError) as caught:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refgenied.genomes.enclosure import Enclosure
 from refgenied.genomes.walk import Kind, Member, Tree, open_folder, read_small
 from refgenied.model import SourceChangedError, UnreadableError, UnsafeTreeError
 
@@ -126,6 +127,43 @@ def test_absolute_links_written_with_the_configured_or_the_real_path(
     (asset / "two").symlink_to(configured / asset.relative_to(genomes) / "a.fa")
     links = {m.path: m.target for m in walked(configured / asset.relative_to(genomes), configured)}
     assert links[b"one"] == links[b"two"] == b"a.fa"
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["{link}/data/{below}", "{chain}/data/{below}", "{inner}/{below}", "{root}/../link/data/{below}",
+     "{root}/./data/{below}", "{link}/../genomes/data/{below}", "/proc/self/cwd/data/{below}",
+     "../../../../../link/data/{below}", "../../../../../nowhere/../genomes/data/{below}",
+     "../../../../../inner/{below}"],
+)  # fmt: skip
+def test_every_spelling_that_leads_to_the_genome_folder_is_its_own(
+    asset: Path, genomes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelled: str
+) -> None:
+    monkeypatch.chdir(genomes)
+    names = {name: str(tmp_path / name) for name in ("link", "chain", "inner")}
+    (tmp_path / "link").symlink_to("genomes")
+    (tmp_path / "chain").symlink_to(tmp_path / "link")
+    (tmp_path / "inner").symlink_to(genomes / "data")
+    (tmp_path / "nowhere").mkdir()
+    other = genomes / "data" / DIGEST / "bwa" / "default"
+    other.mkdir(parents=True)
+    (other / "x").write_text("ex")
+    below = f"{DIGEST}/bwa/default/x"
+    (asset / "l").symlink_to(spelled.format(**names, root=genomes, below=below))
+    (asset / "own").symlink_to(spelled.format(**names, root=genomes, below=f"{DIGEST}/fasta/default/a.fa"))
+    found = contents(asset, genomes)
+    assert (found[b"l"], found[b"own"]) == (b"ex", b"-> a.fa")
+
+
+def test_another_mount_of_the_genome_folder_is_the_folder(asset: Path, genomes: Path) -> None:
+    """What /proc shows of a folder has its device and inode, and is no link of it by name: as a bind mount."""
+    fd = os.open(genomes, os.O_PATH)
+    try:
+        with Enclosure(genomes) as enclosure:
+            inside = enclosure.locate(f"/proc/self/fd/{fd}/data/{DIGEST}/fasta/default/a.fa").parts
+        assert inside == (b"data", DIGEST.encode(), b"fasta", b"default", b"a.fa")
+    finally:
+        os.close(fd)
 
 
 def test_relative_links_that_leave_the_asset_and_come_back_are_rewritten(asset: Path, genomes: Path) -> None:

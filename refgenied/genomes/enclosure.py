@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Parts = tuple[bytes, ...]
 """The components of a path below the enclosing folder; none of them is a link, `.` or `..`."""
 
+_MOST_SPELLINGS = 10  # that are remembered; others are looked up each time
 MAX_LINKS = 40  # as the kernel
 MAX_DEPTH = 100  # folders; one descriptor is open for each while walking
 STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -71,18 +72,23 @@ def translated(error: OSError, path: str | bytes) -> SourceChangedError | Unread
 class Enclosure:
     """One folder, and everything below it, by descriptor. A context manager.
 
-    `folder` itself may be reached through links: whoever configured it chose so. Absolute paths count as
-    inside when they are written with it or with its real path.
+    `folder` itself may be reached through links: whoever configured it chose so. An absolute path counts as inside
+    when it leads to the folder, whatever its spelling: through a link, or another mount of the same folder.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.path = absolute(folder)
         self._fd = -1
-        self._spellings: tuple[list[bytes], list[bytes]] = ([], [])
+        self._identity = (-1, -1)
+        self._real: list[bytes] = []
+        self._spellings: list[list[bytes]] = []
 
     def __enter__(self) -> Self:
         self._fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._spellings = (split(os.fsencode(self.path)), split(os.fsencode(os.path.realpath(self.path))))
+        info = os.fstat(self._fd)
+        self._identity = (info.st_dev, info.st_ino)
+        self._real = split(os.fsencode(os.path.realpath(self.path)))
+        self._spellings = [split(os.fsencode(self.path)), self._real]
         return self
 
     def __exit__(
@@ -188,23 +194,46 @@ class Enclosure:
         names = split(target)
         if not target.startswith(b"/"):
             return at, names[::-1]
-        for spelling in self._spellings:
-            if names[: len(spelling)] == spelling:
-                return [], names[len(spelling) :][::-1]
-        raise AstrayError(f"leads out of {shown(self.path)}")
+        return [], self._inside(names)[::-1]
 
     def _from_above(self, pending: list[bytes]) -> list[bytes]:
-        """The components still to go after a `..` at the enclosing folder, if they come straight back."""
-        real = self._spellings[1]
-        above = real[:-1]
+        """The components still to go after a `..` at the enclosing folder, if they come back; the next one last."""
+        above = self._real[:-1]
         rest = pending[::-1]
         while rest and rest[0] == b"..":
             above = above[:-1]
             rest = rest[1:]
-        back = real[len(above) :]
-        if not back or rest[: len(back)] != back:
+        return self._inside([*above, *rest])[::-1]
+
+    def _inside(self, names: list[bytes]) -> list[bytes]:
+        """The components below the enclosing folder of an absolute path. AstrayError when it leads out.
+
+        Only asks what is where; nothing outside is opened, and what comes after the folder is walked by hand.
+        """
+        for spelling in self._spellings:
+            if names[: len(spelling)] == spelling:
+                return names[len(spelling) :]
+        length = self._length_to_here(names)
+        if length is not None:
+            if len(self._spellings) < _MOST_SPELLINGS:
+                self._spellings.append(names[:length])
+            return names[length:]
+        real = split(os.path.realpath(b"/" + b"/".join(names)))  # into the folder, past its top
+        length = self._length_to_here(real)
+        if length is None:
             raise AstrayError(f"leads out of {shown(self.path)}")
-        return rest[len(back) :][::-1]
+        return real[length:]
+
+    def _length_to_here(self, names: list[bytes]) -> int | None:
+        """How many of these components lead to the enclosing folder; None: none do."""
+        for length in range(len(names) + 1):
+            try:
+                info = os.stat(b"/" + b"/".join(names[:length]))
+            except OSError:
+                return None
+            if (info.st_dev, info.st_ino) == self._identity:
+                return length
+        return None
 
 
 def read_small(folder: int, name: str | bytes, limit: int) -> bytes | None:

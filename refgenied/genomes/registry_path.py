@@ -30,9 +30,13 @@ class RegistryPath(NamedTuple):
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of a genome, group or asset, and safely of a folder."""
+    """Whether a text can be the name of a genome, group or asset, and safely of a folder.
+
+    Without blanks around it: in a registry path nobody could tell whether they belong to the name.
+    """
     return (
         text.isprintable()
+        and text == text.strip()
         and text not in {"", ".", ".."}
         and not any(c in text for c in "/:")
         and len(text.encode("utf-8", "surrogatepass")) <= _LONGEST

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,7 +75,12 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
     purge_nonservable(rgc)
     rgc["remotes"] = _remotes(rgc)
     archives: dict[AssetKey, Held] = {}
-    for key, digest in list(_tags(rgc)):
+    tags = dict(_tags(rgc))
+    for key in _of_another_asset(folder, tags):
+        log.warning("serve.name_of_another_asset", asset=key.registry_path)
+        rgc.cfg_remove_assets(key.genome_digest, key.asset_group, key.asset)
+        del tags[key]
+    for key, digest in tags.items():
         old = before.archives.get(key) if before else None
         if old is not None and old.digest == digest:
             archives[key] = old
@@ -94,6 +100,25 @@ def _read(config: Path) -> bytes:
         if error.errno in SHORT:
             raise unreadable(config, error) from error
         raise
+
+
+def _of_another_asset(folder: Path, keys: Iterable[AssetKey]) -> list[AssetKey]:
+    """Assets whose archive would have the file name of another one's (`a__b:c` and `a:b__c`), which it is."""
+    by_name: dict[tuple[str, str], list[AssetKey]] = {}
+    for key in keys:
+        by_name.setdefault((key.genome_digest, f"{key.asset_group}__{key.asset}"), []).append(key)
+
+    def is_shown(key: AssetKey) -> bool:
+        with suppress(BadRegistryPathError):
+            return ServedNames(Place(folder, key)).shows()
+        return False
+
+    return [
+        key
+        for same in by_name.values()
+        if len(same) > 1
+        for key in sorted(same, key=lambda key: (not is_shown(key), key))[1:]
+    ]
 
 
 def _remotes(rgc: Any) -> dict[str, dict[str, str]]:

@@ -1,0 +1,35 @@
+"""What `refgenied serve` takes from a config that anybody may have written."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from refgenied.archive import Place
+from refgenied.model import AssetKey
+from refgenied.serving.names import ServedNames
+from refgenied.serving.server import edition
+
+pytest.importorskip("refgenieserver", reason="an extra")
+
+GENOME = "d1" * 24
+
+
+@pytest.mark.parametrize("shown", [AssetKey(GENOME, "a__b", "c"), AssetKey(GENOME, "a", "b__c")])
+def test_of_two_assets_with_one_file_name_the_one_is_given_out_whose_file_it_is(
+    tmp_path: Path, shown: AssetKey
+) -> None:
+    place = Place(tmp_path, shown)
+    place.folder.mkdir(parents=True)
+    place.archive.write_bytes(b"an archive")
+    os.link(place.archive, ServedNames(place).archive)
+    tag = {"archive_digest": "0" * 32, "archive_size": "1KB", "asset_path": "x", "seek_keys": {"x": "."}}
+    assets = {"a__b": {"default_tag": "c", "tags": {"c": tag}}, "a": {"default_tag": "b__c", "tags": {"b__c": tag}}}
+    config = tmp_path / "genome_config.yaml"
+    config.write_text(
+        yaml.safe_dump({"config_version": 0.4, "genomes": {GENOME: {"aliases": ["t7"], "assets": assets}}})
+    )
+    found = edition.load(tmp_path, config, None)
+    assert list(found.archives) == [shown]
+    assert list(found.rgc["genomes"][GENOME]["assets"]) == [shown.asset_group]
