@@ -131,7 +131,7 @@ class Archiver:
         if asset is None:
             raise AssetNotFoundError(f"{job.key.registry_path} is not in the genome folder")
         if asset.state not in ARCHIVABLE or not asset.stamp:
-            raise AssetIncompleteError(f"it is {asset.state}: {asset.reason}")
+            raise AssetIncompleteError(asset.reason)
         return asset
 
     async def _require_untouched(self, asset: Asset) -> None:

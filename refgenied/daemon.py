@@ -190,7 +190,7 @@ class Daemon:
                 config=settings.path,
             )
             if not settings.refgenie.genome_archive_folder:
-                health.set("archive_folder", "no genome_archive_folder is set: nothing is archived, only reported")
+                health.set("archive_folder", "none is set, so nothing is archived, only reported")
             group.start_soon(reconciler.run)
             group.start_soon(watcher.run)
             group.start_soon(pause.run)

@@ -137,7 +137,7 @@ def _state_forbids(asset: Asset, policy: Archive) -> str:
         return "added assets are archived when asked (archive create), or by archive.added = true"
     if asset.state is AssetState.UNREGISTERED:
         return f"unregistered assets are archived when asked (archive create): {asset.reason}"
-    return f"it is {asset.state}: {asset.reason}"
+    return asset.reason
 
 
 def _policy_forbids(asset: Asset, facts: Facts, policy: Archive) -> str:

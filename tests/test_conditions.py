@@ -248,7 +248,7 @@ async def test_a_full_disk_is_waited_for_and_a_person_may_say_that_it_is_not_ful
         waited = await desk.ask("archive.wait", path="t7/fasta", timeout=0.05)
         assert (waited["state"], waited["reason"]) == (
             "timeout",
-            "time is over: waiting for room in the archive folder",
+            "time is over: job 1 is queued, and the queue stands still: waiting for room in the archive folder",
         )
         well.set()
         assert (await desk.ask("queue.resume")) == {"paused": "", "changed": True}

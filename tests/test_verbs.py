@@ -182,7 +182,7 @@ async def test_create_of_several_gives_each_its_answer(desk: Desk, genomes: Geno
     assert [row["state"] for row in found] == ["queued", "refused", "refused", "refused"]
     kinds = [row["error"]["data"]["kind"] for row in found[1:]]
     assert kinds == ["asset_incomplete", "asset_not_found", "bad_registry_path"]
-    assert "is building" in found[1]["error"]["message"]
+    assert "cannot be archived: being built" in found[1]["error"]["message"]
     assert "either `path` or `paths`" in (await desk.refused("archive.create"))["message"]
 
 
@@ -351,7 +351,7 @@ async def test_wait_for_a_rebuild_is_not_content_with_the_old_archive(
     await parts.settle()
     genomes.start(key)
     found = await desk.ask("archive.wait", path="t7/fasta", timeout=0.1)
-    assert (found["state"], "building" in found["reason"]) == ("timeout", True)
+    assert (found["state"], "being built" in found["reason"]) == ("timeout", True)
     async with anyio.create_task_group() as group:
         group.start_soon(parts.worker.run)
         group.start_soon(parts.reconciler.run)
@@ -476,7 +476,7 @@ async def test_events_from_the_log_then_live_in_rising_order(parts: Parts, desk:
     genomes.build()
     await parts.settle()
     past = await desk.lines("event.watch", since=0, follow=False)
-    assert past[0]["result"] == {"seq": 4, "oldest": 1, "lagged": False}
+    assert past[0]["result"] == {"seq": 4, "oldest": 1, "lagged": False, "since": 0}
     assert past[-1] == {
         "jsonrpc": "2.0", "method": "end", "params": {"watch": 1, "reason": "done", "seq": 4, "job": None},
     }  # fmt: skip
@@ -518,7 +518,7 @@ async def test_since_from_another_life_is_told(parts: Parts, desk: Desk, genomes
     async with parts.store.transaction() as tx:
         await tx.execute("DELETE FROM event WHERE seq <= 2")
     found = await desk.lines("event.watch", since=1, follow=False)
-    assert found[0]["result"] == {"seq": 4, "oldest": 3, "lagged": True}
+    assert found[0]["result"] == {"seq": 4, "oldest": 3, "lagged": True, "since": 1}
     assert (await desk.lines("event.watch", since=2, follow=False))[0]["result"]["lagged"] is False
 
 

@@ -44,6 +44,12 @@ class ClientError(Exception):
         self.hint = hint
 
 
+class UsageError(ClientError):
+    """The command makes no sense as it was written."""
+
+    kind = "usage"
+
+
 class NoDaemonError(ClientError):
     """Nobody answers at the socket."""
 

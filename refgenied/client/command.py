@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from refgenied import __version__, output
-from refgenied.client import ClientError, DaemonError, NoDaemonError, NotPermittedError
+from refgenied.client import ClientError, DaemonError, NoDaemonError, NotPermittedError, UsageError
 from refgenied.client.silence import reached
 from refgenied.commandline import Parser
 
@@ -68,11 +68,22 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _since(text: str) -> int | float:
+    from refgenied.client import when  # noqa: PLC0415 (few commands need it)
+
+    try:
+        return when.since(text)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither: write {when.HOW}") from None
+
+
 def complain(error: ClientError) -> None:
     output.complain("refgeniectl", error.message, error.hint, kind=error.kind)
 
 
 def status_of(error: ClientError) -> int:
+    if isinstance(error, UsageError):
+        return USAGE
     if isinstance(error, NoDaemonError):
         return NO_DAEMON
     if isinstance(error, NotPermittedError) or (isinstance(error, DaemonError) and error.kind == "permission_denied"):
@@ -142,7 +153,12 @@ def _fill(commands: _Commands, named: set[str]) -> None:
             fill(group)
     events = commands.add("events", "following.events", "show what happened lately", "--follow")
     events.add_argument("-f", "--follow", action="store_true", help="go on with what will happen")
-    events.add_argument("--since", type=int, metavar="N", help="begin after the event with this number")
+    events.add_argument(
+        "--since",
+        type=_since,
+        metavar="N|TIME",
+        help="begin after the event with this number, or at a time: 2h, 3d, yesterday, 14:03, '2025-11-21 14:03'",
+    )
     commands.add("scan", "orders.scan", "look at the genome folder now")
     commands.add("reload", "orders.reload", "read the configuration again")
     call = commands.add(

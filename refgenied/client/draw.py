@@ -29,8 +29,11 @@ PULLS = Column("Pulls", right=True)
 _STYLES = {"archived": "green", "complete": "green", "succeeded": "green", "failed": "red", "stale": "yellow"}
 
 
-def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: as wide as the terminal at most, or whole where there is none."""
+def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, none: str = "") -> None:
+    """Print a table: as wide as the terminal at most, or whole where there is none; `none` when it has no rows."""
+    if not rows and none:
+        output.say(none)
+        return
     title, *_ = _spelled([title])
     rows = [_spelled(row) for row in rows]
     if output.on_terminal():

@@ -15,18 +15,24 @@ PATIENCE = 1.0
 
 
 def events(client: Client, arguments: Namespace) -> int:
-    since: int | None = arguments.since
+    since: int | float | None = arguments.since
     if since is None and not arguments.follow:
         newest: Json = client.watch("event.watch", follow=False).state
         since = max(0, newest["seq"] - LATELY)
-    _Following(arguments, since).run(client)
+    following = _Following(arguments, since)
+    following.run(client)
+    if not following.told and not arguments.json:
+        output.say("no events yet" if arguments.since is None else "no events since then")
     return 0
 
 
 class _Following:
-    def __init__(self, arguments: Namespace, since: int | None) -> None:
+    def __init__(self, arguments: Namespace, since: float | None) -> None:
         self._arguments = arguments
-        self._last = since
+        self._from = since if isinstance(since, float) else None
+        self._last = since if isinstance(since, int) else None
+        self.told = False
+        """Whether an event was printed."""
 
     def run(self, client: Client) -> None:
         with client:
@@ -37,11 +43,13 @@ class _Following:
 
     def _once(self, client: Client) -> str:
         """Print events until the watch ends; why it did."""
-        params = {} if self._last is None else {"since": self._last}
+        params: dict[str, float] = {} if self._last is None else {"since": self._last}
+        if self._last is None and self._from is not None:
+            params = {"at": self._from}
         try:
             watch = client.watch("event.watch", follow=self._arguments.follow, **params)
             if self._last is None:
-                self._last = watch.state["seq"]
+                self._last = watch.state["since"]
             if watch.state["lagged"]:
                 _note(f"events after {self._last} are forgotten; the oldest known is {watch.state['oldest']}")
             for method, row in watch:
@@ -53,6 +61,7 @@ class _Following:
 
     def _print(self, row: Json) -> None:
         self._last = row["seq"]
+        self.told = True
         if self._arguments.json:
             output.print_json({name: value for name, value in row.items() if name != "watch"})
         else:

@@ -6,15 +6,14 @@ import os
 from argparse import Namespace
 
 from refgenied import output
-from refgenied.client import Client, ClientError, DaemonError, Json, draw, interrupt, words
-from refgenied.client.command import DAMAGED, DONE, REFUSED, USAGE, complain
+from refgenied.client import Client, ClientError, DaemonError, Json, UsageError, draw, interrupt, words
+from refgenied.client.command import DAMAGED, DONE, REFUSED, complain
 from refgenied.meter import Progress
 
 
 def verify(client: Client, arguments: Namespace) -> int:
     if bool(arguments.paths) == arguments.all:
-        complain(ClientError("name archives, or give --all", "refgeniectl archive verify hg38/fasta"))
-        return USAGE
+        raise UsageError("name archives, or give --all", "refgeniectl archive verify hg38/fasta")
     bad: list[Json] = []
 
     def told(method: str, row: Json) -> None:
@@ -49,8 +48,7 @@ def verify(client: Client, arguments: Namespace) -> int:
 
 def protect(client: Client, arguments: Namespace) -> int:
     if bool(arguments.paths) == arguments.all:
-        complain(ClientError("name archives, or give --all", "refgeniectl archive protect hg38/fasta"))
-        return USAGE
+        raise UsageError("name archives, or give --all", "refgeniectl archive protect hg38/fasta")
     found: Json = client.call("archive.protect", paths=arguments.paths, all=arguments.all)
     if arguments.json:
         output.print_json(found)

@@ -11,6 +11,13 @@ from refgenied.client import Client, Json, draw, words
 from refgenied.meter import Progress
 
 ENDED = 100
+NO_ASSETS = "no assets yet: they appear here when refgenie has built, pulled or added them"
+NO_ARCHIVES = (
+    "no archives yet: assets are archived when their builds finish; `refgeniectl asset list` says what is there, "
+    "`refgeniectl archive create P` archives one now"
+)
+NO_JOBS = "no jobs yet: one is queued when a build finishes"
+NO_JOBS_NOW = "no jobs now; `refgeniectl queue list --all` shows those that have ended"
 
 
 def pages(client: Client, method: str, key: str, cursor: str, **params: Any) -> Iterator[Json]:
@@ -29,8 +36,8 @@ def config_get(client: Client, arguments: Namespace) -> int:
         output.print_json(found)
         return 0
     refgenie: Json = found["refgenie"]
-    rows = [[name, _value(value)] for name, value in refgenie.items()]
-    draw.table("refgenie", [draw.Column("Setting"), draw.Column("Value", 20, words.middle)], rows)
+    columns = [draw.Column(name, 10, words.middle) for name in refgenie]
+    draw.table("Refgenie configuration", columns, [[_value(value) for value in refgenie.values()]])
     columns = [draw.Column("Setting"), draw.Column("Value", 12, words.middle), draw.Column("From", 10, words.middle)]
     title = f"refgenied ({found['path'] or 'no configuration file'})"
     draw.table(title, columns, [[row["name"], _value(row["value"]), row["origin"]] for row in found["settings"]])
@@ -60,7 +67,8 @@ def asset_list(client: Client, arguments: Namespace) -> int:
         draw.Column("Why", 18),
     ]
     lines = sorted([words.name(row), row["state"], row["job"] or row["archive"], _why(row)] for row in rows)
-    draw.table("Assets", columns, lines)
+    found_none = "no asset fits" if arguments.pattern or arguments.state else NO_ASSETS
+    draw.table("Assets", columns, lines, none=found_none)
     return 0
 
 
@@ -92,7 +100,8 @@ def archive_list(client: Client, arguments: Namespace) -> int:
     columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE, draw.PULLS]
     if any(line[-1] for line in lines):
         columns.append(draw.Column("Problem", 18))
-    draw.table("Asset Archives", columns, [line[: len(columns)] for line in lines])
+    none = "no archive fits" if arguments.pattern else NO_ARCHIVES
+    draw.table("Asset Archives", columns, [line[: len(columns)] for line in lines], none=none)
     return 0
 
 
@@ -111,7 +120,7 @@ def queue_list(client: Client, arguments: Namespace) -> int:
         draw.Column("Since"),
         draw.Column("What", 12),
     ]
-    draw.table("Jobs", columns, [_job(row) for row in rows])
+    draw.table("Jobs", columns, [_job(row) for row in rows], none=NO_JOBS if arguments.all else NO_JOBS_NOW)
     if first["paused"]:
         output.say(first["paused"])
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from functools import partial
 
 from refgenied import output
 from refgenied.client import Client, DaemonError, HungUpError, Json, NoDaemonError, draw, interrupt, words
@@ -63,16 +64,23 @@ _OUTCOMES = {
 def _job_ended(client: Client, number: int, label: str, *, quiet: bool) -> Json:
     """Watch a job to its end. HungUpError when the daemon stops before."""
     with draw.progress(label, quiet=quiet) as show:
-        watch = client.watch("job.watch", job=number)
+        watch = client.watch("job.watch", job=number, waiting=True)
         for method, params in watch:
-            if method == "progress":
-                show(Progress.received(params))
+            _heard(label, show, method, params)
     if watch.end["reason"] == "lagged":
         return _job_ended(client, number, label, quiet=quiet)
     if watch.end["reason"] != "done":
         raise HungUpError("the daemon is shutting down", f"job {number} goes on when it is back")
     job: Json = watch.end["job"]
     return job
+
+
+def _heard(label: str, show: draw.Show, method: str, row: Json) -> None:
+    """A notification of something that lasts."""
+    if method == "progress":
+        show(Progress.received(row))
+    elif method == "waiting":
+        output.note("refgeniectl", f"{label} waits: {row['reason']}")
 
 
 def wait(client: Client, arguments: Namespace) -> int:
@@ -101,9 +109,10 @@ def _waited(client: Client, arguments: Namespace, deadline: float | None) -> Jso
     with draw.progress(arguments.path, quiet=arguments.json) as show:
         found: Json = client.call(
             "archive.wait",
-            on_notice=lambda _, row: show(Progress.received(row)),
+            on_notice=partial(_heard, arguments.path, show),
             path=arguments.path,
             progress=True,
+            waiting=True,
             **left,
         )
     return found

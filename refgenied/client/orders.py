@@ -7,8 +7,8 @@ from argparse import Namespace
 from typing import Any, cast
 
 from refgenied import output
-from refgenied.client import Client, ClientError, Json, words
-from refgenied.client.command import DONE, USAGE, complain
+from refgenied.client import Client, Json, UsageError, words
+from refgenied.client.command import DONE
 
 
 def scan(client: Client, arguments: Namespace) -> int:
@@ -63,11 +63,9 @@ def call(client: Client, arguments: Namespace) -> int:
     try:
         given: Any = json.loads(arguments.params)
     except ValueError as error:
-        complain(ClientError(f"the params are not JSON: {error}", _EXAMPLE))
-        return USAGE
+        raise UsageError(f"the params are not JSON: {error}", _EXAMPLE) from None
     if not isinstance(given, dict):
-        complain(ClientError("the params must be an object", _EXAMPLE))
-        return USAGE
+        raise UsageError("the params must be an object", _EXAMPLE)
     params = cast(Json, given)
     if not arguments.method.endswith(".watch"):
         _print(

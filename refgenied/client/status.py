@@ -34,7 +34,7 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
     found = genomes["layout"] if genomes["ok"] else "cannot be read" if look["at"] else "not looked at yet"
     yield "genome folder", f"{genomes['path']} ({found})"
     free = f"{archives['path']} ({words.size(archives['free'])} free)"
-    yield "archive folder", free if archives["path"] else "not set: nothing is archived"
+    yield "archive folder", free if archives["path"] else "not set"
     assets, total = info["assets"], info["archives"]
     yield "assets", f"{assets['total']}: {words.counts(assets['states'])}" if assets["total"] else "none"
     stale = f" ({assets['archive']['stale']} stale)" if assets["archive"]["stale"] else ""
@@ -56,7 +56,13 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
 
 
 def _warnings(info: Json) -> list[str]:
-    return [f"{row['name']}: {row['message']} (since {words.moment(row['since'])})" for row in info["health"]]
+    """What is wrong; what the list of problems says is not said here too."""
+    said = [f"{row['path']}: {row['message']}" for row in info["problems"][:1]]
+    return [
+        f"{row['name']}: {row['message']} (since {words.moment(row['since'])})"
+        for row in info["health"]
+        if not any(row["message"].startswith(line) for line in said)
+    ]
 
 
 def _problems(info: Json) -> list[str]:

@@ -60,6 +60,7 @@ class Description(msgspec.Struct, frozen=True):
 NOTIFICATIONS = {
     "event": "of a watch: seq, at, kind, registry_path, aliases, job, data",
     "progress": "job or registry_path, phase, done and total (source bytes), rate (bytes a second)",
+    "waiting": "of archive.wait and job.watch, when asked for: cause (the same while only numbers change), reason",
     "verified": "of archive.verify: one archive, as in its result's `damaged`",
     "imported": "of archive.import: one archive, as in its result's `refused`",
     "end": "the last one of a watch: reason is done, lagged (come back with `since`), shutting_down or an error's kind",

@@ -88,7 +88,7 @@ class Wishes(msgspec.Struct, frozen=True):
 async def archive_create(context: Context, call: Call, params: ArchiveCreateParams) -> Wish | Wishes:
     if bool(params.path) == bool(params.paths):
         raise InvalidParamsError("archive.create: give either `path` or `paths`")
-    await require_folder(context)
+    await require_folder(context, "archived")
     await context.reconciler.look_again()
     requester = call.peer.requester
     if params.path:
@@ -117,10 +117,11 @@ async def _with_way_back(context: Context, path: str, error: RefgeniedError) -> 
     return type(error)(f"{error.message}; its archive was removed by {removal.removed_by}", hint=told.hint)
 
 
-async def require_folder(context: Context) -> None:
+async def require_folder(context: Context, doing: str) -> None:
+    """`doing`: what cannot be done without one, such as "archived"."""
     if not context.archive_folder.path:
         raise ArchiveFolderNotSetError(
-            "no genome_archive_folder is set, so nothing can be archived",
+            f"no genome_archive_folder is set, so nothing can be {doing}",
             hint="set refgenie.genome_archive_folder in the configuration (`refgenied init --genome-folder G "
             "--genome-archive-folder A` writes one) or REFGENIE_GENOME_ARCHIVE_FOLDER, and restart refgenied",
         )
@@ -134,7 +135,7 @@ async def _wish(context: Context, path: str, requester: Requester, *, force: boo
     name = asset.key.registry_path
     if asset.state not in ARCHIVABLE or not asset.stamp:
         raise AssetIncompleteError(
-            f"{path} is {asset.state}: {asset.reason}",
+            f"{path} cannot be archived: {asset.reason}",
             hint="`refgeniectl archive wait` waits for a build to finish" if asset.state == "building" else "",
         )
     stands = await context.reconciler.standing_of(asset)
@@ -170,7 +171,7 @@ class ArchiveRemoved(msgspec.Struct, frozen=True):
 )
 async def archive_remove(context: Context, call: Call, params: ArchiveRemoveParams) -> ArchiveRemoved:
     await context.reconciler.look_again()
-    await require_folder(context)
+    await require_folder(context, "removed")
     requester = call.peer.requester
     try:
         record, _ = await archived.find(context, params.path)

@@ -89,7 +89,7 @@ class VerifyResult(msgspec.Struct, frozen=True):
 async def archive_verify(context: Context, call: Call, params: ArchiveVerifyParams) -> VerifyResult:
     if bool(params.paths) == params.all:
         raise InvalidParamsError("archive.verify: give either `paths` or `all`")
-    await require_folder(context)
+    await require_folder(context, "verified")
     records = await _records(context, params)
     began = time.monotonic()
     damaged: list[VerdictView] = []
@@ -192,7 +192,7 @@ async def archive_import(context: Context, call: Call, params: ArchiveImportPara
         raise InvalidParamsError("archive.import: `folder` must be an absolute path")
     if params.folder and params.path:
         raise InvalidParamsError("archive.import: give either `folder` or `path`")
-    await require_folder(context)
+    await require_folder(context, "imported")
     began = time.monotonic()
     counts = dict.fromkeys((taken.value for taken in Taken), 0)
     refused: list[ImportView] = []

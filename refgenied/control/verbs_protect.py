@@ -53,7 +53,7 @@ class ProtectResult(msgspec.Struct, frozen=True):
 async def archive_protect(context: Context, call: Call, params: ArchiveProtectParams) -> ProtectResult:
     if bool(params.paths) == params.all:
         raise InvalidParamsError("archive.protect: give either `paths` or `all`")
-    await require_folder(context)
+    await require_folder(context, "protected")
     keys = None if params.all else [(await archived.find(context, path))[0].key for path in params.paths]
     done = await context.rights.protect(keys, call.peer.requester)
     return ProtectResult(

@@ -14,6 +14,7 @@ from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.views import ArchiveView, JobView, job_view
+from refgenied.control.waiting import Reasons, why_waiting
 from refgenied.genomes.registry_path import resolve
 from refgenied.meter import Progress
 from refgenied.model import (
@@ -24,6 +25,7 @@ from refgenied.model import (
     AssetState,
     BadRegistryPathError,
     BusyError,
+    Job,
     JobState,
     StateError,
 )
@@ -42,6 +44,7 @@ class ArchiveWaitParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         Annotated[float, Meta(ge=0, le=31_536_000, description="seconds; without it: as long as it takes")] | None
     ) = None
     progress: Annotated[bool, Meta(description="send `progress` notifications meanwhile")] = False
+    waiting: Annotated[bool, Meta(description="send `waiting` notifications that say what it waits for")] = False
 
 
 class Waited(msgspec.Struct, frozen=True):
@@ -69,13 +72,13 @@ async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) 
     if not looked:
         return Waited(params.path, "timeout", "time is over: waiting for a look at the genome folder")
     key = resolve(context.reconciler.look, params.path)
-    wait = _Wait(context, call, params.path, key, tell=params.progress)
+    wait = _Wait(context, call, key, params)
     at_once = await wait.done()  # whatever the time: what is there is there
     if at_once is not None:
         return at_once
     with anyio.move_on_after(params.timeout):
         return await wait.run()
-    return Waited(key.registry_path, "timeout", f"time is over: {wait.waiting_for}")
+    return Waited(key.registry_path, "timeout", f"time is over: {await wait.waiting_for()}")
 
 
 async def _look_again(context: Context) -> None:
@@ -87,15 +90,21 @@ async def _look_again(context: Context) -> None:
 
 
 class _Wait:
-    def __init__(self, context: Context, call: Call, asked: str, key: AssetKey, *, tell: bool) -> None:
+    def __init__(self, context: Context, call: Call, key: AssetKey, params: ArchiveWaitParams) -> None:
         self._context = context
         self._call = call
-        self._asked = asked
+        self._asked = params.path
         self._key = key
-        self._tell = tell
+        self._tell = params.progress
+        self._reasons = Reasons(context, call, tell=params.waiting)
         self._told: Progress | None = None
-        self._job: int | None = None
-        self.waiting_for = "the first look"
+        self._job: Job | None = None
+        self._without = "the first look"
+        """What is waited for while there is no job."""
+
+    async def waiting_for(self) -> str:
+        """One plain line."""
+        return (await why_waiting(self._context, self._job)).reason if self._job else self._without
 
     async def run(self) -> Waited:
         with self._context.feed.subscribed() as subscription:
@@ -109,6 +118,7 @@ class _Wait:
                 looked = False
                 while not looked and not await changes.wait(TICK):
                     await self._progress()
+                    await self._reasons.tell(self._job, self._without)
                     looked = self._context.reconciler.looked_at != looked_at
 
     async def done(self, *, looked: bool = True) -> Waited | None:
@@ -117,13 +127,12 @@ class _Wait:
         if stands.due and not looked:  # its job has just ended, or was not queued yet: the last look is older
             await _look_again(self._context)
             asset, facts, stands = await self._standing()
-        self._job = stands.job.id if stands.job else None
+        self._job = stands.job
         record = facts.archives.get(self._key)
         if record is not None and stands.archive is ArchiveState.ARCHIVED:
             await self._context.keeper.refresh()  # who waited for it may want to pull it next
             return Waited(self._key.registry_path, "archived", "", archive=archived.view(self._context, record, facts))
         if stands.job is not None:
-            self.waiting_for = stands.waits_for or f"job {stands.job.id} is {stands.job.state}"
             return None
         return self._without_job(asset, facts, stands)
 
@@ -138,7 +147,7 @@ class _Wait:
             why_not = standing(finished, facts, self._context.current.settings.archive).why_not
         if why_not:
             raise AssetNotWantedError(f"{self._asked} will not be archived by itself: {why_not}")
-        self.waiting_for = self._context.pause.reason or f"it is {asset.state}: {asset.reason}"
+        self._without = self._context.pause.reason or asset.reason
         return None
 
     async def _standing(self) -> tuple[Asset, Facts, Standing]:
@@ -149,7 +158,7 @@ class _Wait:
         return asset, facts, standing(asset, facts, self._context.current.settings.archive)
 
     async def _progress(self) -> None:
-        progress = self._context.jobs.progress.get(self._job) if self._job is not None else None
+        progress = self._context.jobs.progress.get(self._job.id) if self._job is not None else None
         if self._tell and progress is not None and progress != self._told:
             self._told = progress
-            await self._call.notify("progress", {"job": self._job, **progress.message()})
+            await self._call.notify("progress", {"job": self._job and self._job.id, **progress.message()})

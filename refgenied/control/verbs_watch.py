@@ -9,9 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.control.context import Context
+from refgenied.control.protocol import InvalidParamsError
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_queue import get_job
 from refgenied.control.views import JobView, event_view, job_view
+from refgenied.control.waiting import Reasons
 from refgenied.feed import Subscription
 from refgenied.meter import Progress
 from refgenied.model import ENDED, Event, Job, JobNotFoundError, JobState
@@ -40,6 +42,7 @@ class EventWatchParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: (
         Annotated[int, Meta(ge=0, le=2**63 - 1, description="the last `seq` seen; without it: from now on")] | None
     ) = None
+    at: Annotated[float, Meta(description="instead of `since`: from this moment on, Unix seconds")] | None = None
     follow: Annotated[bool, Meta(description="go on with what will happen")] = True
 
 
@@ -50,6 +53,8 @@ class EventWatch(msgspec.Struct, frozen=True):
     """Of the oldest event that is remembered; 0 for an empty log."""
     lagged: bool
     """Events after `since` are forgotten: read the state anew."""
+    since: int
+    """After which event it begins."""
 
 
 @registry.verb(
@@ -59,12 +64,15 @@ class EventWatch(msgspec.Struct, frozen=True):
     lasts=True,
 )
 async def event_watch(context: Context, call: Call, params: EventWatchParams) -> End:
+    if params.since is not None and params.at is not None:
+        raise InvalidParamsError("event.watch: give either `since` or `at`")
     with context.feed.subscribed() as subscription:
         async with context.store.transaction() as tx:
             oldest, newest = await events.span(tx)
-        since = newest if params.since is None else params.since
+            first = None if params.at is None else await events.before(tx, params.at)
+        since = first if first is not None else newest if params.since is None else params.since
         lagged = params.since is not None and (since > newest or (oldest > 0 and since < oldest - 1))
-        await call.begin(EventWatch(seq=newest, oldest=oldest, lagged=lagged))
+        await call.begin(EventWatch(seq=newest, oldest=oldest, lagged=lagged, since=since))
         last = await _tell_logged(context, call, 0 if since > newest else since)
         while params.follow:
             arrived = await subscription.take()
@@ -94,6 +102,7 @@ async def _tell(context: Context, call: Call, arrived: list[Event], last: int) -
 
 class JobWatchParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    waiting: Annotated[bool, Meta(description="send `waiting` notifications that say what it waits for")] = False
 
 
 class JobWatch(msgspec.Struct, frozen=True):
@@ -115,15 +124,17 @@ async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End
         async with context.store.transaction() as tx:
             _, newest = await events.span(tx)
         await call.begin(JobWatch(seq=newest, job=job_view(context, job)))
-        return await _JobWatch(context, call, subscription, newest).run(job)
+        reasons = Reasons(context, call, tell=params.waiting)
+        return await _JobWatch(context, call, subscription, newest, reasons).run(job)
 
 
 class _JobWatch:
-    def __init__(self, context: Context, call: Call, subscription: Subscription, last: int) -> None:
+    def __init__(self, context: Context, call: Call, subscription: Subscription, last: int, reasons: Reasons) -> None:
         self._context = context
         self._call = call
         self._subscription = subscription
         self._last = last
+        self._reasons = reasons
         self._told: Progress | None = None
 
     async def run(self, job: Job) -> End:
@@ -139,6 +150,7 @@ class _JobWatch:
             ours = [event for event in arrived if event.job == job.id]
             self._last = await _tell(self._context, self._call, ours, self._last)
             await self._progress(job)
+            await self._reasons.tell(job)
             if ours:
                 job = await get_job(self._context, job.id)
 

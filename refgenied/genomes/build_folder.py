@@ -40,6 +40,8 @@ class Flags(NamedTuple):
     completed: tuple[Flag, ...]
     failed: str
     """Name of a failed flag, or ""."""
+    log: str
+    """Path of refgenie's log, or ""."""
     working: str
     """Name of something that only a build at work, or one that was stopped, leaves; or ""."""
     mapped: bool
@@ -61,6 +63,7 @@ def read_flags(folders: Iterable[str]) -> Flags:
     completed: list[Flag] = []
     failed: list[str] = []
     working: list[str] = []
+    logs: list[str] = []
     for folder in folders:
         try:
             entries = os.scandir(folder)
@@ -79,11 +82,20 @@ def read_flags(folders: Iterable[str]) -> Flags:
                     completed.append(Flag(entry.path, info.st_ino, info.st_mtime_ns))
                 elif name.endswith("_failed.flag"):
                     failed.append(name)
+                elif _is_log(name):
+                    logs.append(entry.path)
                 elif name.endswith(("_running.flag", "_waiting.flag", "_partial.flag")):
                     working.append(name)
     # a status flag says more to a reader than a lock
     working.sort(key=lambda name: (name.startswith(("lock.", "recover.")), name))
-    return Flags(found, tuple(sorted(completed)), min(failed, default=""), next(iter(working), ""), mapped)
+    return Flags(
+        found,
+        tuple(sorted(completed)),
+        min(failed, default=""),
+        min(logs, default=""),
+        next(iter(working), ""),
+        mapped,
+    )
 
 
 def moved_lately(paths: Iterable[str], now: float, within: float) -> bool:
@@ -128,7 +140,7 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
             names = sorted(os.listdir(fd))
             commands = commands or _commands(fd)
             recipe = recipe or _recipe(fd, names)
-            logs = [name for name in names if name.startswith("refgenie_") and name.endswith("log.md")]
+            logs = list(filter(_is_log, names))
             if log_name is None and logs:
                 log_name, log = logs[0], (read_small(fd, logs[0], LARGEST_LOG) or b"").decode("utf-8", "replace")
         except (OSError, RefgeniedError):
@@ -159,6 +171,10 @@ def map_config(folders: Iterable[str], within: str) -> bytes:
 def unreadable(error: OSError, path: str) -> str:
     """One line about a folder or file that could not be read."""
     return translated(error, error.filename or path).message
+
+
+def _is_log(name: str) -> bool:
+    return name.startswith("refgenie_") and name.endswith("log.md")
 
 
 def _commands(folder: int) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from refgenied.model import AssetKey, BuildRecord
 
 LAYOUTS = ("auto", "refgenconf", "refgenie1")
+NOTHING = "empty: nothing built yet"
 _AT_WORK = frozenset({AssetState.BUILDING})
 
 
@@ -81,7 +82,7 @@ class GenomeFolder:
             assets,
             survey.genomes,
             (*problems.told(), *survey.problems),
-            layout.title,
+            self._title(layout, survey),
             root,
             tuple(dict.fromkeys((*survey.watch, *builds))) or (self.root,),  # in an empty one all is yet to come
             survey.servers,
@@ -135,6 +136,11 @@ class GenomeFolder:
                 self._layout = Refgenie1Layout(self.root)
         return self._layout
 
+    def _title(self, layout: Layout, survey: Survey) -> str:
+        """Without a genome and without a config it is no layout yet."""
+        config = self._config or f"{self.root}/{CONFIG_NAME}"
+        return layout.title if survey.sightings or survey.genomes or os.path.lexists(config) else NOTHING
+
     def _assess_all(self, survey: Survey, now: float) -> dict[AssetKey, Asset]:
         return {key: self._assess(survey.judge, sighting, now) for key, sighting in survey.sightings.items()}
 
@@ -168,7 +174,8 @@ class GenomeFolder:
             return moved_lately((*sighting.builds, sighting.folder), now, self._interrupted_after)
 
         if flags.failed:
-            return AssetState.FAILED, f"its last build failed: {shown(flags.failed)}"
+            why = f"refgenie's log says why: {shown(flags.log)}" if flags.log else f"{shown(flags.failed)} is there"
+            return AssetState.FAILED, f"its last build failed; {why}"
         if flags.working or (flags.found and not flags.completed):
             return self._unfinished(flags, lately=lately())
         if not _is_folder(sighting.folder):

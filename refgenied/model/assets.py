@@ -106,7 +106,7 @@ class Look(msgspec.Struct, frozen=True):
     genomes: dict[str, Genome]
     problems: tuple[Problem, ...]
     layout: str
-    """`refgenie 0.13 (genome_config.yaml)` or `refgenie 1`, for people."""
+    """`refgenie 0.13 (genome_config.yaml)`, `refgenie 1`, or that it is empty, for people."""
     root: tuple[int, int] | None
     """(device, inode) of the genome folder; None when it is not there."""
     watch: tuple[str, ...]

@@ -43,6 +43,12 @@ async def since(tx: Transaction, seq: int, limit: int = 1000) -> list[Event]:
     return [_event(row) for row in rows]
 
 
+async def before(tx: Transaction, at: float) -> int | None:
+    """The `seq` before the first event of that moment or later; None when there is none. `at` in Unix seconds."""
+    row = await tx.one("SELECT MIN(seq) - 1 FROM event WHERE at >= ?", (at,))
+    return row[0] if row else None
+
+
 async def span(tx: Transaction) -> tuple[int, int]:
     """The oldest and the newest `seq` in the log; (0, 0) when it is empty."""
     row = await tx.one("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM event")

@@ -165,6 +165,16 @@ async def unfinished(tx: Transaction) -> list[Job]:
     return [_job(row) for row in rows]
 
 
+async def before(tx: Transaction, job: Job, now: float) -> int:
+    """How many jobs run before a queued one: running ones, and those that are due and go first."""
+    row = await tx.one(
+        "SELECT COUNT(*) FROM job WHERE state = 'running' OR "
+        "(state = 'queued' AND not_before <= ? AND (priority, id) < (?, ?))",
+        (now, job.priority, job.id),
+    )
+    return int(row[0]) if row else 0
+
+
 async def latest(tx: Transaction) -> dict[AssetKey, Job]:
     """Each asset's newest job; one that is not ended (a retried old one) before those that are."""
     rows = await tx.all(
