@@ -267,7 +267,7 @@ def _units(arguments: argparse.Namespace) -> int:
         settings = config.Settings()  # without its configuration an installation can still be taken away
     installation = Installation(
         settings,
-        Path.home() if arguments.user else Path(arguments.prefix or "/").absolute(),
+        _there(config.home(os.environ), "HOME") if arguments.user else Path(arguments.prefix or "/").absolute(),
         user=arguments.user,
         live=arguments.prefix is None,
         dry_run=arguments.dry_run,
@@ -291,7 +291,18 @@ def _say(text: str) -> None:
 def _default_target() -> Path:
     from refgenied import config  # noqa: PLC0415
 
-    return config.SYSTEM_CONFIG if os.geteuid() == 0 else config.user_config(os.environ)
+    if os.geteuid() == 0:
+        return config.SYSTEM_CONFIG
+    return _there(config.user_config(os.environ), "--config FILE")
+
+
+def _there(place: Path | None, instead: str) -> Path:
+    """A place that this user has only with a home folder."""
+    from refgenied.model import ConfigError  # noqa: PLC0415
+
+    if place is None:
+        raise ConfigError("this user has no home folder (HOME is not set)", hint=f"name a place with {instead}")
+    return place
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """Settings: what wins over what, what is refused and in which words, and that the docs show every key."""
 
 import os
+import pwd
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -275,23 +278,34 @@ def test_check_config_says_of_folders_what_run_would(tmp_path: Path, home: dict[
     assert not (tmp_path / "state").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """For root, who may write everything: somebody who may only search the folder and those above it."""
+    before = {path: path.stat().st_mode & 0o7777 for path in (folder, *folder.parents) if not path.stat().st_mode & 1}
+    try:
+        for path in (*before, folder):
+            path.chmod(0o555)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        for path, mode in ({folder: 0o755} | before).items():
+            path.chmod(mode)
+
+
 def test_check_config_says_what_this_user_may_not_do(tmp_path: Path, home: dict[str, str]) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
     file = write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/genomes"\ngenome_archive_folder = "{tmp_path}/a"')
     settings = config.load(file, env=home)
-    os.seteuid(65534)
-    try:
+    with nobody(tmp_path):
         found = config.check_folders(settings)
-    finally:
-        os.seteuid(0)
     assert [one.refused for one in found] == [True, True, True]
     names = ("refgenie.genome_archive_folder", "state.folder", "control.socket")
     for name, (message, _) in zip(names, found, strict=True):
         assert message.startswith(f"{name}: {tmp_path}/")
-        assert "not writable for the user nobody" in message
+        assert "not writable for the user" in message
 
 
 @pytest.mark.parametrize("place", ["REFGENIE", "REFGENIE_GENOME_FOLDER", "REFGENIE_HOME_PATH", "home", "old home"])
@@ -328,6 +342,26 @@ def test_init_without_any_genome_folder_names_the_places(tmp_path: Path, home: d
     assert (code, out) == (78, "")
     assert "neither REFGENIE, REFGENIE_GENOME_FOLDER nor REFGENIE_HOME_PATH" in lines[0]
     assert f"{tmp_path}/.refgenie/genomes is not there" in lines[0]
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_name(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)  # a container that runs under a bare number
+    flags = {"refgenie.genome_folder": str(tmp_path / "genomes")}
+    with pytest.raises(ConfigError, match=r"state.folder is not set, and this user has no home folder"):
+        config.load(None, flags, env={})
+    with pytest.raises(ConfigError, match=r"serving.state_folder is not set"):
+        config.load(None, flags, env={}, genomes_needed=False)
+    assert config.load(None, flags | {"state.folder": str(tmp_path / "s")}, env={}).state.folder == f"{tmp_path}/s"
+    with pytest.raises(ConfigError, match="neither REFGENIE"):
+        config.init(tmp_path / "c.toml", {}, force=False, env={})
+    given = flags | {"state.folder": str(tmp_path / "s"), "control.socket": str(tmp_path / "s/control.sock")}
+    config.init(tmp_path / "c.toml", given, force=False, env={})
 
 
 def test_init_writes_nothing_for_which_run_would_refuse(tmp_path: Path, home: dict[str, str]) -> None:

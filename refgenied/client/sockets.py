@@ -37,7 +37,7 @@ def socket_paths(
     if chosen:
         paths = [*_configured(chosen, env, problems, required=True), *usual, SYSTEM_SOCKET]
     else:
-        own = f"{env.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')}/refgenied/config.toml"
+        own = f"{env.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')}/refgenied/config.toml"  # or no file
         paths = [*_configured(own, env, problems), *usual, *_configured(system_config, env, problems), SYSTEM_SOCKET]
     return list(dict.fromkeys(paths)), problems
 

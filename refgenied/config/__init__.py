@@ -5,7 +5,7 @@ things are by default (`places`), which places must not be one (`roles`), and wh
 from refgenied.config.checking import Finding, check_folders
 from refgenied.config.creation import init
 from refgenied.config.load import Examined, examine, load
-from refgenied.config.places import LONGEST_SOCKET, SYSTEM_CONFIG, SYSTEM_SOCKET, find_config, user_config
+from refgenied.config.places import LONGEST_SOCKET, SYSTEM_CONFIG, SYSTEM_SOCKET, find_config, home, user_config
 from refgenied.config.roles import DATABASE, LOCK, MARKER, clashes
 from refgenied.config.settings import (
     FOLDERS,
@@ -43,6 +43,7 @@ __all__ = [
     "effective",
     "examine",
     "find_config",
+    "home",
     "init",
     "keeping_fixed",
     "load",

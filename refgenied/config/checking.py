@@ -49,10 +49,10 @@ def _archives(settings: Settings) -> Iterator[Finding]:
 
 
 def _state(settings: Settings) -> Iterator[Finding]:
-    if problem := may_make(Path(settings.state.folder)):
+    if settings.state.folder and (problem := may_make(Path(settings.state.folder))):
         yield Finding(f"state.folder: {problem}", refused=True)
     spool = settings.serving.state_folder
-    if settings.origins.get("serving.state_folder") != "default" and (problem := may_make(Path(spool))):
+    if spool and settings.origins.get("serving.state_folder") != "default" and (problem := may_make(Path(spool))):
         yield Finding(f"serving.state_folder: {problem}; `refgenied serve` needs it", refused=False)
 
 

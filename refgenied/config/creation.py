@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from refgenied.config.checking import check_folders
 from refgenied.config.load import Draft, Examined, examine
-from refgenied.config.places import LONGEST_SOCKET, default_socket, may_make
+from refgenied.config.places import LONGEST_SOCKET, default_socket, home, may_make
 from refgenied.config.settings import Settings, get
 from refgenied.config.write import render
 from refgenied.files import save_atomically
@@ -42,7 +43,8 @@ def init(
     if target.exists() and not force:
         raise ConfigError(f"{target} is there already", hint="edit it, or overwrite it with --force")
     chosen = _choose(target, given, env)
-    problems = _examined(target, given, env).problems
+    settings, problems = _examined(target, given, env)
+    problems += [ConfigError(message) for message, refused in check_folders(settings) if refused and not problems]
     if problems:
         raise problems[0]
     return Created(target, _write(target, given), chosen)
@@ -74,7 +76,9 @@ def _write(target: Path, given: Mapping[str, str]) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         save_atomically(target, _text(given).encode())
     except OSError as error:
-        raise ConfigError(f"{error.filename or target}: {error.strerror}") from None
+        raise ConfigError(
+            f"{error.filename or target}: {error.strerror}", hint="--config FILE puts the configuration elsewhere"
+        ) from None
     return made
 
 
@@ -100,20 +104,20 @@ def _refgenies_own(examined: Examined, env: Mapping[str, str]) -> list[tuple[str
             for name, value, origin in named
             if value and (origin.startswith("environment") or name == "refgenie.genome_folder")
         ]
-    home = Path(env.get("HOME") or Path.home()) / ".refgenie"
-    if (home / "genomes").is_dir():
-        return [("refgenie.genome_folder", str(home / "genomes"), "refgenie 1's home folder")]
-    if (home / CONFIG_NAME).is_file():
-        return [("refgenie.genome_config", str(home / CONFIG_NAME), "refgenie's home folder")]
+    own = (home(env) or Path("/nonexistent")) / ".refgenie"
+    if (own / "genomes").is_dir():
+        return [("refgenie.genome_folder", str(own / "genomes"), "refgenie 1's home folder")]
+    if (own / CONFIG_NAME).is_file():
+        return [("refgenie.genome_config", str(own / CONFIG_NAME), "refgenie's home folder")]
     raise ConfigError(
         f"init needs --genome-folder (or --genome-config): neither REFGENIE, REFGENIE_GENOME_FOLDER nor "
-        f"REFGENIE_HOME_PATH names one, and {home / 'genomes'} is not there"
+        f"REFGENIE_HOME_PATH names one, and {own / 'genomes'} is not there"
     )
 
 
 def _other_socket(settings: Settings, env: Mapping[str, str]) -> str:
     """A socket that this user can make, when the usual one cannot be made; "" when it can."""
-    if not may_make(Path(settings.control.socket).parent):
+    if not may_make(Path(settings.control.socket).parent) or not settings.state.folder:
         return ""
     socket = f"{settings.state.folder}/control.sock"
     if len(os.fsencode(socket)) > LONGEST_SOCKET:

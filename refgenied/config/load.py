@@ -13,7 +13,7 @@ import msgspec
 
 from refgenied.config.places import default_serving_state, default_socket, default_state, find_config
 from refgenied.config.roles import clashes
-from refgenied.config.settings import FOLDERS, Settings, sections
+from refgenied.config.settings import FOLDERS, Settings, get, sections
 from refgenied.config.toml import parse_toml, read_toml, wrong
 from refgenied.genomes.refgenconf import CONFIG_NAME, read_header
 from refgenied.genomes.registry_path import check_pattern
@@ -119,7 +119,7 @@ class _Reading:
             ("state.folder", default_state),
             ("serving.state_folder", default_serving_state),
         )
-        self._put({key: (str(of(self._env)), "default") for key, of in defaults if not self._values.get(key)})
+        self._put({key: (str(of(self._env) or ""), "default") for key, of in defaults if not self._values.get(key)})
         settings = self._built()
         return msgspec.structs.replace(settings, path=str(path or ""), servers=servers, origins=self._origins)
 
@@ -226,6 +226,9 @@ class _Reading:
                 "run `refgenied init --genome-folder G --genome-archive-folder A`, or set refgenie.genome_folder "
                 "in the configuration, or REFGENIE_GENOME_FOLDER",
             )
+        needed = "state.folder" if genomes_needed else "serving.state_folder"
+        if not get(settings, needed) and not self.problems:
+            self._problem(f"{needed} is not set, and this user has no home folder (HOME) for it", f"set {needed}")
         for message in clashes(settings):
             self._problem(message)
         if settings.watch.settle_max_seconds < settings.watch.settle_seconds:

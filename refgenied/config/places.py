@@ -14,8 +14,26 @@ LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path."""
 
 
-def user_config(env: Mapping[str, str]) -> Path:
-    return Path(env.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "refgenied/config.toml"
+def home(env: Mapping[str, str]) -> Path | None:
+    """The user's home folder; None without one, as in a container that runs under a bare number."""
+    if env.get("HOME"):
+        return Path(env["HOME"])
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def user_config(env: Mapping[str, str]) -> Path | None:
+    """None when this user has no place for one."""
+    return _below_home(env, "XDG_CONFIG_HOME", ".config", "refgenied/config.toml")
+
+
+def _below_home(env: Mapping[str, str], variable: str, usual: str, name: str) -> Path | None:
+    if env.get(variable):
+        return Path(env[variable]) / name
+    folder = home(env)
+    return folder / usual / name if folder else None
 
 
 def find_config(flag: str | None, env: Mapping[str, str]) -> Path | None:
@@ -29,7 +47,7 @@ def find_config(flag: str | None, env: Mapping[str, str]) -> Path | None:
             if not path.is_file():
                 raise ConfigError(f"{path} (from {by}) is not there", hint="refgenied init --config FILE writes one")
             return path
-    return next((path for path in (user_config(env), SYSTEM_CONFIG) if path.is_file()), None)
+    return next((path for path in (user_config(env), SYSTEM_CONFIG) if path and path.is_file()), None)
 
 
 def default_socket(env: Mapping[str, str]) -> Path:
@@ -37,20 +55,20 @@ def default_socket(env: Mapping[str, str]) -> Path:
     return Path(runtime) / "refgenied/control.sock" if runtime else SYSTEM_SOCKET
 
 
-def default_state(env: Mapping[str, str]) -> Path:
+def default_state(env: Mapping[str, str]) -> Path | None:
     return _state(env, "refgenied")
 
 
-def default_serving_state(env: Mapping[str, str]) -> Path:
+def default_serving_state(env: Mapping[str, str]) -> Path | None:
     """`$STATE_DIRECTORY` is of the unit that asks: the daemon and the server have one each."""
     return _state(env, "refgenied-serve")
 
 
-def _state(env: Mapping[str, str], name: str) -> Path:
+def _state(env: Mapping[str, str], name: str) -> Path | None:
     given = env.get("STATE_DIRECTORY")
     if given:
         return Path(given.split(":")[0])
-    return Path(env.get("XDG_STATE_HOME") or Path.home() / ".local/state") / name
+    return _below_home(env, "XDG_STATE_HOME", ".local/state", name)
 
 
 def may_make(path: Path) -> str:

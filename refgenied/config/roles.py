@@ -53,14 +53,15 @@ _CONFIG = "refgenie's config"
 _SOCKET = "the control socket"
 _OWN = "refgenie's own part of the genome folder"
 
-# What may not lie within what, and why. What is not listed may: archives in a folder of their own below the genome
-# folder (refgenie allows it, and its own parts are data/, alias/ and builds/), archives below the state folder, the
-# socket and the state below the archive folder, any configuration file anywhere.
+# What may not lie within what, and why. What is not listed may. Below the genome folder only refgenie's own parts are
+# closed (data/, alias/, builds/): `refgenie init -c ~/genome_config.yaml` makes a home folder the genome folder, with
+# our state and socket somewhere below it, and refgenie allows an archive folder there. Archives may lie below the
+# state folder, the state and the socket below the archive folder, and our configuration anywhere.
 _WITHIN = (
     (_ARCHIVES, _OWN, "refgenie keeps its assets there"),
-    (_STATE, _GENOMES, "the daemon never writes to the genome folder"),
-    (_SPOOL, _GENOMES, "refgenied never writes to the genome folder"),
-    (_SOCKET, _GENOMES, "the daemon never writes to the genome folder"),
+    (_STATE, _OWN, "refgenie keeps its assets there"),
+    (_SPOOL, _OWN, "refgenie keeps its assets there"),
+    (_SOCKET, _OWN, "refgenie keeps its assets there"),
     (_GENOMES, _ARCHIVES, "what lies in the archive folder is written, imported and served"),
 )
 # Only a service gives its folders, with all that is in them, to users of its own.

@@ -178,7 +178,9 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(File, frozen=True, forbid_unknown_fields=True):
-    """The effective settings. Paths are absolute; only `genome_archive_folder` may be empty."""
+    """The effective settings. Paths are absolute; only `genome_archive_folder` may be empty, and what the command does
+    not need.
+    """
 
     path: str = ""
     """The configuration file that was read; empty when there was none."""
