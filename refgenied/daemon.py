@@ -194,6 +194,7 @@ class Daemon:
             group.start_soon(reconciler.run)
             group.start_soon(watcher.run)
             group.start_soon(pause.run)
+            group.start_soon(jobs.keep_pruned)
             group.start_soon(keeper.run)
             group.start_soon(scrubber.run)
             group.start_soon(rights.run)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
 
 from refgenied.config import Current
+from refgenied.eventlog import Change, EventLog, since_boot
 from refgenied.feed import Feed
 from refgenied.health import Clock
 from refgenied.meter import Progress
@@ -21,7 +20,6 @@ from refgenied.model import (
     BusyError,
     ConflictError,
     CrashedError,
-    Event,
     Job,
     JobNotFoundError,
     JobState,
@@ -30,68 +28,33 @@ from refgenied.model import (
     RefgeniedError,
     Removal,
     Requester,
+    StateError,
 )
-from refgenied.store import Store, Transaction, archives, events
+from refgenied.store import Store, Transaction, archives
 from refgenied.store import jobs as rows
+from refgenied.waits import LONGEST_ASIDE, LONGEST_BACK_OFF, MAX_CRASHES, aside, back_off
 
-MAX_CRASHES = 3
-"""In a row; then the job stands aside: for a day, and twice as long after each further one."""
-FIRST_ASIDE, LONGEST_ASIDE = 86_400.0, 32 * 86_400.0
-KEEP_ENDED = 30 * 86_400.0
-LONGEST_BACK_OFF = 3600.0
-"""Seconds between two attempts at one asset, at most."""
+DAY = 86_400.0
+KEEP_ENDED = 30 * DAY
 LONGEST_SLEEP = 60.0
 """Seconds; then the queue is looked at anyhow."""
-JUMP = 1.0
-"""Seconds by which the clock is off from one moment to the next: somebody has set it."""
-
-
-def _since_boot() -> float:
-    """Seconds, also those that the machine slept. Nobody can set it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-class Change:
-    """One transaction, and the events that subscribers hear of after its commit."""
-
-    def __init__(self, tx: Transaction, now: float) -> None:
-        self.tx = tx
-        self.now = now
-        self.events: list[Event] = []
-
-    async def log(self, kind: str, key: AssetKey | None = None, job: int | None = None, **data: Any) -> None:
-        self.events.append(await events.add(self.tx, kind, at=self.now, key=key, job=job, **data))
 
 
 class Jobs:
-    """Times are the clock's, and waits last as long as they should also when the clock is set meanwhile."""
-
-    def __init__(self, store: Store, feed: Feed, current: Current, clock: Clock, steady: Clock = _since_boot) -> None:
+    def __init__(self, store: Store, feed: Feed, current: Current, clock: Clock, steady: Clock = since_boot) -> None:
         self.store = store
         self.feed = feed
         self._current = current
         self._clock = clock
-        self._steady = steady
-        self._set_by = clock() - steady()
+        self._log = EventLog(store, feed, clock, steady)
+        self.change = self._log.change
+        """One transaction with its events."""
         self._wake = anyio.Event()
         self._running: dict[int, anyio.CancelScope] = {}
         self._cancelled_by: dict[int, Requester] = {}
         self._reserved: set[AssetKey] = set()
         self.progress: dict[int, Progress] = {}
         """Job → where it is; written by the worker, gone when the job ends."""
-
-    @asynccontextmanager
-    async def change(self) -> AsyncGenerator[Change]:
-        async with self.store.transaction() as tx:
-            now, set_by = self._clock(), self._clock() - self._steady()
-            jump = set_by - self._set_by
-            if abs(jump) > JUMP:
-                await rows.shift(tx, jump)
-            change = Change(tx, now)
-            yield change
-        if abs(jump) > JUMP:  # only now: a change that was rolled back has shifted nothing
-            self._set_by = set_by
-        self.feed.publish(change.events)
 
     # ----------------------------------------------------------------- wishes
 
@@ -264,7 +227,18 @@ class Jobs:
                 f"archive.{outcome}", job.key, job.id, digest=record.digest, size=record.size, path=record.path
             )
             await change.log("job.succeeded", job.key, job.id, outcome=outcome)
-            await rows.prune(change.tx, before=change.now - KEEP_ENDED)
+
+    async def keep_pruned(self) -> None:
+        """Prune at start and daily. Ends only by cancellation."""
+        while True:
+            with suppress(StateError):  # the next day will do
+                await self.prune()
+            await anyio.sleep(DAY)
+
+    async def prune(self) -> int:
+        """Forget jobs that ended long ago; how many."""
+        async with self.change() as change:
+            return await rows.prune(change.tx, before=self._log.surely() - KEEP_ENDED)
 
     async def fail(self, job: Job, error: RefgeniedError) -> None:
         """End the job; or, when trying again may help, queue it again, with a back-off and as often as it takes."""
@@ -272,8 +246,7 @@ class Jobs:
             if error.permanent:
                 await self._end(change, job, Arrow.FAIL, error.kind, error.message)
                 return
-            doubled = self._current.settings.archive.retry_seconds * 2.0 ** min(job.attempts - 1, 30)
-            wait = min(doubled, LONGEST_BACK_OFF)
+            wait = back_off(job.attempts, self._current.settings.archive.retry_seconds)
             await self._requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, crashes=0, crashed_at="[]")
         self.wake()
 
@@ -318,7 +291,7 @@ class Jobs:
                     job,
                     Arrow.CRASHED,
                     reason,
-                    wait=_aside(crashes),
+                    wait=aside(crashes),
                     crashes=crashes,
                     crashed_at=json.dumps([*job.crashed_at, change.now][-MAX_CRASHES:]),
                 )
@@ -381,10 +354,3 @@ class Jobs:
             **columns,
         )
         await change.log("job.requeued", job.key, job.id, error=reason.message, error_kind=reason.kind, wait=wait)
-
-
-def _aside(crashes: int) -> float:
-    """Seconds until a job is tried again that took the daemon down so many times in a row."""
-    if crashes < MAX_CRASHES:
-        return 0.0
-    return min(FIRST_ASIDE * 2.0 ** (crashes - MAX_CRASHES), LONGEST_ASIDE)

@@ -59,14 +59,11 @@ class Supervision:
         self._mounts = mounts.over(self._folders)
 
     async def run(self) -> None:
-        """Beat until cancelled. A database that gives no answer leaves the watchdog hungry."""
+        """Beat until cancelled. A database that gives no answer leaves the watchdog hungry; that it takes no writes is
+        an answer.
+        """
         while True:
-            try:
-                status = await self.status()
-            except StateError as error:
-                log.warning("supervision.no_answer", error=error.message)
-            else:
-                notify("WATCHDOG=1", f"STATUS={status}", *self._extension())
+            notify("WATCHDOG=1", f"STATUS={await self.status()}", *self._extension())
             self._look_for_mounts()
             await self._look_for_the_database()
             await anyio.sleep(self._beat)
@@ -78,9 +75,13 @@ class Supervision:
 
     async def status(self) -> str:
         """The queue and the running job's progress in one line. It waits for the database."""
-        async with self._jobs.store.transaction() as tx:
-            counts = await rows.counts(tx)
-            running = [job for job in await rows.unfinished(tx) if job.state is JobState.RUNNING]
+        counts, running = dict.fromkeys(map(str, JobState), 0), list[Job]()
+        try:
+            async with self._jobs.store.transaction() as tx:
+                counts = await rows.counts(tx)
+                running = [job for job in await rows.unfinished(tx) if job.state is JobState.RUNNING]
+        except StateError as error:
+            await self._pause.caused(error)
         return "; ".join(self._parts(counts, running))
 
     def _parts(self, counts: dict[str, int], running: list[Job]) -> Iterator[str]:

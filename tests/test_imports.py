@@ -20,6 +20,7 @@ LAYERS = [
     {"store"},
     {"disk", "generation", "journal", "notify"},
     {"feed", "health", "meter", "logs", "archive_folder", "pulls"},
+    {"eventlog", "waits"},
     {"jobs", "policy", "units"},
     {"conditions"},
     {"pause"},

@@ -7,9 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from refgenied import jobs as jobs_module
 from refgenied.config import Current, Settings
 from refgenied.feed import Feed
-from refgenied.jobs import MAX_CRASHES, Jobs
+from refgenied.jobs import Jobs
 from refgenied.model import (
     ARROWS,
     ArchiveRecord,
@@ -30,6 +31,7 @@ from refgenied.model import (
 from refgenied.store import Store, archives
 from refgenied.store import events as event_rows
 from refgenied.store import jobs as rows
+from refgenied.waits import MAX_CRASHES
 
 pytestmark = pytest.mark.anyio
 
@@ -272,6 +274,36 @@ async def test_a_change_that_was_rolled_back_does_not_lose_the_jump_of_the_clock
         await jobs.cancel(job.id + 1, ANN)
     clock.now += 31.0
     assert await jobs.claim()
+
+
+async def ended(jobs: Jobs) -> list[int]:
+    async with jobs.store.transaction() as tx:
+        return [job.id for job in await rows.ended(tx, 100)]
+
+
+async def test_jobs_that_ended_long_ago_are_forgotten_daily_but_an_assets_newest_stays(
+    jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "DAY", 0.001)
+    for stamp in ("s", "t"):
+        await jobs.enqueue(FASTA, stamp=stamp, priority=Priority.BUILT)
+        job = await jobs.claim()
+        assert job
+        await jobs.fail(job, UnsafeTreeError("a link leads out"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(jobs.keep_pruned)
+        clock.now += 29 * DAY
+        await anyio.sleep(0.05)
+        assert await ended(jobs) == [2, 1]
+        clock.set_by(3650 * DAY)
+        await anyio.sleep(0.05)
+        assert await ended(jobs) == [2, 1], "a clock that was set forward forgets nothing"
+        clock.set_by(-3650 * DAY)
+        clock.now += 2 * DAY
+        with anyio.fail_after(20):
+            while await ended(jobs) != [2]:
+                await anyio.sleep(0.001)
+        group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("crashes", "longest"), [(0, 3600.0), (MAX_CRASHES, 32 * DAY)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
@@ -131,4 +132,6 @@ def _job(row: Json) -> list[str]:
     what = (
         words.progress(Progress.received(row["progress"])) if row["progress"] else row["error"] or row["outcome"] or ""
     )
+    if row["state"] == "queued" and row["error"] and row["not_before"] > time.time():
+        what = f"again {words.moment(row['not_before'])}: {what}"
     return [str(row["job"]), words.name(row), row["state"], row["requested_by"], words.moment(at), what]

@@ -32,6 +32,8 @@ def pause(client: Client, arguments: Namespace) -> int:
 
 def resume(client: Client, arguments: Namespace) -> int:
     found: Json = client.call("queue.resume")
+    if found["paused"]:
+        return _tell(arguments, found, f"{found['paused']}, still: `refgeniectl status` says why")
     return _tell(arguments, found, "the queue goes on" if found["changed"] else "the queue was not paused")
 
 

@@ -17,6 +17,7 @@ from refgenied.config import effective
 from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
 from refgenied.control.views import JobView, Page, job_view
+from refgenied.control.waiting import moment
 from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, Problem
 from refgenied.policy import ArchiveState
 from refgenied.store import archives
@@ -164,23 +165,20 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
 
 def _tried_again(context: Context, jobs: list[Job], total: int) -> Iterator[Condition]:
     """What is wrong with single assets, so that their jobs wait while others go on."""
+    now = context.clock()
     for job in jobs:
         aliases = context.aliases(job.key.genome_digest)
         name = job.key.aliased(aliases[0]) if aliases else job.key.registry_path
-        times = f" ({', '.join(map(_moment, job.crashed_at))})" if job.crashed_at else ""
+        times = f" ({', '.join(moment(at, now) for at in job.crashed_at)})" if job.crashed_at else ""
         attempts = f"tried {job.attempts} time{'s' if job.attempts > 1 else ''}, "
         yield Condition(
             f"job {job.id}",
-            f"{name}: {job.error}{times}; {'' if job.crashed_at else attempts}again at {_moment(job.not_before)}, "
+            f"{name}: {job.error}{times}; {'' if job.crashed_at else attempts}again at {moment(job.not_before, now)}, "
             f"or at once with: refgeniectl queue retry {job.id}",
             job.started_at or job.created_at,
         )
     if total > len(jobs):
         yield Condition("jobs", f"{total - len(jobs)} more wait to be tried again: refgeniectl queue list", 0.0)
-
-
-def _moment(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 class ScanResult(msgspec.Struct, frozen=True):

@@ -30,13 +30,19 @@ async def why_waiting(context: Context, job: Job) -> Waiting:
         return Waiting(reason, f"{named}, and the queue stands still: {reason}")
     now = context.clock()
     if job.not_before > now:
-        at = time.strftime("%H:%M:%S", time.localtime(job.not_before))
+        at = moment(job.not_before, now)
         return Waiting(f"later {job.attempts}", f"{named} and is tried again at {at}: {job.error or 'it failed'}")
     async with context.store.transaction() as tx:
         others = await rows.before(tx, job, now)
     if others:
         return Waiting("behind", f"{named} behind {others} other{'s' if others > 1 else ''}")
     return Waiting(job.state, named)
+
+
+def moment(at: float, now: float) -> str:
+    """Local time; with the day when that is another one."""
+    then, today = time.localtime(at), time.localtime(now)
+    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
 
 
 class Reasons:

@@ -169,8 +169,8 @@ async def before(tx: Transaction, job: Job, now: float) -> int:
     """How many jobs run before a queued one: running ones, and those that are due and go first."""
     row = await tx.one(
         "SELECT COUNT(*) FROM job WHERE state = 'running' OR "
-        "(state = 'queued' AND not_before <= ? AND (priority, id) < (?, ?))",
-        (now, job.priority, job.id),
+        "(state = 'queued' AND not_before <= ? AND (crashes > 0, priority, id) < (?, ?, ?))",
+        (now, job.crashes > 0, job.priority, job.id),
     )
     return int(row[0]) if row else 0
 

@@ -1,0 +1,23 @@
+"""How long a job waits until it is tried again. Pure."""
+
+from __future__ import annotations
+
+LONGEST_BACK_OFF = 3600.0
+"""Seconds between two attempts at one asset, at most."""
+MAX_CRASHES = 3
+"""In a row; then the job stands aside."""
+FIRST_ASIDE, LONGEST_ASIDE = 86_400.0, 32 * 86_400.0
+
+
+def back_off(attempts: int, first: float) -> float:
+    """Seconds after so many attempts that failed: `first`, then twice as long each time, up to an hour."""
+    return min(first * 2.0 ** min(attempts - 1, 30), LONGEST_BACK_OFF)
+
+
+def aside(crashes: int) -> float:
+    """Seconds after the daemon was killed so many times in a row while the job ran: after the third time a day, then
+    two, four … up to 32.
+    """
+    if crashes < MAX_CRASHES:
+        return 0.0
+    return min(FIRST_ASIDE * 2.0 ** (crashes - MAX_CRASHES), LONGEST_ASIDE)
