@@ -235,11 +235,13 @@ def _init(arguments: argparse.Namespace) -> int:
 
     target = Path(arguments.config).absolute() if arguments.config else _default_target()
     flags = _flags(arguments)
-    written, made, chosen = config.init(target, flags, force=arguments.force)
+    written, made, chosen, kept = config.init(target, flags, force=arguments.force)
     for name, value, why in chosen:
         output.say(f"set {name} = {value} ({why})")
     for folder in made:
         output.say(f"made {folder}")
+    if kept:
+        output.say(f"kept what was there as {kept}")
     output.say(f"wrote {written}")
     again = f" --config {written}" if arguments.config else ""
     output.say(f"start the daemon with: refgenied run{again}")

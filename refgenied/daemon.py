@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import threading
 import time
@@ -66,6 +67,12 @@ class StartAgainError(RefgeniedError):
     kind = "start_again"
 
 
+def _require_ours(lock: int, path: Path) -> None:
+    """Another program may call a file `lock`, too."""
+    if not re.fullmatch(rb"(pid \d+\n)?", os.pread(lock, 200, 0)):
+        raise StateError(f"{path} is a file of something else", hint="set another state.folder")
+
+
 @contextmanager
 def held(state: Path) -> Generator[None]:
     """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
@@ -83,6 +90,7 @@ def held(state: Path) -> Generator[None]:
                 f"another refgenied ({holder}) holds the state folder {state}",
                 hint="stop it first, or give this one another state.folder",
             ) from None
+        _require_ours(lock, path)
         with suppress(OSError):  # on a full disk the lock holds all the same, it only does not say whose it is
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"pid {os.getpid()}\n".encode(), 0)

@@ -140,7 +140,7 @@ def test_a_written_configuration_reads_back_as_given(tmp_path: Path, home: dict[
     target = tmp_path / "made/config.toml"
     odd = tmp_path / 'odd "name" \\ ü'
     values = {"refgenie.genome_folder": str(odd), "refgenie.genome_archive_folder": str(tmp_path / "archives")}
-    written, made, _ = config.init(target, values, force=False, env=home)
+    written, made, _, _ = config.init(target, values, force=False, env=home)
     assert [str(folder) for folder in made] == list(values.values())
     settings = config.load(str(written), env=home)
     assert settings.refgenie.genome_folder == str(odd)
@@ -329,7 +329,7 @@ def test_init_takes_the_genome_folder_from_refgenies_own_places(
         (tmp_path / ".refgenie/genome_config.yaml").write_text(yaml)
     file = str(tmp_path / "made.toml")
     values = {"refgenie.genome_archive_folder": str(tmp_path / "archives")}
-    _, made, chosen = config.init(Path(file), values, force=False, env=home | {"HOME": str(tmp_path)})
+    _, made, chosen, _ = config.init(Path(file), values, force=False, env=home | {"HOME": str(tmp_path)})
     assert made == [tmp_path / "archives"]
     assert chosen[0][0].startswith("refgenie.genome_")
     bare = {name: value for name, value in home.items() if not name.startswith("REFGENIE")}
@@ -387,7 +387,7 @@ def test_init_chooses_a_socket_that_can_be_made(tmp_path: Path, home: dict[str, 
     config.init(tmp_path / "usual.toml", values, force=False, env=home)
     assert config.load(str(tmp_path / "usual.toml"), env=home).origins["control.socket"] == "default"
     home["XDG_RUNTIME_DIR"] = str(tmp_path / "file/run")  # after `su`: somebody else's
-    _, _, chosen = config.init(tmp_path / "chosen.toml", values, force=False, env=home)
+    _, _, chosen, _ = config.init(tmp_path / "chosen.toml", values, force=False, env=home)
     why = f"{tmp_path}/file/run/refgenied/control.sock cannot be made here"
     assert chosen == [("control.socket", f"{tmp_path}/state/refgenied/control.sock", why)]
     assert config.load(str(tmp_path / "chosen.toml"), env=home).control.socket == chosen[0][1]

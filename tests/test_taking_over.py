@@ -11,9 +11,12 @@ from parts import running
 from synthetic import DIGEST, Genomes
 from test_importer import server_folder
 
+from refgenied import config
+from refgenied.daemon import held
 from refgenied.files import keep_beside
-from refgenied.model import Outcome
+from refgenied.model import Outcome, StateError
 from refgenied.serving.genome_config import CONFIG_NAME, OURS
+from refgenied.units import Installation
 
 pytestmark = pytest.mark.anyio
 
@@ -33,35 +36,35 @@ def kept(root: Path) -> dict[str, bytes]:
 
 async def test_a_config_that_we_did_not_write_is_kept_each_time(genomes: Genomes, tmp_path: Path) -> None:
     key = genomes.build("fasta")
-    config = tmp_path / "archives" / CONFIG_NAME
+    server = tmp_path / "archives" / CONFIG_NAME
     first, second = b"config_version: 0.4\nmine: 1\ngenomes: {}\n", b"config_version: 0.4\nmine: 2\ngenomes: {}\n"
-    config.parent.mkdir()
-    config.write_bytes(first)
+    server.parent.mkdir()
+    server.write_bytes(first)
     async with running(genomes) as parts:
         await parts.settle()
-        assert yaml.safe_load(config.read_text())["genomes"][DIGEST]["assets"].keys() == {key.asset_group}
+        assert yaml.safe_load(server.read_text())["genomes"][DIGEST]["assets"].keys() == {key.asset_group}
         assert kept(tmp_path) == {f"archives/{CONFIG_NAME}.before-refgenied": first}
-        config.write_text(config.read_text().replace("mine: 1", "mine: 3"))  # a person's change to ours
+        server.write_text(server.read_text().replace("mine: 1", "mine: 3"))  # a person's change to ours
         await parts.keeper.refresh()
         assert len(kept(tmp_path)) == 1
-        config.write_bytes(second)
+        server.write_bytes(second)
         await parts.keeper.refresh()
     assert kept(tmp_path) == {
         f"archives/{CONFIG_NAME}.before-refgenied": first,
         f"archives/{CONFIG_NAME}.before-refgenied.1": second,
     }
-    tree = yaml.safe_load(config.read_text())
+    tree = yaml.safe_load(server.read_text())
     assert tree["mine"] == 2
     assert OURS in tree
 
 
 async def test_no_torn_config_takes_anothers_place(genomes: Genomes, tmp_path: Path) -> None:
     genomes.build("fasta")
-    config = tmp_path / "archives" / CONFIG_NAME
+    server = tmp_path / "archives" / CONFIG_NAME
     async with running(genomes) as parts:
         await parts.settle()
         for text in ("genomes: [", "genomes: {"):
-            config.write_text(text)
+            server.write_text(text)
             await parts.keeper.refresh()
     assert sorted(kept(tmp_path).values()) == [b"genomes: [", b"genomes: {"]
 
@@ -136,3 +139,57 @@ def test_a_link_is_kept_as_a_link_and_the_longest_name_has_room(tmp_path: Path) 
     path = tmp_path / ("n" * 255)
     path.symlink_to("nowhere")
     assert os.readlink(keep_beside(path, "replaced")) == "nowhere"
+
+
+async def test_a_persons_own_link_to_files_stays(genomes: Genomes, tmp_path: Path) -> None:
+    genomes.build("fasta")
+    (tmp_path / "unpacked").mkdir()
+    link = tmp_path / "archives" / DIGEST / "fasta__default"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "unpacked")
+    async with running(genomes) as parts:
+        await parts.settle()
+    assert link.readlink() == tmp_path / "unpacked"
+
+
+def test_init_force_keeps_the_configuration_that_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "config.toml"
+    values = {"refgenie.genome_folder": str(tmp_path), "control.socket": str(tmp_path / "run/control.sock")}
+    env = {"HOME": str(tmp_path)}
+    for number in range(3):
+        target.write_text(f"# {number}")
+        config.init(target, values, force=True, env=env)
+    assert [path.read_text() for path in sorted(tmp_path.glob("config.toml.replaced*"))] == ["# 0", "# 1", "# 2"]
+
+
+def test_a_lock_of_another_program_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("mine")
+    with pytest.raises(StateError, match="a file of something else"), held(tmp_path):
+        pass
+    assert (tmp_path / "lock").read_text() == "mine"
+    (tmp_path / "lock").write_text("pid 17\n")
+    with held(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"pid {os.getpid()}\n"
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_units_of_somebody_else_are_kept_and_not_taken_away(tmp_path: Path, masked: bool) -> None:  # noqa: FBT001
+    (tmp_path / "g").mkdir()
+    file = tmp_path / "config.toml"
+    file.write_text(f'[refgenie]\ngenome_folder = "{tmp_path}/g"\ngenome_archive_folder = "{tmp_path}/a"\n')
+    settings = config.load(str(file), env={"HOME": str(tmp_path)})
+    unit, timer = (tmp_path / "etc/systemd/system" / f"refgenied.{kind}" for kind in ("service", "socket"))
+    unit.parent.mkdir(parents=True)
+    unit.symlink_to("/dev/null") if masked else unit.write_text("# by hand\n")
+    said: list[str] = []
+    units = Installation(settings, tmp_path, user=False, live=False, dry_run=False, say=said.append)
+    units.install()
+    before = unit.with_name("refgenied.service.before-refgenied")
+    assert os.readlink(before) == "/dev/null" if masked else before.read_text() == "# by hand\n"
+    assert sum("which is not ours" in line for line in said) == 1
+    units.install()
+    assert len(list(unit.parent.glob("*before-refgenied*"))) == 1
+    timer.write_text("# by hand\n")
+    units.uninstall()
+    assert timer.read_text() == "# by hand\n"
+    assert not unit.exists()

@@ -12,7 +12,7 @@ from refgenied.config.load import Draft, Examined, examine
 from refgenied.config.places import LONGEST_SOCKET, default_socket, home, may_make
 from refgenied.config.settings import Settings, get
 from refgenied.config.write import render
-from refgenied.files import save_atomically
+from refgenied.files import keep_beside, save_atomically
 from refgenied.genomes.refgenconf import CONFIG_NAME
 from refgenied.model import ConfigError
 
@@ -27,6 +27,8 @@ class Created(NamedTuple):
     """Folders that were made."""
     chosen: list[tuple[str, str, str]]
     """Settings that nobody named: `section.key`, value, and why this one."""
+    kept: Path | None
+    """What the configuration is called now that was there before."""
 
 
 def init(
@@ -47,7 +49,8 @@ def init(
     problems += [ConfigError(message) for message, refused in check_folders(settings) if refused and not problems]
     if problems:
         raise problems[0]
-    return Created(target, _write(target, given), chosen)
+    made, kept = _write(target, given)
+    return Created(target, made, chosen, kept)
 
 
 def _choose(target: Path, given: dict[str, str], env: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -64,9 +67,10 @@ def _choose(target: Path, given: dict[str, str], env: Mapping[str, str]) -> list
     return chosen
 
 
-def _write(target: Path, given: Mapping[str, str]) -> list[Path]:
-    """The folders that were made. ConfigError."""
+def _write(target: Path, given: Mapping[str, str]) -> tuple[list[Path], Path | None]:
+    """The folders that were made, and where the file is that was there. ConfigError."""
     made: list[Path] = []
+    kept: Path | None = None
     try:
         for name in _MADE:
             folder = Path(given[name]) if name in given else None
@@ -74,12 +78,14 @@ def _write(target: Path, given: Mapping[str, str]) -> list[Path]:
                 folder.mkdir(parents=True)
                 made.append(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target):
+            kept = keep_beside(target, "replaced")
         save_atomically(target, _text(given).encode())
     except OSError as error:
         raise ConfigError(
             f"{error.filename or target}: {error.strerror}", hint="--config FILE puts the configuration elsewhere"
         ) from None
-    return made
+    return made, kept
 
 
 def _text(given: Mapping[str, str]) -> str:

@@ -107,7 +107,7 @@ class ServedFolder:
             why_not = PRIVATE
         if why_not:
             return None, why_not
-        names = ServedNames(Place(self.path, key))
+        names = ServedNames(Place(self.path, key), wanted.head.genome_folder)
         if names.archive in flat:
             return None, "whose file name another asset has already (two underscores in a name)"
         entry = self._entry(names, record, wanted)
@@ -250,7 +250,7 @@ class ServedFolder:
         for key in (wanted.removals.keys() - wanted.records.keys()) | private:
             self._shown.pop(key, None)
             try:
-                names = ServedNames(Place(self.path, key))
+                names = ServedNames(Place(self.path, key), wanted.head.genome_folder)
                 if names.archive not in flat:
                     names.hide() if key in private else self._clear(names, wanted.removals[key].removed_at)
             except BadRegistryPathError:

@@ -41,7 +41,9 @@ def is_kept_name(name: str) -> bool:
 class ServedNames:
     """One asset's files as refgenieserver 0.8.0 names them."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, genomes: str = "") -> None:
+        """`genomes`: the genome folder, into which the links lead that we make."""
+        self._genomes = genomes
         key = place.key
         self.place = place
         self.folder = place.archive_folder / key.genome_digest
@@ -110,13 +112,23 @@ class ServedNames:
 
     def link_files(self, folder: str) -> None:
         """Let the server's file paths lead into the asset's folder; with "" into nothing. OSError."""
-        there = os.readlink(self.files) if os.path.islink(self.files) else None
-        if there == (folder or None) or (there is None and os.path.lexists(self.files)):
-            return  # as it should be, or an unpacked copy that somebody else made
-        if there is not None:
+        ours = self._has_own_link()
+        if not ours and os.path.lexists(self.files):
+            return  # an unpacked copy, or a link to one, that somebody else made
+        if ours and os.readlink(self.files) == folder:
+            return
+        if ours:
             os.unlink(self.files)
         if folder:
             os.symlink(folder, self.files)
+
+    def _has_own_link(self) -> bool:
+        """A link that leads nowhere counts as one of ours, from where the genome folder was before."""
+        if not os.path.islink(self.files):
+            return False
+        target = os.readlink(self.files)
+        own = bool(self._genomes) and Path(os.path.normpath(target)).is_relative_to(self._genomes)
+        return own or not self.files.exists()
 
     def hide(self) -> None:
         """Take away all that shows an archive that stays where it is: it is private. OSError."""
@@ -135,7 +147,7 @@ class ServedNames:
         gone = [path for path in (self.contents, self.recipe, self.log) if _older(path, before)]
         if self.archive_is_over(before):
             gone.append(self.archive)
-        if os.path.islink(self.files):
+        if self._has_own_link():
             gone.append(self.files)
         for path in gone:
             path.unlink(missing_ok=True)

@@ -11,13 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from refgenied.config import SYSTEM_SOCKET, Settings, clashes
-from refgenied.files import save_atomically
+from refgenied.files import keep_beside, read_regular, save_atomically
 from refgenied.model import ConfigError, WriteError
 from refgenied.units import accounts
 from refgenied.units.texts import NOT_OURS, SERVING_STATE, SYSTEM_STATE, serving_state, system_units, user_units
 
 UNITS = ("refgenied.service", "refgenied.socket", "refgenied-serve.service")
 USER_UNITS = ("refgenied.service",)
+OURS = b"# Written by `refgenied install-units"
+"""How each of these files begins."""
 SYSUSERS = "etc/sysusers.d/refgenied.conf"
 TMPFILES = "etc/tmpfiles.d/refgenied.conf"
 
@@ -98,6 +100,10 @@ class Installation:
             if path.is_file() and path.read_text(encoding="utf-8") == text:
                 self._say(f"unchanged {path}")
                 return False
+            if os.path.lexists(path) and not self._is_ours(path):
+                self._say(f"keep {path}, which is not ours, as {path.name}.before-refgenied")
+                if not self._dry_run:
+                    keep_beside(path, "before-refgenied")
             self._say(f"write {path}")
             if self._dry_run:
                 self._say("".join(f"    {line}\n" for line in text.splitlines()))
@@ -108,6 +114,16 @@ class Installation:
         except OSError as error:
             raise WriteError(f"{error.filename or path}: {error.strerror}", hint=self._who()) from None
         return True
+
+    @staticmethod
+    def _is_ours(path: Path) -> bool:
+        """Whether `install-units` wrote this file. OSError."""
+        try:
+            return read_regular(path).startswith(OURS)
+        except OSError:
+            if path.is_symlink():  # a unit that was masked leads to /dev/null
+                return False
+            raise
 
     def _who(self) -> str:
         return "" if self._user or os.geteuid() == 0 else "run it as root, or with --user for yourself alone"
@@ -172,6 +188,9 @@ class Installation:
     def _remove(self, name: str) -> None:
         path = self._root / name
         if not path.is_file():
+            return
+        if not self._is_ours(path):
+            self._say(f"leave {path}: it is not ours")
             return
         self._say(f"remove {path}")
         if self._dry_run:
