@@ -6,16 +6,13 @@ import asyncio
 import contextvars
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import anyio
 import msgspec
-
-IDLE_SECONDS = 10.0
-"""After which a thread without calls ends."""
 
 T = TypeVar("T")
 
@@ -38,7 +35,7 @@ class DiskThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._calls: deque[_Call] = deque()
         self._lock = threading.Lock()
         self._working = False
         self._began: float | None = None
@@ -53,7 +50,7 @@ class DiskThread:
         loop, event, context = asyncio.get_running_loop(), anyio.Event(), contextvars.copy_context()
         call = _Call(lambda: context.run(function, *args), lambda: loop.call_soon_threadsafe(event.set))
         with self._lock:
-            self._calls.put(call)
+            self._calls.append(call)
             if not self._working:
                 self._working = True
                 threading.Thread(target=self._work, name=self._name, daemon=True).start()
@@ -81,10 +78,9 @@ class DiskThread:
             del call
 
     def _next(self) -> _Call | None:
-        """None when there was none for a while: the thread ends then."""
-        try:
-            return self._calls.get(timeout=IDLE_SECONDS)
-        except Empty:
-            with self._lock:
-                self._working = not self._calls.empty()
-            return self._next() if self._working else None
+        """None when there is none: the thread ends then."""
+        with self._lock:
+            if self._calls:
+                return self._calls.popleft()
+            self._working = False
+            return None

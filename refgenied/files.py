@@ -40,18 +40,17 @@ StrPath = str | os.PathLike[str]
 def open_regular(path: StrPath) -> int:
     """A read-only descriptor of a regular file; a link is followed. Never blocks.
 
-    OSError, also when something else than a regular file is there.
+    OSError, also when something else than a regular file is there: that is not even opened, for a device may act on it.
     """
-    # O_NONBLOCK: a FIFO opens at once, and for a regular file it means nothing. O_NOCTTY: a terminal stays nobody's.
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    at = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        regular = stat.S_ISREG(os.fstat(fd).st_mode)
-    except BaseException:
-        os.close(fd)
-        raise
-    if regular:
-        return fd
-    os.close(fd)
+        if stat.S_ISREG(os.fstat(at).st_mode):
+            # O_NONBLOCK: no lease or pseudo-file holds us up. O_NOCTTY: a terminal stays nobody's.
+            return os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+    finally:
+        os.close(at)
     raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
 
 
@@ -61,8 +60,14 @@ def opener(path: str, _flags: int) -> int:
 
 
 def read_regular(path: StrPath, limit: int | None = None) -> bytes:
-    """All of a regular file. OSError, with EFBIG when it has more than `limit` bytes (it is not read then)."""
+    """All of a regular file. OSError, with EFBIG when it has more than `limit` bytes (it is not read then).
+
+    The kernel's own files (`/proc`, `/sys`) say that they are empty, and are taken at their word: reading some of them
+    waits, or takes away what others wait for.
+    """
     with open(open_regular(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""
         if limit is None:
             return file.read()
         data = file.read(limit + 1)

@@ -45,6 +45,21 @@ def test_only_regular_files_are_opened_and_nothing_holds_us_up(tmp_path: Path, m
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as refused:
+        open_regular(tmp_path / "name")
+    assert refused.value.filename == str(tmp_path / "name")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(OSError, match="Too many levels"):
+        open_regular(tmp_path / "circle")
+
+
+def test_nothing_is_read_from_the_kernels_own_files(tmp_path: Path) -> None:
+    path = tmp_path / "name"
+    path.symlink_to("/proc/self/status")
+    assert read_regular(path) == read_regular(path, 10) == b""
+
+
 def test_a_large_file_is_refused_with_its_size(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 1000)

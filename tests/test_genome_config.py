@@ -8,7 +8,7 @@ import pytest
 import yaml
 from genome_trees import DIGEST, LONG_AGO, Tree013, key
 
-from refgenied.genomes import config_reader, genome_config
+from refgenied.genomes import build_folder, config_reader, genome_config
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetState
 
@@ -134,3 +134,17 @@ def test_a_config_that_is_a_link_is_watched_where_it_leads(tree: Tree013, tmp_pa
     look = tree.folder().look(time.time())
     assert look.assets[key()].state is AssetState.COMPLETE
     assert look.watch == (str(tree.root), str(tmp_path / "one"), str(tmp_path / "two"))
+
+
+def test_a_build_folder_full_of_names_makes_one_asset_unreadable(tree: Tree013, monkeypatch) -> None:
+    monkeypatch.setattr(build_folder, "_MOST_NAMES", 20)
+    tree.asset("bwa")
+    build = tree.asset() / "_refgenie_build"
+    for number in range(30):
+        (build / f"{number}_failed.flag").touch()
+    tree.entry()
+    tree.entry("bwa")
+    tree.write()
+    assets = tree.folder().look(time.time()).assets
+    assert assets[key("bwa")].state is AssetState.COMPLETE
+    assert (assets[key()].state, "more than 20 names" in assets[key()].reason) == (AssetState.UNREADABLE, True)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refgenied.genomes import walk
 from refgenied.genomes.enclosure import Enclosure
 from refgenied.genomes.walk import Kind, Member, Tree, open_folder, read_small
 from refgenied.model import SourceChangedError, UnreadableError, UnsafeTreeError
@@ -516,3 +517,13 @@ def test_small_files_are_read_safely(asset: Path, genomes: Path) -> None:
         os.close(fd)
     with pytest.raises(UnsafeTreeError):
         open_folder("/etc", within=genomes)
+
+
+def test_a_folder_with_more_names_than_memory_is_for_is_refused(
+    asset: Path, genomes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "MAX_NAMES", 5)
+    for number in range(6):
+        (asset / f"f{number}").touch()
+    with pytest.raises(UnsafeTreeError, match="default holds more than 5 names"):
+        walked(asset, genomes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from refgenied.genomes.enclosure import translated
+from refgenied.genomes.enclosure import shown, some_names, translated
 from refgenied.genomes.walk import open_folder, read_small
-from refgenied.model import BuildRecord, RefgeniedError
+from refgenied.model import BuildRecord, RefgeniedError, UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +23,7 @@ _LARGEST_COMMANDS = 1 << 20
 _LARGEST_RECIPE = 1 << 20
 LARGEST_LOG = 256 << 10
 _MOST_COMMANDS = 10_000
+_MOST_NAMES = 100_000  # in one build folder
 
 
 class Flag(NamedTuple):
@@ -54,7 +56,7 @@ class Flags(NamedTuple):
 
 
 def read_flags(folders: Iterable[str]) -> Flags:
-    """The flags in these build folders, those that don't exist left out. OSError when one cannot be read.
+    """The flags in these build folders, those that don't exist left out. OSError, UnreadableError.
 
     The names hold the tag of the build, which `refgenie tag` may have changed since: they are matched by
     their ends, never made up.
@@ -65,27 +67,23 @@ def read_flags(folders: Iterable[str]) -> Flags:
     working: list[str] = []
     logs: list[str] = []
     for folder in folders:
-        try:
-            entries = os.scandir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        found = True
-        with entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(("lock.", "recover.")) or name == _MAP_CONFIG_AT_WORK:
-                    working.append(name)
-                elif name == MAP_CONFIG:
-                    mapped = True
-                elif name.endswith("_completed.flag"):
-                    info = entry.stat(follow_symlinks=False)
-                    completed.append(Flag(entry.path, info.st_ino, info.st_mtime_ns))
-                elif name.endswith("_failed.flag"):
-                    failed.append(name)
-                elif _is_log(name):
-                    logs.append(entry.path)
-                elif name.endswith(("_running.flag", "_waiting.flag", "_partial.flag")):
-                    working.append(name)
+        entries = _entries(folder)
+        found = found or entries is not None
+        for entry in entries or ():
+            name = entry.name
+            if name.startswith(("lock.", "recover.")) or name == _MAP_CONFIG_AT_WORK:
+                working.append(name)
+            elif name == MAP_CONFIG:
+                mapped = True
+            elif name.endswith("_completed.flag"):
+                info = entry.stat(follow_symlinks=False)
+                completed.append(Flag(entry.path, info.st_ino, info.st_mtime_ns))
+            elif name.endswith("_failed.flag"):
+                failed.append(name)
+            elif _is_log(name):
+                logs.append(entry.path)
+            elif name.endswith(("_running.flag", "_waiting.flag", "_partial.flag")):
+                working.append(name)
     # a status flag says more to a reader than a lock
     working.sort(key=lambda name: (name.startswith(("lock.", "recover.")), name))
     return Flags(
@@ -96,6 +94,18 @@ def read_flags(folders: Iterable[str]) -> Flags:
         next(iter(working), ""),
         mapped,
     )
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]] | None:
+    """None when there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            found = list(islice(entries, _MOST_NAMES + 1))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if len(found) > _MOST_NAMES:
+        raise UnreadableError(f"{shown(folder)} holds more than {_MOST_NAMES} names")
+    return found
 
 
 def moved_lately(paths: Iterable[str], now: float, within: float) -> bool:
@@ -137,7 +147,7 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
         except RefgeniedError:
             continue
         try:
-            names = sorted(os.listdir(fd))
+            names = some_names(fd, _MOST_NAMES)
             commands = commands or _commands(fd)
             recipe = recipe or _recipe(fd, names)
             logs = list(filter(_is_log, names))

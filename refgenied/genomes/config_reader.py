@@ -119,7 +119,7 @@ class ConfigReader:
             before = _identity(os.fstat(file.fileno()))
             if before[2] > MAX_BYTES:
                 raise GarbledError(f"it is too large ({before[2]} bytes, at most {MAX_BYTES})", 0)
-            text = file.read(MAX_BYTES)
+            text = file.read(before[2])
             after = _identity(os.fstat(file.fileno()))
         if before != after or self.identity() != after or len(text) != after[2]:
             raise _TornError("changed while it was read")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from refgenied.model import SourceChangedError, UnreadableError, UnsafeTreeError
@@ -21,6 +22,7 @@ Parts = tuple[bytes, ...]
 
 _MOST_SPELLINGS = 10  # that are remembered; others are looked up each time
 MAX_LINKS = 40  # as the kernel
+MAX_NAMES = 1_000_000  # in one folder: its listing is held in memory
 MAX_DEPTH = 100  # folders; one descriptor is open for each while walking
 STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -49,6 +51,12 @@ def shown(path: str | bytes) -> str:
     """A path as one printable line."""
     text = path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else path
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def some_names(folder: str | int, most: int) -> list[str]:
+    """Names in a folder, sorted; at most so many, for their number is other people's choice. OSError."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in islice(entries, most))
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from refgenied.genomes.build_folder import BUILD_FOLDER, map_config, unreadable
 from refgenied.genomes.config_reader import ConfigReader, Reading
-from refgenied.genomes.enclosure import MAX_LINKS, absolute
+from refgenied.genomes.enclosure import MAX_LINKS, MAX_NAMES, absolute
 from refgenied.genomes.genome_config import MOST_ASSETS, Entry, expanded, named_folder, parse_config
 from refgenied.genomes.layout import Judgement, Sighting, Survey
 from refgenied.genomes.problems import Problems
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from refgenied.genomes.build_folder import Flags
 
 CONFIG_NAME = "genome_config.yaml"
-MOST_ENTRIES = 1_000_000  # names in one folder of the upper levels
 
 
 class Header(NamedTuple):
@@ -224,8 +223,8 @@ def folders_in(folder: str, problems: Problems) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             for number, entry in enumerate(entries):
-                if number == MOST_ENTRIES:
-                    problems.add(folder, f"holds more than {MOST_ENTRIES} names: the rest is left out")
+                if number == MAX_NAMES:
+                    problems.add(folder, f"holds more than {MAX_NAMES} names: the rest is left out")
                     break
                 if entry.name.startswith(".") or not entry.is_dir():
                     continue

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from refgenied.genomes.build_folder import BUILD_FOLDER, unreadable
-from refgenied.genomes.enclosure import absolute, shown
+from refgenied.genomes.enclosure import absolute, shown, some_names
 from refgenied.genomes.genome_config import MOST_ASSETS
 from refgenied.genomes.layout import Judgement, Sighting, Survey
 from refgenied.genomes.problems import Problems
@@ -187,7 +187,7 @@ class Refgenie1Layout:
                     if not os.path.exists(path):
                         broken = broken or path
                 elif depth < _DEEPEST_LINK and os.path.isdir(path):
-                    pending += [(f"{path}/{name}", depth + 1) for name in os.listdir(path)]
+                    pending += [(f"{path}/{name}", depth + 1) for name in some_names(path, _MOST_LINKS)]
             except OSError as error:
                 problems.add(path, unreadable(error, path))
         return _Links(tuple(sorted(places)), broken)

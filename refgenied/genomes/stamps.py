@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from refgenied.genomes.build_folder import BUILD_FOLDER
+from refgenied.genomes.enclosure import MAX_NAMES, some_names
 from refgenied.genomes.member import access_to
 from refgenied.genomes.walk import Tree
 from refgenied.model import Access, UnsafeTreeError
@@ -61,7 +62,9 @@ def _stamp_as_seen(folder: bytes) -> str:
         try:
             info = os.lstat(path)
             target = os.readlink(path) if stat.S_ISLNK(info.st_mode) else b""
-            names = sorted(os.listdir(path)) if stat.S_ISDIR(info.st_mode) else []
+            names = (
+                list(map(os.fsencode, some_names(os.fsdecode(path), MAX_NAMES))) if stat.S_ISDIR(info.st_mode) else []
+            )
         except OSError as error:
             digest.update(b"%b\0%d\0" % (path, error.errno or 0))
             continue

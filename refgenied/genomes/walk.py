@@ -16,6 +16,7 @@ from refgenied.genomes.enclosure import (
     FILE,
     FOLDER,
     MAX_DEPTH,
+    MAX_NAMES,
     AstrayError,
     Enclosure,
     Found,
@@ -218,6 +219,8 @@ class Tree:
                     is_folder = entry.is_dir(follow_symlinks=False) or (
                         entry.is_symlink() and self._is_replaced_by_folder(frame, name)
                     )
+                    if len(names) == MAX_NAMES:
+                        raise UnsafeTreeError(f"{self._name(frame.prefix[:-1])} holds more than {MAX_NAMES} names")
                     names.append(name + b"/" if is_folder else name)
                     plain = plain and (is_folder or entry.is_file(follow_symlinks=False))
         except OSError as error:
