@@ -36,6 +36,7 @@ from refgenied.scrubber import Scrubber
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
 from refgenied.supervision import Supervision
+from refgenied.tidier import Tidier
 from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
 from refgenied.worker import Worker
@@ -155,6 +156,8 @@ class Daemon:
         scrubber = Scrubber(verifier, archive_folder, jobs, self.current, health, clock)
         keeper = Keeper(archive_folder, jobs, reconciler, self.current, health, scrubber.doubt)
         worker = Worker(folder, archive_folder, jobs, pause, keeper, self.current, clock)
+        importer = Importer(archive_folder, jobs, self.current, clock)
+        tidier = Tidier(archive_folder, jobs, importer, health)
         rights = Rights(archive_folder, jobs, reconciler, self.current, health)
 
         def reloaded() -> None:  # what is wanted now may be something else
@@ -182,7 +185,7 @@ class Daemon:
             watcher=watcher,
             verifier=verifier,
             rights=rights,
-            importer=Importer(archive_folder, jobs, self.current, clock),
+            importer=importer,
             readers=Readers(),
             shutdown=stop.set,
             reload=self.reload,
@@ -199,14 +202,9 @@ class Daemon:
             )
             if not settings.refgenie.genome_archive_folder:
                 health.set("archive_folder", "none is set, so nothing is archived, only reported")
-            group.start_soon(reconciler.run)
-            group.start_soon(watcher.run)
-            group.start_soon(pause.run)
+            for part in (reconciler, watcher, pause, keeper, scrubber, rights, tidier, control):
+                group.start_soon(part.run)
             group.start_soon(jobs.keep_pruned)
-            group.start_soon(keeper.run)
-            group.start_soon(scrubber.run)
-            group.start_soon(rights.run)
-            group.start_soon(control.run)
             group.start_soon(self._signals, stop, group.cancel_scope)
             with anyio.move_on_after(FIRST_LOOK_SECONDS):
                 await reconciler.first_look.wait()  # meanwhile the socket answers

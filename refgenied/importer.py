@@ -85,7 +85,7 @@ class Importer:
         def find() -> list[Found]:
             if not os.path.isdir(path):
                 raise UnreadableError(f"{path} is not a folder that the daemon can read", hint="name an archive folder")
-            return list(find_archives(path))
+            return list(find_archives(path, _passed_over))
 
         return await self._run(find)
 
@@ -219,6 +219,10 @@ class Importer:
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+
+
+def _passed_over(error: OSError) -> None:
+    log.warning("archive.folder_unreadable", path=error.filename, error=error.strerror)
 
 
 def _removed(found: Found, there: Reconciled) -> Removed | None:

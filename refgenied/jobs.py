@@ -149,11 +149,12 @@ class Jobs:
     async def at_rest(self, key: AssetKey) -> None:
         """Return when no job of the asset runs. Who has reserved the asset is then its files' only writer."""
         with self.feed.subscribed() as subscription:
-            while await self._runs(key):
+            while await self.runs(key):
                 await subscription.take()
                 subscription.lagged = False
 
-    async def _runs(self, key: AssetKey) -> bool:
+    async def runs(self, key: AssetKey) -> bool:
+        """Whether a job of the asset runs now."""
         async with self.store.transaction() as tx:
             return await rows.in_state(tx, key, JobState.RUNNING) is not None
 

@@ -51,7 +51,11 @@ async def recover(jobs: Jobs, archive_folder: ArchiveFolder, health: Health) -> 
         log.warning("job.recovered", job=job.id, asset=job.key.registry_path, attempts=job.attempts)
     if not archive_folder.path or await anyio.to_thread.run_sync(archive_folder.problem):
         return
-    folder = await anyio.to_thread.run_sync(generation.read, archive_folder.path)
+    try:
+        folder = await anyio.to_thread.run_sync(generation.read, archive_folder.path)
+    except RefgeniedError as error:  # a disk that is not well: nothing can be told from it now
+        log.warning("generation.not_read", error=error.message)
+        return
     async with jobs.store.transaction() as tx:
         read = await archives.fact(tx, FACT)
         recorded = await archives.generation(tx)
@@ -77,7 +81,7 @@ async def _settle(
     def compare() -> Differences:
         found = _compared(_places(archive_folder, keys), known, newer=folder is None)
         if folder is None:
-            generation.write(archive_folder.path, Generation(1))
+            _write(archive_folder, Generation(1))
         return found
 
     found = await anyio.to_thread.run_sync(compare)
@@ -103,7 +107,7 @@ async def _catch_up(
     The database learns the new number first: a start that is killed before the folder has it reads them again.
     """
     found = await anyio.to_thread.run_sync(
-        lambda: _compared(places(archive_folder.path), known, newer=age is Age.NEWER)
+        lambda: _compared(places(archive_folder.path, _passed_over), known, newer=age is Age.NEWER)
     )
     why = age.value if age else "new"
     async with jobs.change() as change:
@@ -112,7 +116,7 @@ async def _catch_up(
         await _record(change.tx, found)
         if found:
             await change.log("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=why)
-    await anyio.to_thread.run_sync(generation.write, archive_folder.path, now)
+    await anyio.to_thread.run_sync(_write, archive_folder, now)
     if found:
         log.warning("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=why)
         if health and age:
@@ -140,6 +144,18 @@ async def _record(tx: Transaction, found: Differences) -> None:
 
 
 # ----------------------------------------------------------------- the archive folder's side; blocking
+
+
+def _write(archive_folder: ArchiveFolder, now: Generation) -> None:
+    """On a full disk the daemon starts all the same: the next start compares once more."""
+    try:
+        generation.write(archive_folder.path, now)
+    except RefgeniedError as error:
+        log.warning("generation.not_written", error=error.message)
+
+
+def _passed_over(error: OSError) -> None:
+    log.warning("archive.folder_unreadable", path=error.filename, error=error.strerror)
 
 
 def _places(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> Iterable[Place]:

@@ -28,6 +28,7 @@ from refgenied.scrubber import Scrubber
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
+from refgenied.tidier import Tidier
 from refgenied.verifier import Verifier
 from refgenied.worker import Worker
 
@@ -60,6 +61,7 @@ class Parts:
         self.worker = Worker(self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, time.time)
         self.rights = Rights(archive_folder, self.jobs, self.reconciler, self.current, self.health)
         self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
+        self.tidier = Tidier(archive_folder, self.jobs, self.importer, self.health)
 
     async def settle(self) -> None:
         """One look, and every job that is due."""

@@ -28,7 +28,7 @@ LAYERS = [
     {"serving"},
     {"archiver"},
     {"watcher", "worker", "verifier", "importer", "rights"},
-    {"scrubber"},
+    {"scrubber", "tidier"},
     {"control"},
     {"recovery", "supervision"},
     {"daemon"},

@@ -14,7 +14,7 @@ import msgspec
 from refgenied.archive.arguments import path_of
 from refgenied.archive.manifest import About
 from refgenied.archive.place import Place
-from refgenied.archive.reconcile import places
+from refgenied.archive.reconcile import PassedOver, places
 from refgenied.files import opener, read_regular, unreadable
 from refgenied.genomes.build_folder import LARGEST_LOG
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
@@ -48,14 +48,15 @@ class Found(msgspec.Struct, frozen=True):
     """The md5 that its makers recorded."""
 
 
-def find_archives(folder: str | os.PathLike[str]) -> Iterator[Found]:
+def find_archives(folder: str | os.PathLike[str], passed_over: PassedOver | None = None) -> Iterator[Found]:
     """Every archive below a folder, streaming: nested ones first, then refgenieserver's flat ones.
 
-    A flat name that is only another link to a nested archive is passed over. UnreadableError.
+    A flat name that is only another link to a nested archive is passed over. UnreadableError; `passed_over` as for
+    `places`.
     """
     root = path_of(folder, "folder")
     config = _read_config(root)
-    for place in places(root):
+    for place in places(root, passed_over):
         found = _nested(place, config)
         if found is not None:
             yield found

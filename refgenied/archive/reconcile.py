@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.publish import discard, finish
 from refgenied.archive.verifying import prove_all
-from refgenied.files import opener, unreadable
+from refgenied.files import SHORT, opener, unreadable
 from refgenied.model import (
     ArchiveNotFoundError,
     AssetKey,
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNK = 1 << 20
+
+
+PassedOver = Callable[[OSError], None]
+"""Is told of a folder (the error's `filename`) that cannot be read, and is left out."""
 
 
 class Presence(StrEnum):
@@ -145,16 +150,16 @@ def agrees(place: Place, manifest: Manifest, *, deep: bool = False, threads: int
     return True
 
 
-def places(archive_folder: str | os.PathLike[str]) -> Iterator[Place]:
+def places(archive_folder: str | os.PathLike[str], passed_over: PassedOver | None = None) -> Iterator[Place]:
     """Every folder that may hold an archive of ours, by name; streaming. UnreadableError for the archive
-    folder itself.
+    folder itself, and, without `passed_over`, for a folder below it.
 
     Other things in the archive folder (the server's flat names, its config) are passed over, and links are
     not followed.
     """
     for genome in _folders(path_of(archive_folder, "archive_folder")):
-        for group in _folders(genome):
-            for asset in _folders(group):
+        for group in _folders(genome, passed_over):
+            for asset in _folders(group, passed_over):
                 try:
                     yield Place(archive_folder, AssetKey(genome.name, group.name, asset.name))
                 except BadRegistryPathError:
@@ -176,14 +181,17 @@ def manifests(
             yield place, DamagedArchiveError(error.message, hint=error.hint)
 
 
-def _folders(folder: Path) -> list[Path]:
+def _folders(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise unreadable(folder, error) from error
+        if passed_over is None or error.errno in SHORT:
+            raise unreadable(folder, error) from error
+        passed_over(error)
+        return []
     return [folder / name for name in sorted(names)]
 
 

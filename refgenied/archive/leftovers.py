@@ -1,0 +1,129 @@
+"""What a killed process has left in an archive folder: found in one walk, by names that only refgenied gives.
+
+Nothing is touched here. Whether it belongs to work that goes on is for the caller to know: an asset's own files to its
+running job, or to who has reserved the asset; the names for the server to who holds the folder's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from refgenied.archive.place import Place
+from refgenied.files import unreadable
+from refgenied.model import AssetKey, BadRegistryPathError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from refgenied.archive.reconcile import PassedOver
+
+_OF_FOLDER = re.compile(r"\.(\.refgenied.*|genome_config\.yaml.*)\.partial")
+_OF_GENOME = re.compile(
+    r"\.(.+\.tgz|.+\.tgz\..+|asset_dir_contents_.+\.json|build_recipe_.+\.json|build_log_.+\.md|.+-[0-9a-f]{16})\.partial"
+)
+_PROBE = ".refgenied.probe"
+_PROBE_SECONDS = 60.0
+"""A probe of the folder is there for a moment, without the lock: an older one is nobody's."""
+
+
+class Leftovers(msgspec.Struct):
+    """What was found."""
+
+    unfinished: list[Place] = []
+    """Asset folders with partial files, or with nothing in them."""
+    files: list[Path] = []
+    """Partial files of what is kept for the server, and of what the folder says of itself."""
+    archives: list[Place] = []
+    """Every asset folder with an archive and a manifest of ours; whether they are recorded, the database knows."""
+
+
+def find_leftovers(archive_folder: str | os.PathLike[str], passed_over: PassedOver) -> Leftovers:
+    """One walk over the folder's three levels; links are not followed. UnreadableError for the folder itself.
+
+    `passed_over` is told of folders below it that cannot be read.
+    """
+    found = Leftovers()
+    root = Path(archive_folder)
+    try:
+        entries = _entries(root)
+    except OSError as error:
+        raise unreadable(root, error) from error
+    now = time.time()
+    found.files += [Path(entry.path) for entry in entries if _is_of_folder(entry, now)]
+    for genome in _folders(entries):
+        inside = _read(genome, passed_over)
+        found.files += [Path(entry.path) for entry in inside if _OF_GENOME.fullmatch(entry.name) and _is_file(entry)]
+        for group in _folders(inside):
+            for asset in _folders(_read(group, passed_over)):
+                try:
+                    place = Place(archive_folder, AssetKey(genome.name, group.name, asset.name))
+                except BadRegistryPathError:
+                    continue
+                _judge(place, asset, found, passed_over)
+    return found
+
+
+def _judge(
+    place: Place,
+    folder: os.DirEntry[str],
+    found: Leftovers,
+    passed_over: PassedOver,
+) -> None:
+    try:
+        names = {entry.name for entry in _entries(folder.path)}
+    except OSError as error:
+        passed_over(error)
+        return
+    if not names or any(partial.name in names for partial in place.partials):
+        found.unfinished.append(place)
+    if place.manifest.name in names and place.archive.name in names:
+        found.archives.append(place)
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """The bytes that come free when these go: another name of a file that stays costs none."""
+    total = 0
+    for path in paths:
+        try:
+            info = path.lstat()
+        except OSError:
+            continue
+        total += info.st_size if info.st_nlink == 1 and stat.S_ISREG(info.st_mode) else 0
+    return total
+
+
+def _is_of_folder(entry: os.DirEntry[str], now: float) -> bool:
+    if not _is_file(entry):
+        return False
+    if entry.name in (_PROBE, f".{_PROBE}.partial"):
+        return now - entry.stat(follow_symlinks=False).st_mtime > _PROBE_SECONDS
+    return _OF_FOLDER.fullmatch(entry.name) is not None
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """A link too: a flat name is one where a file system has no hard links."""
+    return entry.is_symlink() or entry.is_file(follow_symlinks=False)
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _read(folder: os.DirEntry[str], passed_over: PassedOver) -> list[os.DirEntry[str]]:
+    try:
+        return _entries(folder.path)
+    except OSError as error:
+        passed_over(error)
+        return []
+
+
+def _folders(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]

@@ -1,0 +1,174 @@
+"""Clears away what killed processes have left in the archive folder, and takes in archives that nobody recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+
+from refgenied.archive import Found, Maker, Place, check_archive, reconcile
+from refgenied.archive.leftovers import Leftovers, find_leftovers, size_of
+from refgenied.archive.manifest import About
+from refgenied.archive.publish import discard
+from refgenied.archive.reconcile import manifest_at
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.health import Health
+from refgenied.importer import Importer, Taken
+from refgenied.jobs import Jobs
+from refgenied.model import BusyError, RefgeniedError, Requester, StateError
+from refgenied.store import archives
+
+log = structlog.get_logger("tidier")
+
+DAY = 86_400.0
+AGAIN_SECONDS = 600.0
+"""While something is there that a person must look at, or the folder was away."""
+MOST_NAMED = 3
+
+
+class Tidied(msgspec.Struct):
+    """What one round did."""
+
+    files: int = 0
+    bytes: int = 0
+    """Of them."""
+    adopted: int = 0
+    """Archives that were whole and not recorded."""
+    refused: list[str] = []
+    """Those that are not whole: one line each."""
+
+
+class Tidier:
+    """At start and daily. It never touches what belongs to an asset whose job runs, or that somebody has reserved."""
+
+    def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, importer: Importer, health: Health) -> None:
+        self._archive_folder = archive_folder
+        self._jobs = jobs
+        self._importer = importer
+        self._health = health
+
+    async def run(self) -> None:
+        """Tidy now and daily. Ends only by cancellation."""
+        while True:
+            wait = AGAIN_SECONDS
+            try:
+                tidied = await self.tidy()
+                if tidied is not None and not tidied.refused:
+                    wait = DAY
+            except (StateError, RefgeniedError) as error:
+                log.warning("tidy.failed", error=error.message)
+            except Exception:  # whatever lies there: nothing else depends on a tidy folder
+                log.exception("tidy.failed")
+            await anyio.sleep(wait)
+
+    async def tidy(self) -> Tidied | None:
+        """One walk over the archive folder, and what follows from it; None when the folder is away."""
+        path = self._archive_folder.path
+        if not path or await anyio.to_thread.run_sync(self._archive_folder.problem):
+            return None
+        found = await anyio.to_thread.run_sync(find_leftovers, path, _passed_over)
+        tidied = Tidied()
+        for place in found.unfinished:
+            with suppress(BusyError):  # it is being imported or removed
+                if await self._clear(place, tidied):
+                    found.archives.append(place)
+        async with self._archive_folder.publishing:
+            await anyio.to_thread.run_sync(_delete, found.files, tidied)
+        await self._adopt(found, tidied)
+        if tidied.files or tidied.adopted:
+            log.info("tidy.done", files=tidied.files, bytes=tidied.bytes, adopted=tidied.adopted)
+        self._health.note("unrecorded", _told(tidied.refused))
+        return tidied
+
+    async def _clear(self, place: Place, tidied: Tidied) -> bool:
+        """An asset's partial files, when nobody works on it: a publish that was cut is finished, all else goes.
+
+        Whether a publish was finished.
+        """
+        with self._jobs.reserved(place.key):
+            if await self._jobs.runs(place.key):
+                return False
+            try:
+                return await anyio.to_thread.run_sync(_clear, place, tidied)
+            except RefgeniedError as error:
+                log.warning("tidy.stays", asset=place.key.registry_path, error=error.message)
+                return False
+
+    async def _adopt(self, found: Leftovers, tidied: Tidied) -> None:
+        """Archives with a manifest of ours that the database does not know, neither as removed."""
+        async with self._jobs.store.transaction() as tx:
+            known = {*await archives.everything(tx), *await archives.removals(tx)}
+        for place in found.archives:
+            if place.key not in known:
+                await self._adopt_one(place, tidied)
+
+    async def _adopt_one(self, place: Place, tidied: Tidied) -> None:
+        found = Found(Maker.REFGENIED, place.archive, place.key, About(created_at=0.0), None)
+        try:
+            if not await anyio.to_thread.run_sync(_is_whole, place):
+                return
+            taken = await self._importer.take(found, Requester())
+        except RefgeniedError as error:
+            tidied.refused.append(error.message)
+            return
+        if taken.taken is Taken.IMPORTED:
+            tidied.adopted += 1
+            log.info("tidy.adopted", asset=place.key.registry_path, path=str(place.archive))
+        elif taken.taken is Taken.REFUSED:
+            tidied.refused.append(taken.reason)
+
+
+# ----------------------------------------------------------------- blocking
+
+
+def _passed_over(error: OSError) -> None:
+    log.debug("tidy.unreadable", path=error.filename, error=error.strerror)
+
+
+def _clear(place: Place, tidied: Tidied) -> bool:
+    partials = [path for path in place.partials if path.is_symlink() or path.exists()]
+    size = size_of(partials)
+    found = reconcile(place)
+    discard(place)  # also a folder with nothing in it
+    if found.finished:
+        log.info("archive.reconciled", asset=place.key.registry_path, found=found.presence, finished=True)
+        return True
+    tidied.files += len(partials)
+    tidied.bytes += size
+    return False
+
+
+def _delete(paths: Iterable[Path], tidied: Tidied) -> None:
+    for path in paths:
+        size = size_of([path])
+        try:
+            path.unlink()
+        except OSError as error:
+            log.warning("tidy.stays", path=str(path), error=error.strerror)
+        else:
+            tidied.files += 1
+            tidied.bytes += size
+
+
+def _is_whole(place: Place) -> bool:
+    """Every byte of it is what its manifest says; False for one that a user removed. DamagedArchiveError and others."""
+    manifest = manifest_at(place)
+    if manifest.removed is None:
+        check_archive(place, manifest, deep=True)
+    return True
+
+
+def _told(refused: list[str]) -> str:
+    if not refused:
+        return ""
+    them = "1 archive lies" if len(refused) == 1 else f"{len(refused)} archives lie"
+    shown = "; ".join(refused[:MOST_NAMED]) + ("; …" if len(refused) > MOST_NAMED else "")
+    return (
+        f"{them} in the archive folder and not in the database: {shown}. Without its manifest (move that away) "
+        "`refgeniectl archive import` reads such an archive itself"
+    )

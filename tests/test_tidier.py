@@ -1,0 +1,313 @@
+"""What killed processes leave is cleared away; what is somebody's stays; what is whole is recorded."""
+
+import os
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from controlled import Desk, context_of
+from parts import Parts, running
+from synthetic import DIGEST, Genomes
+
+from refgenied.archive import Place, read_manifest
+from refgenied.archive.leftovers import find_leftovers
+from refgenied.generation import NAME
+from refgenied.model import AssetKey, Requester
+from refgenied.serving.names import ServedNames
+from refgenied.store import archives
+
+OLD = 1_000_000_000.0
+
+
+@pytest.fixture
+def genomes(tmp_path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+def hidden(folder: Path) -> list[str]:
+    """Everything with a dot in front, but for what the archive folder says of itself."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name not in (".refgenied", NAME))
+
+
+def left(path: Path, content: bytes = b"1234567890") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+# ------------------------------------------------------------------ one kind after the other
+
+
+@pytest.mark.anyio
+async def test_what_nobody_works_on_goes_and_the_folders_with_it(genomes, tmp_path):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        root = tmp_path / "archives"
+        names = ServedNames(Place(root, key))
+        other = Place(root, AssetKey("d2" * 24, "imported", "default"))
+        long = Place(root, AssetKey(DIGEST, "g" * 60, "a" * 175))
+        for place in (other, long, Place(root, key)):
+            for path in place.partials:
+                left(path)
+        (root / DIGEST / "made" / "only").mkdir(parents=True)
+        for path in (names.archive, names.contents, names.recipe, names.log):
+            left(path.with_name(f".{path.name}.partial"))
+        for name in (".genome_config.yaml.partial", "..refgenied.partial", f".{NAME}.partial"):
+            left(root / name)
+        for name in (".refgenied.probe", "..refgenied.probe.partial"):
+            os.utime(left(root / name), (OLD, OLD))
+        tidied = await parts.tidier.tidy()
+        assert hidden(root) == []
+        assert sorted(path.name for path in (root / DIGEST).iterdir() if path.is_dir()) == ["fasta"]
+        assert not (root / ("d2" * 24)).exists()
+        assert (tidied.files, tidied.bytes) == (9 + 4 + 3 + 2, 18 * 10)
+        again = await parts.tidier.tidy()
+        assert (again.files, again.adopted, again.refused) == (0, 0, [])
+        assert (await parts.verifier.verify(key, Requester())).damage == ""
+
+
+@pytest.mark.anyio
+async def test_what_is_not_ours_stays(genomes, tmp_path):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        root = tmp_path / "archives"
+        place = Place(root, key)
+        theirs = [
+            left(root / ".bashrc"),
+            left(root / ".notes.partial"),
+            left(root / "genome_config.yaml.partial"),
+            left(root / DIGEST / ".notes.partial"),
+            left(root / DIGEST / ".fasta__default.tgz.Xy3aB1"),  # rsync's
+            left(place.folder / ".notes.partial"),
+            left(place.folder / "fasta__default.tgz.partial"),
+            left(root / DIGEST / f".fasta__default.{'0' * 32}.tgz"),  # one that is kept for a while
+            left(root / ".refgenied.probe"),  # somebody writes it now
+            left(root / "lost+found" / "deep" / "er" / ".x.tgz.partial"),
+        ]
+        (root / "link").symlink_to(tmp_path)
+        await parts.tidier.tidy()
+        assert [path for path in theirs if not path.exists()] == []
+        assert (root / "link").is_symlink()
+
+
+@pytest.mark.anyio
+async def test_the_files_of_a_running_job_and_of_a_reserved_asset_stay(genomes, tmp_path):
+    running_one, reserved = genomes.build("running"), genomes.build("reserved")
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        job = await parts.jobs.claim()
+        (waiting,) = {running_one, reserved} - {job.key}
+        partials = [left(Place(tmp_path / "archives", key).archive_partial) for key in (job.key, waiting)]
+        with parts.jobs.reserved(waiting):
+            await parts.tidier.tidy()
+            assert all(path.exists() for path in partials)
+        await parts.tidier.tidy()
+        assert [path.exists() for path in partials] == [True, False]
+
+
+@pytest.mark.anyio
+async def test_a_whole_archive_without_a_record_is_recorded_and_one_that_is_not_whole_is_named(genomes, tmp_path):
+    whole, damaged, removed = (genomes.build(name) for name in ("whole", "damaged", "removed"))
+    async with running(genomes) as parts:
+        await parts.settle()
+        await Desk(context_of(parts)).ask("archive.remove", path="t7/removed")
+        async with parts.store.transaction() as tx:
+            await tx.execute("DELETE FROM archive")
+            await tx.execute("DELETE FROM removal")
+        place = Place(tmp_path / "archives", damaged)
+        data = bytearray(place.archive.read_bytes())
+        data[len(data) // 2] ^= 1
+        place.archive.write_bytes(data)
+        tidied = await parts.tidier.tidy()
+        assert (tidied.adopted, len(tidied.refused)) == (1, 1)
+        assert await parts.record(whole)
+        assert await parts.record(damaged) is None
+        async with parts.store.transaction() as tx:
+            assert set(await archives.removals(tx)) == {removed}
+        told = parts.health.conditions["unrecorded"][0]
+        assert told.startswith("1 archive lies in the archive folder and not in the database: ")
+        assert str(place.archive) in told
+        await parts.settle()  # its asset is there: it is made anew
+        await parts.tidier.tidy()
+        assert "unrecorded" not in parts.health.conditions
+
+
+@pytest.mark.anyio
+async def test_an_unreadable_folder_stops_neither_the_start_nor_the_tidy(genomes, tmp_path, monkeypatch):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+    root = tmp_path / "archives"
+    (root / "lost+found").mkdir()
+    partial = left(Place(root, AssetKey(DIGEST, "x", "y")).archive_partial)
+    scandir = os.scandir
+
+    def refused(path: object = "."):
+        if "lost+found" in os.fsdecode(path):
+            raise PermissionError(13, "Permission denied", os.fsdecode(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    async with running(genomes, "another") as parts:
+        assert await parts.record(key)
+        await parts.tidier.tidy()
+        assert not partial.exists()
+        assert [one.key for one in await parts.bring()] == [key]
+
+
+def test_one_walk_over_many_assets_is_quick(tmp_path):
+    for number in range(2000):
+        place = Place(tmp_path, AssetKey(f"{number % 20:048x}", f"group{number}", "default"))
+        place.folder.mkdir(parents=True)
+        place.archive.touch()
+        place.manifest.touch()
+    calls = 0
+    scandir = os.scandir
+
+    def counted(path: object) -> object:
+        nonlocal calls
+        calls += 1
+        return scandir(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", counted)
+        found = find_leftovers(tmp_path, print)
+    assert (len(found.archives), found.unfinished, found.files) == (2000, [], [])
+    assert calls == 1 + 20 + 2000 + 2000, "each folder once"
+
+
+# ------------------------------------------------------------------ killed anywhere
+
+KILLS = 12
+"""For each kind of work. Each of the 129 points was tried once."""
+WATCHED = frozenset({"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.chmod"})
+
+Work = Callable[[Parts], Awaitable[object]]
+
+
+async def importing(parts: Parts) -> None:
+    await parts.bring(parts.root / "old")
+
+
+async def importing_foreign(parts: Parts) -> None:
+    await parts.bring(parts.root / "foreign")
+
+
+async def removing(parts: Parts) -> None:
+    await parts.reconciler.look_again()
+    await Desk(context_of(parts)).ask("archive.remove", path="t7/fasta", delete_file=True)
+
+
+async def publishing(parts: Parts) -> None:
+    await parts.settle()
+    await parts.keeper.refresh()
+
+
+def in_a_child(root: Path, genomes: Genomes, work: Work, kill_at: int | None) -> int:
+    """Do it in a process that is killed before its nth change of a file; how many there were, without a kill."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        counted = os.read(reading, 100)
+        os.close(reading)
+        os.waitpid(child, 0)
+        return int(counted or b"0")
+    seen = 0
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event not in WATCHED or not str(arguments[0]).startswith(str(root / "archives")):
+            return
+        if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE):
+            return
+        seen += 1
+        if seen == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def main() -> None:
+        async with running(genomes) as parts:
+            nonlocal seen
+            seen = 0
+            await work(parts)
+
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.addaudithook(hook)
+        anyio.run(main)
+        os.write(writing, str(seen).encode())
+    finally:
+        os._exit(0)
+
+
+async def settled(genomes: Genomes) -> dict[str, object]:
+    """One start: what it leaves behind, in words."""
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        await parts.tidier.tidy()
+        await parts.keeper.refresh()
+        async with parts.store.transaction() as tx:
+            known, removed = await archives.everything(tx), await archives.removals(tx)
+        root = Path(parts.archive_folder.path)
+        found = find_leftovers(root, print)
+        return {
+            "hidden": [name for name in hidden(root) if not name.endswith(".tgz")],  # those are kept for a while
+            "unfinished": found.unfinished,
+            "without a record": [place for place in found.archives if place.key not in {*known, *removed}],
+            "another archive": [
+                key for key, record in known.items() if read_manifest(Place(root, key).manifest).digest != record.digest
+            ],
+            "pages without an archive": [
+                path.name
+                for path in (root / DIGEST).glob("*_*.json")
+                if path.name.startswith("asset_dir") and "fasta" in path.name and not known
+            ],
+            "health": list(parts.health.conditions),
+        }
+
+
+@pytest.mark.parametrize("work", [importing, importing_foreign, removing, publishing], ids=lambda work: work.__name__)
+def test_a_kill_anywhere_leaves_nothing_behind_after_one_start(work, genomes, tmp_path):
+    for name in ("fasta", "more"):
+        genomes.build(name, **{f"f{number}": b"x" * number for number in range(3)})
+    archive_folder, state, old, foreign = (tmp_path / name for name in ("archives", "state", "old", "foreign"))
+
+    async def prepared() -> None:
+        async with running(genomes) as parts:
+            if work is not publishing:
+                await parts.settle()
+
+    anyio.run(prepared)
+    if work in (importing, importing_foreign):
+        shutil.copytree(archive_folder, old)
+        shutil.copytree(archive_folder, foreign)
+        for path in foreign.rglob("*__default.json"):
+            path.unlink()
+        shutil.rmtree(archive_folder)
+        shutil.rmtree(state)
+        shutil.rmtree(genomes.root / "data")  # nothing is archived by itself
+        anyio.run(prepared)
+    bases = [(folder, folder.with_name(f"{folder.name}-base")) for folder in (archive_folder, state)]
+    for folder, base in bases:
+        shutil.copytree(folder, base)
+
+    def anew() -> None:
+        for folder, base in bases:
+            shutil.rmtree(folder)
+            shutil.copytree(base, folder)
+
+    changes = in_a_child(tmp_path, genomes, work, None)
+    assert changes > KILLS
+    dice = random.Random(work.__name__)
+    for kill_at in sorted(dice.sample(range(1, changes + 1), KILLS)):
+        anew()
+        assert in_a_child(tmp_path, genomes, work, kill_at) == 0
+        left_behind = {what: which for what, which in anyio.run(settled, genomes).items() if which}
+        assert left_behind == {}, f"killed before change {kill_at} of {changes}"
