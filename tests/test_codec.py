@@ -4,6 +4,7 @@ import gzip
 import random
 import subprocess
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +13,7 @@ from packing import make_tree, noise, publish
 from refgenied.archive import Compression, ContentAware, Libdeflate
 from refgenied.archive.blocks import BLOCK_SIZE
 from refgenied.archive.codec import decompress
-from refgenied.archive.content import Content, content_of
+from refgenied.archive.content import Content, content_of, glance
 
 
 def bases(size: int, seed: int = 1, letters: bytes = b"ACGT") -> bytes:
@@ -68,6 +69,70 @@ def test_the_content_is_told(content, block):
 def test_a_short_odd_part_does_not_speak_for_the_block():
     block = b"N" * 30_000 + bases(1_000_000)
     assert content_of(memoryview(block)) is Content.BASES
+
+
+def among(content: bytes, header: Callable[[], bytes], piece: int) -> tuple[bytes, list[tuple[int, int]]]:
+    """The content as many files with a header before each, and where it is in that."""
+    block, spans = bytearray(), []
+    for begin in range(0, len(content), piece):
+        block += header()
+        spans.append((len(block), len(block) + len(content[begin : begin + piece])))
+        block += content[begin : begin + piece]
+    return bytes(block), spans
+
+
+@pytest.mark.parametrize("kind", [content_of, glance])
+@pytest.mark.parametrize("content", [block for _, block in CONTENTS.values() if block], ids=list(CONTENTS)[:-1])
+@pytest.mark.parametrize("piece", [100, 700, 5_000, 60_000])
+def test_headers_have_no_part_in_it(kind, content, piece):
+    """Whatever is in them, their times for one: only how many bytes they are."""
+    rng = random.Random(6)
+    headers = [lambda: bytes(512), lambda: rng.randbytes(512), lambda: bases(512)[:512], lambda: b"N" * 512]
+    blocks = [among(content[:BLOCK], header, piece) for header in headers]
+    assert len({kind(memoryview(block), spans) for block, spans in blocks}) == 1
+
+
+def test_a_few_headers_do_not_change_the_kind_and_many_do():
+    for name, piece, kind in (
+        ("upper", 60_000, Content.BASES),
+        ("upper", 5_000, Content.MIXED),  # letters by their frequencies alone would be wrong for the headers
+        ("masked", 5_000, Content.MIXED),
+        ("noise", 5_000, Content.DENSE),
+        ("gtf", 5_000, Content.TEXT),
+        ("upper", 100, Content.TEXT),
+        ("noise", 100, Content.TEXT),
+    ):
+        block, spans = among(CONTENTS[name][1], lambda: bytes(512), piece)
+        assert content_of(memoryview(block), spans) is kind, (name, piece)
+    assert content_of(memoryview(bytes(5_000)), []) is Content.TEXT, "folders and links alone"
+
+
+class Looking(Libdeflate):
+    """Keeps what it was told of each block's content."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.content = b""
+
+    def compress(self, block, spans=None):
+        assert all(end <= len(block) for _, end in spans)
+        self.content += b"".join(bytes(block[begin:end]) for begin, end in spans)
+        return super().compress(block, spans)
+
+
+def test_a_codec_is_told_where_the_files_content_is(tmp_path):
+    members = {b"a": b"", b"b": b"1", b"c": noise(3_000_000), b"d/e": noise(700), b"f": noise(BLOCK_SIZE), b"l": "b"}
+    codec = Looking()
+    publish(make_tree(tmp_path / "source", members), tmp_path / "archives", codec=codec, threads=1)
+    assert codec.content == b"".join(content for content in members.values() if isinstance(content, bytes))
+
+
+def test_the_sample_is_spread_evenly_over_the_content():
+    """What is in one file of many does not speak for all, wherever the files' ends are."""
+    content = b"".join((bases if number % 10 else noise)(3_000) for number in range(300))
+    for piece in (3_000, 1_777, 500_000):
+        block, spans = among(content, lambda: bytes(3), piece)
+        assert content_of(memoryview(block), spans) is content_of(memoryview(content)), piece
 
 
 @pytest.mark.parametrize("compression", Compression)

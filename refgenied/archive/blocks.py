@@ -42,7 +42,7 @@ class Passing:
 class Block:
     """A reusable 1 MiB of the stream and what is in it."""
 
-    __slots__ = ("buffer", "ended", "length", "source_bytes", "spans")
+    __slots__ = ("buffer", "ended", "files", "length", "source_bytes", "spans")
 
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(BLOCK_SIZE))
@@ -51,6 +51,8 @@ class Block:
     def clear(self) -> None:
         self.length = 0
         self.source_bytes = 0
+        self.files: list[tuple[int, int]] = []
+        """(begin, end) of all content, in stream order; what is between is headers and padding."""
         self.spans: list[tuple[Passing, int, int]] = []
         """(member, begin, end) of content that is still to be hashed, in stream order."""
         self.ended: list[Passing] = []
@@ -111,6 +113,7 @@ class Blocks:
         count = os.readv(fd, (content,))
         passing.md5 = _md5(content[:count])
         block.source_bytes += count
+        block.files.append((begin, begin + count))
         if count < size:
             padded = begin + count
         elif padded > end:
@@ -128,6 +131,7 @@ class Blocks:
         count = os.readv(fd, (block.buffer[begin : begin + limit],))
         block.length += count
         block.source_bytes += count
+        block.files.append((begin, begin + count))
         if passing.md5 is _OF_NOTHING:
             passing.md5 = _md5()
         if passing.member.size <= SMALL:

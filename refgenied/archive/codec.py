@@ -1,7 +1,7 @@
 """How one block becomes one gzip member, and back.
 
-A codec's choice may depend on the block's content alone, so that the same asset gives the same bytes for any
-number of threads, today and tomorrow.
+A codec's choice may depend on the block alone, so that the same asset gives the same bytes for any number of threads,
+today and tomorrow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from isal import igzip_lib
 from zlib_ng import zlib_ng
 
 from refgenied.archive.arguments import count_of
-from refgenied.archive.content import Content, content_of, glance
+from refgenied.archive.content import Content, Spans, content_of, glance
 from refgenied.model import BadArgumentError
 
 Buffer = bytes | bytearray | memoryview
@@ -49,8 +49,11 @@ class Codec(Protocol):
     @property
     def record(self) -> CodecRecord: ...
 
-    def compress(self, block: Buffer) -> Buffer:
-        """One gzip member with no time and no name in its header."""
+    def compress(self, block: Buffer, spans: Spans | None = None) -> Buffer:
+        """One gzip member with no time and no name in its header.
+
+        `spans`: the parts of the block that are files' content, for a codec that looks at it; None: all of it.
+        """
         ...
 
 
@@ -134,9 +137,11 @@ class Libdeflate:
     def __init__(self, level: int = 6) -> None:
         if count_of(level, "level") > SMALLEST:
             raise BadArgumentError(f"level is {level}, and {SMALLEST} is the highest")
-        method = libdeflate(level)
-        self.compress = method.compress
+        self._method = libdeflate(level)
         self.record = CodecRecord("libdeflate", level, "deflate", version("deflate"), platform.machine())
+
+    def compress(self, block: Buffer, spans: Spans | None = None) -> Buffer:  # noqa: ARG002 - all is packed alike
+        return self._method.compress(block)
 
 
 class Compression(StrEnum):
@@ -147,8 +152,11 @@ class Compression(StrEnum):
     SMALL = "small"
 
 
-EDITION = 1
-"""Of the rules below and of those in `content`. An archive is never made again because it rose."""
+EDITION = 2
+"""Of the rules below and of those in `content`. An archive is never made again because it rose.
+
+1: version 0.1.0. 2: what is in a block is told from files' content, without the headers between them.
+"""
 
 _RULES: dict[Compression, dict[Content, Method]] = {
     Compression.FAST: dict.fromkeys(Content, isal(1)) | {Content.TEXT: zlibng(3), Content.MIXED: libdeflate(1)},
@@ -191,8 +199,8 @@ class ContentAware:
             machine=platform.machine(),
         )
 
-    def compress(self, block: Buffer) -> Buffer:
-        return self._rules[self._content(memoryview(block))].compress(block)
+    def compress(self, block: Buffer, spans: Spans | None = None) -> Buffer:
+        return self._rules[self._content(memoryview(block), spans)].compress(block)
 
 
 _HUFFMAN_ONLY = b"\4\3"

@@ -1,15 +1,19 @@
-"""What kind of content a block has, told from a sample: it decides which codec packs the block.
+"""What kind of content a block has, told from a sample of it: it decides which codec packs the block.
+
+The sample is of files' content alone. Of the headers between them only the number of bytes counts: with their times in
+the sample, an asset that was merely built again would be packed by another codec, and be larger or smaller for it.
 
 Deflate finds repeats and then codes letters. In DNA the repeats it finds by chance cost more than they save: Huffman
 codes alone are 15 times faster there, and smaller too. Soft-masked DNA has one bit more a base, and short repeats pay.
 In BWTs, suffix arrays and packed bases a quick look for repeats finds all there is to find. Only text rewards a search.
 
-The kind depends on the block's bytes alone, and is the same on every machine: libdeflate's output is.
+The kind depends on the files alone, never on their times, and is the same on every machine: libdeflate's output is.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 
 import deflate  # its stubs want Python 3.12: hence the ignores
@@ -38,9 +42,27 @@ class Content(StrEnum):
     PACKED = "packed"  # compressed already, or noise
 
 
-def content_of(block: memoryview) -> Content:
-    """The kind of the bytes in a block of any size."""
-    sample = _sample(block)
+Spans = Sequence[tuple[int, int]]
+"""(begin, end) of each part of a block that is files' content, in order; the rest is headers and padding."""
+
+
+def content_of(block: memoryview, spans: Spans | None = None) -> Content:
+    """The kind of a block of any size. Without `spans` all of it is content."""
+    spans = [(0, len(block))] if spans is None else spans
+    kind = _kind(_sample(block, spans))
+    framed = _framed(block, spans)
+    if framed > _HEADERS_ABOVE_ALL:
+        return Content.TEXT
+    return _AMONG_HEADERS.get(kind, kind) if framed > _FOREIGN else kind
+
+
+_HEADERS_ABOVE_ALL = 3 / 4
+"""Where so much is not content, a search pays: headers are nearly the same."""
+_AMONG_HEADERS = {Content.BASES: Content.MIXED, Content.MASKED: Content.MIXED, Content.PACKED: Content.DENSE}
+"""What is packed well by letters alone, or not at all, is not so with headers in between."""
+
+
+def _kind(sample: bytes) -> Content:
     if _is_dna(sample):
         return _dna(sample)
     quick = _deflated(sample, 1)
@@ -51,11 +73,15 @@ def content_of(block: memoryview) -> Content:
     return Content.DENSE if quick <= _deflated(sample, 6) * 1.02 else Content.MIXED
 
 
-def glance(block: memoryview) -> Content:
+def glance(block: memoryview, spans: Spans | None = None) -> Content:
     """In a fraction of the time: TEXT and what shrinks to less than half (MIXED); DENSE for all else, DNA too."""
-    sample = _sample(block)
+    spans = [(0, len(block))] if spans is None else spans
+    framed = _framed(block, spans)
+    if framed > _HEADERS_ABOVE_ALL:
+        return Content.TEXT
+    sample = _sample(block, spans)
     if _is_dna(sample):
-        return Content.DENSE
+        return Content.MIXED if framed > _FOREIGN else Content.DENSE
     quick = _deflated(sample, 1)
     if quick * _REPEATED < len(sample):
         return Content.TEXT
@@ -75,12 +101,34 @@ def _dna(sample: bytes) -> Content:
     return Content.BASES if _huffman(bases) <= quick else Content.MASKED
 
 
-def _sample(block: memoryview) -> bytes:
-    size = len(block)
+def _framed(block: memoryview, spans: Spans) -> float:
+    """The share of a block that is not content."""
+    return 1 - _total(spans) / len(block) if block else 0.0
+
+
+def _total(spans: Spans) -> int:
+    return sum(end - begin for begin, end in spans)
+
+
+def _sample(block: memoryview, spans: Spans) -> bytes:
+    """All of the content where it is short, else pieces from places spread evenly over it."""
+    size = _total(spans)
     if size <= _PIECES * _PIECE:
-        return bytes(block)
+        return b"".join([block[begin:end] for begin, end in spans])
     step = (size - _PIECE) // (_PIECES - 1)
-    return b"".join([block[begin : begin + _PIECE] for begin in range(0, step * _PIECES, step)])
+    pieces: list[memoryview] = []
+    wanted, passed = 0, 0  # both count content alone
+    left = _PIECE
+    for begin, end in spans:
+        while wanted < passed + end - begin:
+            first = begin + wanted - passed
+            piece = block[first : min(end, first + left)]
+            pieces.append(piece)
+            wanted, left = wanted + len(piece), left - len(piece)
+            if not left:
+                wanted, left = wanted - _PIECE + step, _PIECE
+        passed += end - begin
+    return b"".join(pieces)
 
 
 def _huffman(bases: bytes) -> float:

@@ -75,7 +75,7 @@ def pack(
     ):
         catalogue = _Catalogue(entries)
         with Pipeline[Block, bytes | bytearray | memoryview](
-            work=lambda block: codec.compress(block.content),
+            work=lambda block: codec.compress(block.content, block.files),
             then=output.append,
             aside=Block.hash,
             retire=retire,
