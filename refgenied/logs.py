@@ -56,6 +56,7 @@ def take_over(logger: structlog.typing.FilteringBoundLogger) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_ToStructlog(logger)]
     root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
 
 
 def show_crashes() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from refgenied import config
+from refgenied.daemon import Daemon
+from refgenied.model import ConfigError
 from refgenied.mounts import origin
 
 
@@ -188,6 +190,68 @@ def test_a_service_gives_its_folders_away(root: Path, changed: dict[str, str], m
 def test_every_case_is_found_where_nothing_exists_yet(tmp_path: Path) -> None:
     for changed, _ in REFUSED:
         assert config.clashes(settings(tmp_path, **changed)), changed
+
+
+# --------------------------------------------------------------------- every command
+
+OF_COMMANDS = """\
+[refgenie]
+genome_folder = "{root}/genomes"
+genome_config = "{root}/etc/genome_config.yaml"
+genome_archive_folder = "{root}/archives"
+[state]
+folder = "{root}/state"
+[control]
+socket = "{root}/run/control.sock"
+"""
+
+
+@pytest.fixture
+def of_refgenie(root: Path) -> Path:
+    """Our configuration; refgenie's own config lies in the archive folder, seen through a link."""
+    (root / "archives/genome_config.yaml").write_text(f"config_version: 0.4\ngenome_folder: {root}/genomes\nmine: 1\n")
+    (root / "etc").symlink_to("archives")
+    file = root / "config.toml"
+    file.write_text(OF_COMMANDS.format(root=root))
+    return file
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["run", "serve", "check-config", "install-units --prefix {root}/image", "init --force {flags}"],
+    ids=lambda words: words.split()[0],
+)
+def test_every_command_refuses_in_one_line_and_touches_nothing(root: Path, of_refgenie: Path, words: str) -> None:
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    flags = f"--genome-config {root}/etc/genome_config.yaml --genome-archive-folder {root}/archives"
+    order = [*words.format(root=root, flags=flags).split(), "--config", str(of_refgenie)]
+    done = subprocess.run(
+        [sys.executable, "-m", "refgenied", *order],
+        env={"PATH": os.environ["PATH"], "HOME": str(root), "XDG_RUNTIME_DIR": f"{root}/run"},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 78
+    (line,) = done.stderr.splitlines()
+    for part in ("refgenie.genome_archive_folder", "refgenie.genome_config", f"{root}/archives/genome_config.yaml"):
+        assert part in line
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.anyio
+async def test_a_reload_refuses_too_and_the_old_settings_hold(root: Path, of_refgenie: Path) -> None:
+    def load() -> config.Settings:
+        return config.load(str(of_refgenie), env={"HOME": str(root)})
+
+    good = OF_COMMANDS.format(root=root).replace(f'genome_config = "{root}/etc/genome_config.yaml"', "")
+    of_refgenie.write_text(good)
+    daemon = Daemon(load(), load)
+    of_refgenie.write_text(OF_COMMANDS.format(root=root))
+    with pytest.raises(ConfigError, match="must not be refgenie's config"):
+        await daemon.reload()
+    assert daemon.current.settings.refgenie.genome_config == ""
 
 
 # --------------------------------------------------------------------- bind mounts
