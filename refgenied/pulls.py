@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 MOST = 10_000
@@ -196,6 +197,10 @@ class Pulls:
 
     def __init__(self) -> None:
         self._pulls: OrderedDict[Hashable, Pull] = OrderedDict()
+
+    def would_take(self, who: Hashable, answer: Answer) -> bool:
+        """What `take` would say now."""
+        return deepcopy(self._pulls.get(who, Pull())).take(answer)
 
     def take(self, who: Hashable, answer: Answer) -> bool:
         pull = self._pulls.setdefault(who, Pull())

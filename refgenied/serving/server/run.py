@@ -25,7 +25,7 @@ from refgenied.serving.genome_config import CONFIG_NAME
 from refgenied.serving.server import app as refgenieserver
 from refgenied.serving.server.accepting import Acceptor, allow_many_files, answers, listening
 from refgenied.serving.server.edition import Edition, NotReadyError, load
-from refgenied.serving.server.held import Held, Identity
+from refgenied.serving.server.held import Identity
 from refgenied.serving.server.notices import Notices
 from refgenied.serving.server.shelf import Shelf
 from refgenied.serving.server.spool import Spool
@@ -58,7 +58,7 @@ class Serving:
         self._problem = ""
         self._loaded_at = time.time()
         self._traffic = Traffic(
-            refgenieserver.build(self._folder, self._shelf), self._shelf, self._count, lambda: self._health
+            refgenieserver.build(self._folder, self._shelf), self._shelf, self._spool, lambda: self._health
         )
 
     async def run(self) -> None:
@@ -179,9 +179,6 @@ class Serving:
             await anyio.sleep(watchdog / 4)
 
     # ----------------------------------------------------------------- counting, health
-
-    def _count(self, held: Held) -> str:
-        return self._spool.count(held.key, held.digest, time.time())
 
     @property
     def _health(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Downloads on their way to the daemon: each is a small file until the daemon has recorded it."""
+"""Downloads on their way to the daemon: on disk before the client's next request, until the daemon has them."""
 
 from __future__ import annotations
 
 import json
-import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ import anyio.to_thread
 import structlog
 
 from refgenied.client import Client, ClientError, DaemonError
-from refgenied.files import save_atomically
 from refgenied.model import AssetKey
+from refgenied.serving.server.segments import MOST_BYTES, Download, Segments
 
 log = structlog.get_logger("serve")
 
-FIELDS = ("id", "genome_digest", "asset_group", "asset", "digest", "at")
 BATCH = 200
 BATCH_BYTES = 48 * 1024
 """Of the downloads in one request, whose line must not pass 64 KiB: names may be long."""
@@ -27,121 +26,266 @@ LONGEST_DIGEST = 64
 RETRY_SECONDS = (1.0, 30.0)
 """The first wait and the longest one, when the daemon does not answer."""
 ANSWER_SECONDS = 10.0
+WRITE_AGAIN_SECONDS = 1.0
+"""After the disk took nothing."""
+HELD_UP_SECONDS = 5.0
+"""No client waits longer for the disk."""
+
+
+class _Entry:
+    """A line for the file."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.is_download = "id" in row
+        """Else it takes one back."""
+        self.tried = anyio.Event()
+        """It is on the disk, or the disk did not take it."""
+
+
+class _Told:
+    """What the daemon has recorded."""
+
+    def __init__(self) -> None:
+        self.recorded: set[str] = set()
+        self.left = 0
+        """Of those in other files."""
 
 
 class Spool:
-    """`count` returns at once; `run` writes to disk and reports. Nothing is counted twice: each download has an id."""
+    """Counts and reports. Nothing is counted twice: each download has an id.
+
+    All that arrives while the disk is busy is written and synced together. When the disk takes nothing, downloads are
+    kept in memory and reported from there.
+    """
 
     def __init__(self, folder: Path, socket: str) -> None:
-        self._folder = folder / "downloads"
+        self._segments = Segments(folder / "downloads")
         self._socket = socket
-        self._new: list[dict[str, Any]] = []
+        self._new: list[_Entry] = []
+        self._written: dict[str, Download] = {}
+        """Those in the file that is appended to, until the daemon has recorded them."""
+        self._likely: set[str] = set()
+        """Those that may be taken back."""
+        self._carried: set[str] = set()
+        """Those of them that are also in an earlier file."""
+        self._tells_of_others = False
+        """The file takes back what is in an earlier one."""
+        self._left = 0
+        """Downloads in other files."""
         self._arrived = anyio.Event()
-        self.waiting = 0
-        """Downloads that the daemon has not recorded yet."""
-        self.problem = ""
-        """Why not; empty when the last report got through."""
+        self._reportable = anyio.Event()
+        self._one_writer = anyio.CapacityLimiter(1)  # a thread of its own: those for reading archives may all be busy
+        self._one_reporter = anyio.CapacityLimiter(1)
+        self._disk = self._daemon = ""
 
     def open(self) -> None:
         """Make the folder, and count what an earlier process has left. OSError."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.waiting = len(self._names())
+        self._left = self._segments.open()
 
-    def count(self, key: AssetKey, digest: str, at: float) -> str:
-        """Take one download; its id."""
-        number = uuid.uuid4().hex
-        self._new.append(
-            {
-                "id": number,
-                "genome_digest": key.genome_digest,
-                "asset_group": key.asset_group,
-                "asset": key.asset,
-                "digest": digest if len(digest) <= LONGEST_DIGEST else "",
-                "at": at,
-            }
-        )
-        self.waiting += 1
+    @property
+    def waiting(self) -> int:
+        """Downloads that the daemon has not recorded yet."""
+        new = sum(entry.is_download and entry.row["id"] not in self._likely for entry in self._new)
+        return new + len(self._written.keys() - self._likely) + self._left
+
+    @property
+    def problem(self) -> str:
+        """Why downloads wait, or are in memory only; empty when the last ones got through."""
+        if not self._disk:
+            return self._daemon
+        in_memory = sum(entry.is_download for entry in self._new)
+        disk = f"{self._disk}; {in_memory} downloads are in memory only"
+        return f"{disk}; {self._daemon}" if self._daemon else disk
+
+    def likely(self, key: AssetKey, digest: str, at: float) -> str:
+        """A client seems to have got all: its download, which will be counted if this process is killed now; its id."""
+        entry = _entry(key, digest, at)
+        self._likely.add(entry.row["id"])
+        self._add(entry)
+        return entry.row["id"]
+
+    def not_so(self, number: str) -> None:
+        """It was not a download."""
+        self._likely.discard(number)
+        self._written.pop(number, None)
+        if number in self._carried:
+            self._segments.taken_back.add(number)
+            self._tells_of_others = True
+        self._new = [entry for entry in self._new if entry.row.get("id") != number]
+        self._add(_Entry({"not": number}))  # also when it was not written: it may be under way to the disk
+
+    async def count(self, key: AssetKey, digest: str, at: float, number: str = "") -> str:
+        """Take one download, the likely one with this `number`; its id. On disk when this returns, if that takes it."""
+        if number:
+            self._likely.discard(number)
+            entry = next((entry for entry in self._new if entry.row.get("id") == number), None)
+        else:
+            entry = _entry(key, digest, at)
+            self._add(entry)
+        if entry is not None:
+            with anyio.move_on_after(HELD_UP_SECONDS):
+                await entry.tried.wait()
+        self._reportable.set()
+        return number or str(entry and entry.row["id"])
+
+    def _add(self, entry: _Entry) -> None:
+        self._new.append(entry)
         self._arrived.set()
-        return number
 
     async def run(self) -> None:
         """Ends only by cancellation; `flush` after that."""
-        wait = RETRY_SECONDS[0]
-        while True:
-            reported = await self._step()
-            wait = RETRY_SECONDS[0] if reported else min(wait * 2, RETRY_SECONDS[1])
-            with anyio.move_on_after(None if reported else wait):
-                await self._arrived.wait()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._keep_writing)
+            group.start_soon(self._keep_reporting)
 
     async def flush(self) -> None:
         """Before the end: nothing is left in memory alone."""
-        await self._step()
+        await self._write()
+        await self._report()
+        self._clear()
+        self._segments.close()
 
-    async def _step(self) -> bool:
-        """Whether nothing is left to report."""
-        self._arrived = anyio.Event()
-        new, self._new = self._new, []
+    # ----------------------------------------------------------------- to the disk
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            if not await self._write():
+                with anyio.move_on_after(WRITE_AGAIN_SECONDS):
+                    await self._arrived.wait()
+                self._arrived.set()
+
+    async def _write(self) -> bool:
+        """Whether the disk took all that is new."""
+        batch = list(self._new)
+        if self._segments.size > MOST_BYTES:
+            batch = self._another(batch)
+        elif not batch:
+            self._clear()
+        if not batch:
+            self._say(disk="")
+            return True
         try:
-            problem = await anyio.to_thread.run_sync(self._write_and_report, new)
+            await anyio.to_thread.run_sync(
+                self._segments.append, [entry.row for entry in batch], limiter=self._one_writer
+            )
         except OSError as error:
-            self._new = new + self._new
-            problem = f"{self._folder}: {error.strerror or error}"
-        self._say(problem)
+            self._say(disk=f"{self._segments.folder}: {error.strerror or error}")
+            return False
+        else:
+            self._say(disk="")
+            wanted = {entry.row["id"] for entry in self._new if entry.is_download}  # some were taken back meanwhile
+            done = set(map(id, batch))
+            self._new = [entry for entry in self._new if id(entry) not in done]
+            self._written |= {entry.row["id"]: entry.row for entry in batch if entry.row.get("id") in wanted}
+            return True
+        finally:
+            for entry in batch:
+                entry.tried.set()
+            self._reportable.set()
+
+    def _clear(self) -> None:
+        """Empty the file when nothing in it is wanted any more."""
+        if self._segments.size and not self._written and not self._tells_of_others:
+            self._segments.clear()
+
+    def _another(self, batch: list[_Entry]) -> list[_Entry]:
+        """Begin another file. What is only likely goes along; the rest is read from where it is."""
+        self._segments.begin_another()
+        along = [_Entry(row) for number, row in self._written.items() if number in self._likely]
+        self._carried = {entry.row["id"] for entry in along}
+        self._left += len(self._written) - len(along)
+        self._written.clear()
+        self._new = [*along, *self._new]
+        return [*along, *batch]
+
+    # ----------------------------------------------------------------- to the daemon
+
+    async def _keep_reporting(self) -> None:
+        wait = RETRY_SECONDS[0]
+        while True:
+            self._reportable = anyio.Event()
+            reported = await self._report()
+            wait = RETRY_SECONDS[0] if reported else min(wait * 2, RETRY_SECONDS[1])
+            with anyio.move_on_after(None if reported else wait):
+                await self._reportable.wait()
+
+    async def _report(self) -> bool:
+        """Whether nothing is left to report."""
+        now = {number: row for number, row in self._written.items() if number not in self._likely}
+        if self._disk:
+            now |= {entry.row["id"]: entry.row for entry in self._new if entry.is_download}
+        told = _Told()
+        problem = await anyio.to_thread.run_sync(self._tell, now, told, limiter=self._one_reporter)
+        for number in told.recorded:
+            self._written.pop(number, None)
+        self._new = [entry for entry in self._new if entry.row.get("id") not in told.recorded]
+        self._left = max(0, self._left - told.left)
+        if not problem:
+            self._tells_of_others = False
+        if not self._written and self._segments.size:
+            self._arrived.set()  # the file can be cleared
+        self._say(daemon=problem)
         return not problem
 
-    def _write_and_report(self, new: list[dict[str, Any]]) -> str:
-        for download in new:
-            path = self._folder / f"{download['id']}.json"
-            save_atomically(path, json.dumps(download).encode())
-        names = self._names()
-        if not names:
-            return ""
+    def _tell(self, now: dict[str, Download], told: _Told) -> str:
+        """Report what is left in other files, and these; why not all."""
         try:
+            paths = self._segments.left()
+            if not paths and not now:
+                return ""
             with Client.connect(self._socket, timeout=ANSWER_SECONDS) as client:
-                while names:
-                    names = names[self._report(client, names) :]
+                for path in paths:
+                    rows = [row for row in self._segments.read(path) if row["id"] not in self._likely]
+                    for batch in _batches(rows):
+                        client.request("download.record", {"downloads": batch})
+                    self._segments.remove(path)
+                    told.left += len(rows)
+                for batch in _batches(now.values()):
+                    client.request("download.record", {"downloads": batch})
+                    told.recorded.update(row["id"] for row in batch)
         except DaemonError as error:
             return f"the daemon does not take them: {error.message}"
         except ClientError as error:
             return error.message
+        except OSError as error:
+            return f"{self._segments.folder}: {error.strerror or error}"
         return ""
 
-    def _report(self, client: Client, names: list[str]) -> int:
-        """Report the first of them in one request; how many are done with."""
-        downloads: list[dict[str, Any]] = []
-        done = size = 0
-        for name in names[:BATCH]:
-            download = self._read(name)
-            size += len(json.dumps(download)) if download else 0
-            if downloads and size > BATCH_BYTES:
-                break
-            if download:
-                downloads.append(download)
-            done += 1
-        client.request("download.record", {"downloads": downloads})
-        for name in names[:done]:
-            (self._folder / name).unlink(missing_ok=True)
-        self.waiting -= done
-        return done
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        """None for one that a crash of the machine, or somebody, has garbled: it is put aside for the others."""
-        path = self._folder / name
-        try:
-            found = json.loads(path.read_bytes())
-            return {field: found[field] for field in FIELDS}
-        except (ValueError, KeyError, TypeError, RecursionError):
-            damaged = path.with_suffix(".damaged")
-            path.rename(damaged)
-            log.warning("serve.download_damaged", path=str(damaged))
-            return None
-
-    def _names(self) -> list[str]:
-        return sorted(name for name in os.listdir(self._folder) if name.endswith(".json"))
-
-    def _say(self, problem: str) -> None:
-        if problem and not self.problem:
-            log.warning("serve.downloads_wait", waiting=self.waiting, reason=problem)
-        elif self.problem and not problem:
+    def _say(self, *, disk: str | None = None, daemon: str | None = None) -> None:
+        before = self.problem
+        self._disk = self._disk if disk is None else disk
+        self._daemon = self._daemon if daemon is None else daemon
+        if self.problem and not before:
+            log.warning("serve.downloads_wait", waiting=self.waiting, reason=self.problem)
+        elif before and not self.problem:
             log.info("serve.downloads_reported")
-        self.problem = problem
+
+
+def _entry(key: AssetKey, digest: str, at: float) -> _Entry:
+    row = {
+        "id": uuid.uuid4().hex,
+        "genome_digest": key.genome_digest,
+        "asset_group": key.asset_group,
+        "asset": key.asset,
+        "digest": digest if len(digest) <= LONGEST_DIGEST else "",
+        "at": at,
+    }
+    return _Entry(row)
+
+
+def _batches(rows: Iterable[Download]) -> Iterable[list[Download]]:
+    """As many as fit into one request, at least one."""
+    batch: list[Download] = []
+    size = 0
+    for row in rows:
+        length = len(json.dumps(row))
+        if batch and (len(batch) == BATCH or size + length > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += length
+    if batch:
+        yield batch

@@ -17,6 +17,7 @@ from refgenied.serving.server.delivery import given_out
 from refgenied.serving.server.edition import Edition
 from refgenied.serving.server.held import Held
 from refgenied.serving.server.shelf import Shelf, in_view
+from refgenied.serving.server.spool import Spool
 from refgenied.serving.server.wire import SCOPE_KEY, Wire
 
 log = structlog.get_logger("access")
@@ -35,6 +36,8 @@ _FILE_PATH = re.compile(r"(?:/v3)?/assets/file_path/.*")
 _TELLS = ("attrs", "archive_digest", None)
 """Those of them that give the archive's digest."""
 
+UNBUFFERED = (b"x-accel-buffering", b"no")
+"""nginx reads no more than its client takes, so that a client that leaves is seen here."""
 LONGEST_AGENT = 200
 """Characters of a client's name for itself that tell it from others."""
 
@@ -42,12 +45,10 @@ LONGEST_AGENT = 200
 class Traffic:
     """An ASGI app."""
 
-    def __init__(
-        self, app: Any, shelf: Shelf, count: Callable[[Held], str], health: Callable[[], dict[str, Any]]
-    ) -> None:
+    def __init__(self, app: Any, shelf: Shelf, spool: Spool, health: Callable[[], dict[str, Any]]) -> None:
         self.app = app
         self._shelf = shelf
-        self._count = count
+        self._spool = spool
         self._health = health
         self._pulls = Pulls()
 
@@ -57,7 +58,7 @@ class Traffic:
         elif scope["path"] == "/health":
             await self._answer_health(send)
         else:
-            await _Exchange(self._shelf, self._pulls, self._count, scope, send).run(self.app, receive)
+            await _Exchange(self._shelf, self._pulls, self._spool, scope, send).run(self.app, receive)
 
     async def _answer_health(self, send: Send) -> None:
         health = self._health()
@@ -70,10 +71,10 @@ class Traffic:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, shelf: Shelf, pulls: Pulls, count: Callable[[Held], str], scope: Scope, send: Send) -> None:
+    def __init__(self, shelf: Shelf, pulls: Pulls, spool: Spool, scope: Scope, send: Send) -> None:
         self._shelf = shelf
         self._pulls = pulls
-        self._count = count
+        self._spool = spool
         self._scope = scope
         self._send = send
         self._client = str((scope.get("client") or ("-",))[0])
@@ -81,6 +82,8 @@ class _Exchange:
         self._wire: Wire | None = scope.get(SCOPE_KEY)
         self._held: Held | None = None
         self._given_out_at = 0.0
+        self._likely = ""
+        """The id of the download that this seems to be."""
         self._status = 0
         self._range: tuple[int, int] | None = None
         self._sent = 0
@@ -106,7 +109,7 @@ class _Exchange:
             in_view.reset(seen)
             if self._held is not None:
                 delivered = self._complete and await self._delivered()
-                download = self._settle(self._held, delivered=delivered)
+                download = await self._settle(self._held, delivered=delivered)
             self._log(time.monotonic() - began, delivered, download)
         if self._held is not None and self._complete:
             await self._send({"type": "http.response.body", "body": b""})
@@ -139,6 +142,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._range = _range(message["headers"])
+            if self._held is not None:
+                message = {**message, "headers": [*message["headers"], UNBUFFERED]}
             await self._send(message)
             return
         body, last = message.get("body", b""), not message.get("more_body", False)
@@ -152,16 +157,36 @@ class _Exchange:
             self._sent += len(body)
 
     async def _delivered(self) -> bool:
-        return await self._wire.delivered() if self._wire else True
+        return await self._wire.delivered(self._seems_delivered) if self._wire else True
 
-    def _settle(self, held: Held, *, delivered: bool) -> str:
-        """Count it if this completes a download; its id then."""
+    def _seems_delivered(self) -> None:
+        """The client has all; it may still turn out that it wanted less. A kill now must not lose the download."""
+        held = self._held
+        answer = self._answer(held, delivered=True) if held else None
+        if held and answer and self._pulls.would_take(self._who(held), answer):
+            self._likely = self._spool.likely(held.key, held.digest, time.time())
+
+    async def _settle(self, held: Held, *, delivered: bool) -> str:
+        """Count it if this completes a download; its id then. It is on the disk when this returns."""
+        answer = self._answer(held, delivered=delivered)
+        if answer is None or not self._pulls.take(self._who(held), answer):
+            if self._likely:
+                self._spool.not_so(self._likely)
+            return ""
+        self._shelf.kept(self._client, held.key)
+        return await self._spool.count(held.key, held.digest, time.time(), self._likely)
+
+    def _who(self, held: Held) -> tuple[str, str, AssetKey, str]:
+        agent = self._headers.get(b"user-agent", "")[:LONGEST_AGENT]  # thousands of them are remembered
+        return self._client, agent, held.key, held.digest
+
+    def _answer(self, held: Held, *, delivered: bool) -> Answer | None:
+        """None for what is no part of an archive, or several."""
         span = (0, held.size) if self._status == 200 else self._range if self._status == 206 else None
         if span is None:
-            return ""
-        agent = self._headers.get(b"user-agent", "")
+            return None
         sent = self._sent if delivered else min(self._sent, span[1] - span[0] - 1)  # the last byte at least is missing
-        answer = Answer(
+        return Answer(
             at=time.monotonic(),
             begun=self._given_out_at,
             size=held.size,
@@ -169,13 +194,8 @@ class _Exchange:
             least=sent,
             most=sent,
             ranged=self._status == 206,
-            twice=asks_twice(agent),
+            twice=asks_twice(self._headers.get(b"user-agent", "")),
         )
-        who = (self._client, agent[:LONGEST_AGENT], held.key, held.digest)  # thousands of them are remembered
-        if not self._pulls.take(who, answer):
-            return ""
-        self._shelf.kept(self._client, held.key)
-        return self._count(held)
 
     def _log(self, seconds: float, delivered: bool | None, download: str) -> None:  # noqa: FBT001
         extra: dict[str, Any] = {} if delivered is None else {"delivered": delivered}

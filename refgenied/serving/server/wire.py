@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 1.0
 """A client that has acknowledged everything and stays connected has read it, unless it leaves within so long."""
+SEEMS_SECONDS = 0.02
+"""And after so long it seems so: nearly all that drop an answer have left by then."""
 LOOK_SECONDS = 0.05
+CLOSE_LOOK_SECONDS = 0.01
+CLOSE_BYTES = 1 << 17
+"""As soon as fewer are not acknowledged, the looks are close."""
 STALLED_SECONDS = 600.0
 """A client that takes nothing for so long is not waited for any more."""
 
@@ -69,24 +74,34 @@ class Wire(H11Protocol):
     def is_open(self) -> bool:
         return not self._lost and not self.transport.is_closing()
 
-    async def delivered(self) -> bool:
-        """After the last byte was given to `send`: wait until the client has it all (True) or has left (False)."""
+    async def delivered(self, seems: Callable[[], None]) -> bool:
+        """After the last byte was given to `send`: wait until the client has it all (True) or has left (False).
+
+        `seems` is called once when the client has acknowledged all and is still there: it is most likely True then.
+        """
         asked = self._asked_on
         quiet = stalled = 0.0
         least = math.inf
+        said = False
         while not self._lost and not self._reset:
+            left = self._unacknowledged()
+            close = left < CLOSE_BYTES and not said
+            pause = CLOSE_LOOK_SECONDS if close else LOOK_SECONDS
             self._moved.clear()
-            with anyio.move_on_after(LOOK_SECONDS):
+            with anyio.move_on_after(pause):
                 await self._moved.wait()
             if self._asked_on != asked:
                 return True
             if self._lost or self._reset:
                 break
             left = self._unacknowledged()
-            quiet = quiet + LOOK_SECONDS if left == 0 else 0.0
+            quiet = quiet + pause if left == 0 else 0.0
             if quiet >= QUIET_SECONDS:
                 return True
-            least, stalled = (left, 0.0) if left < least else (least, stalled + LOOK_SECONDS)
+            if quiet >= SEEMS_SECONDS and not said:
+                said = True
+                seems()
+            least, stalled = (left, 0.0) if left < least else (least, stalled + pause)
             if stalled >= STALLED_SECONDS:
                 return False
         return not self._reset

@@ -1,0 +1,85 @@
+"""`refgenied serve` is killed while many clients download: what they had got is counted, and nothing twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from http.client import HTTPConnection, HTTPException
+
+import pytest
+from lab import PATIENCE, Lab
+from server_lab import Process, serve
+from synthetic import ALIAS, DIGEST, Genomes
+
+from refgenied.serving.server.segments import Segments
+
+pytestmark = [pytest.mark.real, pytest.mark.needs("refgenieserver")]
+
+ARCHIVE = f"/v3/assets/archive/{DIGEST}/fasta?tag=default"
+CLIENTS = 16
+LATE_SECONDS = 0.25
+"""Of a busy test machine. On one with nothing else to do it is 0.05."""
+
+
+class Client(threading.Thread):
+    """Downloads again and again until the server is gone; every other one stays connected and pauses."""
+
+    def __init__(self, server: Process, number: int) -> None:
+        super().__init__()
+        self._connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        self._address = f"10.0.0.{number}"
+        self._stays = number % 2 == 0
+        self.got: list[float] = []
+        """When it had one whole."""
+
+    def run(self) -> None:
+        fields = {"X-Forwarded-For": self._address, "User-Agent": "test"}
+        if not self._stays:
+            fields["Connection"] = "close"
+        try:
+            while True:
+                self._connection.request("GET", ARCHIVE, headers=fields)
+                answer = self._connection.getresponse()
+                body = answer.read()
+                if len(body) == int(answer.headers["Content-Length"]):
+                    self.got.append(time.monotonic())
+                time.sleep(0.1 if self._stays else 0)
+        except (OSError, HTTPException):
+            self._connection.close()
+
+
+def test_a_kill_under_load_loses_no_download_and_counts_none_twice(lab: Lab) -> None:
+    Genomes(lab.genomes).build(fasta=random.Random(0).randbytes(100_000))
+    daemon = lab.start()
+    lab.archived(f"{ALIAS}/fasta")
+    daemon.close()  # what is counted now waits
+    server = serve(lab)
+    clients = [Client(server, number) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    deadline = time.monotonic() + PATIENCE
+    while sum(len(client.got) for client in clients) < 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    killed = time.monotonic()
+    server.process.send_signal(signal.SIGKILL)
+    for client in clients:
+        client.join()
+    server.process.wait()
+    complete = sum(len(client.got) for client in clients)
+    late = sum(moment > killed - LATE_SECONDS for client in clients for moment in client.got)
+    kept = Segments(lab.root / "serve-state" / "downloads").open()
+    assert complete - late <= kept <= complete
+
+    again = serve(lab)
+    try:
+        assert again.json("/health")["downloads_waiting"] == kept
+        lab.start()
+        while again.json("/health")["downloads_waiting"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        again.close()
+    assert lab.archive(f"{ALIAS}/fasta")["download_count"] == kept
