@@ -22,7 +22,7 @@ _LOGS = ("-wal", "-shm")
 _SUSPECT = ".suspect"
 """A file with this ending says that the last run met damage: the next start reads the whole database."""
 _RESCUED = ".rescued"
-TABLES = {"download": 7, "edition": 6, "fact": 2}
+TABLES = {"download": 7, "edition": 6, "fact": 2, "log_line": 2, "log_pull": 2, "log_start": 4}
 """What only the database knows, and the numbers of columns."""
 _KEPT_FACTS = ("first_started_at", "paused_by")
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
