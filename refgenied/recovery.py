@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from refgenied import generation
-from refgenied.archive import Place, Presence, places, reconcile, remove
+from refgenied.archive import Place, Presence, Removed, places, read_manifest, reconcile, remove
 from refgenied.archive.mending import differences
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.generation import Age, Generation
@@ -185,6 +185,9 @@ def _compare(place: Place, known: Known, found: Differences, *, newer: bool) -> 
         log.info("archive.reconciled", asset=place.key.registry_path, found=there.presence, finished=True)
     if there.presence in (Presence.DAMAGED, Presence.FOREIGN):
         log.warning("archive.not_recorded", asset=place.key.registry_path, reason=there.reason)
+        mark = _removed_anyhow(place)
+        if mark and record is None and removal is None:
+            found.removed.append(Removal(place.key, mark.stamp, mark.at, mark.by))
     elif manifest is None:
         return
     elif manifest.removed is not None:
@@ -195,3 +198,11 @@ def _compare(place: Place, known: Known, found: Differences, *, newer: bool) -> 
         remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=False)
     elif record is None or differences(record, manifest, place.relative):
         found.put.append(manifest.record(place.relative))
+
+
+def _removed_anyhow(place: Place) -> Removed | None:
+    """A user's removal, also from a manifest that nothing else is believed of."""
+    try:
+        return read_manifest(place.manifest, believed=False).removed
+    except RefgeniedError:
+        return None

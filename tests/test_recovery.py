@@ -248,3 +248,30 @@ async def test_a_generation_that_nobody_can_read_makes_a_start_compare_all(genom
         assert len(manifests_read) == 2
         assert not parts.health.conditions, "nothing was different"
         assert len({*await numbers(parts)}) == 1
+
+
+async def test_a_removal_is_honoured_also_from_a_manifest_that_was_changed(genomes):
+    asset = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        await Desk(context_of(parts)).ask("archive.remove", path="t7/fasta")
+        manifest = Place(parts.archive_folder.path, asset).manifest
+        manifest.write_bytes(manifest.read_bytes().replace(b'"size": ', b'"size": 1'))
+    async with running(genomes, "another") as parts:
+        await parts.settle()
+        assert await parts.record(asset) is None
+
+
+async def test_a_full_disk_hinders_no_start(genomes, monkeypatch):
+    def full(*_: object) -> None:
+        raise NoSpaceError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, "write", full)
+        async with running(genomes) as parts:
+            assert not parts.health.conditions
+    asset = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert await parts.record(asset)
+        assert len({*await numbers(parts)}) == 1

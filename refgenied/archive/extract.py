@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import stat
-import tempfile
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refgenied.archive import unfinished
 from refgenied.files import FULL, NEW, SHORT, sync_folder
 from refgenied.genomes.enclosure import FOLDER, shown
 from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTreeError, WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+    from pathlib import Path
 
     from refgenied.archive.entries import Entry
 
@@ -42,8 +41,7 @@ def appearing(target: Path) -> Generator[Extraction]:
     try:
         with writing_to(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.restoring-", dir=target.parent))
-            fd = os.open(partial, FOLDER)
+            partial, fd = unfinished.make(target)
             try:
                 extraction = Extraction(fd)
                 try:
@@ -52,13 +50,13 @@ def appearing(target: Path) -> Generator[Extraction]:
                 finally:
                     extraction.close()
                 _sync_disk(fd)
+                require_free(target)
+                os.rename(partial, target)
             finally:
                 os.close(fd)
-            require_free(target)
-            os.rename(partial, target)
     except BaseException:
         if partial is not None:
-            _remove(partial)
+            unfinished.remove(partial)
         for folder in above:
             with suppress(OSError):
                 folder.rmdir()
@@ -183,15 +181,3 @@ def _sync_disk(fd: int) -> None:
     if c.syncfs(fd):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-def _remove(folder: Path) -> None:
-    """A folder of ours, also when its modes would not let us in any more."""
-    with suppress(OSError):
-        os.chmod(folder, 0o700)
-    for place, folders, _ in os.walk(folder):
-        for path in (os.path.join(place, name) for name in folders):
-            if not os.path.islink(path):
-                with suppress(OSError):
-                    os.chmod(path, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)

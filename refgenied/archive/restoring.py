@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from refgenied.archive import unfinished
 from refgenied.archive.arguments import (
     archive_of,
     count_of,
@@ -52,6 +53,8 @@ class Restored(msgspec.Struct, frozen=True):
     """Every member was compared with the manifest; False: there is none, gzip's checksums are all that was compared."""
     left_out: tuple[str, ...]
     """Links that lead out of the asset and were left out, as asked for."""
+    cleared: int = 0
+    """Bytes on the disk of what killed restores to the same folder had left, which is gone now."""
 
 
 def restore(
@@ -140,6 +143,7 @@ class _Restoring:
         vetting.finish(self._check)
         total = self._measure(wanted, entries(), vetting)
         target = _target(to, top)
+        cleared = unfinished.clear(target)
         _require_room(target, total)
         self._meter = Meter(Phase.RESTORING, total, self._on_progress)
         with appearing(target) as extraction:
@@ -151,7 +155,7 @@ class _Restoring:
                 self._extract_all(extraction, wanted, entries(), vetting)
             self._meter.show(self._size, last=True)
         left_out = tuple(shown(link) for link in sorted(vetting.stray) if wanted.covers(link))
-        return Restored(target, self._files, self._size, manifest is not None, left_out)
+        return Restored(target, self._files, self._size, manifest is not None, left_out, cleared)
 
     def _most(self, most: int | None) -> int:
         return max(SMALL_ENOUGH, MOST_RATIO * self._path.stat().st_size) if most is None else most

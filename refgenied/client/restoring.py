@@ -39,11 +39,13 @@ def restore(arguments: Namespace) -> int:
         return DAMAGED if isinstance(error, DamagedArchiveError) else REFUSED
     if arguments.json:
         row = {"folder": str(done.folder), "files": done.files, "size": done.size, "proved": done.proved}
-        output.print_json(row | {"left_out": done.left_out})
+        output.print_json(row | {"left_out": done.left_out, "cleared": done.cleared})
         return DONE
     output.say(f"{done.folder}: {words.several(done.files, 'file')}, {words.size(done.size)}, {_proof(done.proved)}")
     for link in done.left_out:
         output.say(f"left out, a link that leads out of the asset: {link}")
+    if done.cleared:
+        output.say(f"cleared away what a killed restore had left there: {words.size(done.cleared)}")
     return DONE
 
 

@@ -1,0 +1,117 @@
+"""The hidden folders in which assets are restored, beside where they will appear: made, locked, and cleared away.
+
+A process holds a lock on its own folder for as long as it lives; the system takes it away with the process. So a folder
+that nobody holds was left by a process that was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from refgenied.genomes.enclosure import FOLDER
+
+_WEEK = 7 * 86_400.0
+"""A folder of another machine, whose locks may not be seen here, and of refgenied 0.1, which took none, is left alone
+for so long."""
+
+
+def _beginning(target: Path) -> str:
+    return f".{target.name[:100]}.restoring-"
+
+
+def _here() -> str:
+    """The machine, as a part of a name."""
+    return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+
+
+def make(target: Path) -> tuple[Path, int]:
+    """A new hidden folder beside `target`, and its descriptor, which holds the lock until it is closed. OSError."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_beginning(target)}{_here()}-", dir=target.parent))
+        try:
+            fd = os.open(folder, FOLDER)
+        except FileNotFoundError:  # who clears away was quicker than our lock
+            continue
+        try:
+            if _lock(fd) and _is_still(folder, fd):
+                return folder, fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def clear(target: Path) -> int:
+    """Take away what killed processes of this user have left beside `target`; the bytes on the disk that it had.
+
+    What is in use stays, and so does what cannot be judged or taken away.
+    """
+    try:
+        with os.scandir(target.parent) as entries:
+            left = [entry.path for entry in entries if entry.name.startswith(_beginning(target))]
+    except OSError:
+        return 0
+    return sum(_clear_one(Path(path), target) for path in left)
+
+
+def _clear_one(folder: Path, target: Path) -> int:
+    try:
+        fd = os.open(folder, FOLDER)
+    except OSError:
+        return 0
+    try:
+        info = os.fstat(fd)
+        ours = folder.name.startswith(f"{_beginning(target)}{_here()}-") or time.time() - info.st_mtime > _WEEK
+        if info.st_uid != os.geteuid() or not ours or not _lock(fd, unsure=False):
+            return 0
+        size = _size(folder)
+        remove(folder)
+        return 0 if folder.exists() else size
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, *, unsure: bool = True) -> bool:
+    """Whether the lock is ours now. `unsure`: what to say on a disk that knows no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return unsure
+    return True
+
+
+def _is_still(folder: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(folder, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return total
+
+
+def remove(folder: Path) -> None:
+    """A folder of ours, also when its modes would not let us in any more."""
+    with suppress(OSError):
+        os.chmod(folder, 0o700)
+    for place, folders, _ in os.walk(folder):
+        for path in (os.path.join(place, name) for name in folders):
+            if not os.path.islink(path):
+                with suppress(OSError):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
