@@ -114,6 +114,7 @@ def test_the_first_configuration_that_exists_is_read(tmp_path: Path, home: dict[
         ("[refgenie]\ngenome_folder = '/g'\ngenome_archive_folder = '/g'\n", "must not be the genome folder"),
         ("[refgenie]\ngenome_folder = '/g'\ngenome_archive_folder = '/g/data/x'\n", "must not lie in"),
         ("", "no genome folder is set"),
+        ('[refgenie]\ngenome_folder = "/a\\u0000"\n', "refgenie.genome_folder (from"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_its_place(
@@ -362,6 +363,18 @@ def test_a_user_without_a_home_folder_is_told_what_to_name(
         config.init(tmp_path / "c.toml", {}, force=False, env={})
     given = flags | {"state.folder": str(tmp_path / "s"), "control.socket": str(tmp_path / "s/control.sock")}
     config.init(tmp_path / "c.toml", given, force=False, env={})
+
+
+def test_a_name_that_toml_cannot_hold_is_refused_before_anything_is_made(tmp_path: Path, home: dict[str, str]) -> None:
+    values = {"refgenie.genome_folder": f"{tmp_path}/\udcff"}
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        config.init(tmp_path / "c.toml", values, force=False, env=home)
+    assert os.listdir(tmp_path) == ["genomes"]
+
+
+def test_a_mark_that_an_editor_puts_before_the_text_is_passed_over(tmp_path: Path, home: dict[str, str]) -> None:
+    file = write(tmp_path, f'\ufeff[refgenie]\r\ngenome_folder = "{tmp_path}/genomes"\r\n')
+    assert config.load(file, env=home).refgenie.genome_folder == f"{tmp_path}/genomes"
 
 
 def test_init_writes_nothing_for_which_run_would_refuse(tmp_path: Path, home: dict[str, str]) -> None:

@@ -65,7 +65,7 @@ def _read(path: str) -> str:
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ValueError("it is not a regular file")
-        return file.read(LARGEST_CONFIG).decode()
+        return file.read(LARGEST_CONFIG).decode("utf-8-sig")
 
 
 def _expanded(path: str, env: Mapping[str, str]) -> str:

@@ -44,6 +44,9 @@ def init(
     given = {name: os.path.abspath(os.path.expanduser(str(value))) for name, value in values.items() if value}
     if target.exists() and not force:
         raise ConfigError(f"{target} is there already", hint="edit it, or overwrite it with --force")
+    for name, value in given.items():
+        if not _is_utf8(value):
+            raise ConfigError(f"{name}: {value!r} is not UTF-8, and a configuration can hold nothing else")
     chosen = _choose(target, given, env)
     settings, problems = _examined(target, given, env)
     problems += [ConfigError(message) for message, refused in check_folders(settings) if refused and not problems]
@@ -77,6 +80,9 @@ def _write(target: Path, given: Mapping[str, str]) -> tuple[list[Path], Path | N
             if folder and not folder.is_dir():
                 folder.mkdir(parents=True)
                 made.append(folder)
+    except OSError as error:
+        raise ConfigError(f"{error.filename or target}: {error.strerror}") from None
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(target):
             kept = keep_beside(target, "replaced")
@@ -86,6 +92,14 @@ def _write(target: Path, given: Mapping[str, str]) -> tuple[list[Path], Path | N
             f"{error.filename or target}: {error.strerror}", hint="--config FILE puts the configuration elsewhere"
         ) from None
     return made, kept
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(given: Mapping[str, str]) -> str:

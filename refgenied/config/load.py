@@ -175,26 +175,26 @@ class _Reading:
         return found
 
     def _expand(self, keys: Iterable[str]) -> None:
-        """`~`, `$NAME` and `$$` (a dollar) in paths; a relative path has no meaning for a daemon."""
+        """Spell paths out. One that is wrong is left out."""
         for key in keys:
-            value, origin = self._values.get(key), self._origins.get(key, "")
-            if not value or not isinstance(value, str):
-                continue
-            try:
-                full = os.path.expanduser(value)
-                if origin != "command line":  # the shell has done that
-                    full = _VARIABLE.sub(partial(_variable, key, self._env), full)
-            except ConfigError as error:
-                self.problems.append(error)
-                del self._values[key]
-                continue
-            if not os.path.isabs(full):
-                if not origin.startswith(("command line", "environment")):
-                    self._problem(f"{key} = {value!r} (from {origin}) must be an absolute path")
+            value = self._values.get(key)
+            if value and isinstance(value, str):
+                try:
+                    self._values[key] = self._path(key, value, self._origins.get(key, ""))
+                except ConfigError as error:
+                    self.problems.append(error)
                     del self._values[key]
-                    continue
-                full = os.path.abspath(full)
-            self._values[key] = os.path.normpath(full)
+
+    def _path(self, key: str, value: str, origin: str) -> str:
+        """`~`, `$NAME` and `$$` (a dollar) are replaced; a relative path has no meaning for a daemon. ConfigError."""
+        full = os.path.expanduser(value)
+        if origin != "command line":  # the shell has done that
+            full = _VARIABLE.sub(partial(_variable, key, self._env), full)
+        if "\0" in full:
+            raise ConfigError(f"{key} (from {origin}) has a NUL in it, which no path has")
+        if not os.path.isabs(full) and not origin.startswith(("command line", "environment")):
+            raise ConfigError(f"{key} = {value!r} (from {origin}) must be an absolute path")
+        return os.path.normpath(os.path.abspath(full))
 
     def _built(self) -> Settings:
         tree: dict[str, dict[str, Any]] = {}

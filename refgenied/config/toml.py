@@ -30,7 +30,7 @@ class Read(NamedTuple):
 
 def read_toml(path: Path) -> Read:
     try:
-        return parse_toml(read_regular(path, LARGEST).decode("utf-8"), str(path))
+        return parse_toml(read_regular(path, LARGEST).decode("utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         return Read({}, [ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")])
 
