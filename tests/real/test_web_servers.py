@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 import web_servers
 from lab import Lab
 from log_importer import Importer, importing
-from server_lab import Puller, plain
+from server_lab import Puller, plain, serve
 from synthetic import ALIAS, DIGEST, Genomes
 from web_servers import SIZES, WebServer, acts, all_at_once
 
@@ -75,3 +77,35 @@ async def _counted(importer: Importer, lines: list[bytes], true: int) -> None:
     assert await importer(rest) == true
     assert await importer(first) == true
     assert await importer(first + rest) == true
+
+
+@pytest.mark.needs("nginx")
+def test_behind_nginx_a_client_that_leaves_is_seen(lab: Lab) -> None:
+    """By itself nginx reads all of an answer, and its client may leave afterwards."""
+    Genomes(lab.genomes).build(fasta=random.Random(0).randbytes(16_000_000))
+    lab.start()
+    lab.archived(f"{ALIAS}/fasta")
+    server = serve(lab)
+    front = web_servers.nginx(lab, lab.archives, server.port)
+    path = f"/v3/assets/archive/{DIGEST}/fasta?tag=default"
+
+    def ended() -> list[bool]:
+        return [row["delivered"] for row in server.logged("request") if "delivered" in row]
+
+    try:
+        with socket.create_connection(("127.0.0.1", front.port)) as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: slow\r\n\r\n".encode())
+            assert client.recv(500)
+            patience = time.monotonic() + 1.5  # in which nginx would read it all
+            while time.monotonic() < patience and not ended():
+                time.sleep(0.02)
+        assert front.get(path)[0] == 200
+        while len(ended()) < 2:
+            time.sleep(0.02)
+        assert sorted(ended()) == [False, True]
+        while server.json("/health")["downloads_waiting"]:
+            time.sleep(0.02)
+        assert lab.archive(f"{ALIAS}/fasta")["download_count"] == 1
+    finally:
+        front.close()
+        server.close()
