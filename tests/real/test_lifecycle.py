@@ -146,25 +146,3 @@ def test_kill_9_at_ten_random_points(lab: Lab) -> None:
         assert lab.partials() == [], f"round {number}"
     assert lab.rows("queue", "list") == []
     assert lab.rows("status")[0]["health"] == []
-
-
-def test_a_job_that_kills_the_daemon_three_times_ends_as_failed(lab: Lab, refgenie: Refgenie, tmp_path: Path) -> None:
-    daemon = lab.start()
-    lab.archived("demo/fasta")
-    big = recipe_of(tmp_path, "big", files=8, size=12_000_000)
-    assert lab.ctl("queue", "pause").code == 0
-    refgenie.rounds("demo/big", 1, recipe=big)
-    for attempt in range(3):
-        with lab.following() as events:
-            if attempt == 0:
-                events.until("job.queued", "big")
-                assert lab.ctl("queue", "resume").code == 0
-            for _ in range(attempt + 1):
-                events.until("job.running", "big")
-            daemon.kill()
-        daemon = lab.start()
-    assert lab.wait("demo/big").code == 5
-    assert lab.ctl("scan").code == 0
-    assert lab.rows("queue", "list") == [], "it is not tried again by itself"
-    assert lab.ctl("archive", "create", "demo/big").code == 0
-    prove(lab.archive("demo/big"), lab.archives, refgenie.folder("demo/big"))
