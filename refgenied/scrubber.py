@@ -98,6 +98,10 @@ class Scrubber:
         """Put right, or mark as damaged, what somebody doubts."""
         while self._doubtful:
             key = self._doubtful.pop()
+            async with self._jobs.store.transaction() as tx:
+                record = await archives.get(tx, key)
+            if record is None or record.damaged is not None:  # it is known already
+                continue
             try:
                 await self._verifier.verify(key, Requester(), quick=True)
             except StateError:
