@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from controlled import Desk, context_of
 from packing import md5
 from parts import running
 from synthetic import DIGEST, Genomes
@@ -88,6 +89,23 @@ async def test_the_servers_files_are_kept_when_an_asset_is_published(genomes: Ge
         genomes.finish(key)
         await parts.settle()
     assert len(list(folder.rglob("*.replaced*"))) == len(before), "our own are not kept"
+
+
+async def test_what_another_program_made_after_a_removal_is_kept_too(genomes: Genomes, tmp_path: Path) -> None:
+    key = genomes.build("fasta")
+    folder = tmp_path / "archives" / DIGEST
+    async with running(genomes) as parts:
+        await parts.settle()
+        desk = Desk(context_of(parts))
+        await desk.ask("archive.remove", path="t7/fasta", delete_file=True)
+        await parts.keeper.refresh()
+        server_folder(genomes, tmp_path / "archives", key)
+        before = (folder / "fasta__default.tgz").read_bytes()
+        await desk.ask("archive.create", path="t7/fasta")
+        await parts.work()
+        assert (await parts.latest(key)).outcome is Outcome.PUBLISHED
+        assert (folder / "fasta__default.tgz.replaced").read_bytes() == before
+        assert (folder / "build_log_fasta__default.md.replaced").read_text() == "### log"
 
 
 async def test_an_import_loses_nothing_and_keeps_nothing_twice(genomes: Genomes, tmp_path: Path) -> None:

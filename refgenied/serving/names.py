@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from refgenied.archive import REPLACED, Manifest, Place
+from refgenied.archive import REPLACED, Manifest, Place, read_manifest
 from refgenied.files import (
     LONGEST_NAME,
     NO_LINKS,
@@ -28,6 +28,7 @@ from refgenied.files import (
     sync_folder,
     writing,
 )
+from refgenied.model import RefgeniedError
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _KEPT = re.compile(r"\..+\.[0-9a-f]{32}\.tgz")
@@ -95,9 +96,9 @@ class ServedNames:
         """Before the first archive of ours is published here: keep what another program has put under its names, as
         `….replaced`. What the manifest says as well is not kept. The names that were given. WriteError.
 
-        To be called while no manifest of ours is in place, and with the archive still under its partial name.
+        To be called with the archive still under its partial name. An archive that was removed counts as none.
         """
-        if os.path.lexists(self.place.manifest):
+        if self._is_ours():
             return []
         build = manifest.build
         lost = [
@@ -105,10 +106,18 @@ class ServedNames:
             for path, ours in ((self.recipe, build.recipe), (self.log, build.log))
             if os.path.lexists(path) and not _says(path, ours)
         ]
-        if os.path.lexists(self.archive) and not _one_file(self.archive, self.place.archive_partial):
+        nested = (self.place.archive, self.place.archive_partial)
+        if os.path.lexists(self.archive) and not any(_one_file(self.archive, path) for path in nested):
             lost += [path for path in (self.archive, self.contents) if os.path.lexists(path)]
         with writing(self.archive):  # a folder is not replaced
             return [keep_beside(path, REPLACED) for path in lost if path.is_symlink() or not path.is_dir()]
+
+    def _is_ours(self) -> bool:
+        """Whether what is under these names now is of an archive of ours that was not removed."""
+        try:
+            return read_manifest(self.place.manifest).removed is None
+        except RefgeniedError:
+            return os.path.lexists(self.place.manifest)
 
     def link_files(self, folder: str) -> None:
         """Let the server's file paths lead into the asset's folder; with "" into nothing. OSError."""
