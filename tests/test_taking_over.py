@@ -108,6 +108,24 @@ async def test_what_another_program_made_after_a_removal_is_kept_too(genomes: Ge
         assert (folder / "build_log_fasta__default.md.replaced").read_text() == "### log"
 
 
+async def test_an_archive_put_over_ours_is_kept_and_ours_is_shown_again(genomes: Genomes, tmp_path: Path) -> None:
+    key = genomes.build("fasta")
+    flat = tmp_path / "archives" / DIGEST / "fasta__default.tgz"
+    async with running(genomes) as parts:
+        await parts.settle()
+        flat.unlink()
+        flat.write_bytes(b"of another program")
+        await parts.keeper.refresh()
+        assert flat.with_name("fasta__default.tgz.replaced").read_bytes() == b"of another program"
+        job = await parts.latest(key)
+        await parts.jobs.enqueue(key, stamp=job.stamp, priority=0, force=True)
+        await parts.work()
+        record = await parts.record(key)
+    assert record
+    assert md5(flat.read_bytes()) == record.digest
+    assert len(list(flat.parent.glob("*.replaced*"))) == 1, "our own are not kept"
+
+
 async def test_an_import_loses_nothing_and_keeps_nothing_twice(genomes: Genomes, tmp_path: Path) -> None:
     key = genomes.build("fasta")
     folder = server_folder(genomes, tmp_path / "archives", key) / DIGEST

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from refgenied.archive import Manifest, Place, iter_files, read_manifest
+from refgenied.archive import REPLACED, Manifest, Place, iter_files, read_manifest
 from refgenied.files import keep_beside, read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import (
@@ -142,12 +142,20 @@ class ServedFolder:
         _agreed(record, Facts.of(manifest))
         whole = self._write_side_files(names, manifest, record.access or Access.EVERYONE)
         if not names.shows():
+            self._keep_foreign(names, record)
             self._keep(names)
             names.show()
         if whole:
             self._shown[record.key] = record.digest
         self._facts[record.key] = (record.digest, Facts.of(manifest))
         return Facts.of(manifest)
+
+    def _keep_foreign(self, names: ServedNames, record: ArchiveRecord) -> None:
+        """Another program has put its archive where this very one was shown. OSError."""
+        shown = self._shown.get(record.key) == record.digest
+        if shown and _size(names.archive) not in (None, record.size):  # one of ours made anew is byte for byte the same
+            aside = keep_beside(names.archive, REPLACED)
+            log.warning("archive.set_aside", asset=record.key.registry_path, path=str(aside))
 
     def _kept_facts(self, names: ServedNames, record: ArchiveRecord) -> Facts | None:
         """The recorded archive is being replaced (or a crash came between): its flat name may still lead to it."""
