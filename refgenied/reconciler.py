@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import random
 import stat
 import time
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 import anyio
@@ -83,6 +85,8 @@ class Reconciler:
         """Set at the end of the look under way; each look has its own."""
         self.look = EMPTY
         """The last look that could read the genome folder."""
+        self._in_order: tuple[Look, list[AssetKey]] = (EMPTY, [])
+        """A look, and the keys of its assets in order."""
         self.watchable: Watchable = ()
         """The folders to watch that are there."""
         self.looked_at = 0.0
@@ -133,13 +137,22 @@ class Reconciler:
 
     async def standings(self) -> dict[AssetKey, tuple[Asset, Standing]]:
         """Every asset found, and every archived one that is gone from the genome folder, and where it stands."""
+        return {asset.key: (asset, stands) for asset, stands in await self.listed()}
+
+    async def listed(self, after: AssetKey | None = None) -> Iterator[tuple[Asset, Standing]]:
+        """The same one by one, ordered by their keys and from behind `after`, so that a page costs what it holds."""
         facts = await self.facts()
-        policy = self._current.settings.archive
-        assets = dict(self.look.assets)
-        for key, record in facts.archives.items():
-            if key not in assets and self.look.ok:
-                assets[key] = _gone(key, record, self.look)
-        return {key: (asset, standing(asset, facts, policy)) for key, asset in sorted(assets.items())}
+        policy, look = self._current.settings.archive, self.look
+        if self._in_order[0] is not look:
+            self._in_order = (look, sorted(look.assets))
+        keys = self._in_order[1]
+        gone = sorted(key for key in facts.archives if key not in look.assets and (after is None or key > after))
+        there = keys[bisect_right(keys, after) if after is not None else 0 :]
+        assets = (
+            look.assets[key] if key in look.assets else _gone(key, facts.archives[key], look)
+            for key in heapq.merge(there, gone if look.ok else ())
+        )
+        return ((asset, standing(asset, facts, policy)) for asset in assets)
 
     async def facts(self, key: AssetKey | None = None) -> Facts:
         """What is known of every asset, or of one."""

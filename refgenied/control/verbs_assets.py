@@ -70,14 +70,12 @@ class AssetList(msgspec.Struct, frozen=True):
 async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:  # noqa: ARG001
     pattern, after = checked(params.pattern), key_after(params.after)
     await context.reconciler.first_looked()
-    standings = await context.reconciler.standings()
+    listed = await context.reconciler.listed(after)
     page = Page(
         (
             asset_view(asset, stands)
-            for key, (asset, stands) in standings.items()
-            if (after is None or key > after)
-            and (params.state is None or asset.state is params.state)
-            and selects(pattern, asset)
+            for asset, stands in listed
+            if (params.state is None or asset.state is params.state) and selects(pattern, asset)
         ),
         limit=params.limit,
     )

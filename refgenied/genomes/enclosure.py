@@ -50,6 +50,8 @@ class Found(NamedTuple):
 def shown(path: str | bytes) -> str:
     """A path as one printable line."""
     text = path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else path
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
