@@ -1,6 +1,7 @@
 """Who reads the log, or does not, holds nobody up; what was said comes out whole and in order."""
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -48,6 +49,36 @@ def test_nothing_is_lost_and_nobody_waits_while_a_pipe_is_full(blocking: bool) -
     assert [int(line) for line in got.split()] == list(range(many))
     os.close(read)
     os.close(write)
+
+
+def test_a_terminal_that_was_stopped_holds_nobody_up() -> None:
+    screen, terminal = os.openpty()
+    termios.tcflow(terminal, termios.TCOOFF)  # Ctrl-S
+    outlet = Outlet()
+    for number in range(200):
+        outlet.put(numbered(terminal, number), LINE)
+    assert not outlet.flush(0)
+    termios.tcflow(terminal, termios.TCOON)
+    got = b""
+    while got.count(b"\n") < 200:
+        got += os.read(screen, 1 << 16)
+    assert outlet.flush(PATIENCE)
+    assert [int(line) for line in got.split()] == list(range(200))
+    os.close(screen)
+    os.close(terminal)
+
+
+def test_all_that_was_said_is_written_before_the_process_ends(tmp_path: Path) -> None:
+    code = (
+        "import structlog; from refgenied import logs; from refgenied.config import Log; "
+        "logs.set_up(Log(format='json')); log = structlog.get_logger(); "
+        "[log.info('line', number=number) for number in range(5000)]; logs.complain('over', '')"
+    )
+    with (tmp_path / "log").open("wb") as file:
+        subprocess.run([sys.executable, "-c", code], stderr=file, check=True)
+    *lines, last = (tmp_path / "log").read_text().splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(5000))
+    assert last == "refgenied: over"
 
 
 def test_what_finds_no_room_is_counted_and_told_in_its_place() -> None:
