@@ -393,17 +393,26 @@ def test_init_writes_nothing_for_which_run_would_refuse(tmp_path: Path, home: di
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_init_chooses_a_socket_that_can_be_made(tmp_path: Path, home: dict[str, str]) -> None:
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_init_chooses_a_socket_that_can_be_made_at_any_time(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch, uid: int
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
     values = {"refgenie.genome_folder": str(tmp_path / "genomes")}
     (tmp_path / "file").touch()
+    own = f"{tmp_path}/state/refgenied/control.sock"
+
     home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
-    config.init(tmp_path / "usual.toml", values, force=False, env=home)
-    assert config.load(str(tmp_path / "usual.toml"), env=home).origins["control.socket"] == "default"
+    chosen = config.init(tmp_path / "usual.toml", values, force=False, env=home).chosen
+    assert [row[1] for row in chosen] == ([] if uid == 0 else [own]), "cron has no runtime folder"
+
     home["XDG_RUNTIME_DIR"] = str(tmp_path / "file/run")  # after `su`: somebody else's
-    _, _, chosen, _ = config.init(tmp_path / "chosen.toml", values, force=False, env=home)
-    why = f"{tmp_path}/file/run/refgenied/control.sock cannot be made here"
-    assert chosen == [("control.socket", f"{tmp_path}/state/refgenied/control.sock", why)]
-    assert config.load(str(tmp_path / "chosen.toml"), env=home).control.socket == chosen[0][1]
+    chosen = config.init(tmp_path / "chosen.toml", values, force=False, env=home).chosen
+    assert chosen == [("control.socket", own, f"{tmp_path}/file/run/refgenied/control.sock cannot be made here")]
+    assert config.load(str(tmp_path / "chosen.toml"), env=home).control.socket == own
+
     home["XDG_STATE_HOME"] = str(tmp_path / ("s" * 100))
     with pytest.raises(ConfigError, match="longer than 107 bytes"):
         config.init(tmp_path / "long.toml", values, force=False, env=home)
+    home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
+    assert config.init(tmp_path / "long.toml", values, force=False, env=home).chosen == []

@@ -63,10 +63,11 @@ def _choose(target: Path, given: dict[str, str], env: Mapping[str, str]) -> list
         found = _refgenies_own(_examined(target, given, env), env)
         chosen += [row for row in found if row[0] not in given]
         given.update({name: value for name, value, _ in chosen})
-    socket = "" if "control.socket" in given else _other_socket(_examined(target, given, env).settings, env)
-    if socket:
-        given["control.socket"] = socket
-        chosen.append(("control.socket", socket, f"{default_socket(env)} cannot be made here"))
+    if "control.socket" not in given:
+        socket, why = _other_socket(_examined(target, given, env).settings, env)
+        if socket:
+            given["control.socket"] = socket
+            chosen.append(("control.socket", socket, why))
     return chosen
 
 
@@ -135,14 +136,20 @@ def _refgenies_own(examined: Examined, env: Mapping[str, str]) -> list[tuple[str
     )
 
 
-def _other_socket(settings: Settings, env: Mapping[str, str]) -> str:
-    """A socket that this user can make, when the usual one cannot be made; "" when it can."""
-    if not may_make(Path(settings.control.socket).parent) or not settings.state.folder:
-        return ""
+def _other_socket(settings: Settings, env: Mapping[str, str]) -> tuple[str, str]:
+    """A socket that this user can make at any time, and why the usual one is none; "" when it is."""
+    usual = Path(settings.control.socket)
+    why = f"{usual} cannot be made here" if may_make(usual.parent) else ""
+    if not why and os.geteuid() != 0 and settings.origins.get("control.socket") == "default":
+        why = "the folder of a login session is not there for cron, su and the like"
     socket = f"{settings.state.folder}/control.sock"
-    if len(os.fsencode(socket)) > LONGEST_SOCKET:
-        raise ConfigError(
-            f"neither {default_socket(env)} can be made here nor {socket}, which is longer than {LONGEST_SOCKET} bytes",
-            hint="name another with --socket",
-        )
-    return socket
+    if not why or not settings.state.folder:
+        return "", ""
+    if len(os.fsencode(socket)) <= LONGEST_SOCKET:
+        return socket, why
+    if not may_make(usual.parent):
+        return "", ""
+    raise ConfigError(
+        f"neither {default_socket(env)} can be made here nor {socket}, which is longer than {LONGEST_SOCKET} bytes",
+        hint="name another with --socket",
+    )
