@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from refgenied.model import AssetKey, Genome
 from refgenied.serving.entry import ServedEntry, human_size
 from refgenied.serving.genome_config import Head, UnreadableConfigError, compose, parse, render, why_not_served
+from refgenied.serving.sound import MOST_LINES, Sound
 
 D = "d1" * 24
 E = "e2" * 24
@@ -138,7 +139,7 @@ def test_a_foreign_group_that_yaml_takes_for_a_number_stays() -> None:
 
 def test_an_alias_belongs_to_one_genome() -> None:
     genomes = {D: Genome(D, ("x", "y")), E: Genome(E, ("y", "z"))}
-    tree = compose(HEAD, [entry(), entry(genome=E)], genomes, {}, lambda _: False)
+    tree = Sound(compose(HEAD, [entry(), entry(genome=E)], genomes, {}, lambda _: False)).tree
     assert [genome["aliases"] for genome in tree["genomes"].values()] == [["x", "y"], ["z"]]
 
 
@@ -160,3 +161,90 @@ def test_which_names_the_server_cannot_serve() -> None:
     assert not why_not_served(AssetKey(D, "fasta", "default"))
     assert "32-character" in why_not_served(AssetKey("Q" * 32, "fasta", "default"))
     assert "space" in why_not_served(AssetKey(D, "fasta", "my tag"))
+
+
+# --------------------------------------------------------------------- what a server can take
+
+TAG = {
+    "asset_path": "fasta",
+    "asset_digest": "b" * 32,
+    "archive_digest": "a" * 32,
+    "asset_size": "1.00 B",
+    "archive_size": "1.00 B",
+    "seek_keys": {"fasta": "x.fa"},
+    "asset_parents": [],
+    "asset_children": [],
+}
+
+
+def genome(alias: str, **fields: Any) -> dict[str, Any]:
+    group = {"asset_description": "", "default_tag": "default", "tags": {"default": dict(TAG)}}
+    return {"aliases": [alias], "genome_description": "", "assets": {"fasta": group}} | fields
+
+
+def sound(**genomes: dict[str, Any]) -> Sound:
+    return Sound({"config_version": 0.4, "genomes": genomes})
+
+
+def test_a_config_that_is_sound_stays_as_it_is() -> None:
+    tree = {"config_version": 0.4, "mine": [1], "genomes": {D: genome("hg38", mine=2)}}
+    assert Sound(tree).tree == tree
+    assert list(Sound(tree).tree["genomes"][D]) == list(tree["genomes"][D])
+    assert Sound(tree).lines == ()
+
+
+def test_a_genome_without_an_alias_of_its_own_is_called_by_its_digest() -> None:
+    found = sound(**{D: genome("hg38"), E: genome("hg38")})
+    assert found.tree["genomes"][E]["aliases"] == [E]
+    assert found.lines == (
+        f"genome {E}: its alias hg38 leads to another genome, which has it, too",
+        f"genome {E}: it has no alias of its own, and is called by its digest",
+    )
+    assert sound(**{D: genome("hg38", aliases=[]), E: genome(D)}).tree["genomes"][E]["aliases"] == [E]
+
+
+@pytest.mark.parametrize(
+    ("field", "odd", "there"),
+    [
+        ("asset_parents", None, []),
+        ("asset_parents", ["", 5, "::", f"{D}/fasta:default"], [f"{D}/fasta:default"]),
+        ("seek_keys", {"a": None, "b": 2.5}, {"b": "2.5"}),
+        ("asset_digest", None, ""),
+        ("asset_size", 5, "5"),
+    ],
+)
+def test_a_value_that_would_break_a_page_is_mended(field: str, odd: object, there: object) -> None:
+    group = {"default_tag": "default", "tags": {"default": TAG | {field: odd}}}
+    found = sound(**{D: genome("hg38", assets={"fasta": group})})
+    assert found.tree["genomes"][D]["assets"]["fasta"]["tags"]["default"] == TAG | {field: there}
+    assert found.lines == ("entries with values that refgenieserver cannot show are mended (1)",)
+
+
+@pytest.mark.parametrize(
+    "odd", [None, [], {"assets": None}, {"assets": {"fasta": None}}, {"assets": {"fasta": {"tags": {"default": None}}}}]
+)
+def test_what_cannot_be_served_is_left_out(odd: Any) -> None:
+    assert list(sound(**{D: odd, E: genome("mm10")}).tree["genomes"]) == [E]
+
+
+def test_lines_are_few() -> None:
+    found = sound(**{f"{number:048}": genome("x") for number in range(100)})
+    assert len(found.lines) == MOST_LINES + 1
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+        max_leaves=20,
+    )
+)
+def test_whatever_stands_there_a_sound_config_comes_of_it(value: Any) -> None:
+    for config in (
+        {"genomes": value},
+        {"genomes": {D: value}, "remotes": value, "genome_servers": value},
+        {"genomes": {D: genome("x", assets={"fasta": value}, genome_description=value, aliases=value)}},
+        {"genomes": {D: genome("x", assets={"fasta": {"tags": {"default": dict.fromkeys(TAG, value)}}})}},
+    ):
+        once = Sound(config).tree
+        assert Sound(once).tree == once

@@ -33,6 +33,7 @@ from refgenied.serving.faults import Faults
 from refgenied.serving.genome_config import CONFIG_NAME, UnreadableConfigError
 from refgenied.serving.kept import Kept
 from refgenied.serving.names import ServedNames, write_whole
+from refgenied.serving.sound import Sound
 from refgenied.serving.wanted import PRIVATE, Served, Wanted
 
 log = structlog.get_logger("serving")
@@ -58,6 +59,8 @@ class ServedFolder:
         """What the config was made of last, and what file it became."""
         self._written: tuple[object, genome_config.Tree] | None = None
         """The config's identity and content when it was written or read last."""
+        self._mended: tuple[str, ...] = ()
+        """What of it was changed or left out for the server's sake."""
 
     def refresh(self, wanted: Wanted) -> Served:
         """Bring the folder up to what is wanted; costs a few system calls an archive when nothing has changed.
@@ -93,7 +96,12 @@ class ServedFolder:
         self._clear_removed(wanted, flat)
         faults = self._faults
         return Served(
-            len(entries), left_out + faults.lines, faults.not_served, bool(faults), changed, frozenset(doubtful)
+            len(entries),
+            left_out + self._mended + faults.lines,
+            faults.not_served,
+            bool(faults),
+            changed,
+            frozenset(doubtful),
         )
 
     # ----------------------------------------------------------------- one archive
@@ -205,7 +213,8 @@ class ServedFolder:
         def stays(key: AssetKey) -> bool:
             return key not in wanted.records and key not in wanted.removals and self._is_foreign(key)
 
-        tree = genome_config.compose(wanted.head, entries, genomes, existing, stays)
+        sound = Sound(genome_config.compose(wanted.head, entries, genomes, existing, stays))
+        tree, self._mended = sound.tree, sound.lines
         changed = write_whole(self.config, genome_config.render(tree))
         self._composed = (inputs, _identity(self.config))
         self._written = (_identity(self.config), tree)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import msgspec
 import yaml
@@ -18,12 +18,11 @@ import yaml
 from refgenied.genomes.yaml_reader import GarbledError, read
 from refgenied.model import AssetKey, Genome
 from refgenied.serving.entry import ServedEntry
+from refgenied.serving.sound import Tree, mapping, sequence
 
 CONFIG_NAME = "genome_config.yaml"
 CONFIG_VERSION = 0.4
 OURS = "refgenied"
-
-Tree = dict[str, Any]
 
 _DIGEST = re.compile(r"\w{48}")
 _NAME = re.compile(r"\S+")
@@ -74,8 +73,8 @@ def parse(text: bytes) -> Existing:
 
 def digest_of(tree: Tree, key: AssetKey) -> str:
     """The archive's digest that a config has; "" when it has none."""
-    group = _by_name(_mapping(_by_name(tree.get("genomes")).get(key.genome_digest)).get("assets")).get(key.asset_group)
-    digest: object = _mapping(_by_name(_mapping(group).get("tags")).get(key.asset)).get("archive_digest")
+    group = _by_name(mapping(_by_name(tree.get("genomes")).get(key.genome_digest)).get("assets")).get(key.asset_group)
+    digest: object = mapping(_by_name(mapping(group).get("tags")).get(key.asset)).get("archive_digest")
     return digest if isinstance(digest, str) else ""
 
 
@@ -86,14 +85,17 @@ def compose(
     existing: Tree,
     stays: Callable[[AssetKey], bool],
 ) -> Tree:
-    """The new content. `stays` says of assets that we have not archived, but that the file has, whether they stay."""
-    written = _Written(_mapping(_mapping(existing.get(OURS)).get("descriptions")))
+    """The new content. `stays` says of assets that we have not archived, but that the file has, whether they stay.
+
+    What others have written is in it as they wrote it; `sound` makes it what a server can take.
+    """
+    written = _Written(mapping(mapping(existing.get(OURS)).get("descriptions")))
     tree: Tree = {
         "config_version": CONFIG_VERSION,
         "genome_folder": head.genome_folder,
         "genome_archive_folder": head.archive_folder,
     }
-    own_remotes = bool(_mapping(existing.get(OURS)).get("remotes"))
+    own_remotes = bool(mapping(existing.get(OURS)).get("remotes"))
     tree |= {
         name: value
         for name, value in existing.items()
@@ -105,19 +107,16 @@ def compose(
     by_genome: dict[str, list[ServedEntry]] = {}
     for entry in sorted(entries, key=lambda entry: entry.key):
         by_genome.setdefault(entry.key.genome_digest, []).append(entry)
-    taken: set[str] = set()
     found: Tree = {}
     for digest in sorted({*by_genome, *old_genomes}):
         genome = _genome(
             genomes.get(digest, Genome(digest)),
             by_genome.get(digest, []),
-            _mapping(old_genomes.get(digest)),
+            mapping(old_genomes.get(digest)),
             stays,
             written,
         )
         if genome["assets"]:
-            genome["aliases"] = [alias for alias in genome["aliases"] if alias not in taken]
-            taken.update(genome["aliases"])
             found[digest] = genome
     tree["genomes"] = found
     tree[OURS] = {"descriptions": written.marks} | ({"remotes": True} if head.remotes else {})
@@ -155,11 +154,11 @@ def _genome(
     old_groups = _by_name(old.get("assets"))
     assets: Tree = {}
     for group in sorted({*groups, *old_groups}):
-        body = _group(genome, group, groups.get(group, []), _mapping(old_groups.get(group)), stays, written)
+        body = _group(genome, group, groups.get(group, []), mapping(old_groups.get(group)), stays, written)
         if body["tags"]:
             assets[group] = body
     description = written.text(genome.digest, genome.description, old.get("genome_description"))
-    aliases = list(genome.aliases) or [str(alias) for alias in _sequence(old.get("aliases"))]
+    aliases = list(genome.aliases) or [str(alias) for alias in sequence(old.get("aliases"))]
     ours = {"aliases": aliases, "genome_description": description, "assets": assets}
     return ours | {name: value for name, value in old.items() if name not in ours}
 
@@ -172,7 +171,7 @@ def _group(
     stays: Callable[[AssetKey], bool],
     written: _Written,
 ) -> Tree:
-    old_tags = {name: _mapping(value) for name, value in _by_name(old.get("tags")).items()}
+    old_tags = {name: mapping(value) for name, value in _by_name(old.get("tags")).items()}
     ours: Tree = {entry.key.asset: entry for entry in entries}
     tags: Tree = {}
     for name in sorted({*ours, *old_tags}):
@@ -199,17 +198,9 @@ def render(tree: Tree) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _mapping(value: object) -> Tree:
-    return cast("Tree", value) if isinstance(value, dict) else {}
-
-
 def _by_name(value: object) -> Tree:
     """A mapping whose names are texts, also those that YAML takes for numbers."""
-    return {str(name): item for name, item in _mapping(value).items()}
-
-
-def _sequence(value: object) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
+    return {str(name): item for name, item in mapping(value).items()}
 
 
 _DUMPER = yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper

@@ -10,22 +10,29 @@ is not there is answered with 404 everywhere.
 from __future__ import annotations
 
 import importlib
+import json
 import logging
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
-from refgenied.model import AssetKey, ShortageError
+from refgenied.files import SHORT
+from refgenied.model import ShortageError
+from refgenied.serving.server.asking import Asking
 from refgenied.serving.server.delivery import at_hand, file_response
-from refgenied.serving.server.held import Held, ReplacedError
+from refgenied.serving.server.held import ReplacedError
 from refgenied.serving.server.shelf import InView, Shelf, in_view
 
 log = structlog.get_logger("serve")
 
 _PACKAGE = "refgenieserver"
-_SUFFIX = ".tgz"
+_SERVED = re.compile(
+    r"(?:asset_dir_contents|build_recipe|build_log)_(?P<page>.+)\.(?:json|md)|(?P<archive>.+)\.tgz", re.DOTALL
+)
+"""The files that refgenieserver serves, by the name that they have in common."""
 RETRY_AFTER = 5
 """Seconds."""
 
@@ -45,16 +52,21 @@ def build(folder: Path, shelf: Shelf) -> Any:
     main.rgc = InView(shelf)
     main._LOGGER = logging.getLogger(_PACKAGE)  # noqa: SLF001 - the routers import it by this name
     main.templates.TemplateResponse = _old_form(main.templates.TemplateResponse)
+    main.templates.env.filters["os_path_join"] = _joined
     app = main.app
     routers = {name: importlib.import_module(f"{_PACKAGE}.routers.{name}").router for name in _ROUTERS}
     sys.modules[f"{_PACKAGE}.routers.version1"].tag = const.DEFAULT_TAG  # type: ignore[attr-defined]  # it logs this name
     for router in ("version1", "version2", "version3"):
         sys.modules[f"{_PACKAGE}.routers.{router}"].FileResponse = file_response  # type: ignore[attr-defined]
+    pages: Any = sys.modules[f"{_PACKAGE}.routers.version3"]
+    pages.get_asset_dir_contents = _listed(helpers.get_asset_dir_contents)
     for name, prefix in (("version3", ""), *_ROUTERS.items()):
         app.include_router(routers[name], prefix=prefix)
     for module, name in _NOT_THERE:
         app.add_exception_handler(getattr(importlib.import_module(module), name), _not_found)
-    return app
+    for error in (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        app.add_exception_handler(error, _unreadable)
+    return Asking(app, shelf)
 
 
 _NOT_THERE = (("yacman", "UndefinedAliasError"), ("jinja2", "UndefinedError"), ("builtins", "KeyError"))
@@ -68,6 +80,27 @@ async def _not_found(request: Any, error: Exception) -> Any:
     if not missing:
         raise error  # a mistake on this side
     return responses.JSONResponse({"detail": f"there is nothing here by the name {missing[0]}"}, 404)
+
+
+async def _unreadable(request: Any, error: Exception) -> Any:
+    """A file that only a page needs is not what it should be, or cannot be opened now."""
+    responses: Any = importlib.import_module("fastapi.responses")
+    log.warning("serve.page_unreadable", path=request.url.path, error=str(error)[:200])
+    if isinstance(error, OSError) and error.errno in SHORT:
+        return responses.JSONResponse(
+            {"detail": "the server is short of something"}, 503, {"Retry-After": str(RETRY_AFTER)}
+        )
+    return responses.JSONResponse({"detail": "its file cannot be read"}, 404)
+
+
+def _listed(original: Any) -> Any:
+    """The directory contents that a page shows: names, whatever else stands in the file."""
+
+    def contents(*arguments: Any, **named: Any) -> list[str]:
+        found: object = original(*arguments, **named)
+        return [str(name) for name in cast("list[object]", found)] if isinstance(found, list) else []
+
+    return contents
 
 
 def _is_remote(rgc: Any) -> bool:
@@ -88,12 +121,14 @@ def _datapath(original: Any) -> Any:
         if named.get("remote_key") not in rgc["remotes"]:  # s3:// alone: there is nowhere to send clients to
             rgc = {"remotes": {}}
         path, remote = original(rgc, {**fill_dict, "genome": genome}, *arguments, **named)
-        if remote or not name.endswith(_SUFFIX):
+        found = _SERVED.fullmatch(name)
+        if remote or found is None:
             return path, remote
-        group, _, asset = name.removesuffix(_SUFFIX).partition("__")
-        held = edition.archives.get(AssetKey(genome, group, asset)) or _by_name(edition.archives, genome, name)
+        held = edition.named(genome, found["page"] or found["archive"])
         if held is None:
             return f"/nonexistent/{genome}/{name}", False
+        if found["page"]:
+            return path, False
         try:
             opened = held.open()
         except (ReplacedError, ShortageError) as error:
@@ -113,12 +148,9 @@ def _later() -> Exception:
     )
 
 
-def _by_name(archives: dict[AssetKey, Held], genome: str, name: str) -> Held | None:
-    """Where a name has more underscores than one pair."""
-    for key, held in archives.items():
-        if key.genome_digest == genome and f"{key.asset_group}__{key.asset}{_SUFFIX}" == name:
-            return held
-    return None
+def _joined(parts: list[str | None]) -> str:
+    """For a page's links to files; without an address to begin with, the file's name alone."""
+    return "/".join(part.rstrip("/") for part in parts if part)
 
 
 def _old_form(respond: Any) -> Any:

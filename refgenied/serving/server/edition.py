@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
@@ -22,6 +22,7 @@ from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, Shor
 from refgenied.serving import genome_config
 from refgenied.serving.names import ServedNames
 from refgenied.serving.server.held import Held, Identity, kept_for
+from refgenied.serving.sound import Sound, Tree
 
 log = structlog.get_logger("serve")
 
@@ -33,10 +34,22 @@ class NotReadyError(Exception):
 class Edition:
     """`rgc` is refgenie's own object over the config, without what cannot be served."""
 
-    def __init__(self, rgc: Any, archives: dict[AssetKey, Held], identity: Identity | None) -> None:
+    def __init__(
+        self,
+        rgc: Any,
+        genomes: Tree,
+        archives: dict[AssetKey, Held],
+        identity: Identity | None,
+        mended: tuple[str, ...],
+    ) -> None:
         self.rgc = rgc
+        self.genomes = genomes
+        """Digest → genome, as the config has it."""
+        self.mended = mended
+        """What of the config was changed or left out, so that it can be served."""
         self.archives = archives
         self.identity = identity
+        self._by_name = {(key.genome_digest, f"{key.asset_group}__{key.asset}"): held for key, held in archives.items()}
         self.superseded_at: float | None = None
         """Monotonic; when another took its place."""
 
@@ -45,6 +58,10 @@ class Edition:
         """Name → address."""
         remotes: dict[str, dict[str, str]] = self.rgc["remotes"]
         return {name: remote["prefix"] for name, remote in remotes.items()}
+
+    def named(self, genome: str, name: str) -> Held | None:
+        """The archive whose files are named so (`{asset group}__{asset}`); None when it is not served."""
+        return self._by_name.get((genome, name))
 
     def digest_of(self, genome: str) -> str:
         """The genome's digest, for a digest or an alias; the same text when it is neither."""
@@ -66,31 +83,30 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
     ShortageError: try again. OSError, UnreadableConfigError, or whatever refgenconf raises for what it cannot take.
     """
     from refgenconf import RefGenConf  # noqa: PLC0415 - an extra
-    from refgenieserver.helpers import purge_nonservable  # noqa: PLC0415
 
     identity = Identity.at(config)
     text = _read(config) if identity else b"config_version: 0.4\n"
-    # not from_yaml_file: that writes lock files beside the config, where we may not write, and takes 20 times as long
-    rgc: Any = RefGenConf(entries=genome_config.parse(text).tree)
-    purge_nonservable(rgc)
-    rgc["remotes"] = _remotes(rgc)
+    sound = Sound(genome_config.parse(text).tree)
     archives: dict[AssetKey, Held] = {}
-    tags = dict(_tags(rgc))
-    for key in _of_another_asset(folder, tags):
+    entries = dict(_tags(sound.tree))
+    for key in _of_another_asset(folder, entries):
         log.warning("serve.name_of_another_asset", asset=key.registry_path)
-        rgc.cfg_remove_assets(key.genome_digest, key.asset_group, key.asset)
-        del tags[key]
-    for key, digest in tags.items():
+        del entries.pop(key)[key.asset]
+    for key, tags in entries.items():
+        digest = tags[key.asset]["archive_digest"]
         old = before.archives.get(key) if before else None
-        if old is not None and old.digest == digest:
-            archives[key] = old
-            continue
-        held = _held(folder, key, digest, patient=patient)
+        held = old if old and old.digest == digest else _held(folder, key, digest, patient=patient)
         if held is not None:
             archives[key] = held
         else:
-            rgc.cfg_remove_assets(key.genome_digest, key.asset_group, key.asset)
-    return Edition(rgc, archives, identity)
+            del tags[key.asset]
+    for line in sound.lines:
+        log.warning("serve.config_mended", what=line)
+    tree = Sound(sound.tree).tree  # without the files that are not there
+    # not from_yaml_file: that writes lock files beside the config, where we may not write, and takes 20 times as long
+    tree.setdefault("remotes", {})
+    rgc: Any = RefGenConf(entries=tree)
+    return Edition(rgc, tree["genomes"], archives, identity, sound.lines)
 
 
 def _read(config: Path) -> bytes:
@@ -121,24 +137,12 @@ def _of_another_asset(folder: Path, keys: Iterable[AssetKey]) -> list[AssetKey]:
     ]
 
 
-def _remotes(rgc: Any) -> dict[str, dict[str, str]]:
-    """refgenieserver's condition for them to count: each has a `prefix`."""
-    found: object = rgc.get("remotes")
-    if not isinstance(found, dict):
-        return {}
-    remotes = cast("dict[str, dict[str, str]]", found)
-    whole = all(isinstance(remote, dict) and isinstance(remote.get("prefix"), str) for remote in remotes.values())  # pyright: ignore[reportUnnecessaryIsInstance]
-    return remotes if whole else {}
-
-
-def _tags(rgc: Any) -> Iterator[tuple[AssetKey, str]]:
-    genomes: dict[str, dict[str, Any]] = dict(rgc["genomes"].items())
-    for genome, body in genomes.items():
-        groups: dict[str, dict[str, Any]] = body.get("assets") or {}
-        for group, asset in groups.items():
-            tags: dict[str, dict[str, Any]] = asset.get("tags") or {}
-            for name, tag in tags.items():
-                yield AssetKey(str(genome), str(group), str(name)), str(tag["archive_digest"])
+def _tags(tree: Tree) -> Iterator[tuple[AssetKey, Tree]]:
+    """Each archived asset, and the mapping that its entry is in."""
+    for genome, body in tree["genomes"].items():
+        for group, asset in body["assets"].items():
+            for name in asset["tags"]:
+                yield AssetKey(genome, group, name), asset["tags"]
 
 
 def _held(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Held | None:

@@ -189,6 +189,7 @@ class Serving:
             "problem": problem,
             "version": __version__,
             "archives": len(edition.archives),
+            "mended": edition.mended,
             "config": str(self._config),
             "config_loaded_at": self._loaded_at,
             "downloads_waiting": self._spool.waiting,

@@ -96,6 +96,13 @@ class InView:
     def _rgc(self) -> Any:
         return in_view.get(self._shelf.current).rgc
 
+    def get_genome_alias(self, digest: str, **named: Any) -> Any:
+        """A page of an asset whose parent is of a genome that is not served shows that genome's digest."""
+        try:
+            return self._rgc().get_genome_alias(digest=digest, **named)
+        except Exception:  # noqa: BLE001 - yacman has an error of its own for each of its versions
+            return digest
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rgc(), name)
 

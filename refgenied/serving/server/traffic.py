@@ -120,7 +120,7 @@ class _Exchange:
         if found is None:
             return None, None, self._shelf.current
         query = parse_qs(self._scope["query_string"].decode("latin-1"))
-        tag = found["tag2"] or next(iter(query.get("tag", [])), None)
+        tag = found["tag2"] or query.get("tag", [None])[-1]
         genome, group = unquote(found["genome"] or found["genome2"]), unquote(found["group"] or found["group2"])
         key = self._shelf.current.key_of(genome, group, tag)
         return found["what"] or found["what2"], key, self._shelf.view(self._client, key)
