@@ -162,6 +162,29 @@ def found(*lines: str) -> list[str]:
     return [row["digest"] for _, row in requests if row["first"] == 0 and row["least"] == row["size"]]
 
 
+def test_assets_whose_names_read_alike_when_they_are_joined_are_told_apart() -> None:
+    other = "e2" * 24
+
+    def row(genome: str, group: str, asset: str, *aliases: str) -> dict[str, Any]:
+        names = {"genome_digest": genome, "asset_group": group, "asset": asset, "aliases": list(aliases)}
+        return ROWS[0] | names | {"editions": {f"{group}:{asset}": 1000}}
+
+    targets = Targets(
+        [row(DIGEST, "a", "b__c", "hg38", other), row(DIGEST, "a__b", "c", "hg38"), row(other, "a", "b__c")]
+    )
+
+    def meant(path: str) -> tuple[str, str, str]:
+        target = targets.of(path)
+        assert target is not None
+        return target.row["genome_digest"], target.row["asset_group"], target.row["asset"]
+
+    for group, asset in (("a", "b__c"), ("a__b", "c")):
+        assert meant(f"/v3/assets/archive/hg38/{group}?tag={asset}") == (DIGEST, group, asset)
+        assert meant(f"/archives/{DIGEST}/{group}/{asset}/{group}__{asset}.tgz") == (DIGEST, group, asset)
+    assert meant(f"/{DIGEST}/a__b__c.tgz") == (DIGEST, "a", "b__c"), "the one that is served"
+    assert meant(f"/{other}/a__b__c.tgz") == (other, "a", "b__c"), "a digest, though another genome's alias reads alike"
+
+
 @pytest.mark.parametrize(
     "target",
     [API, API.removeprefix("/v3"), f"/v3/assets/archive/{DIGEST}/fasta", "/v2/asset/hg38/fasta/archive", FILE, NESTED],

@@ -54,17 +54,26 @@ class Target:
 
 
 class Targets:
-    """Finds the asset that a request was for."""
+    """Finds the asset that a request was for. A digest is never taken for an alias that reads alike."""
 
     def __init__(self, rows: Iterable[Json]) -> None:
-        self._by_name: dict[tuple[str, str], Target] = {}
+        self._by_names: dict[tuple[str, str, str], Target] = {}
+        self._by_file: dict[tuple[str, str], Target] = {}
+        """Of two assets with one file name (`a__b:c` and `a:b__c`) the one that is served, the first."""
         self._defaults: dict[tuple[str, str], Target] = {}
-        for row in rows:
-            target = Target(row)
-            for genome in (row["genome_digest"], *row["aliases"]):
-                self._by_name[genome, f"{row['asset_group']}__{row['asset']}"] = target
-                if row["default"]:
-                    self._defaults[genome, row["asset_group"]] = target
+        named = [(Target(row), row["genome_digest"], row["aliases"]) for row in rows]
+        for target, genome, _ in named:
+            self._add(target, genome)
+        for target, _, aliases in named:
+            for alias in aliases:
+                self._add(target, alias)
+
+    def _add(self, target: Target, genome: str) -> None:
+        group, asset = target.row["asset_group"], target.row["asset"]
+        self._by_names.setdefault((genome, group, asset), target)
+        self._by_file.setdefault((genome, f"{group}__{asset}.tgz"), target)
+        if target.row["default"]:
+            self._defaults.setdefault((genome, group), target)
 
     def of(self, request: str) -> Target | None:
         try:
@@ -75,11 +84,12 @@ class Targets:
         if api := API.fullmatch(path):
             genome, group = api["genome"] or api["genome2"], api["group"] or api["group2"]
             tag = next(iter(parse_qs(url.query).get("tag", [])), "")
-            return self._by_name.get((genome, f"{group}__{tag}")) if tag else self._defaults.get((genome, group))
-        *folders, name = path.split("/")
-        genomes = (folders[-1:], folders[-3:-2])  # beside the flat name, above the nested one
-        found = (self._by_name.get((genome[0], name.removesuffix(".tgz"))) for genome in genomes if genome)
-        return next(filter(None, found), None) if name.endswith(".tgz") else None
+            return self._by_names.get((genome, group, tag)) if tag else self._defaults.get((genome, group))
+        folders, name = path.split("/")[:-1], path.split("/")[-1]
+        nested = self._by_names.get((folders[-3], folders[-2], folders[-1])) if len(folders) >= 3 else None
+        if nested is not None and name == f"{folders[-2]}__{folders[-1]}.tgz":
+            return nested
+        return self._by_file.get((folders[-1], name)) if folders else None
 
 
 class Sent(NamedTuple):
