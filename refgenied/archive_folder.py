@@ -129,7 +129,7 @@ class ArchiveFolder:
                 f"(disk not mounted? a new, empty folder is taken after: echo {self.id} > {marker})"
             )
         except (OSError, UnicodeDecodeError) as error:
-            return f"{self.path} cannot be read: {error}"
+            return f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}"
         if found != self.id:
             return (
                 f"{self.path} is another archive folder ({found}) than the database knows ({self.id}): "

@@ -7,11 +7,12 @@ now (`line`) and finds out how it is (`look`). Looks are cheap while all is well
 from __future__ import annotations
 
 import os
+import resource
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import anyio
 import anyio.to_thread
@@ -25,13 +26,14 @@ PATIENCE = 20.0
 """Seconds after which a folder that does not answer is a condition, too. A sync on a busy disk takes a while."""
 TRY_ANYHOW_SECONDS = 600.0
 """A quota is not seen in the free space: try again after so long."""
-GROWTH = 16 << 20
-"""More free bytes than at the failure that make another try worth it."""
+SMALLEST_GROWTH, LARGEST_GROWTH = 64 << 10, 16 << 20
+"""More free bytes than at the failure that make another try worth it: a part of what a try may write in vain."""
 STATE_ROOM = 256 << 10
 """Free bytes under which the state folder's disk counts as full: what a job's end and its events may need."""
 SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 5.0, 600.0
 """Seconds. A shortage that comes back at once is waited for twice as long each time."""
-SPARE_DESCRIPTORS = 32
+SPARE_DESCRIPTORS = 8
+"""Fewer that can be opened are a shortage. As many are kept in reserve, so that clients can still be answered then."""
 
 
 class Condition(ABC):
@@ -115,19 +117,33 @@ class Room(Condition):
         self._folder = folder
         self._wanted = 0
         self._until = 0.0
+        self._not_even_a_probe = False
 
     async def met(self, error: RefgeniedError) -> None:
         """Call this once what was half written is gone."""
         await super().met(error)
-        self._wanted = await anyio.to_thread.run_sync(self._folder.free) + GROWTH
+        free = await anyio.to_thread.run_sync(self._folder.free)
+        self._wanted = free + min(max(free // 16, SMALLEST_GROWTH), LARGEST_GROWTH)
+        self._not_even_a_probe = not await self._takes_a_probe()
         self._until = time.monotonic() + TRY_ANYHOW_SECONDS
 
     async def look(self) -> None:
         if not self.line:
             return
-        self.ended_for_certain = await anyio.to_thread.run_sync(self._folder.free) >= self._wanted
+        grown = await anyio.to_thread.run_sync(self._folder.free) >= self._wanted
+        # A quota, or a disk without inodes: its free bytes tell nothing.
+        self.ended_for_certain = grown or (self._not_even_a_probe and await self._takes_a_probe())
         if self.ended_for_certain or time.monotonic() >= self._until:
             self.line = ""
+
+    async def _takes_a_probe(self) -> bool:
+        try:
+            await anyio.to_thread.run_sync(self._folder.probe)
+        except NoSpaceError:
+            return False
+        except RefgeniedError:  # something else: the folder's own condition tells of it
+            return True
+        return True
 
     async def try_anyhow(self) -> None:
         self.line = ""
@@ -188,9 +204,11 @@ class Means(Condition):
         self.ended_for_certain = False  # one asset may need more than there is: others go first
         self._wait = 0.0
         self._until = 0.0
+        self._reserve: ExitStack | None = None
 
     async def met(self, error: RefgeniedError) -> None:
         await super().met(error)
+        self._give_up_the_reserve()
         now = time.monotonic()
         again = now < self._until + 2 * SHORTEST_SHORTAGE
         self._wait = min(2 * self._wait, LONGEST_SHORTAGE) if again and self._wait else SHORTEST_SHORTAGE
@@ -198,18 +216,37 @@ class Means(Condition):
         self.let_others_go_first = 2 * self._wait
 
     async def look(self) -> None:
-        if self.line and time.monotonic() >= self._until and await anyio.to_thread.run_sync(_spare):
+        if self.line and time.monotonic() < self._until:
+            return
+        try:
+            self._reserve = self._reserve or _open(SPARE_DESCRIPTORS)
+            _open(SPARE_DESCRIPTORS).close()
+        except OSError as error:
+            self._give_up_the_reserve()
+            most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            self.line = f"the daemon cannot open more files: {error.strerror or error} (its limit is {most})"
+        else:
             self.line = ""
 
     async def try_anyhow(self) -> None:
         self.line = ""
 
+    def __enter__(self) -> Self:
+        """Descriptors may be kept in reserve until the end."""
+        return self
 
-def _spare() -> bool:
-    try:
-        with ExitStack() as files:
-            for _ in range(SPARE_DESCRIPTORS):
-                files.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+    def __exit__(self, *_: object) -> None:
+        self._give_up_the_reserve()
+
+    def _give_up_the_reserve(self) -> None:
+        if self._reserve is not None:
+            self._reserve.close()
+        self._reserve = None
+
+
+def _open(descriptors: int) -> ExitStack:
+    """So many of them, until it is closed. OSError: none."""
+    with ExitStack() as files:
+        for _ in range(descriptors):
+            files.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        return files.pop_all()

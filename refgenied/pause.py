@@ -32,8 +32,9 @@ class Pause:
         self._health = health
         self._paused_by: str | None = None
         self._folder = Folder(archive_folder)
+        self._means = Means()
         kept = (self._folder, Room(archive_folder)) if archive_folder.path else ()
-        self._conditions: tuple[Condition, ...] = (*kept, Database(jobs.store), Means())
+        self._conditions: tuple[Condition, ...] = (*kept, Database(jobs.store), self._means)
         self._went_on: Callable[[], None] = lambda: None
 
     def on_end(self, call: Callable[[], None]) -> None:
@@ -114,15 +115,18 @@ class Pause:
         return self._folder.line
 
     async def run(self) -> None:
-        """Look every few seconds, at each by itself: one that hangs holds no other up. Ends only by cancellation."""
-        async with anyio.create_task_group() as group:
-            for condition in self._conditions:
-                group.start_soon(self._keep_looking, condition)
+        """Look at once and every few seconds, at each by itself: one that hangs holds no other up. Ends only by
+        cancellation.
+        """
+        with self._means:
+            async with anyio.create_task_group() as group:
+                for condition in self._conditions:
+                    group.start_soon(self._keep_looking, condition)
 
     async def _keep_looking(self, condition: Condition) -> None:
         while True:
-            await anyio.sleep(LOOK_SECONDS)
             await self._look_at(condition)
+            await anyio.sleep(LOOK_SECONDS)
 
     async def _look_at(self, condition: Condition, *, anyhow: bool = False) -> None:
         async with condition.lock:

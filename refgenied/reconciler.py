@@ -20,7 +20,7 @@ from refgenied.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs
-from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, BusyError, Look, StateError
+from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, BusyError, Look, ShortageError, StateError
 from refgenied.pause import Pause
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.store import archives
@@ -220,7 +220,7 @@ class Reconciler:
         """A look that nobody waits for. What is wrong with the database is waited for, and then comes another look."""
         try:
             await self._look_again()
-        except StateError as error:
+        except (StateError, ShortageError) as error:
             await self._pause.caused(error)
         except Exception as error:  # whatever refgenie's users have written there: clients are still to be answered
             log.exception("look.failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -113,6 +114,39 @@ def test_disks_that_turn_read_only_fill_up_or_go_while_nothing_is_to_do(disks: L
         status(lab, well)
     assert lab.rows("status")[0]["queue"]["failed"] == 0
     assert [path.name for path in lab.archives.glob(".refgenied*") if "probe" in path.name] == []
+
+
+def test_a_disk_without_inodes_is_waited_for_too(disks: Lab, genomes: Genomes) -> None:
+    lab, disk = disks, str(disks.root / "disk")
+    lab.start()
+    genomes.build("first")
+    lab.archived("t7/first")
+    room = os.statvfs(disk)
+    mount("-o", f"remount,nr_inodes={room.f_files - room.f_ffree}", disk)
+    genomes.build("second")
+    found = status(lab, warned("space"))
+    assert found["queue"]["paused"] == "waiting for room in the archive folder"
+    mount("-o", "remount,nr_inodes=1000", disk)
+    lab.archived("t7/second")
+    status(lab, well)
+
+
+def test_a_daemon_without_descriptors_says_so_and_goes_on_when_it_has_some(lab: Lab, genomes: Genomes) -> None:
+    lab.configure(watch={"sweep_seconds": 1.0})
+    daemon = lab.start()
+    genomes.build("first")
+    lab.archived("t7/first")
+    pid = daemon.process.pid
+    used = len(os.listdir(f"/proc/{pid}/fd"))
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, hard))
+    genomes.build("second")
+    found = status(lab, warned("shortage"))
+    (message,) = [condition["message"] for condition in found["health"] if condition["name"] == "shortage"]
+    assert f"the daemon cannot open more files: Too many open files (its limit is {used})" in message
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+    lab.archived("t7/second")
+    assert status(lab, well)["queue"]["failed"] == 0
 
 
 @pytest.mark.needs("strace")
