@@ -66,7 +66,18 @@ class Verb(Generic[C]):
     """It needs the right to give orders, and is logged."""
     lasts: bool = False
     """It may wait for long, so it ends with its connection, and when the daemon drains."""
+    begins: type | None = None
+    """Of a watch: what its first answer is. The handler gives it to `Call.begin`."""
+    notifies: tuple[str, ...] = ()
+    """Notifications that it may send, besides a watch's `end`."""
     errors: tuple[type[RefgeniedError], ...] = ()
+    function: Callable[..., object] = field(kw_only=True)
+    """The handler as it is written; its types are those of the result."""
+
+    @property
+    def answer(self) -> str:
+        """One of `description.ANSWERS`."""
+        return "watch" if self.begins is not None else "late" if self.lasts else "at once"
 
 
 Verbs = Mapping[str, Verb[C]]
@@ -86,13 +97,17 @@ class Registry(Generic[C]):
         params: type[P],
         writes: bool = False,
         lasts: bool = False,
+        begins: type | None = None,
+        notifies: tuple[str, ...] = (),
         errors: tuple[type[RefgeniedError], ...] = (),
     ) -> Callable[[Callable[[C, Call, P], Awaitable[object]]], Callable[[C, Call, P], Awaitable[object]]]:
         def register(handler: Callable[[C, Call, P], Awaitable[object]]) -> Callable[[C, Call, P], Awaitable[object]]:
             async def typed(context: C, call: Call, given: msgspec.Struct) -> object:
                 return await handler(context, call, cast(P, given))
 
-            self.verbs[name] = Verb(name, params, typed, summary, writes, lasts, errors)
+            self.verbs[name] = Verb(
+                name, params, typed, summary, writes, lasts, begins, notifies, errors, function=handler
+            )
             return handler
 
         return register
@@ -128,24 +143,3 @@ def find(verbs: Verbs[C], name: str) -> Verb[C]:
     near = get_close_matches(name, verbs, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UnknownVerbError(f"there is no verb {name[:80]!r}", hint=f"{hint}rpc.describe lists them all")
-
-
-def describe(verbs: Verbs[C]) -> list[dict[str, object]]:
-    """Every verb for people who write clients: what it does, its params as JSON Schema, its errors."""
-    return [
-        {
-            "name": verb.name,
-            "summary": verb.summary,
-            "writes": verb.writes,
-            "lasts": verb.lasts,
-            "params": _schema(verb.params),
-            "errors": [{"code": error.code, "kind": error.kind} for error in verb.errors],
-        }
-        for _, verb in sorted(verbs.items())
-    ]
-
-
-def _schema(params: type[msgspec.Struct]) -> dict[str, object]:
-    _, components = msgspec.json.schema_components([params], ref_template="#/{name}")
-    schema: dict[str, object] = components[params.__name__]
-    return {name: value for name, value in schema.items() if name in ("properties", "required")}

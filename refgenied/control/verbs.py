@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import anyio.to_thread
 import msgspec
 
 from refgenied.control import (
@@ -19,6 +22,7 @@ from refgenied.control import (
     verbs_weblogs,
 )
 from refgenied.control.context import Context
+from refgenied.control.description import ANSWERS, describe
 from refgenied.control.protocol import (
     MAX_REPLY,
     MAX_REQUEST,
@@ -28,8 +32,10 @@ from refgenied.control.protocol import (
     ParseError,
     UnknownVerbError,
 )
-from refgenied.control.verb import Call, Registry, Verb, describe
+from refgenied.control.verb import Call, Registry, Verb
+from refgenied.control.verbs_keep import ImportView, VerdictView
 from refgenied.control.verbs_server import Nothing
+from refgenied.control.views import EventView, JobView
 from refgenied.model import BusyError, PermissionDeniedError, ShuttingDownError
 
 registry: Registry[Context] = Registry()
@@ -47,36 +53,98 @@ ANY_VERB = (
 """Errors that every verb may answer with."""
 
 
+class ProgressNotice(msgspec.Struct, frozen=True):
+    """How far a job is, or the archive that is read now."""
+
+    phase: str
+    """`packing`, `proving` or `reading`."""
+    done: int
+    """Source bytes, as `total`."""
+    total: int
+    """0: not known yet."""
+    rate: float
+    """Bytes a second, over the last seconds; 0: not known yet."""
+    job: int | None = None
+    registry_path: str | None = None
+
+
+class WaitingNotice(msgspec.Struct, frozen=True):
+    """What is waited for."""
+
+    cause: str
+    """The same while only numbers change."""
+    reason: str
+
+
+class EndNotice(msgspec.Struct, frozen=True):
+    """The last notification of a watch."""
+
+    reason: str
+    """done, lagged (you were too slow: come back with `since`), shutting_down, or an error's kind."""
+    seq: int | None = None
+    """Of the last event that was sent."""
+    job: JobView | None = None
+    """Of job.watch: the job as it is now."""
+    error: dict[str, object] | None = None
+    """When it ended with an error: code, message and data, as in a reply."""
+
+
+NOTICES: dict[str, type] = {
+    "event": EventView,
+    "progress": ProgressNotice,
+    "waiting": WaitingNotice,
+    "verified": VerdictView,
+    "imported": ImportView,
+    "end": EndNotice,
+}
+"""Every notification also has `watch` in its params: the id of the request that it belongs to."""
+
+
 class Description(msgspec.Struct, frozen=True):
     protocol: str
+    exchange: list[str]
+    """A request as a client sends it, and its reply."""
     max_request: int
+    """Bytes of a line, its newline included."""
     max_reply: int
-    notifications: dict[str, str]
+    answers: dict[str, str]
+    """What `answer` of a verb may be."""
+    notifications: dict[str, dict[str, object]]
+    """Name → the shape of its params, which have `watch` too: the id of the request that it belongs to."""
+    types: dict[str, dict[str, object]]
+    """JSON Schemas that others refer to as `#/types/NAME`."""
     errors: list[dict[str, object]]
-    """Of any verb."""
+    """Of any verb. `data` of an error has its `kind` and a `hint` what to do."""
     verbs: list[dict[str, object]]
 
 
-NOTIFICATIONS = {
-    "event": "of a watch: seq, at, kind, registry_path, aliases, job, data",
-    "progress": "job or registry_path, phase, done and total (source bytes), rate (bytes a second)",
-    "waiting": "of archive.wait and job.watch, when asked for: cause (the same while only numbers change), reason",
-    "verified": "of archive.verify: one archive, as in its result's `damaged`",
-    "imported": "of archive.import: one archive, as in its result's `refused`",
-    "end": "the last one of a watch: reason is done, lagged (come back with `since`), shutting_down or an error's kind",
-}
-"""Each carries the id of its request as `watch`."""
+EXCHANGE = [
+    '{"jsonrpc": "2.0", "id": 1, "method": "archive.list", "params": {"pattern": "hg38/*"}}',
+    '{"jsonrpc": "2.0", "id": 1, "result": {"archives": [], "next": null}}',
+]
 
 
-@registry.verb("rpc.describe", "Every verb with its params, rights and errors.", params=Nothing)
+@registry.verb(
+    "rpc.describe", "Every verb with its params, result, rights and errors: enough to write a client.", params=Nothing
+)
 async def rpc_describe(context: Context, call: Call, params: Nothing) -> Description:  # noqa: ARG001
+    return await anyio.to_thread.run_sync(_description)
+
+
+@cache
+def _description() -> Description:
+    found = describe(VERBS, NOTICES)
     return Description(
-        protocol="JSON-RPC 2.0, one object a line, named params, no batches, id required",
+        protocol="JSON-RPC 2.0 over a Unix socket: UTF-8, one object a line, params by name, id required, no batches; "
+        "times are Unix seconds, sizes are bytes, paths are absolute",
+        exchange=EXCHANGE,
         max_request=MAX_REQUEST,
         max_reply=MAX_REPLY,
-        notifications=NOTIFICATIONS,
+        answers=ANSWERS,
+        notifications=found.notifications,
+        types=found.types,
         errors=[{"code": error.code, "kind": error.kind} for error in ANY_VERB],
-        verbs=describe(VERBS),
+        verbs=found.verbs,
     )
 
 

@@ -79,6 +79,7 @@ class VerifyResult(msgspec.Struct, frozen=True):
     params=ArchiveVerifyParams,
     writes=True,
     lasts=True,
+    notifies=("progress", "verified"),
     errors=(
         ArchiveNotFoundError,
         ArchiveFolderNotSetError,
@@ -178,6 +179,7 @@ class ImportResult(msgspec.Struct, frozen=True):
     params=ArchiveImportParams,
     writes=True,
     lasts=True,
+    notifies=("progress", "imported"),
     errors=(
         ArchiveFolderNotSetError,
         ArchiveNotFoundError,

@@ -62,6 +62,7 @@ class Waited(msgspec.Struct, frozen=True):
     "Wait until the archive of the asset as it is now exists, its job failed, or time is over.",
     params=ArchiveWaitParams,
     lasts=True,
+    notifies=("progress", "waiting"),
     errors=(AssetNotFoundError, AssetNotWantedError, BadRegistryPathError, BusyError),
 )
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:

@@ -62,6 +62,8 @@ class EventWatch(msgspec.Struct, frozen=True):
     "What happened after `since`, and what happens from now on: an `event` notification for each.",
     params=EventWatchParams,
     lasts=True,
+    begins=EventWatch,
+    notifies=("event",),
 )
 async def event_watch(context: Context, call: Call, params: EventWatchParams) -> End:
     if params.since is not None and params.at is not None:
@@ -116,6 +118,8 @@ class JobWatch(msgspec.Struct, frozen=True):
     "When another job of the asset takes its place, that one is watched on.",
     params=JobWatchParams,
     lasts=True,
+    begins=JobWatch,
+    notifies=("event", "progress", "waiting"),
     errors=(JobNotFoundError,),
 )
 async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End:

@@ -1,0 +1,146 @@
+"""What `rpc.describe` says: with it alone, and nothing of ours, a client can be written.
+
+Shapes are JSON Schema, made from the types that the verbs take and give. What a field means is said once, in the
+sentence that stands below it in the source.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from types import UnionType
+from typing import TypeVar, cast, get_args, get_type_hints
+
+import msgspec
+from msgspec import inspect
+
+from refgenied.control.verb import Verb, Verbs
+
+C = TypeVar("C")
+
+Schema = dict[str, object]
+_WHERE = "#/types/{name}"
+
+ANSWERS = {
+    "at once": "one reply, as soon as it is worked out",
+    "late": "one reply, which may take long; notifications that were asked for come before it, and there is no `end`. "
+    "Keep the connection open for writing: who closes it has gone, and is not answered",
+    "watch": "a reply at once with how things are now, then notifications, of which the last is `end`. Keep the "
+    "connection open for writing",
+}
+"""When a verb answers, and how often. Replies to several requests of one connection come in any order: go by `id`."""
+
+
+class Described(msgspec.Struct, frozen=True):
+    verbs: list[Schema]
+    notifications: dict[str, Schema]
+    """Name → the shape of its params, besides `watch`."""
+    types: dict[str, Schema]
+    """The shapes that others refer to."""
+
+
+def describe(verbs: Verbs[C], notices: Mapping[str, type]) -> Described:
+    """Every verb: what it does, when it answers, its params, result and errors. `notices`: each notification's type.
+
+    Reads our own source: blocking, a quarter of a second.
+    """
+    results = {name: _results_of(verb) for name, verb in verbs.items()}
+    params = [verb.params for verb in verbs.values()]
+    everything = list(
+        dict.fromkeys([*params, *(shape for found in results.values() for shape in found), *notices.values()])
+    )
+    shown, types = msgspec.json.schema_components(everything, schema_hook=_anything, ref_template=_WHERE)
+    schemas: dict[type, Schema] = dict(zip(everything, shown, strict=True))
+    for shape in _named_types(everything):
+        _explain(types.get(shape.__name__, {}), shape)
+    listed = [_verb(verb, results[name], schemas, types) for name, verb in sorted(verbs.items())]
+    shared = {name: schema for name, schema in types.items() if name not in {shape.__name__ for shape in params}}
+    return Described(listed, {name: schemas[shape] for name, shape in notices.items()}, shared)
+
+
+def _verb(
+    verb: Verb[C], results: Sequence[type], schemas: Mapping[type, Schema], types: Mapping[str, Schema]
+) -> Schema:
+    params = types[verb.params.__name__]
+    shapes = [schemas[result] for result in results]
+    return {
+        "name": verb.name,
+        "summary": verb.summary,
+        "writes": verb.writes,
+        "lasts": verb.lasts,
+        "answer": verb.answer,
+        "notifications": [*verb.notifies, *(["end"] if verb.begins else [])],
+        "params": {name: value for name, value in params.items() if name in ("properties", "required")},
+        "result": shapes[0] if len(shapes) == 1 else {"anyOf": shapes},
+        "errors": [{"code": error.code, "kind": error.kind} for error in verb.errors],
+    }
+
+
+def _anything(shape: type) -> Schema:
+    """`object` in our types: whatever JSON holds."""
+    if shape is object:
+        return {"description": "any JSON value"}
+    raise NotImplementedError
+
+
+def _results_of(verb: Verb[C]) -> tuple[type, ...]:
+    """What a reply may be; usually one type."""
+    if verb.begins is not None:
+        return (verb.begins,)
+    given = get_type_hints(verb.function)["return"]
+    return get_args(given) if isinstance(given, UnionType) else (given,)
+
+
+def _named_types(shapes: Iterable[type]) -> Iterator[type]:
+    """Those, and all that are in their fields."""
+    pending: list[object] = list(inspect.multi_type_info(shapes))
+    seen: set[type] = set()
+    while pending:
+        found = pending.pop()
+        match found:
+            case inspect.StructType() | inspect.DataclassType():
+                if found.cls not in seen:
+                    seen.add(found.cls)
+                    yield found.cls
+                    pending += [field.type for field in found.fields]
+            case inspect.UnionType():
+                pending += found.types
+            case inspect.ListType() | inspect.VarTupleType() | inspect.SetType():
+                pending.append(found.item_type)
+            case inspect.DictType():
+                pending += [found.key_type, found.value_type]
+            case inspect.Metadata():
+                pending.append(found.type)
+            case _:
+                continue
+
+
+def _explain(schema: Schema, shape: type) -> None:
+    fields = schema.get("properties", {})
+    said = _sentences(shape.__module__).get(shape.__name__, {})
+    for name, field in cast("dict[str, Schema]", fields).items():
+        if name in said:
+            field.setdefault("description", said[name])
+
+
+@cache
+def _sentences(module: str) -> dict[str, dict[str, str]]:
+    """Class → field → the sentence below it. Nothing where the source is not at hand."""
+    try:
+        tree = ast.parse(Path(sys.modules[module].__file__ or "").read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return {}
+    return {node.name: dict(_below_fields(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _below_fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, below in pairwise(node.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, " ".join(text.split())
+            case _:
+                continue
