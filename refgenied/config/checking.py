@@ -43,14 +43,16 @@ def _archives(settings: Settings) -> Iterator[Finding]:
     elif problem := may_make(folder):
         # An archive folder that is known may come later, with its disk; a new one must be made at the first start.
         known = (folder / MARKER).exists() or Path(settings.state.folder, DATABASE).exists()
-        yield Finding(f"refgenie.genome_archive_folder: {problem}", refused=not known)
+        yield Finding(
+            f"refgenie.genome_archive_folder: {problem}; make it writable, or name another folder", refused=not known
+        )
     elif not folder.is_dir():
         yield Finding(f"refgenie.genome_archive_folder: {folder} is not there; it is made", refused=False)
 
 
 def _state(settings: Settings) -> Iterator[Finding]:
     if settings.state.folder and (problem := may_make(Path(settings.state.folder))):
-        yield Finding(f"state.folder: {problem}", refused=True)
+        yield Finding(f"state.folder: {problem}; name another with --state-folder or state.folder", refused=True)
     spool = settings.serving.state_folder
     if spool and settings.origins.get("serving.state_folder") != "default" and (problem := may_make(Path(spool))):
         yield Finding(f"serving.state_folder: {problem}; `refgenied serve` needs it", refused=False)
