@@ -69,8 +69,8 @@ class StartAgainError(RefgeniedError):
 
 
 def _require_ours(lock: int, path: Path) -> None:
-    """Another program may call a file `lock`, too."""
-    if not re.fullmatch(rb"(pid \d+\n)?", os.pread(lock, 200, 0)):
+    """Another program may call a file `lock`, too. What a full disk or a power cut left of ours is ours."""
+    if not re.fullmatch(rb"(p(i(d( \d*)?)?)?)?[\0\s]*", os.pread(lock, 200, 0)):
         raise StateError(f"{path} is a file of something else", hint="set another state.folder")
 
 

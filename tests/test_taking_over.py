@@ -203,9 +203,10 @@ def test_a_lock_of_another_program_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="a file of something else"), held(tmp_path):
         pass
     assert (tmp_path / "lock").read_text() == "mine"
-    (tmp_path / "lock").write_text("pid 17\n")
-    with held(tmp_path):
-        assert (tmp_path / "lock").read_text() == f"pid {os.getpid()}\n"
+    for left in ("pid 17\n", "", "pi", "pid 1", "\0\0\0\0\0\0\0\0"):  # the last ones after a full disk, a power cut
+        (tmp_path / "lock").write_text(left)
+        with held(tmp_path):
+            assert (tmp_path / "lock").read_text() == f"pid {os.getpid()}\n"
 
 
 @pytest.mark.parametrize("masked", [True, False])
