@@ -131,7 +131,7 @@ class Verifier:
                 if record is None:
                     continue
             if await self._recorded(record, verdict, requester):
-                return await self._made_anew(record, verdict, requester) if found.damage else verdict
+                return await self._made_anew(record, verdict, found, requester) if found.damage else verdict
 
     async def _put_right(
         self, record: ArchiveRecord, found: Finding, files: Files, requester: Requester
@@ -195,10 +195,18 @@ class Verifier:
             log.warning("archive.damaged", asset=record.key.registry_path, problem=verdict.damage)
         return known
 
-    async def _made_anew(self, record: ArchiveRecord, verdict: Verdict, requester: Requester) -> Verdict:
+    async def _made_anew(
+        self, record: ArchiveRecord, verdict: Verdict, found: Finding, requester: Requester
+    ) -> Verdict:
         asset = await anyio.to_thread.run_sync(self._folder.asset, record.key, self._clock())
         name = name_of(record)
-        if asset is None or asset.state is AssetState.MISSING:
+        gone = asset is None or asset.state is AssetState.MISSING
+        if gone and found.only_manifest:
+            hint = (
+                f"its asset is gone from the genome folder, but the archive itself may be whole: move "
+                f"{self.place(record.key).manifest} away, and `refgeniectl archive import {name}` reads it anew"
+            )
+        elif asset is None or gone:
             hint = (
                 f"its asset is gone from the genome folder: put the archive back from a backup and verify {name} again"
             )

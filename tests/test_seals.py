@@ -292,3 +292,21 @@ async def test_a_lost_database_does_not_believe_a_changed_manifest(genomes):
         assert await parts.record(gone) is None
         assert parts.keeper.served.archives == 1
         assert "gone" not in Path(parts.keeper.config).read_text()
+
+
+async def test_what_the_manifest_alone_has_lost_the_archive_gives_back(genomes):
+    """As the hint says: without its manifest an archive is read anew, also when its asset is gone."""
+    key = genomes.build(a=b"1", b=b"2")
+    async with running(genomes) as parts:
+        await parts.settle()
+        right, place = await parts.record(key), place_of(parts, key)
+        shutil.rmtree(genomes.folder(key))
+        change(place.manifest, "mtime")
+        verdict = await parts.verifier.verify(key, ANN, quick=True)
+        assert verdict.job is None
+        assert f"move {place.manifest} away, and `refgeniectl archive import" in verdict.hint
+        place.manifest.rename(place.manifest.with_name("away"))
+        await parts.importer.take(await parts.importer.find_one(key), ANN, by_name=True)
+        found = await parts.record(key)
+        assert (found.digest, found.asset_digest, found.damaged) == (right.digest, right.asset_digest, None)
+        assert (await parts.verifier.verify(key, ANN)).damage == ""

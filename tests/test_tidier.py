@@ -60,13 +60,14 @@ async def test_what_nobody_works_on_goes_and_the_folders_with_it(genomes, tmp_pa
             left(path.with_name(f".{path.name}.partial"))
         for name in (".genome_config.yaml.partial", "..refgenied.partial", f".{NAME}.partial"):
             left(root / name)
+        left(Place(root, key).archive.with_name(".fasta__default.tgz.replaced.partial"))
         for name in (".refgenied.probe", "..refgenied.probe.partial"):
             os.utime(left(root / name), (OLD, OLD))
         tidied = await parts.tidier.tidy()
         assert hidden(root) == []
         assert sorted(path.name for path in (root / DIGEST).iterdir() if path.is_dir()) == ["fasta"]
         assert not (root / ("d2" * 24)).exists()
-        assert (tidied.files, tidied.bytes) == (9 + 4 + 3 + 2, 18 * 10)
+        assert (tidied.files, tidied.bytes) == (9 + 4 + 3 + 1 + 2, 19 * 10)
         again = await parts.tidier.tidy()
         assert (again.files, again.adopted, again.refused) == (0, 0, [])
         assert (await parts.verifier.verify(key, Requester())).damage == ""

@@ -32,6 +32,8 @@ class Finding(msgspec.Struct, frozen=True):
     """What should be written as the manifest; None: what is there."""
     mended: str = ""
     """What is put right so, in one line; empty when nothing was wrong (a manifest without a seal gets one)."""
+    only_manifest: bool = False
+    """The damage is the manifest's: nothing is known to be wrong with the archive itself."""
 
 
 def examine(
@@ -50,6 +52,8 @@ def examine(
     """
     try:
         return _examined(place, record, quick, threads, on_progress, check)
+    except BrokenSealError as error:
+        return Finding(error.message, only_manifest=True)
     except (ArchiveNotFoundError, DamagedArchiveError) as error:
         return Finding(error.message)
 

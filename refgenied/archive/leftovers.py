@@ -81,10 +81,16 @@ def _judge(
     except OSError as error:
         passed_over(error)
         return
+    aside = f".{place.archive.name}."  # what was kept of another program, on a disk without hard links
+    found.files += [place.folder / name for name in sorted(names) if _is_aside(name, aside)]
     if not names or any(partial.name in names for partial in place.partials):
         found.unfinished.append(place)
     if place.manifest.name in names and place.archive.name in names:
         found.archives.append(place)
+
+
+def _is_aside(name: str, beginning: str) -> bool:
+    return name.startswith(beginning) and name.endswith(".partial") and name != f"{beginning}partial"
 
 
 def size_of(paths: Iterable[Path]) -> int:
