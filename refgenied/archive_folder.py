@@ -151,6 +151,8 @@ class ArchiveFolder:
 
         WriteError, NoSpaceError or ShortageError when that fails too: then the folder or its disk is at fault.
         """
+        if not self.path:
+            return
         problem = self.problem()
         if problem:
             raise WriteError(problem)

@@ -90,7 +90,8 @@ class Pause:
 
         Nothing is claimed then until it is over. Call this once what was half written is gone.
         """
-        if not error.permanent and not isinstance(error, SourceChangedError | NoSpaceError | ShortageError):
+        told = isinstance(error, SourceChangedError | NoSpaceError | ShortageError)
+        if not error.permanent and not told and self._folder in self._conditions:
             found = await self._folder.probe()
             if found is None:
                 return None

@@ -70,3 +70,15 @@ async def test_a_first_start_in_the_future_does_not_make_everything_old(tmp_path
         assert (await daemon._first_facts(store, 1000.0))[0] == 1000.0
         async with store.transaction() as tx:
             assert await archives.fact(tx, "first_started_at") == "1000.0"
+
+
+async def test_a_removal_is_never_older_than_what_it_removes(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        desk = Desk(replace(context_of(parts), clock=lambda: time.time() - DAY))
+        record = await record_of(parts, key)
+        await desk.ask("archive.remove", path="t7/fasta")
+        async with parts.store.transaction() as tx:
+            removal = (await archives.removals(tx))[key]
+        assert removal.removed_at >= record.created_at

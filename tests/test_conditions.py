@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from refgenied import archiver, conditions, pause
 from refgenied.archive import Place
 from refgenied.archive_folder import PROBE, ArchiveFolder
 from refgenied.model import JobState, NoSpaceError, Requester, UnreadableError, WriteError
+from refgenied.supervision import Supervision
 
 pytestmark = pytest.mark.anyio
 
@@ -283,6 +285,35 @@ async def test_a_disk_that_does_not_answer_is_said_and_holds_no_other_look_up(
         await until(lambda: condition._disk.busy_since is None)
         await condition.look()
         assert condition.line == ""
+
+
+async def test_a_database_that_takes_no_writes_is_an_answer_for_the_watchdog_and_a_condition_for_the_queue(
+    genomes: Genomes, tmp_path: Path
+) -> None:
+    async with running(genomes) as parts:
+        await parts.settle()
+        supervision = Supervision(
+            parts.jobs, parts.reconciler, parts.pause, parts.health, parts.current, restart=lambda _: None
+        )
+        await parts.store._connection.execute("PRAGMA busy_timeout = 0")
+        other = sqlite3.connect(parts.store.path, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            status = await supervision.status()
+            assert status.startswith("waiting for the database; ")
+            assert "database is locked; the queue waits, and goes on by itself" in status
+            await parts.pause.look()
+            assert parts.pause.active
+        finally:
+            other.close()
+        await parts.pause.look()
+        assert (await supervision.status()).startswith("idle; 0 queued")
+
+
+def test_without_an_archive_folder_nothing_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ArchiveFolder("", None).probe()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_full_state_disk_is_noticed_without_a_write(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
