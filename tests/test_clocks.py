@@ -77,7 +77,8 @@ async def test_a_removal_is_never_older_than_what_it_removes(genomes: Genomes) -
     async with running(genomes) as parts:
         await parts.settle()
         desk = Desk(replace(context_of(parts), clock=lambda: time.time() - DAY))
-        record = await record_of(parts, key)
+        record = await parts.record(key)
+        assert record
         await desk.ask("archive.remove", path="t7/fasta")
         async with parts.store.transaction() as tx:
             removal = (await archives.removals(tx))[key]
