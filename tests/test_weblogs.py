@@ -189,6 +189,33 @@ def test_strange_lines(raw: bytes) -> None:
         hit_of(raw)
 
 
+async def test_odd_lines_hold_up_nothing(importer: Importer) -> None:
+    """What anybody may write into a log by asking for something, and what a disk may make of it."""
+    row = json.loads(log_of("caddy")[0])
+    odd = [
+        row | {"ts": 1e400},
+        row | {"ts": float("nan")},
+        row | {"ts": -5},
+        row | {"ts": "yesterday"},
+        row | {"size": 10**30},
+        row | {"size": -1},
+        row | {"duration": 1e300},
+        row | {"request": row["request"] | {"headers": {"User-Agent": ["\ud800"]}}},
+        row | {"resp_headers": {"Content-Range": ["bytes 9-3/5"]}, "status": 206},
+        row | {"resp_headers": [], "status": 206},
+    ]
+    lines = [json.dumps(one).encode() + b"\n" for one in odd]
+    lines += [line("9" * 5000), line("9" * 18), line(5).replace(b"2026", b"0001"), line(5).replace(b"Nov", b"Foo")]
+    lines += [line(5, 206, agent='x" "bytes 99-5/204800'), line(5, target="/" + "%ff" * 9000), b"\0" * 70_000 + b"\n"]
+    await importer([*lines, line(204_800)])
+    assert importer.said["other_lines"] >= 6
+
+
+async def test_without_agents_it_is_said_that_pairs_cannot_be_told(importer: Importer) -> None:
+    assert await importer([line(204_800).rpartition(b' "-"')[0] + b"\n", line(5)]) == 1
+    assert any("names no user agents" in note for note in importer.notes)
+
+
 async def test_a_line_that_is_being_written_is_left_for_the_next_time(importer: Importer) -> None:
     full = line(204_800)
     for end in range(1, len(full) - 2):

@@ -48,7 +48,7 @@ class Reader:
         self.lines = 0
         self.strange = 0
         """Lines in another format."""
-        self._dashes = self._exact = self._parts = self._lengths_only = 0
+        self._dashes = self._exact = self._parts = self._lengths_only = self._no_agent = 0
 
     def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[bytes, Json]]:
         """Each with its line."""
@@ -80,6 +80,10 @@ class Reader:
         if self._lengths_only:
             ranges = words.several(self._lengths_only, "range")
             notes.append(f"{ranges} counted by length alone: this log does not say which bytes; {FORMATS}")
+        if self._no_agent:
+            notes.append(
+                f"this log names no user agents: refgenie asks twice, and a small archive counts twice; {FORMATS}"
+            )
         return notes
 
     def _request(self, hit: Hit, target: Target) -> Json:
@@ -112,6 +116,7 @@ class Reader:
             self._exact += sent.with_headers is False
             self._parts += sent.with_headers is None and bool(hit.sent)
         self._lengths_only += sent.first is None
+        self._no_agent += not hit.agent
 
 
 def numbered(

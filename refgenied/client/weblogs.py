@@ -20,9 +20,13 @@ from typing import Any, NamedTuple
 LONGEST_NAME = 200
 """Characters of a client's address, or name for itself, that tell it from others."""
 
+LAST_MOMENT = 2.0**33
+"""Unix seconds, in the year 2242."""
+MOST_BYTES = 10**18
+
 LINE = re.compile(
     rb"(?P<names>[^\[\"]*)\[(?P<at>[^\]]+)\] "
-    rb'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<bytes>\d+|-)'
+    rb'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<bytes>\d{1,18}|-)(?!\d)'
     rb'(?: "(?:[^"\\]|\\.)*" "(?P<agent>(?:[^"\\]|\\.)*)"(?P<more>.*))?'
 )
 """Combined log format, also with the server's name before it and more after it; the common one too."""
@@ -53,6 +57,7 @@ class Hit(NamedTuple):
 
     client: str
     agent: str
+    """"" where the format has none: a client that does not say is `-`."""
     target: str
     ranged: bool
     sent: int | None
@@ -125,9 +130,16 @@ def _of_combined(line: bytes) -> Hit | None:
 @lru_cache(maxsize=100)  # many lines of one second follow each other
 def _time(text: bytes) -> float:
     try:
-        return datetime.strptime(text.decode(), "%d/%b/%Y:%H:%M:%S %z").timestamp()
+        return _possible(datetime.strptime(text.decode(), "%d/%b/%Y:%H:%M:%S %z").timestamp())
     except ValueError:
         raise StrangeLineError from None
+
+
+def _possible(at: float) -> float:
+    """ValueError for a time at which there was no such server, or no time at all."""
+    if not 0 <= at < LAST_MOMENT:
+        raise ValueError
+    return at
 
 
 def _text(raw: bytes) -> str:
@@ -156,24 +168,29 @@ def _of_json(line: bytes) -> Hit | None:
         status, method, uri = row["status"], request["method"], request["uri"]
         if status not in (200, 206) or method != "GET":
             return None
-        at, seconds = _moment(row["ts"]), row.get("duration")
+        at, seconds = _possible(_moment(row["ts"])), row.get("duration")
         asked: Any = request.get("headers")
         answered: Any = row.get("resp_headers")
         client = request.get("client_ip") or request.get("remote_ip") or request["remote_addr"].rpartition(":")[0]
         return Hit(
-            client=str(client)[:LONGEST_NAME],
-            agent=_header(asked, "User-Agent")[:LONGEST_NAME],
+            client=_sendable(str(client))[:LONGEST_NAME],
+            agent=_sendable(_header(asked, "User-Agent") or "-")[:LONGEST_NAME],
             target=str(uri),
             ranged=status == 206,
-            sent=int(row["size"]),
+            sent=max(0, min(int(row["size"]), MOST_BYTES)),
             at=at,
-            begun=at - seconds if isinstance(seconds, int | float) else None,
+            begun=at - seconds if isinstance(seconds, int | float) and 0 <= seconds <= at else None,
             span=_span(_header(answered, "Content-Range").encode(), _header(asked, "Range").encode()),
             broken=None,
             with_headers=False,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise StrangeLineError from None
+
+
+def _sendable(text: str) -> str:
+    """Without half surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _moment(ts: object) -> float:
