@@ -20,6 +20,8 @@ MOST_PROBES = 200
 
 PAIR_SECONDS = 10.0
 """From the end of refgenie's first request to the beginning of its second there is less than this."""
+DROP_SECONDS = 5.0
+"""refgenie drops its first request at once; what took longer was a second one."""
 SWALLOWED = 16 * 2**20
 """A client that drops a longer archive at once has never got all of it: the buffers between are smaller."""
 SAME_MOMENT = 2.0
@@ -132,16 +134,18 @@ class Pull:
         return False
 
     def _dropped(self, answer: Answer) -> bool:
-        """The first of a pair, noticed late; or a second one whose first one came whole; or just a first one."""
+        """The first of a pair, maybe noticed late; or a second one that was broken off."""
         self._forget_probes(answer)
         begun = answer.at if answer.begun is None else answer.begun
+        if answer.at - begun > DROP_SECONDS:
+            for firsts in (self.dropped, self.whole):
+                if found := [end for end in firsts if begun - PAIR_SECONDS <= end <= begun]:
+                    firsts.remove(found[-1])
+                    break
+            return False
         if late := [end for end in self.whole if begun <= end <= answer.at + PAIR_SECONDS]:
             self.whole.remove(late[-1])
             return True
-        earliest = answer.at - remembered(answer.size) if answer.begun is None else answer.begun
-        if firsts := [end for end in self.whole if earliest - PAIR_SECONDS <= end <= answer.at]:
-            self.whole.remove(firsts[-1])
-            return False
         self.dropped.append(answer.at)
         return False
 

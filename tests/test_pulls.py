@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from refgenied.pulls import MOST, MOST_PIECES, PAIR_SECONDS, SWALLOWED, Answer, Pull, Pulls, asks_twice, remembered
+from refgenied.pulls import (
+    DROP_SECONDS,
+    MOST,
+    MOST_PIECES,
+    PAIR_SECONDS,
+    SWALLOWED,
+    Answer,
+    Pull,
+    Pulls,
+    asks_twice,
+    remembered,
+)
 
 SIZE = 1000
 LONG = SWALLOWED + 1
@@ -137,11 +148,13 @@ def test_a_first_request_that_is_noticed_late_belongs_to_the_second() -> None:
     assert client.refgenie(10), "it had begun before the other ended"
 
 
-def test_a_second_request_that_breaks_uses_up_the_first() -> None:
+@pytest.mark.parametrize("first", [SIZE, 10])
+def test_a_second_request_that_breaks_uses_up_the_first(first: int) -> None:
     client = Client()
-    assert not client.refgenie()
-    client.now += 5
-    assert not client.refgenie(500)
+    assert not client.refgenie(first)
+    begun = client.now
+    client.now += DROP_SECONDS + 1
+    assert not client.refgenie(500, begun=begun)
     assert not client.refgenie()
     assert client.refgenie()
 
@@ -172,17 +185,16 @@ def test_where_broken_transfers_look_whole_only_pairs_count() -> None:
     assert [client.refgenie(LONG, LONG) for _ in range(2)] == [True, False], "nobody is so fast"
 
 
-def test_four_clients_behind_one_address_in_any_order() -> None:
-    """Each client's first request comes before its second; everything else may be mixed."""
+def test_clients_behind_one_address_in_any_order() -> None:
+    """Each client's first request comes before its second; it may come whole; everything else may be mixed."""
     for order in set(itertools.permutations("AABBCC")):
-        client = Client()
-        assert sum(client.refgenie() for _ in order) == 3, order
-        client, asked = Client(), set[str]()
-        count = 0
-        for name in order:
-            count += client.refgenie(SIZE if name in asked else 10)
-            asked.add(name)
-        assert count == 3, order
+        for firsts in itertools.product((SIZE, 10), repeat=3):
+            client, left = Client(), dict(zip("ABC", firsts, strict=True))
+            count = 0
+            for name in order:
+                client.now += 0.1
+                count += client.refgenie(left.pop(name, SIZE))
+            assert count == 3, (order, firsts)
 
 
 # --------------------------------------------------------------------------- memory
