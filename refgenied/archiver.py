@@ -184,7 +184,7 @@ class Archiver:
 
     async def _taken_over(self, job: Job, asset: Asset, place: Place) -> Result | None:
         """Another program's archive is in place: it is taken when it holds these very files."""
-        build = await self._run(self._folder.build_record, asset)
+        build = await self._genome_disk.run(self._folder.build_record, asset)
         about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock())
         try:
             draft = await self._run(
@@ -221,7 +221,7 @@ class Archiver:
                     await self._run(draft.discard)
 
     async def _pack(self, job: Job, asset: Asset, place: Place) -> Draft:
-        build = await self._run(self._folder.build_record, asset)
+        build = await self._genome_disk.run(self._folder.build_record, asset)
         access = readers(asset.access, self._current.settings.archive)
         about = About.of(asset, build, requested_by=job.requested_by, created_at=self._clock(), access=access)
         codec = ContentAware(Compression(self._current.settings.archive.compression))

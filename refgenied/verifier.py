@@ -19,6 +19,7 @@ from refgenied.archive.progress import no_progress
 from refgenied.archive.publish import replace_manifest
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
+from refgenied.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
@@ -80,6 +81,7 @@ class Verifier:
         self._current = current
         self._clock = clock
         self._limiter = anyio.CapacityLimiter(1)
+        self._genome_disk = DiskThread("asset of a damaged archive")
 
     async def verify(
         self,
@@ -198,7 +200,7 @@ class Verifier:
     async def _made_anew(
         self, record: ArchiveRecord, verdict: Verdict, found: Finding, requester: Requester
     ) -> Verdict:
-        asset = await anyio.to_thread.run_sync(self._folder.asset, record.key, self._clock())
+        asset = await self._genome_disk.run(self._folder.asset, record.key, self._clock())
         name = name_of(record)
         gone = asset is None or asset.state is AssetState.MISSING
         if gone and found.only_manifest:
