@@ -6,7 +6,7 @@ import fcntl
 import os
 import uuid
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -22,6 +22,7 @@ from refgenied.model import (
     AssetKey,
     ConfigError,
     NoSpaceError,
+    RefgeniedError,
     ShortageError,
     WriteError,
 )
@@ -59,6 +60,20 @@ class ArchiveFolder:
             async with store.transaction() as tx:
                 recorded = await archives.generation(tx)
             yield await anyio.to_thread.run_sync(self._raise_generation, key, recorded)
+
+    async def settle(self, store: Store) -> None:
+        """At an orderly end: nothing is half changed, and the folder says so. What cannot be written is left out."""
+        if not self.path or await anyio.to_thread.run_sync(self.problem):
+            return
+        async with self.publishing, store.transaction() as tx:
+            recorded = await archives.generation(tx)
+        with suppress(RefgeniedError):
+            await anyio.to_thread.run_sync(self._settle, recorded)
+
+    def _settle(self, recorded: int | None) -> None:
+        now = generation.read(self.path)
+        if now is not None and now.number == recorded and now.unsettled:
+            generation.write(self.path, Generation(now.number))
 
     def _raise_generation(self, key: AssetKey, recorded: int | None) -> int:
         before = generation.read(self.path) or Generation(recorded or 0)

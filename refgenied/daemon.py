@@ -214,6 +214,8 @@ class Daemon:
             log.info("daemon.draining")
             await control.drain()
             group.cancel_scope.cancel()
+        with suppress(StateError):
+            await archive_folder.settle(store)
         log.info("daemon.stopped")
 
     async def _first_facts(self, store: Store, now: float) -> tuple[float, ArchiveFolder]:

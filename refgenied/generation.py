@@ -29,7 +29,8 @@ class Generation(msgspec.Struct, frozen=True):
     number: int
     """Raised by one before anything changes."""
     unsettled: tuple[AssetKey, ...] = ()
-    """The assets that a database with this number, or the one before, may still know otherwise."""
+    """The assets that a database with this number, or the one before, may still know otherwise; none after an orderly
+    end, so that then also a database that lacks a single change is known to be older."""
 
     def next(self, key: AssetKey, *, recorded: int | None) -> Generation:
         """With one change more. `recorded`: the database's number; when it is the same, what went before is settled."""
@@ -51,7 +52,7 @@ class Age(Enum):
 def age(folder: Generation | None, recorded: int | None) -> Age:
     """Compare the archive folder's generation with the database's number; None: it has none yet (of refgenied 0.1)."""
     there, known = folder.number if folder else 0, recorded or 0
-    if known < there - 1:
+    if known < there - 1 or (folder and 1 < there == known + 1 and not folder.unsettled):
         return Age.OLDER
     return Age.NEWER if known > there else Age.SAME
 

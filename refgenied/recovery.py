@@ -88,6 +88,8 @@ async def _settle(
     async with jobs.change() as change:
         await _record(change.tx, found)
         await archives.put_generation(change.tx, folder.number if folder else 1)
+        for key in [*(record.key for record in found.put), *(removal.key for removal in found.removed)]:
+            log.warning("database.caught_up", asset=key.registry_path)
         for record in found.put:
             await change.log("archive.adopted", record.key, digest=record.digest, size=record.size, path=record.path)
         for removal in found.removed:

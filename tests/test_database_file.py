@@ -42,10 +42,14 @@ def started_again(lab: Lab, why: str) -> Row:
     return lab.rows("status")[0]
 
 
-def test_one_that_is_deleted_is_noticed_and_nothing_is_lost(lab, database):
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_one_that_is_deleted_is_noticed_and_nothing_is_lost(what, lab, database):
     before = rows(lab)
-    for path in lab.state.glob("refgenied.sqlite3*"):
-        path.unlink()
+    if what == "folder":
+        shutil.rmtree(lab.state)
+    else:
+        for path in lab.state.glob("refgenied.sqlite3*"):
+            path.unlink()
     status = started_again(lab, "was deleted")
     assert rows(lab) == before
     assert status["health"] == []
@@ -54,6 +58,7 @@ def test_one_that_is_deleted_is_noticed_and_nothing_is_lost(lab, database):
 
 def test_an_older_one_in_its_place_is_noticed_and_follows_the_manifests(lab, database):
     assert lab.daemons[-1].stop() == 0
+    assert json.loads((lab.archives / ".refgenied.generation").read_text())["unsettled"] == []
     backup = shutil.copy(database, lab.root / "backup")
     lab.start()
     before = rows(lab)

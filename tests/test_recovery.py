@@ -71,6 +71,8 @@ def test_what_the_two_numbers_say():
     assert ages == [Age.OLDER, Age.OLDER, Age.SAME, Age.SAME, Age.NEWER]
     assert [age(None, recorded) for recorded in (None, 0, 1)] == [Age.SAME, Age.SAME, Age.NEWER]
     assert age(Generation(1), None) is Age.SAME, "an upgrade that was cut is no backup"
+    orderly = Generation(5)
+    assert [age(orderly, recorded) for recorded in (3, 4, 5, 6)] == [Age.OLDER, Age.OLDER, Age.SAME, Age.NEWER]
 
 
 def test_a_change_that_never_reached_the_database_stays_listed_until_one_does():
@@ -236,6 +238,24 @@ async def test_a_removal_on_a_full_disk_makes_the_room_for_its_own_note(genomes,
         assert (await desk.ask("archive.remove", path="t7/fasta", delete_file=True))["deleted"]
         assert await parts.record(asset) is None
         assert read_manifest(place.manifest).removed
+
+
+async def test_after_an_orderly_end_one_change_less_is_enough_to_know_an_older_database(genomes, tmp_path):
+    genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        await parts.archive_folder.settle(parts.store)
+    backed_up(tmp_path / "state")
+    async with running(genomes) as parts:
+        await Desk(context_of(parts)).ask("archive.remove", path="t7/fasta")
+        assert generation.read(parts.archive_folder.path).unsettled
+        await parts.archive_folder.settle(parts.store)
+        assert not generation.read(parts.archive_folder.path).unsettled
+    restored(tmp_path / "state")
+    async with running(genomes) as parts:
+        assert "0 archives and 1 removal" in parts.health.conditions["database_age"][0]
+        (event,) = await parts.events("database.rebuilt")
+        assert event.data == {"archives": 0, "removals": 1, "was": "older"}
 
 
 async def test_a_generation_that_nobody_can_read_makes_a_start_compare_all(genomes, manifests_read):

@@ -13,6 +13,7 @@ from synthetic import Genomes
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.manifest import encode
 from refgenied.model import ArchiveRecord, AssetKey, Requester
+from refgenied.store import archives
 
 pytestmark = pytest.mark.anyio
 
@@ -310,3 +311,16 @@ async def test_what_the_manifest_alone_has_lost_the_archive_gives_back(genomes):
         found = await parts.record(key)
         assert (found.digest, found.asset_digest, found.damaged) == (right.digest, right.asset_digest, None)
         assert (await parts.verifier.verify(key, ANN)).damage == ""
+
+
+@pytest.mark.parametrize("column", ["genome_digest", "asset_group", "asset"])
+async def test_a_record_whose_name_has_changed_gives_way_to_the_archive_that_is_there(column, genomes):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        async with parts.store.transaction() as tx:
+            await tx.execute(f"UPDATE archive SET {column} = {column} || 'x'")  # noqa: S608
+        await parts.settle()
+        async with parts.store.transaction() as tx:
+            assert list(await archives.everything(tx)) == [key]
+        assert len(await parts.events("archive.published")) == 1

@@ -104,5 +104,7 @@ _TOLD = {
     "by": "by",
     "maker": "made by",
     "error": "·",
+    "what": "·",
+    "was": "the database was",
 }
 """What is told of an event's data, and the word before it."""

@@ -28,6 +28,9 @@ async def put(tx: Transaction, record: ArchiveRecord) -> None:
     """Record a published archive. The asset's downloads stay counted, also those of an archive that was removed;
     a removal of it is over.
     """
+    await tx.execute(  # a row whose names have changed on the disk would hold the path for ever
+        f"DELETE FROM archive WHERE path = ? AND NOT ({_OF_ASSET})", (record.path, *names(record.key))
+    )
     values = (*names(record.key), json.dumps(record.aliases), *(getattr(record, name) for name in _PLAIN))
     updates = ", ".join(f"{name} = excluded.{name}" for name in ("aliases", *_PLAIN) if name != "download_count")
     await tx.execute(

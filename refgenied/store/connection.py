@@ -154,6 +154,7 @@ class Store:
                 if rescue.identity(self.path) is not None or self._damaged:
                     return
                 try:
+                    rescued.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
                     rescued.unlink(missing_ok=True)
                     await self._connection.execute("VACUUM INTO ?", (str(rescued),))
                 except (sqlite3.Error, OSError) as error:
