@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from refgenied import generation
 from refgenied.config import MARKER
-from refgenied.files import open_regular, read_regular, save_atomically, writing
+from refgenied.files import SHORT, open_regular, read_regular, save_atomically, unreadable, writing
 from refgenied.generation import Generation
 from refgenied.model import (
     AlreadyRunningError,
@@ -93,6 +93,8 @@ class ArchiveFolder:
                     save_atomically(marker, f"{uuid.uuid4()}\n".encode("ascii"))
                 self.id = _id_in(marker)
         except (OSError, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and error.errno in SHORT:
+                raise unreadable(marker, error) from None  # another start may do better
             raise ConfigError(
                 f"the archive folder {self.path} cannot be used: {error}",
                 hint="make it writable for the daemon's user (a service: `refgenied install-units` does, for "
@@ -128,7 +130,9 @@ class ArchiveFolder:
     def _marker(self) -> int | None:
         try:
             return open_regular(Path(self.path, MARKER)) if self.path else None
-        except OSError:
+        except OSError as error:
+            if error.errno in SHORT:  # without the lock two daemons could write there
+                raise unreadable(Path(self.path, MARKER), error) from error
             return None
 
     def problem(self) -> str:
@@ -193,7 +197,8 @@ class ArchiveFolder:
             try:
                 size = path.stat().st_size
             except OSError as error:
-                found[key] = f"{path}: {error.strerror}"
+                if error.errno not in SHORT:
+                    found[key] = f"{path}: {error.strerror}"
                 continue
             if size != record.size:
                 found[key] = f"{path} has {size} bytes instead of {record.size}"

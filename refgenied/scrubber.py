@@ -18,7 +18,15 @@ from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs
-from refgenied.model import ArchiveRecord, AssetKey, DamagedArchiveError, RefgeniedError, Requester, StateError
+from refgenied.model import (
+    ArchiveRecord,
+    AssetKey,
+    DamagedArchiveError,
+    RefgeniedError,
+    Requester,
+    ShortageError,
+    StateError,
+)
 from refgenied.store import archives
 from refgenied.verifier import Verifier, name_of
 
@@ -83,7 +91,7 @@ class Scrubber:
             group.start_soon(self._clear_doubts)
             while True:
                 await anyio.sleep(LOOK_SECONDS)
-                with suppress(StateError):  # the next round tries again; others tell of the database
+                with suppress(StateError, ShortageError):  # the next round tries again; others tell of it
                     while await self.scrub():
                         pass
 
@@ -91,7 +99,7 @@ class Scrubber:
         while True:
             await self._doubted.wait()
             self._doubted = anyio.Event()
-            with suppress(StateError):  # whoever doubts says so again
+            with suppress(StateError, ShortageError):  # whoever doubts says so again
                 await self.clear_doubts()
 
     async def clear_doubts(self) -> None:
@@ -104,7 +112,7 @@ class Scrubber:
                 continue
             try:
                 await self._verifier.verify(key, Requester(), quick=True)
-            except StateError:
+            except (StateError, ShortageError):
                 raise
             except RefgeniedError as error:
                 log.warning("archive.not_checked", asset=key.registry_path, error=error.message)
@@ -135,7 +143,7 @@ class Scrubber:
         asset = record.key.registry_path
         try:
             verdict = await self._verifier.verify_by(self._read_quietly, record.key, Requester())
-        except StateError:
+        except (StateError, ShortageError):
             raise
         except RefgeniedError as error:
             self._passed_over.add(record.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,10 @@ AGAIN_SECONDS = 600.0
 MOST_NAMED = 3
 
 
+_GENOME = re.compile(r"[\w-]{32,64}")
+"""What may be a genome's digest."""
+
+
 class Tidied(msgspec.Struct):
     """What one round did."""
 
@@ -41,6 +46,8 @@ class Tidied(msgspec.Struct):
     """Archives that were whole and not recorded."""
     refused: list[str] = []
     """Those that are not whole: one line each."""
+    unreadable: list[str] = []
+    """Folders that cannot be looked into: one line each."""
 
 
 class Tidier:
@@ -58,7 +65,7 @@ class Tidier:
             wait = AGAIN_SECONDS
             try:
                 tidied = await self.tidy()
-                if tidied is not None and not tidied.refused:
+                if tidied is not None and not tidied.refused and not tidied.unreadable:
                     wait = DAY
             except (StateError, RefgeniedError) as error:
                 log.warning("tidy.failed", error=error.message)
@@ -71,8 +78,13 @@ class Tidier:
         path = self._archive_folder.path
         if not path or await anyio.to_thread.run_sync(self._archive_folder.problem):
             return None
-        found = await anyio.to_thread.run_sync(find_leftovers, path, _passed_over)
         tidied = Tidied()
+
+        def pass_over(error: OSError) -> None:
+            if _GENOME.fullmatch(Path(error.filename).relative_to(path).parts[0]):  # not lost+found
+                tidied.unreadable.append(f"{error.filename}: {error.strerror}")
+
+        found = await anyio.to_thread.run_sync(find_leftovers, path, pass_over)
         for place in found.unfinished:
             with suppress(BusyError):  # it is being imported or removed
                 if await self._clear(place, tidied):
@@ -83,6 +95,7 @@ class Tidier:
         if tidied.files or tidied.adopted:
             log.info("tidy.done", files=tidied.files, bytes=tidied.bytes, adopted=tidied.adopted)
         self._health.note("unrecorded", _told(tidied.refused))
+        self._health.note("unreadable", _told_unreadable(tidied.unreadable))
         return tidied
 
     async def _clear(self, place: Place, tidied: Tidied) -> bool:
@@ -124,10 +137,6 @@ class Tidier:
 
 
 # ----------------------------------------------------------------- blocking
-
-
-def _passed_over(error: OSError) -> None:
-    log.debug("tidy.unreadable", path=error.filename, error=error.strerror)
 
 
 def _clear(place: Place, tidied: Tidied) -> bool:
@@ -172,3 +181,10 @@ def _told(refused: list[str]) -> str:
         f"{them} in the archive folder and not in the database: {shown}. Without its manifest (move that away) "
         "`refgeniectl archive import` reads such an archive itself"
     )
+
+
+def _told_unreadable(folders: list[str]) -> str:
+    if not folders:
+        return ""
+    shown = "; ".join(folders[:MOST_NAMED]) + ("; …" if len(folders) > MOST_NAMED else "")
+    return f"nobody knows which archives are in here: {shown}. Let the daemon's user read it, or move it away"

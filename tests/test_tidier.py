@@ -161,6 +161,30 @@ async def test_an_unreadable_folder_stops_neither_the_start_nor_the_tidy(genomes
         await parts.tidier.tidy()
         assert not partial.exists()
         assert [one.key for one in await parts.bring()] == [key]
+        assert "unreadable" not in parts.health.conditions, "no archive is in there"
+
+
+@pytest.mark.anyio
+async def test_a_genomes_folder_that_cannot_be_read_is_said_until_it_can(genomes, tmp_path, monkeypatch):
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+    closed = tmp_path / "archives" / DIGEST / "fasta"
+    scandir = os.scandir
+
+    def refused(path: object = "."):
+        if os.fsdecode(path) == str(closed):
+            raise PermissionError(13, "Permission denied", os.fsdecode(path))
+        return scandir(path)
+
+    async with running(genomes, "another") as parts:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", refused)
+            await parts.tidier.tidy()
+            assert f"{closed}: Permission denied" in parts.health.conditions["unreadable"][0]
+        await parts.tidier.tidy()
+        assert "unreadable" not in parts.health.conditions
+        assert await parts.record(key)
 
 
 def test_one_walk_over_many_assets_is_quick(tmp_path):

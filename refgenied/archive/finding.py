@@ -15,7 +15,7 @@ from refgenied.archive.arguments import path_of
 from refgenied.archive.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.reconcile import PassedOver, places
-from refgenied.files import opener, read_regular, unreadable
+from refgenied.files import SHORT, opener, read_regular, unreadable
 from refgenied.genomes.build_folder import LARGEST_LOG
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
@@ -57,7 +57,13 @@ def find_archives(folder: str | os.PathLike[str], passed_over: PassedOver | None
     root = path_of(folder, "folder")
     config = _read_config(root)
     for place in places(root, passed_over):
-        found = _nested(place, config)
+        try:
+            found = _nested(place, config)
+        except OSError as error:
+            if passed_over is None or error.errno in SHORT:
+                raise unreadable(place.archive, error) from error
+            passed_over(error)
+            continue
         if found is not None:
             yield found
     for key, archive in _flat(root, config):

@@ -10,6 +10,7 @@ from refgenied.archive.entries import Entry, new_entry
 from refgenied.archive.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.source import Observe, open_source
 from refgenied.archive.untar import Members, TarMember
+from refgenied.files import unreadable
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnsafeTreeError
@@ -29,8 +30,10 @@ def manifest_beside(archive: Path) -> Manifest | None:
     """
     try:
         size = os.stat(archive).st_size
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no archive {archive} ({error.strerror})") from error
+    except OSError as error:
+        raise unreadable(archive, error) from error
     try:
         manifest = read_manifest(archive.with_suffix(".json"))
     except ArchiveNotFoundError:

@@ -15,8 +15,9 @@ from refgenied.archive.manifest import BlockTable, Totals
 from refgenied.archive.output import Output
 from refgenied.archive.pipeline import Pipeline
 from refgenied.archive.progress import Meter, Phase
+from refgenied.files import SHORT
 from refgenied.genomes.walk import Kind
-from refgenied.model import SourceChangedError, UnreadableError
+from refgenied.model import ShortageError, SourceChangedError, UnreadableError
 
 if TYPE_CHECKING:
     from refgenied.archive.codec import Codec
@@ -156,10 +157,11 @@ def _feed_content(fd: int, left: int, passing: Passing, blocks: Blocks, check: C
         left -= count
 
 
-def _unreadable(member: Member, error: OSError) -> UnreadableError:
-    return UnreadableError(
-        f"{_shown(member)} cannot be read: {error.strerror or error}", hint="look at the genome folder's disk"
-    )
+def _unreadable(member: Member, error: OSError) -> UnreadableError | ShortageError:
+    message = f"{_shown(member)} cannot be read: {error.strerror or error}"
+    if error.errno in SHORT:
+        return ShortageError(message)
+    return UnreadableError(message, hint="look at the genome folder's disk")
 
 
 def _shown(member: Member) -> str:

@@ -14,6 +14,7 @@ from refgenied.archive import tar
 from refgenied.archive.codec import decompress
 from refgenied.archive.pipeline import Pipeline
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.source import damage
 from refgenied.files import open_regular, unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
@@ -91,7 +92,7 @@ def _blocks(fd: int, path: Path, manifest: Manifest) -> Iterator[bytes]:
         try:
             block = os.pread(fd, size, offset)
         except OSError as error:
-            raise DamagedArchiveError(f"{path} cannot be read at byte {offset}: {error.strerror or error}") from error
+            raise damage(path, offset, error) from error
         offset += len(block)
         yield block
 

@@ -15,8 +15,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
 from refgenied.archive.codec import decompress
-from refgenied.files import open_regular, unreadable
-from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
+from refgenied.files import SHORT, open_regular, unreadable
+from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +69,12 @@ def open_archive(path: Path) -> int:
         raise ArchiveNotFoundError(f"there is no archive {path}") from error
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def damage(path: Path, at: int, error: OSError) -> DamagedArchiveError | ShortageError:
+    """What to raise when an archive that is open cannot be read at a byte: its disk has lost it."""
+    message = f"{path} cannot be read at byte {at}: {error.strerror or error}"
+    return ShortageError(message) if error.errno in SHORT else DamagedArchiveError(message)
 
 
 class Blocks:
@@ -130,9 +136,7 @@ class Blocks:
         try:
             compressed = os.pread(self._fd, end - begin, begin)
         except OSError as error:
-            raise DamagedArchiveError(
-                f"{self._path} cannot be read at byte {begin}: {error.strerror or error}"
-            ) from error
+            raise damage(self._path, begin, error) from error
         block = decompress(compressed, self._size)
         if block is None or (len(block) != self._size and number < len(self._begins) - 2):
             raise DamagedArchiveError(f"{self._path}: block {number + 1} of {len(self._begins) - 1} is damaged")
@@ -211,7 +215,7 @@ class Gunzipped:
         try:
             data = os.pread(self._fd, _READ, at)
         except OSError as error:
-            raise UnreadableError(f"{self._path} cannot be read at byte {at}: {error.strerror or error}") from error
+            raise unreadable(f"{self._path}, from byte {at},", error) from error
         if self._observe is not None:
             self._observe(data)
         return data

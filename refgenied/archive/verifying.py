@@ -15,6 +15,7 @@ from refgenied.archive.known import Contents, damaged_at, is_seekable, listed, m
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.prove import prove
 from refgenied.archive.vetting import Vetting
+from refgenied.files import unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
 
@@ -84,8 +85,10 @@ def check_sizes(path: Path, manifest: Manifest) -> None:
         raise DamagedArchiveError(f"the block table in the manifest of {path} adds up to {blocks} bytes")
     try:
         size = path.stat().st_size
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"{path} is missing ({error.strerror})") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     if size != manifest.size:
         raise DamagedArchiveError(f"{path} has {size} bytes, and its manifest says {manifest.size}")
 

@@ -100,7 +100,7 @@ async def archive_verify(context: Context, call: Call, params: ArchiveVerifyPara
                 verdict = await context.verifier.verify(
                     record.key, call.peer.requester, quick=params.quick, on_progress=on_progress
                 )
-        except UnreadableError as error:
+        except (UnreadableError, BadRegistryPathError) as error:  # of this one; a shortage ends it all
             verdict = Verdict(record.key, record.size, 0.0, params.quick, error.message, "it is not marked as damaged")
         except ArchiveNotFoundError:  # removed meanwhile
             continue

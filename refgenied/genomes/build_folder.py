@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
+from refgenied.files import SHORT
 from refgenied.genomes.enclosure import shown, some_names, translated
 from refgenied.genomes.walk import open_folder, read_small
-from refgenied.model import BuildRecord, RefgeniedError, UnreadableError
+from refgenied.model import BuildRecord, RefgeniedError, ShortageError, UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,13 +131,14 @@ def moved_lately(paths: Iterable[str], now: float, within: float) -> bool:
                         continue
                     if lately(entry.stat(follow_symlinks=False)):
                         return True
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno in SHORT:  # it would look as if the build had died
+                raise
     return False
 
 
 def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
-    """The commands, recipe and log name in the first of these build folders that has them; never fails."""
+    """The commands, recipe and log name in the first of these build folders that has them. ShortageError."""
     commands: tuple[str, ...] = ()
     recipe: dict[str, Any] | None = None
     log_name: str | None = None
@@ -144,6 +146,8 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
     for folder in folders:
         try:
             fd = open_folder(folder, within=within)
+        except ShortageError:
+            raise
         except RefgeniedError:
             continue
         try:
@@ -153,7 +157,11 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
             logs = list(filter(_is_log, names))
             if log_name is None and logs:
                 log_name, log = logs[0], (read_small(fd, logs[0], LARGEST_LOG) or b"").decode("utf-8", "replace")
-        except (OSError, RefgeniedError):
+        except ShortageError:
+            raise
+        except (OSError, RefgeniedError) as error:
+            if isinstance(error, OSError) and error.errno in SHORT:
+                raise translated(error, folder) from error
             continue
         finally:
             os.close(fd)

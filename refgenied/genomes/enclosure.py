@@ -12,7 +12,8 @@ import stat
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from refgenied.model import SourceChangedError, UnreadableError, UnsafeTreeError
+from refgenied.files import SHORT
+from refgenied.model import ShortageError, SourceChangedError, UnreadableError, UnsafeTreeError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -69,8 +70,10 @@ def split(path: bytes) -> list[bytes]:
     return [part for part in path.split(b"/") if part not in (b"", b".")]
 
 
-def translated(error: OSError, path: str | bytes) -> SourceChangedError | UnreadableError:
+def translated(error: OSError, path: str | bytes) -> SourceChangedError | UnreadableError | ShortageError:
     """The error of ours for one of the system's about `path`."""
+    if error.errno in SHORT:
+        return ShortageError(f"cannot read {shown(path)}: {error.strerror}")
     if error.errno in _GONE:
         return SourceChangedError(f"{shown(path)} vanished or changed while it was read")
     return UnreadableError(

@@ -7,8 +7,9 @@ import stat
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from refgenied.files import SHORT
 from refgenied.genomes.build_folder import BUILD_FOLDER
-from refgenied.genomes.enclosure import MAX_NAMES, some_names
+from refgenied.genomes.enclosure import MAX_NAMES, some_names, translated
 from refgenied.genomes.member import access_to
 from refgenied.genomes.walk import Tree
 from refgenied.model import Access, UnsafeTreeError
@@ -66,6 +67,8 @@ def _stamp_as_seen(folder: bytes) -> str:
                 list(map(os.fsencode, some_names(os.fsdecode(path), MAX_NAMES))) if stat.S_ISDIR(info.st_mode) else []
             )
         except OSError as error:
+            if error.errno in SHORT:
+                raise translated(error, path) from error
             digest.update(b"%b\0%d\0" % (path, error.errno or 0))
             continue
         numbers = (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)

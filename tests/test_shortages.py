@@ -1,0 +1,115 @@
+"""No descriptors are left: nothing is damaged, gone or unreadable because of that, and nothing is forgotten."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from parts import running
+from synthetic import Genomes
+
+from refgenied.archive import find_archives, pack, places, read, read_manifest, verify
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.genomes.build_folder import moved_lately, read_build_record
+from refgenied.model import Requester, ShortageError
+
+pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Nothing can be opened any more; what is open stays so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    return Genomes(tmp_path / "genomes")
+
+
+async def test_a_verify_and_a_scrub_mark_nothing_as_damaged(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        record = await parts.record(key)
+        for quick in (True, False):
+            with no_descriptors(), pytest.raises(ShortageError):
+                await parts.verifier.verify(key, Requester(), quick=quick)
+        with no_descriptors(), pytest.raises(ShortageError):
+            await parts.scrubber._scrub_one(record)
+        assert (await parts.record(key)).damaged is None
+
+
+async def test_a_look_at_the_genome_folder_is_not_taken(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        before = parts.reconciler.look.assets[key]
+        with no_descriptors(), pytest.raises(ShortageError):
+            parts.folder.asset(key, 0.0)
+        with no_descriptors():
+            await parts.reconciler._sweep()
+        assert parts.reconciler.look.assets[key] == before
+        await parts.settle()
+        assert not parts.reconciler.look.problems
+
+
+async def test_a_running_build_is_not_taken_for_a_dead_one(genomes: Genomes) -> None:
+    folder = str(genomes.folder(genomes.build()))
+    os.utime(folder, (0, 0))
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        moved_lately([folder], 5e9, 1.0)
+    with no_descriptors(), pytest.raises(ShortageError):
+        read_build_record([f"{folder}/_refgenie_build"], folder)
+
+
+async def test_a_refresh_of_what_is_served_leaves_all_as_it_was(genomes: Genomes) -> None:
+    genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        config = Path(parts.keeper.config)
+        before = config.read_bytes()
+        parts.keeper._folder._composed = None
+        parts.keeper._folder._written = None
+        with no_descriptors():
+            await parts.keeper.refresh()
+        assert config.read_bytes() == before
+        await parts.keeper.refresh()
+        assert "serving" not in parts.health.conditions
+
+
+def test_the_library_says_what_is_short(tmp_path: Path) -> None:
+    folder, archive = tmp_path / "default", tmp_path / "x.tgz"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"a" * 1000)
+    pack(folder, archive)
+    for call in (
+        lambda: verify(archive),
+        lambda: read(archive, "a"),
+        lambda: read_manifest(archive.with_suffix(".json")),
+        lambda: pack(folder, tmp_path / "y.tgz"),
+        lambda: list(places(tmp_path)),
+        lambda: list(find_archives(tmp_path)),
+    ):
+        with no_descriptors(), pytest.raises(ShortageError):
+            call()
+    assert not (tmp_path / "y.tgz").exists()
+    verify(archive)
+
+
+def test_the_archive_folder_is_neither_wrong_nor_free(tmp_path: Path) -> None:
+    folder = ArchiveFolder(str(tmp_path), None)
+    folder.open()
+    with no_descriptors(), pytest.raises(ShortageError):
+        ArchiveFolder(str(tmp_path), None).open()
+    with no_descriptors(), pytest.raises(ShortageError), folder.held():
+        pass
