@@ -189,7 +189,7 @@ def _full(folder: str) -> str:
         return f"the state folder {folder} is mounted read-only"
     free = (disk.f_bavail if os.geteuid() else disk.f_bfree) * disk.f_frsize
     if disk.f_blocks and free < STATE_ROOM:
-        return f"the state folder {folder} is on a full disk: {free} bytes are free"
+        return f"the state folder {folder} is on a full disk: less than {STATE_ROOM >> 10} KiB are free"
     return ""
 
 
