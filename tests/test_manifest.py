@@ -11,8 +11,8 @@ from packing import KEY, make_tree, publish
 
 from refgenied.archive import About, Place, iter_files, read_manifest, seal
 from refgenied.archive import entries as entries_module
-from refgenied.archive.entries import Entry, EntryList, sidecar_entries
-from refgenied.archive.manifest import BrokenSealError, encode
+from refgenied.archive.entries import Entry, EntryList, Sidecar, sidecar_entries
+from refgenied.archive.manifest import LARGEST, BrokenSealError, encode
 from refgenied.genomes.walk import Kind
 from refgenied.model import (
     ArchiveNotFoundError,
@@ -240,3 +240,22 @@ def test_names_that_lead_elsewhere_are_refused(bad, where, tmp_path):
     parts[where] = bad
     with pytest.raises(BadRegistryPathError):
         Place(tmp_path, AssetKey(*parts))
+
+
+def test_neither_a_manifest_nor_its_list_is_read_without_a_bound(tmp_path):
+    path = tmp_path / "fasta__default.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DamagedArchiveError, match=f"it has {1 << 40} bytes, and at most {LARGEST} are read"):
+        read_manifest(path)
+    listing = tmp_path / "list.gz"
+    with gzip.open(listing, "wb", compresslevel=1) as file:
+        for _ in range(64):
+            file.write(b" " * (1 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedArchiveError):
+            list(sidecar_entries(listing, Sidecar(name="list.gz", entries=1, size=1, md5="0" * 32)))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

@@ -37,6 +37,8 @@ _ENCODER = msgspec.json.Encoder()
 
 _LIST_CODEC = Libdeflate()
 
+_LONGEST_LINE = 1 << 20
+"""Many times more than the longest path has; what a file unpacks to is its maker's choice."""
 _CHUNK = 1 << 18
 """Bytes of JSON lines in each gzip member of that file, at least."""
 
@@ -236,7 +238,7 @@ def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
         with open(path, "rb", buffering=0, opener=opener) as raw:
             hashed = _Hashed(raw)
             with gzip.GzipFile(fileobj=io.BufferedReader(hashed)) as lines:
-                for line in lines:
+                while line := lines.readline(_LONGEST_LINE):
                     count += 1
                     yield decoder.decode(line)
     except FileNotFoundError as error:

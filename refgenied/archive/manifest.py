@@ -6,6 +6,7 @@ JSON for people and programs: a key a line, each member of the list a line of it
 
 from __future__ import annotations
 
+import errno
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self, cast
@@ -18,7 +19,7 @@ from refgenied.archive import seal
 from refgenied.archive.arguments import path_of
 from refgenied.archive.codec import CodecRecord
 from refgenied.archive.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
-from refgenied.files import opener, unreadable
+from refgenied.files import read_regular, unreadable
 from refgenied.model import (
     Access,
     ArchiveNotFoundError,
@@ -38,6 +39,8 @@ FORMAT = 1
 """Raised when an older refgenied could not understand a manifest; new fields alone don't raise it."""
 
 
+LARGEST = 64 << 20
+"""Bytes that a manifest may have: that of an archive of a terabyte has about 8 MB."""
 _LARGEST_BLOCK = 1 << 26
 """Many times more than ours: a whole block is in memory."""
 
@@ -192,11 +195,12 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
     """
     path = path_of(path, "path")
     try:
-        with open(path, "rb", opener=opener) as file:
-            data = file.read()
+        data = read_regular(path, LARGEST)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no manifest {path}") from error
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise DamagedArchiveError(f"{path} is not a manifest ({error.strerror})") from error
         raise unreadable(path, error) from error
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
