@@ -118,6 +118,21 @@ def test_both_settings_and_the_path_are_named(root: Path) -> None:
     assert "one would overwrite the other" in said
 
 
+def test_refgenies_config_that_nobody_told_of_is_known_by_what_it_holds(root: Path) -> None:
+    (root / "genomes/genome_config.yaml").unlink()
+    config_of = "config_version: 0.4\ngenomes:\n  d:\n    assets:\n      fasta:\n        tags:\n          default:\n"
+    path = root / "archives/genome_config.yaml"
+    path.write_text(f"{config_of}            asset_path: fasta\n")
+    assert "looks like refgenie's own config" in clash(root)
+    path.write_text(f"{config_of}            asset_path: fasta\n            archive_digest: 00\n")
+    assert clash(root) == "", "a server's, of refgenieserver"
+    path.write_text(f"{config_of}            asset_path: fasta\nrefgenied: {{}}\n")
+    assert clash(root) == "", "ours"
+    path.write_text(f"{config_of}            asset_path: fasta\n")
+    (root / "genomes/genome_config.yaml").write_text("config_version: 0.4\n")
+    assert clash(root) == "", "a copy, with which refgenieserver begins"
+
+
 def test_a_server_config_that_is_not_kept_overwrites_nothing(root: Path) -> None:
     file = root / "etc/config.toml"
     file.parent.mkdir()

@@ -8,12 +8,15 @@ compared by what the system says of them and never by their text.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
 from refgenied.config.settings import Settings
+from refgenied.files import read_regular
 from refgenied.genomes.refgenconf import CONFIG_NAME
+from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.mounts import origin
 
 MARKER = ".refgenied"
@@ -23,6 +26,10 @@ DATABASE = "refgenied.sqlite3"
 """In the state folder."""
 LOCK = "lock"
 """In the state folder: held by the daemon that runs."""
+
+
+_MARK = re.compile(rb"^refgenied:", re.MULTILINE)
+"""Of a config that the daemon wrote."""
 
 
 class Role(NamedTuple):
@@ -84,7 +91,7 @@ def clashes(settings: Settings, *, service: bool = False) -> list[str]:
         *_within([*roles, *own], [*_WITHIN, *(_WITHIN_FOR_A_SERVICE if service else ())]),
     ]
     first: dict[frozenset[str], str] = {}
-    for clash in found:
+    for clash in found or _stray(settings):
         first.setdefault(clash.settings, clash.message)
     return list(first.values())
 
@@ -113,6 +120,28 @@ def _roles(settings: Settings) -> Iterator[Role]:
         yield Role("the daemon's lock", "state.folder", os.path.join(state, LOCK), file=True)
     yield Role(_SPOOL, "serving.state_folder", settings.serving.state_folder)
     yield Role(_SOCKET, "control.socket", settings.control.socket, file=True)
+
+
+def _stray(settings: Settings) -> Iterator[Clash]:
+    """refgenie's own config in the archive folder, when nobody told us where refgenie's config is."""
+    refgenie = settings.refgenie
+    own = refgenie.genome_config or os.path.join(refgenie.genome_folder, CONFIG_NAME)
+    path = os.path.join(refgenie.genome_archive_folder, CONFIG_NAME)
+    wanted = refgenie.genome_folder and refgenie.genome_archive_folder and settings.serving.enabled
+    if not wanted or os.path.exists(own):
+        return
+    try:
+        text = read_regular(path, MAX_BYTES)
+    except OSError:
+        return  # the daemon tells of it when it would write there
+    # A server's config has digests of archives, also one that refgenieserver began as a copy; ours has our mark.
+    if b"asset_path" in text and b"archive_digest" not in text and not _MARK.search(text):
+        yield Clash(
+            frozenset({"refgenie.genome_archive_folder"}),
+            f"refgenie.genome_archive_folder: {path} looks like refgenie's own config (refgenie.genome_config), as "
+            "nothing in it is archived: the server's config would overwrite it; move that file away, or set "
+            "refgenie.genome_archive_folder to another path",
+        )
 
 
 def _part(settings: Settings, name: str) -> Role:
