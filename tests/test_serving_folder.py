@@ -26,7 +26,7 @@ from refgenied.archive.manifest import encode
 from refgenied.config import Serving
 from refgenied.files import partial_of
 from refgenied.model import AssetKey, JobState, Look
-from refgenied.serving import folder as folder_module
+from refgenied.serving import pages
 from refgenied.serving.faults import MOST_LINES
 from refgenied.serving.folder import ServedFolder
 from refgenied.serving.genome_config import CONFIG_NAME, Head
@@ -141,7 +141,7 @@ async def test_a_crash_at_any_step_heals(genomes: Genomes, monkeypatch: pytest.M
 
         with monkeypatch.context() as patch:
             if step == "contents":
-                patch.setattr(folder_module, "write_whole", crash)
+                patch.setattr(pages, "write_whole", crash)
             elif step == "flat":
                 patch.setattr(ServedNames, "show", crash)
             else:
@@ -296,17 +296,47 @@ async def test_files_of_another_program_stay_in_the_config(genomes: Genomes) -> 
 
 
 async def test_real_files_only_when_asked_for_and_never_a_copy(genomes: Genomes) -> None:
-    key = genomes.build()
+    key = genomes.build(a=b"1")
+    (genomes.folder(key) / "sub").mkdir()
     async with archived(genomes, key) as parts:
-        files = names_of(parts, key).files
-        assert not os.path.lexists(files)
+        links = names_of(parts, key).files.path
+        assert not os.path.lexists(links)
         set_serving(parts, files=True)
         await parts.keeper.refresh()
-        assert files.is_symlink()
-        assert files.resolve() == genomes.folder(key).resolve()
+        assert {path.name: os.readlink(path) for path in links.iterdir()} == {
+            name: str(genomes.folder(key) / name) for name in ("a", "sub")
+        }, "refgenie's own build folder is not shown"
+        genomes.folder(key).joinpath("a").unlink()
+        genomes.build(b=b"2")
+        await parts.settle()
+        await parts.keeper.refresh()
+        assert sorted(path.name for path in links.iterdir()) == ["b", "sub"]
         set_serving(parts)
         await parts.keeper.refresh()
-        assert not os.path.lexists(files)
+        assert not os.path.lexists(links)
+
+
+async def test_the_one_link_of_before_becomes_many(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        links = names_of(parts, key).files.path
+        links.symlink_to(genomes.folder(key))
+        set_serving(parts, files=True)
+        await parts.keeper.refresh()
+        assert not links.is_symlink()
+        assert [path.name for path in links.iterdir()] == ["fasta"]
+
+
+async def test_an_unpacked_copy_of_somebody_else_stays(genomes: Genomes) -> None:
+    key = genomes.build()
+    async with archived(genomes, key) as parts:
+        copy = names_of(parts, key).files.path
+        copy.mkdir()
+        (copy / "fasta").write_text("a copy")
+        for files in (True, False):
+            set_serving(parts, files=files)
+            await parts.keeper.refresh()
+            assert [path.read_text() for path in copy.iterdir()] == ["a copy"]
 
 
 async def test_two_names_that_meet_are_told(genomes: Genomes) -> None:
@@ -341,23 +371,25 @@ async def test_with_the_genome_folder_away_the_manifests_say_enough(genomes: Gen
         assert config_of(parts)["genomes"][DIGEST]["aliases"] == [ALIAS]
 
 
-async def test_a_link_to_files_never_stands_where_another_groups_archives_go(genomes: Genomes) -> None:
-    first = genomes.build("a")
+@pytest.mark.parametrize("file", ["other", "default"])
+async def test_links_to_files_never_stand_where_another_groups_archives_go(genomes: Genomes, file: str) -> None:
+    first = genomes.build("a", **{file: b"1"})
     async with running(genomes) as parts:
         set_serving(parts, files=True)
         await parts.settle()
         await parts.keeper.refresh()
-        assert names_of(parts, first).files.is_symlink()
-        second = genomes.build("a__default")  # named as the link is
+        links = names_of(parts, first).files.path
+        assert [path.name for path in links.iterdir()] == [file]
+        second = genomes.build("a__default")  # named as the folder of links is
         before = sorted(genomes.root.rglob("*"))
         await parts.settle()
-        assert sorted(genomes.root.rglob("*")) == before
-        assert "is a link" in ((await parts.latest(second)).error or "")
         await parts.keeper.refresh()
-        await anyio.sleep(0.05)  # the second attempt is due
+        await anyio.sleep(0.05)  # a second attempt is due when a link was in the way
         await parts.work()
         assert await parts.record(second)
-        assert not names_of(parts, first).files.is_symlink()
+        await parts.keeper.refresh()
+        assert [path.name for path in links.iterdir()] == ["default"], "the archive's folder, and no link"
+        assert not (links / "default").is_symlink()
         assert sorted(genomes.root.rglob("*")) == before
 
 
@@ -446,7 +478,7 @@ async def test_a_full_disk_concerns_all(genomes: Genomes, monkeypatch: pytest.Mo
             raise OSError(errno.ENOSPC, "No space left on device", "x")
 
         with monkeypatch.context() as patch:
-            patch.setattr(folder_module, "write_whole", full)
+            patch.setattr(pages, "write_whole", full)
             await parts.keeper.refresh()
         assert parts.health.conditions["serving"][0] == "nothing new is served: x: No space left on device"
         await parts.keeper.refresh()

@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import structlog
 
-from refgenied.archive import REPLACED, Manifest, Place, iter_files, read_manifest
+from refgenied.archive import REPLACED, Place, read_manifest
 from refgenied.files import keep_beside, read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import (
     Access,
     ArchiveNotFoundError,
     ArchiveRecord,
+    Asset,
     AssetKey,
     BadRegistryPathError,
     DamagedArchiveError,
@@ -28,11 +28,12 @@ from refgenied.model import (
     RefgeniedError,
 )
 from refgenied.serving import genome_config
-from refgenied.serving.entry import Facts, ServedEntry, contents, entry_of
+from refgenied.serving.entry import Facts, ServedEntry, entry_of
 from refgenied.serving.faults import Faults
 from refgenied.serving.genome_config import CONFIG_NAME, UnreadableConfigError
 from refgenied.serving.kept import Kept
 from refgenied.serving.names import ServedNames, write_whole
+from refgenied.serving.pages import write_pages
 from refgenied.serving.sound import Sound
 from refgenied.serving.wanted import PRIVATE, Served, Wanted
 
@@ -49,6 +50,8 @@ class ServedFolder:
         self.config = self.path / CONFIG_NAME
         self._facts: dict[AssetKey, tuple[str, Facts]] = {}
         """By the archive's digest."""
+        self._linked: dict[AssetKey, tuple[str, str]] = {}
+        """Where each asset's links lead, and its stamp then."""
         self._shown: dict[AssetKey, str] = {}
         """Digests whose side files are known to be right."""
         self._faults = Faults()
@@ -129,12 +132,22 @@ class ServedFolder:
         facts = self._shown_facts(names, record) or self._kept_facts(names, record)
         if facts is None:
             return None
-        in_the_way = (record.key.genome_digest, names.files.name) in self._groups
-        try:
-            names.link_files(asset.folder if wanted.files and asset and not in_the_way else "")
-        except OSError as error:
-            self._faults.note(record.key, error, served=True)
+        self._link_files(names, asset, on=wanted.files)
         return entry_of(record, facts, asset)
+
+    def _link_files(self, names: ServedNames, asset: Asset | None, *, on: bool) -> None:
+        """Let the server's file paths lead into the genome folder, unless another group's archives lie there."""
+        key = names.place.key
+        in_the_way = (key.genome_digest, f"{key.asset_group}__{key.asset}") in self._groups
+        folder, stamp = (asset.folder, asset.stamp) if on and asset and not in_the_way else ("", "")
+        if self._linked.get(key) == (folder, stamp) and names.files.path.exists() is bool(folder):
+            return
+        try:
+            names.files.lead_to(folder)
+        except OSError as error:
+            self._faults.note(key, error, served=True)
+        else:
+            self._linked[key] = folder, stamp
 
     def _shown_facts(self, names: ServedNames, record: ArchiveRecord) -> Facts | None:
         """Show the recorded archive under its flat name; None when another one, or none, is under the nested name."""
@@ -148,7 +161,7 @@ class ServedFolder:
         if manifest.digest != record.digest:
             return None
         _agreed(record, Facts.of(manifest))
-        whole = self._write_side_files(names, manifest, record.access or Access.EVERYONE)
+        whole = write_pages(names, manifest, record.access or Access.EVERYONE, self._faults)
         if not names.shows():
             self._keep_foreign(names, record)
             self._keep(names)
@@ -179,24 +192,6 @@ class ServedFolder:
         known = self._facts.get(names.place.key)
         shown = known[0] if known else genome_config.digest_of(self._existing(), names.place.key)
         self.kept.keep(names, shown)
-
-    def _write_side_files(self, names: ServedNames, manifest: Manifest, access: Access) -> bool:
-        """What the archive's page shows. Whether all is there; what is not is taken down, and the archive is served."""
-        build = manifest.build
-        files = {
-            names.contents: msgspec.json.encode(contents(iter_files(names.place.manifest))),
-            names.recipe: None if build.recipe is None else msgspec.json.encode(build.recipe),
-            names.log: build.log.encode("utf-8", "replace") if build.log else None,
-        }
-        mode = access.file_mode if access is Access.GROUP else 0o644  # what is private is shown to all or not at all
-        whole = True
-        for path, data in files.items():
-            try:
-                write_whole(path, data, mode)
-            except OSError as error:
-                self._faults.note(manifest.key, error, served=True)
-                whole = False
-        return whole
 
     # ----------------------------------------------------------------- the config
 
@@ -266,6 +261,7 @@ class ServedFolder:
         private = {key for key, record in wanted.records.items() if wanted.private(record)}
         for key in (wanted.removals.keys() - wanted.records.keys()) | private:
             self._shown.pop(key, None)
+            self._linked.pop(key, None)
             try:
                 names = ServedNames(Place(self.path, key), wanted.head.genome_folder)
                 if names.archive not in flat:

@@ -29,6 +29,7 @@ from refgenied.files import (
     writing,
 )
 from refgenied.model import RefgeniedError
+from refgenied.serving.linked import LinkedFiles
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _KEPT = re.compile(r"\..+\.[0-9a-f]{32}\.tgz")
@@ -44,7 +45,6 @@ class ServedNames:
 
     def __init__(self, place: Place, genomes: str = "") -> None:
         """`genomes`: the genome folder, into which the links lead that we make."""
-        self._genomes = genomes
         key = place.key
         self.place = place
         self.folder = place.archive_folder / key.genome_digest
@@ -53,7 +53,7 @@ class ServedNames:
         self.contents = self.folder / f"asset_dir_contents_{name}.json"
         self.recipe = self.folder / f"build_recipe_{name}.json"
         self.log = self.folder / f"build_log_{name}.md"
-        self.files = self.folder / name
+        self.files = LinkedFiles(self.folder / name, genomes)
         """Where the server says that unpacked files are."""
 
     def kept(self, digest: str) -> Path | None:
@@ -119,26 +119,6 @@ class ServedNames:
         except RefgeniedError:
             return os.path.lexists(self.place.manifest)
 
-    def link_files(self, folder: str) -> None:
-        """Let the server's file paths lead into the asset's folder; with "" into nothing. OSError."""
-        ours = self._has_own_link()
-        if not ours and os.path.lexists(self.files):
-            return  # an unpacked copy, or a link to one, that somebody else made
-        if ours and os.readlink(self.files) == folder:
-            return
-        if ours:
-            os.unlink(self.files)
-        if folder:
-            os.symlink(folder, self.files)
-
-    def _has_own_link(self) -> bool:
-        """A link that leads nowhere counts as one of ours, from where the genome folder was before."""
-        if not os.path.islink(self.files):
-            return False
-        target = os.readlink(self.files)
-        own = bool(self._genomes) and Path(os.path.normpath(target)).is_relative_to(self._genomes)
-        return own or not self.files.exists()
-
     def hide(self) -> None:
         """Take away all that shows an archive that stays where it is: it is private. OSError."""
         if self.shows():
@@ -156,11 +136,9 @@ class ServedNames:
         gone = [path for path in (self.contents, self.recipe, self.log) if _older(path, before)]
         if self.archive_is_over(before):
             gone.append(self.archive)
-        if self._has_own_link():
-            gone.append(self.files)
         for path in gone:
             path.unlink(missing_ok=True)
-        if gone:
+        if self.files.lead_to("") or gone:
             sync_folder(self.folder)
         with suppress(OSError):
             self.folder.rmdir()
