@@ -126,7 +126,7 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: Annotated[
         bool,
         Meta(
-            description="link each asset's folder in the genome folder beside its archive, so that the server's "
+            description="link the files of each asset in the genome folder beside its archive, so that the server's "
             "file paths lead to real files"
         ),
     ] = False
