@@ -15,6 +15,7 @@ from pathlib import Path
 
 OPEN = ("/dev", "/proc", "/sys")
 """Not files: devices, processes and control groups are what some tests are about."""
+SYSTEM_TOOLS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _CLONE_NEWNS = 0x00020000
 _MOUNT_SETATTR = 442  # the number of this system call is the same on all kinds of machine
 _AT_FDCWD = -100
@@ -69,7 +70,14 @@ def own_environment(folder: Path) -> dict[str, str | None]:
     config = pip_config()
     pip: dict[str, str | None] = {"PIP_CONFIG_FILE": str(config)} if config else {}
     xdg = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
-    return dict.fromkeys(xdg) | {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")} | pip
+    return (
+        dict.fromkeys(xdg) | {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), "PATH": whole_path()} | pip
+    )
+
+
+def whole_path() -> str:
+    """A plain `su` leaves out the folders of the administrator's tools, web servers among them."""
+    return ":".join(dict.fromkeys([*os.environ.get("PATH", "/usr/bin:/bin").split(":"), *SYSTEM_TOOLS]))
 
 
 def pip_config() -> Path | None:

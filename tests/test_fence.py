@@ -33,4 +33,5 @@ def test_home_and_temporary_folder_are_the_sessions_own(tmp_path: Path) -> None:
     assert session.name.startswith("refgenied-tests-")
     assert Path(tempfile.gettempdir()) == session / "tmp"
     assert not [name for name in os.environ if name.startswith("XDG_") and name.endswith(("_HOME", "_RUNTIME_DIR"))]
+    assert "/usr/sbin" in os.environ["PATH"].split(":"), "also after a plain su"
     (tmp_path / "probe").touch()
