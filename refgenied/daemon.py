@@ -245,8 +245,11 @@ class Daemon:
         look = self._reconciler.look if self._reconciler else None
         if look is None or not name:
             return [path]
-        known = look.genomes.get(genome) or next((g for g in look.genomes.values() if genome in g.aliases), None)
-        return [f"{called}/{name}" for called in (known.digest, *known.aliases)] if known else [path]
+        known = [look.genomes[genome]] if genome in look.genomes else []
+        known = known or [one for one in look.genomes.values() if genome in one.aliases]
+        if len(known) != 1:  # an alias of two genomes says of neither that it is meant
+            return [path]
+        return [f"{called}/{name}" for called in (known[0].digest, *known[0].aliases)]
 
     # ----------------------------------------------------------------- signals
 

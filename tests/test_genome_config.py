@@ -135,6 +135,19 @@ def test_an_alias_that_is_the_digest_of_another_genome_never_hides_it(tree: Tree
     assert "the digest of a genome itself" in look.problems[0].message
 
 
+def test_an_alias_of_two_genomes_means_the_one_that_refgenie_takes_it_for(tree: Tree013) -> None:
+    refgenconf = pytest.importorskip("refgenconf")
+    other = "f" * 48
+    tree.asset()
+    tree.entry()
+    tree.genomes[other] = {"aliases": ["mm10", "hg38"], "assets": {}}
+    tree.write()
+    look = tree.folder().look(time.time())
+    assert refgenconf.RefGenConf.from_yaml_file(str(tree.config)).get_genome_alias_digest("hg38") == other
+    assert (look.genomes[DIGEST].aliases, look.genomes[other].aliases) == ((), ("mm10", "hg38"))
+    assert f"has 'hg38', which refgenie takes for the genome {other}" in look.problems[0].message
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/tty"), lambda path: path.mkdir(),
                                   lambda path: path.symlink_to(path), lambda path: path.symlink_to("/dev/zero")],
                          ids=["fifo", "tty", "folder", "circle", "endless"])  # fmt: skip

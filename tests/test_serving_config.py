@@ -154,7 +154,7 @@ def test_what_is_no_config_is_said_to_be_none() -> None:
         with pytest.raises(UnreadableConfigError):
             parse(text)
     assert parse(b"") == ({}, "")
-    assert parse(b"a: 1\nb: !x 2\n") == ({"a": 1}, "line 2: '2' has the unknown tag '!x'")
+    assert parse(b"a: 1\nb: !x 2\n") == ({"a": 1}, "line 2: '2' has the unknown tag '!x': it is left out")
 
 
 def test_which_names_the_server_cannot_serve() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+import msgspec
+
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.yaml_reader import Value, read, text_of
@@ -111,8 +113,23 @@ class _Reader:
     def _read_genomes(self, genomes: dict[str, Value]) -> None:
         for digest, value in genomes.items():
             self._genome(digest, value, genomes)
+        self._give_each_alias_to_one()
         if self._beyond:
             self._problem("the file", f"names {self._beyond} more genomes and assets than {MOST_ASSETS}: left out")
+
+    def _give_each_alias_to_one(self) -> None:
+        """To the last genome that has it: that is the one refgenconf takes it for."""
+        owners = {alias: digest for digest, genome in self._genomes.items() for alias in genome.aliases}
+        for digest, genome in self._genomes.items():
+            own = tuple(alias for alias in genome.aliases if owners[alias] == digest)
+            for alias in genome.aliases:
+                if owners[alias] != digest:
+                    self._problem(
+                        f"genomes.{digest}.aliases",
+                        f"has '{alias}', which refgenie takes for the genome {owners[alias]}: it is left out here",
+                    )
+            if own != genome.aliases:
+                self._genomes[digest] = msgspec.structs.replace(genome, aliases=own)
 
     def _genome(self, digest: str, value: Value, others: dict[str, Value]) -> None:
         where = f"genomes.{digest}"

@@ -357,7 +357,7 @@ class _Builder:
     def _leave_out(self, message: str, event: yaml.Event) -> None:
         self._left_out += 1
         if self._left_out <= MAX_TOLD:
-            self._odd.append(Odd(_line(event), message))
+            self._odd.append(Odd(_line(event), f"{message}: it is left out"))
 
 
 def _line(event: yaml.Event) -> int:

@@ -96,7 +96,12 @@ def test_disks_that_turn_read_only_fill_up_or_go_while_nothing_is_to_do(disks: L
             lambda: subprocess.run(["umount", archives], check=True),
             "is not the archive folder that the database knows",
         ),
-        ("database", fill, (lab.state / "filler").unlink, f"the state folder {state} is on a full disk: less than 256 KiB are free"),
+        (
+            "database",
+            fill,
+            (lab.state / "filler").unlink,
+            f"the state folder {state} is on a full disk: less than 256 KiB are free",
+        ),
     ]
     for number, (name, spoil, mend, line) in enumerate(breaks):
         group = f"group{number}"
