@@ -56,7 +56,8 @@ def test_one_that_is_deleted_is_noticed_and_nothing_is_lost(what, lab, database)
     assert lab.events("database.rebuilt") == []
 
 
-def test_an_older_one_in_its_place_is_noticed_and_follows_the_manifests(lab, database):
+@pytest.mark.parametrize("how", ["replaced", "overwritten"])
+def test_an_older_one_in_its_place_is_noticed_and_follows_the_manifests(how, lab, database):
     assert lab.daemons[-1].stop() == 0
     assert json.loads((lab.archives / ".refgenied.generation").read_text())["unsettled"] == []
     backup = shutil.copy(database, lab.root / "backup")
@@ -65,8 +66,11 @@ def test_an_older_one_in_its_place_is_noticed_and_follows_the_manifests(lab, dat
     assert lab.ctl("archive", "remove", "t7/removed").code == 0
     Genomes(lab.genomes).build("kept", a=b"another content")
     kept = lab.archived("t7/kept")
-    Path(backup).rename(database)
-    status = started_again(lab, "was replaced")
+    if how == "replaced":
+        Path(backup).rename(database)
+    else:
+        database.write_bytes(Path(backup).read_bytes())
+    status = started_again(lab, f"was {how}")
     assert rows(lab) == [("kept", kept["digest"], 3)] != before
     (condition,) = status["health"]
     assert "older than the archive folder (from a backup?): 1 archive and 1 removal" in condition["message"]

@@ -11,6 +11,7 @@ import pytest
 from refgenied.model import AssetKey, JobState, StateError
 from refgenied.store import Store, archives, rescue
 from refgenied.store import jobs as rows
+from refgenied.store.connection import CHECKPOINT_ROWS
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 
 pytestmark = pytest.mark.anyio
@@ -296,3 +297,34 @@ async def test_what_is_salvaged_has_its_columns(tmp_path: Path) -> None:
     async with Store.opened(tmp_path) as store, store.transaction() as tx:
         for table, columns in rescue.TABLES.items():
             assert len(await tx.all(f"PRAGMA table_info({table})")) == columns
+
+
+async def test_a_file_that_is_overwritten_where_it_lies_is_no_mixture_of_two(tmp_path: Path) -> None:
+    """`cp backup refgenied.sqlite3`: the same inode, and SQLite would write its log into it."""
+    path, backup = await filled(tmp_path / "state"), await filled(tmp_path / "backup")
+    async with Store.opened(path.parent) as store:
+        async with store.transaction() as tx:
+            await archives.put_fact(tx, "later", "too")
+        assert store.lost() == ""
+        path.write_bytes(backup.read_bytes())
+        async with store.transaction() as tx:
+            for number in range(CHECKPOINT_ROWS + 1):
+                await archives.put_fact(tx, f"fact {number}", "much")
+        assert "was overwritten" in store.lost()
+        assert path.read_bytes() == backup.read_bytes()
+        await store.rescue()
+    assert path.read_bytes() == backup.read_bytes()
+    async with Store.opened(path.parent) as store, store.transaction() as tx:
+        assert (store.trouble, await archives.fact(tx, "later")) == ("", None)
+        assert await tx.one("SELECT COUNT(*) FROM download") == (DOWNLOADS,)
+
+
+async def test_the_log_does_not_grow_without_end(tmp_path: Path) -> None:
+    async with Store.opened(tmp_path) as store:
+        for number in range(20):
+            async with store.transaction() as tx:
+                for row in range(CHECKPOINT_ROWS // 2):
+                    await archives.put_fact(tx, f"fact {row}", str(number) * 2000)
+            assert store.lost() == ""
+        log = (tmp_path / "refgenied.sqlite3-wal").stat().st_size
+    assert log < 10_000_000  # without an end it has 40 MB

@@ -8,7 +8,6 @@ database that two connections write, so there is one for everything.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -24,27 +23,11 @@ from refgenied.config import DATABASE
 from refgenied.files import partial_of
 from refgenied.model import StateError
 from refgenied.store import rescue
+from refgenied.store.network import refuse_network_disk
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 
-NETWORK_FILE_SYSTEMS = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "9p",
-        "afs",
-        "ceph",
-        "ceph-fuse",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "glusterfs",
-        "sshfs",
-    ]
-)
-"""As mountinfo names them, also behind `fuse.`."""
+CHECKPOINT_ROWS = 1000
+"""Rows that change until SQLite's log is brought into the file."""
 
 Row = Sequence[Any]
 
@@ -92,6 +75,9 @@ class Store:
         """What was wrong with the file at this start, and what became of it; empty when nothing was."""
         self._damaged = False
         self._identity = rescue.identity(path)
+        self._written: rescue.State | None = None
+        """As this process has left the file, which SQLite writes in `_checkpoint` alone."""
+        self._changes = 0
 
     @classmethod
     @asynccontextmanager
@@ -101,7 +87,7 @@ class Store:
         A damaged file is kept under another name, and a new one takes its place. Raises StateError when the folder
         lies on a network disk, or the file is not ours, cannot be opened, or was written by a newer refgenied.
         """
-        _refuse_network_disk(folder)
+        refuse_network_disk(folder)
         path = folder / DATABASE
         rescue.bring_back(path)
         trouble = ""
@@ -121,6 +107,7 @@ class Store:
         store = cls(connection, path, fresh=fresh)
         store.trouble = trouble
         try:
+            await store._checkpoint()
             yield store
         finally:
             with anyio.CancelScope(shield=True):
@@ -139,12 +126,15 @@ class Store:
             there = rescue.identity(self.path)
         except OSError:
             return ""
-        if there == self._identity:
-            return ""
         if there is None:
             return f"the database {self.path} was deleted"
-        rescue.drop_own_log(self.path)
-        return f"the database {self.path} was replaced by another file"
+        if there != self._identity:
+            rescue.drop_own_log(self.path)
+            return f"the database {self.path} was replaced by another file"
+        if self._written is None or self._written == rescue.state(self.path):
+            return ""
+        rescue.set_free(self.path)
+        return f"the database {self.path} was overwritten by another program"
 
     async def rescue(self) -> None:
         """Write a database that was deleted once more; it gets its name again when this one is closed. StateError."""
@@ -187,6 +177,16 @@ class Store:
                         )
                         raise StateError(f"{self.path}: {error}", hint=hint) from error
                     raise
+                if self._connection.total_changes - self._changes >= CHECKPOINT_ROWS:
+                    await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Bring SQLite's log into the file; not when another program has written that: it would become a mixture."""
+        self._changes = self._connection.total_changes
+        with suppress(sqlite3.Error):  # a full disk, say; the log goes on to grow, and nothing is lost
+            if self._written is None or self._written == rescue.state(self.path):
+                await self._connection.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+                self._written = rescue.state(self.path)
 
     def _note_damage(self, error: sqlite3.Error) -> None:
         if rescue.is_damage(error):
@@ -249,7 +249,8 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> bool:
             hint=f"install that version again, or put {older_of(path, len(MIGRATIONS)).name} in its place if it is "
             "there (docs/upgrading.md), or move the file away: the records are read anew from the manifests",
         )
-    for statement in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
+    pragmas = ("journal_mode = WAL", "wal_autocheckpoint = 0", "synchronous = FULL", "foreign_keys = ON")
+    for statement in (*pragmas, "busy_timeout = 5000"):
         await connection.execute_fetchall(f"PRAGMA {statement}")
     if 0 < version < len(MIGRATIONS):
         await _keep_older(connection, path, version)
@@ -282,20 +283,3 @@ async def _keep_older(connection: aiosqlite.Connection, path: Path, version: int
             f"{path} cannot be copied to {kept}, which is done before a newer refgenied changes it: {error}",
             hint="make room in the state folder, and start again: nothing was changed",
         ) from None
-
-
-def _refuse_network_disk(folder: Path) -> None:
-    """SQLite's locks are not to be trusted over a network; find the mount that holds the folder."""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return
-    device = os.stat(folder).st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    for line in mounts:
-        fields, _, rest = line.partition(" - ")
-        if fields.split()[2] == number and rest.split()[0].removeprefix("fuse.") in NETWORK_FILE_SYSTEMS:
-            raise StateError(
-                f"the state folder {folder} lies on a network disk ({rest.split()[0]})",
-                hint="set state.folder to a folder on a local disk",
-            )

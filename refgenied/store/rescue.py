@@ -7,6 +7,7 @@ can still be read of the downloads goes into the new one.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from refgenied.files import sync_folder
+from refgenied.files import partial_of, sync_folder
 from refgenied.model import StateError
 
 _LOGS = ("-wal", "-shm")
@@ -120,6 +121,31 @@ def identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return info.st_dev, info.st_ino
+
+
+State = tuple[int, int, int, int]
+
+
+def state(path: Path) -> State | None:
+    """The file, and when and up to which size it was written; None when that cannot be known."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+
+
+def set_free(path: Path) -> None:
+    """Another program has written over the open database (`cp backup …`): give what it wrote a file of its own.
+
+    When this process closes the old one, SQLite writes its log into that.
+    """
+    copy = partial_of(path)
+    with suppress(OSError):
+        shutil.copy2(path, copy)
+        copy.rename(path)
+        sync_folder(path.parent)
+        drop_own_log(path)
 
 
 def drop_own_log(path: Path) -> None:
