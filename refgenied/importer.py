@@ -37,7 +37,16 @@ from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
-from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Removal, Requester, UnreadableError
+from refgenied.model import (
+    ArchiveRecord,
+    AssetKey,
+    RefgeniedError,
+    Removal,
+    Requester,
+    ShortageError,
+    StateError,
+    UnreadableError,
+)
 from refgenied.serving.names import ServedNames
 from refgenied.store import archives
 
@@ -107,6 +116,8 @@ class Importer:
     ) -> Import:
         """Take one archive into the archive folder and the database. Never raises for what is wrong with it.
 
+        What would refuse each further one as well is raised: StateError, ShortageError, and WriteError or NoSpaceError
+        when the archive folder takes nothing at all.
         `by_name`: somebody asked for this very one, so that it is taken also when a user removed it.
         Between two archives a cancellation leaves nothing half done; within one nothing is left of it.
         """
@@ -115,7 +126,11 @@ class Importer:
                 with self._jobs.reserved(found.key):
                     await self._jobs.at_rest(found.key)
                     return await self._take(found, requester, on_progress, by_name=by_name)
+            except (StateError, ShortageError):
+                raise
             except RefgeniedError as error:
+                if not error.permanent:
+                    await self._run(self._archive_folder.probe)
                 log.warning("archive.not_imported", path=str(found.archive), reason=error.message)
                 return self._told(found, Taken.REFUSED, reason=error.message)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import threading
 from pathlib import Path
@@ -20,8 +21,9 @@ from refgenied import archiver
 from refgenied.archive import About, Maker, Place, remove, restore, take_foreign
 from refgenied.archive.manifest import read_manifest
 from refgenied.archive.publish import make_folders
+from refgenied.archive_folder import PROBE
 from refgenied.importer import Taken
-from refgenied.model import AssetKey, Outcome, Requester, UnreadableError
+from refgenied.model import AssetKey, Outcome, Requester, StateError, UnreadableError, WriteError
 from refgenied.policy import ArchiveState
 
 pytestmark = pytest.mark.anyio
@@ -259,6 +261,27 @@ async def test_an_import_of_the_asset_that_is_packed_waits_for_that_job(genomes,
         assert told(imports) == {"fasta": "known"}
         assert (await parts.latest(key)).outcome is Outcome.PUBLISHED
         assert (await parts.verifier.verify(key, Requester("ann", 1, 2))).damage == ""
+
+
+async def test_what_would_refuse_each_further_archive_too_ends_an_import_with_one_line(genomes, tmp_path):
+    keys = [genomes.build(name) for name in ("a", "b")]
+    async with running(genomes) as parts:
+        root = server_folder(genomes, tmp_path / "old", *keys)
+        await parts.store._connection.execute("PRAGMA busy_timeout = 0")
+        other = sqlite3.connect(parts.store.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateError, match="locked"):
+            await parts.bring(root)
+        other.close()
+        in_the_way = tmp_path / "archives" / DIGEST
+        in_the_way.write_text("not a folder")
+        assert told(await parts.bring(root)) == {"a": "refused", "b": "refused"}
+        (tmp_path / "archives" / PROBE / "x").mkdir(parents=True)
+        with pytest.raises(WriteError, match="probe"):
+            await parts.bring(root)
+        shutil.rmtree(tmp_path / "archives" / PROBE)
+        in_the_way.unlink()
+        assert told(await parts.bring(root)) == {"a": "imported", "b": "imported"}
 
 
 @pytest.mark.parametrize("by", ["an import", "a job"])
