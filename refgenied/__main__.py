@@ -14,6 +14,7 @@ from refgenied.commandline import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from typing import Any
 
     from refgenied.config import Settings
@@ -134,7 +135,6 @@ def _flags(arguments: argparse.Namespace) -> dict[str, str | int | None]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    import anyio  # noqa: PLC0415
     import structlog  # noqa: PLC0415
 
     from refgenied import config, logs  # noqa: PLC0415
@@ -149,22 +149,34 @@ def _run(arguments: argparse.Namespace) -> int:
         settings = load()
         logs.set_up(settings.log)
         logs.take_over(structlog.get_logger("library"))
-        anyio.run(Daemon(settings, load).run)
+        return _ended(Daemon(settings, load).run, "daemon")
     except RefgeniedError as error:
         if error.kind != "start_again":  # who waits goes on waiting for that
             _say_why_not(error)
         raise
-    except Exception:
-        if not logs.in_journal(config.Log()):
-            raise
-        structlog.get_logger("daemon").exception("daemon.crashed")
+
+
+def _ended(run: Callable[[], Awaitable[None]], name: str) -> int:
+    """Run it to its end; the exit status. What nobody expected is an event of the log, which waits for nobody.
+
+    RefgeniedError.
+    """
+    import anyio  # noqa: PLC0415
+    import structlog  # noqa: PLC0415
+
+    from refgenied.model import RefgeniedError  # noqa: PLC0415
+
+    try:
+        anyio.run(run)
+    except RefgeniedError:
+        raise
+    except Exception:  # noqa: BLE001 - it is told with its traceback
+        structlog.get_logger(name).exception(f"{name}.crashed")
         return EX_FAILED
     return EX_OK
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    import anyio  # noqa: PLC0415
-
     from refgenied import config, logs  # noqa: PLC0415
     from refgenied.model import ConfigError  # noqa: PLC0415
 
@@ -186,8 +198,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             f"refgenied serve needs {error.name}, which is not installed",
             hint="pip install 'refgenied[server]'",
         ) from None
-    anyio.run(serving.run)
-    return EX_OK
+    return _ended(serving.run, "serve")
 
 
 def _say_why_not(error: RefgeniedError) -> None:
