@@ -40,6 +40,9 @@ LATE_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
 """How long a listing waits for the archive folder's disk; then it says what was known before."""
 
+FIRST_LOOK_SECONDS = 20.0
+"""How long a listing waits for the first look."""
+
 MOST_TOLD = 200
 """Changes of one look that are logged one by one."""
 
@@ -116,7 +119,7 @@ class Reconciler:
 
     async def first_looked(self) -> None:
         """The daemon may have started a moment ago: return when there is something to tell. BusyError: there is not."""
-        with anyio.move_on_after(ANSWER_SECONDS):
+        with anyio.move_on_after(FIRST_LOOK_SECONDS):
             if not self.looked_at:
                 await self._look_again()
             return
