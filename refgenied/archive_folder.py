@@ -176,7 +176,7 @@ class ArchiveFolder:
         if problem:
             raise WriteError(problem)
         probe = Path(self.path, PROBE)
-        with writing(probe):
+        with self._one_probe, writing(probe):
             probe.unlink(missing_ok=True)  # one that a kill has left
             save_atomically(probe, b"Written to see whether this disk takes writes; it can be deleted.\n")
             probe.unlink()
