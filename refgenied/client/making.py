@@ -27,7 +27,9 @@ def _still(going: list[int]) -> str:
     if not going:
         return "what was asked for may be queued: `refgeniectl queue list`"
     first, *others = going
-    what = f"job {first} goes on" if not others else f"jobs {words.listed(going)} go on"
+    what = (
+        f"job {first} goes on" if not others else f"jobs {words.first([str(job) for job in going], len(going))} go on"
+    )
     return f"{what}; cancel with: `refgeniectl queue cancel {first}`{' and so on' if others else ''}"
 
 

@@ -108,7 +108,7 @@ def archive_show(client: Client, arguments: Namespace) -> int:
 
 def _archive(row: Json) -> Iterator[tuple[str, str]]:
     yield "registry path", row["registry_path"]
-    yield "aliases", ", ".join(row["aliases"]) or "-"
+    yield "aliases", words.first(row["aliases"], row["aliases_total"])
     yield "state", row["state"] + (f" ({row['problem']})" if row["problem"] else "")
     yield "path", row["path"]
     yield "size", f"{words.size(row['size'])} ({row['size']} bytes), from {words.size(row['source_size'])}"
@@ -123,7 +123,10 @@ def _archive(row: Json) -> Iterator[tuple[str, str]]:
 def _contents(row: Json) -> Iterator[tuple[str, str]]:
     if row["description"]:
         yield "description", row["description"]
-    yield "seek keys", ", ".join(f"{key} = {value}" for key, value in row["seek_keys"].items()) or "-"
+    yield (
+        "seek keys",
+        words.first([f"{key} = {value}" for key, value in row["seek_keys"].items()], row["seek_keys_total"]),
+    )
     yield "parents", ", ".join(row["parents"]) or "-"
     yield "codec", f"{row['codec']['name']} {row['codec']['level']}"
     yield "manifest", row["manifest"]

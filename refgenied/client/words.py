@@ -67,10 +67,11 @@ def counts(numbers: Json) -> str:
     return ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
 
 
-def listed(numbers: list[int], most: int = 8) -> str:
-    """`3, 4, 5`, and not too many of them."""
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    return ", ".join(map(str, numbers[:most])) + more
+def first(texts: list[str], total: int, most: int = 20) -> str:
+    """`3, 4, 5 and 2 more`: not too many of them."""
+    shown = texts[:most]
+    more = f" and {total - len(shown)} more" if total > len(shown) else ""
+    return ", ".join(shown) + more or "-"
 
 
 def several(number: int, word: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 
 import anyio.to_thread
 
@@ -23,6 +24,7 @@ from refgenied.model import (
     Removal,
 )
 from refgenied.policy import ArchiveState, Facts, standing
+from refgenied.store import archives
 
 
 async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
@@ -38,7 +40,7 @@ async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
         record, none = None, error
     if record is not None:
         return record, facts
-    removal = await _removal(context, path, facts)
+    removal = await _removal(context, path, facts.removals)
     raise none if removal is None else await how_back(context, path, removal)
 
 
@@ -53,9 +55,12 @@ async def how_back(context: Context, path: str, removal: Removal) -> ArchiveNotF
     )
 
 
-async def removed(context: Context, path: str) -> Removal | None:
-    """The removal of the archive that a registry path means, when its file is still there."""
-    removal = await _removal(context, path, await context.reconciler.facts())
+async def removed(context: Context, path: str, known: Mapping[AssetKey, Removal] | None = None) -> Removal | None:
+    """The removal of the archive that a registry path means, when its file is still there.
+
+    `known`: what `removals` gave, for those who ask for many.
+    """
+    removal = await _removal(context, path, await removals(context) if known is None else known)
     return removal if removal is not None and await _is_there(context, removal) else None
 
 
@@ -65,19 +70,27 @@ async def key_of(context: Context, path: str) -> AssetKey:
     AssetNotFoundError, ArchiveNotFoundError, BadRegistryPathError.
     """
     facts = await context.reconciler.facts()
-    removal = await _removal(context, path, facts)
+    removal = await _removal(context, path, facts.removals)
     return removal.key if removal is not None else _key(context, path, facts)
 
 
-async def _removal(context: Context, path: str, facts: Facts) -> Removal | None:
+async def removals(context: Context) -> Mapping[AssetKey, Removal]:
+    """Of all assets."""
+    async with context.store.transaction() as tx:
+        return await archives.removals(tx)
+
+
+async def _removal(context: Context, path: str, removals: Mapping[AssetKey, Removal]) -> Removal | None:
     """The removal that a registry path means; None when it means none, or several."""
+    if not removals:
+        return None
     try:
-        return facts.removals.get(resolve(context.reconciler.look, path))
+        return removals.get(resolve(context.reconciler.look, path))
     except AssetNotFoundError:
         wanted = parse(path)
         fitting = [
             removal
-            for key, removal in facts.removals.items()
+            for key, removal in removals.items()
             if wanted.asset_group == key.asset_group and wanted.asset in (None, key.asset)
         ]
         aliases = await anyio.to_thread.run_sync(_recorded_aliases, context, fitting)
@@ -125,9 +138,9 @@ def _fits(context: Context, path: str, key: AssetKey, aliases: tuple[str, ...]) 
     """`aliases`: of the genome, when the last look does not know it."""
     wanted = parse(path)
     return (
-        wanted.genome in (key.genome_digest, *(context.aliases(key.genome_digest) or aliases))
-        and wanted.asset_group == key.asset_group
+        wanted.asset_group == key.asset_group
         and wanted.asset in (None, key.asset)
+        and (wanted.genome == key.genome_digest or wanted.genome in (context.aliases(key.genome_digest) or aliases))
     )
 
 

@@ -7,7 +7,9 @@ A *watch* and a request that asked for progress send notifications; each carries
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Annotated, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -122,11 +124,12 @@ def _plain(message: str) -> str:
 
 
 def reply(request: str | int, result: object) -> bytes:
-    """A result line. Raises InternalError when it would pass MAX_REPLY: verbs page what may be long."""
-    line = _line({"jsonrpc": "2.0", "id": request, "result": result})
-    if len(line) > MAX_REPLY:
-        raise InternalError(f"the reply would be {len(line)} bytes, the limit is {MAX_REPLY}", hint="ask for less")
-    return line
+    """A result line, never longer than MAX_REPLY.
+
+    Verbs page what may be long. Where a single text or list is longer than anybody foresaw, it is cut, and the result
+    has `shortened`.
+    """
+    return _fitting(lambda body: {"jsonrpc": "2.0", "id": request, "result": body}, result)
 
 
 def error_reply(request: str | int | None, error: RefgeniedError) -> bytes:
@@ -139,7 +142,42 @@ def error_body(error: RefgeniedError) -> dict[str, object]:
 
 
 def notification(method: str, watch: str | int, params: dict[str, object]) -> bytes:
-    return _line({"jsonrpc": "2.0", "method": method, "params": {"watch": watch, **params}})
+    return _fitting(lambda body: {"jsonrpc": "2.0", "method": method, "params": body}, {"watch": watch, **params})
+
+
+def _fitting(message: Callable[[object], dict[str, object]], body: object) -> bytes:
+    line = _line(message(body))
+    if len(line) <= MAX_REPLY:
+        return line
+    plain: object = msgspec.to_builtins(body)
+    for most in (4096, 1024, 256, 64, 16):
+        line = _line(message(_shortened(plain, most)))
+        if len(line) <= MAX_REPLY:
+            return line
+    raise InternalError(f"the reply would be {len(line)} bytes, the limit is {MAX_REPLY}", hint="ask for less")
+
+
+def _shortened(body: object, most: int) -> object:
+    """The same with texts, and lists and objects inside of others, of at most so many characters or items.
+
+    A list of the body itself stays whole: it is a page, and the next one begins behind its end.
+    """
+
+    def one(value: object, depth: int) -> object:
+        match value:
+            case str() if len(value) > most:
+                return f"{value[: most - 1]}…"
+            case list() | tuple():
+                items = cast("Sequence[object]", value)
+                return [one(item, depth + 1) for item in (items if depth < 2 else items[:most])]
+            case dict():
+                pairs = cast("dict[str, object]", value).items()
+                return {name: one(item, depth + 1) for name, item in islice(pairs, most if depth else None)}
+            case _:
+                return value
+
+    cut = one(body, 0)
+    return {**cast("dict[str, object]", cut), "shortened": True} if isinstance(cut, dict) else cut
 
 
 def _line(message: dict[str, object]) -> bytes:

@@ -16,8 +16,20 @@ from refgenied.control import archived, private
 from refgenied.control.context import Context
 from refgenied.control.protocol import encode
 from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import After, Limit, Pattern, RegistryPathText, checked, selects
-from refgenied.control.views import PAGE_ROWS, ArchiveView, Page, archive_view, key_after
+from refgenied.control.verbs_assets import (
+    RELATIVES_BYTES,
+    After,
+    Limit,
+    Pattern,
+    RegistryPathText,
+    SeekKeys,
+    SeekKeysParams,
+    checked,
+    first_seek_keys,
+    seek_keys_page,
+    selects,
+)
+from refgenied.control.views import PAGE_ROWS, ArchiveView, Page, archive_view, key_after, text
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -74,7 +86,10 @@ class Contents(msgspec.Struct, frozen=True):
 
     description: str
     seek_keys: dict[str, str]
+    """The first of them; `archive.seek_keys` has all."""
+    seek_keys_total: int
     parents: tuple[str, ...]
+    """The first of them, as of the children."""
     children: tuple[str, ...]
     recorded_asset_digest: str | None
     build: BuildRecord
@@ -127,10 +142,11 @@ def _contents(place: Place) -> tuple[Contents | None, str]:
         return None, error.message
     build, cut = _build(msgspec.structs.replace(manifest.build, log=""))
     contents = Contents(
-        description=manifest.description,
-        seek_keys=manifest.seek_keys,
-        parents=manifest.parents,
-        children=tuple(Page(manifest.children, room=50_000).rows),
+        description=text(manifest.description),
+        seek_keys=first_seek_keys(manifest.seek_keys),
+        seek_keys_total=len(manifest.seek_keys),
+        parents=tuple(Page(manifest.parents, room=RELATIVES_BYTES).rows),
+        children=tuple(Page(manifest.children, room=RELATIVES_BYTES).rows),
         recorded_asset_digest=manifest.recorded_asset_digest,
         build=build,
         build_cut=cut,
@@ -188,3 +204,16 @@ async def archive_files(context: Context, call: Call, params: ArchiveFilesParams
         return ArchiveFiles(files=page.rows, next=following, total=_members(manifest))
 
     return await anyio.to_thread.run_sync(read)
+
+
+@registry.verb(
+    "archive.seek_keys",
+    "The seek keys of one archive and where they lead, as its manifest has them; a page of them.",
+    params=SeekKeysParams,
+    errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, UnreadableError),
+)
+async def archive_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:
+    record, _ = await archived.find(context, params.path)
+    await private.require_readable(context, call.peer, record)
+    place = archived.place(context, record.key)
+    return await anyio.to_thread.run_sync(lambda: seek_keys_page(read_manifest(place.manifest).seek_keys, params))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 import msgspec
@@ -19,6 +20,7 @@ from refgenied.control.views import (
     asset_view,
     job_view,
     key_after,
+    text,
 )
 from refgenied.genomes.registry_path import check_pattern, matches, resolve
 from refgenied.model import Asset, AssetNotFoundError, AssetState, BadRegistryPathError, BusyError
@@ -82,6 +84,34 @@ async def asset_list(context: Context, call: Call, params: AssetListParams) -> A
     return AssetList(assets=page.rows, next=page.rows[-1].registry_path if page.more else None)
 
 
+RELATIVES_BYTES = 50_000
+"""Of parents, and of children, in one reply."""
+SEEK_KEY_BYTES = 100_000
+"""Of the first seek keys in `asset.get` and `archive.get`."""
+
+
+class SeekKeysParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: RegistryPathText
+    skip: Annotated[int, Meta(ge=0, description="the `next` of the page before")] = 0
+    limit: Limit = PAGE_ROWS
+
+
+class SeekKeys(msgspec.Struct, frozen=True):
+    seek_keys: dict[str, str]
+    next: int | None
+    total: int
+
+
+def first_seek_keys(seek_keys: dict[str, str]) -> dict[str, str]:
+    return dict(Page(seek_keys.items(), limit=len(seek_keys), room=SEEK_KEY_BYTES).rows)
+
+
+def seek_keys_page(seek_keys: dict[str, str], params: SeekKeysParams) -> SeekKeys:
+    page = Page(itertools.islice(seek_keys.items(), params.skip, None), limit=params.limit)
+    following = params.skip + len(page.rows) if page.more else None
+    return SeekKeys(dict(page.rows), following, len(seek_keys))
+
+
 class AssetParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: RegistryPathText
 
@@ -91,7 +121,10 @@ class AssetDetails(msgspec.Struct, frozen=True):
     asset_digest: str | None
     description: str
     seek_keys: dict[str, str]
+    """The first of them; `asset.seek_keys` has all."""
+    seek_keys_total: int
     parents: tuple[str, ...]
+    """The first of them, as of the children."""
     children: tuple[str, ...]
     archive: ArchiveView | None
     newest_job: JobView | None
@@ -113,10 +146,23 @@ async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetD
     return AssetDetails(
         asset=asset_view(asset, stands),
         asset_digest=asset.asset_digest,
-        description=asset.description,
-        seek_keys=asset.seek_keys,
-        parents=asset.parents,
-        children=tuple(Page(asset.children).rows),
+        description=text(asset.description),
+        seek_keys=first_seek_keys(asset.seek_keys),
+        seek_keys_total=len(asset.seek_keys),
+        parents=tuple(Page(asset.parents, room=RELATIVES_BYTES).rows),
+        children=tuple(Page(asset.children, room=RELATIVES_BYTES).rows),
         archive=archive_view(context, record, stands.archive, facts.lost.get(key, "")) if record else None,
         newest_job=job_view(context, job) if job else None,
     )
+
+
+@registry.verb(
+    "asset.seek_keys",
+    "The seek keys of one asset and where they lead, in the config's order; a page of them.",
+    params=SeekKeysParams,
+    errors=(AssetNotFoundError, BadRegistryPathError),
+)
+async def asset_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:  # noqa: ARG001
+    await context.reconciler.first_looked()
+    asset = context.reconciler.look.assets[resolve(context.reconciler.look, params.path)]
+    return seek_keys_page(asset.seek_keys, params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from refgenied.model import (
     ArchiveRecord,
     Asset,
     AssetIncompleteError,
+    AssetKey,
     AssetNotFoundError,
     BadRegistryPathError,
     BusyError,
@@ -91,26 +93,29 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     await require_folder(context, "archived")
     await context.reconciler.look_again()
     requester = call.peer.requester
+    removals = await archived.removals(context)
     if params.path:
         try:
             return await _wish(context, params.path, requester, force=params.force)
         except RefgeniedError as error:
-            raise await _with_way_back(context, params.path, error) from None
+            raise await _with_way_back(context, params.path, error, removals) from None
     results: list[Wish] = []
     for path in params.paths:
         try:
             results.append(await _wish(context, path, requester, force=params.force))
         except RefgeniedError as refused:
-            error = await _with_way_back(context, path, refused)
+            error = await _with_way_back(context, path, refused, removals)
             results.append(Wish(path, None, None, "refused", created=False, error=error_body(error)))
     return Wishes(results)
 
 
-async def _with_way_back(context: Context, path: str, error: RefgeniedError) -> RefgeniedError:
+async def _with_way_back(
+    context: Context, path: str, error: RefgeniedError, removals: Mapping[AssetKey, Removal]
+) -> RefgeniedError:
     """The asset is gone, so nothing can be made of it; an archive of it that was removed may still be there."""
     if not isinstance(error, AssetNotFoundError | AssetIncompleteError):
         return error
-    removal = await archived.removed(context, path)
+    removal = await archived.removed(context, path, removals)
     if removal is None:
         return error
     told = await archived.how_back(context, path, removal)

@@ -19,6 +19,8 @@ from refgenied.store import downloads
 
 registry: Registry[Context] = Registry()
 
+ALIAS_BYTES = 100_000
+MOST_EDITIONS = 1000
 MOST = 500
 """Downloads in one request: its line must not pass 64 KiB."""
 
@@ -89,12 +91,14 @@ class EditionView(msgspec.Struct, frozen=True):
     registry_path: str
     genome_digest: str
     aliases: tuple[str, ...]
+    """More of them than in other rows: a line of a log may have any."""
+    aliases_total: int
     asset_group: str
     asset: str
     default: bool
     """Whether a request that names no asset means this one."""
     editions: dict[str, int]
-    """md5 → bytes of every archive that there ever was; the newest first."""
+    """md5 → bytes of the archives that there ever were, at most 1,000; the newest first."""
     published: dict[str, float]
     """md5 → since when, Unix seconds."""
 
@@ -121,16 +125,19 @@ async def download_editions(context: Context, call: Call, params: DownloadEditio
 
     def view(key: AssetKey) -> EditionView:
         genome = genomes.get(key.genome_digest)
+        aliases = context.aliases(key.genome_digest)
+        editions = assets[key][:MOST_EDITIONS]
         default = genome.default_assets.get(key.asset_group, "default") if genome else "default"
         return EditionView(
             registry_path=key.registry_path,
             genome_digest=key.genome_digest,
-            aliases=context.aliases(key.genome_digest),
+            aliases=tuple(Page(aliases, limit=len(aliases), room=ALIAS_BYTES).rows),
+            aliases_total=len(aliases),
             asset_group=key.asset_group,
             asset=key.asset,
             default=key.asset == default,
-            editions={edition.digest: edition.size for edition in assets[key]},
-            published={edition.digest: edition.published_at for edition in assets[key]},
+            editions={edition.digest: edition.size for edition in editions},
+            published={edition.digest: edition.published_at for edition in editions},
         )
 
     page = Page((view(key) for key in assets), limit=params.limit)

@@ -18,7 +18,7 @@ from refgenied.control.protocol import InvalidParamsError
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.verbs_create import MOST_PATHS, require_folder
-from refgenied.control.views import Page
+from refgenied.control.views import Page, names_of, text
 from refgenied.importer import Import, Taken
 from refgenied.meter import Meter, Progress
 from refgenied.model import (
@@ -54,6 +54,7 @@ class ArchiveVerifyParams(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class VerdictView(msgspec.Struct, frozen=True):
     registry_path: str
     aliases: tuple[str, ...]
+    aliases_total: int
     size: int
     seconds: float
     quick: bool
@@ -129,13 +130,15 @@ async def _records(context: Context, params: ArchiveVerifyParams) -> list[Archiv
 
 
 def _verdict_view(context: Context, verdict: Verdict, record: ArchiveRecord) -> VerdictView:
+    names = names_of(context.aliases(verdict.key.genome_digest) or record.aliases)
     return VerdictView(
         registry_path=verdict.key.registry_path,
-        aliases=context.aliases(verdict.key.genome_digest) or record.aliases,
+        aliases=names.aliases,
+        aliases_total=names.total,
         size=verdict.size,
         seconds=verdict.seconds,
         quick=verdict.quick,
-        damage=verdict.damage,
+        damage=text(verdict.damage),
         hint=verdict.hint,
         job=verdict.job,
         mended=verdict.mended,
@@ -241,7 +244,7 @@ def _import_view(taken: Import) -> ImportView:
         path=taken.path,
         taken=taken.taken,
         size=taken.size,
-        reason=taken.reason,
+        reason=text(taken.reason),
     )
 
 

@@ -13,7 +13,7 @@ from refgenied.control.protocol import InvalidParamsError
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.verbs_create import MOST_PATHS, require_folder
-from refgenied.control.views import Page
+from refgenied.control.views import Page, names_of, text
 from refgenied.model import ArchiveFolderNotSetError, ArchiveNotFoundError, BadRegistryPathError, WriteError
 from refgenied.rights import Given
 
@@ -28,6 +28,7 @@ class ArchiveProtectParams(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 class GivenView(msgspec.Struct, frozen=True):
     registry_path: str
     aliases: tuple[str, ...]
+    aliases_total: int
     before: str
     """Who could read it: everyone, group or owner."""
     access: str
@@ -64,10 +65,12 @@ async def archive_protect(context: Context, call: Call, params: ArchiveProtectPa
 
 
 def _view(context: Context, given: Given) -> GivenView:
+    names = names_of(context.aliases(given.key.genome_digest))
     return GivenView(
         registry_path=given.key.registry_path,
-        aliases=context.aliases(given.key.genome_digest),
+        aliases=names.aliases,
+        aliases_total=names.total,
         before=given.before,
         access=given.access,
-        problem=given.problem,
+        problem=text(given.problem),
     )

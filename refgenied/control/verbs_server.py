@@ -16,7 +16,7 @@ from refgenied import __version__
 from refgenied.config import effective
 from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
-from refgenied.control.views import JobView, Page, job_view
+from refgenied.control.views import JobView, Page, job_view, text
 from refgenied.control.waiting import moment
 from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, Problem
 from refgenied.policy import ArchiveState
@@ -142,7 +142,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
         serving=ServingInfo(
             config=context.keeper.config,
             archives=context.keeper.served.archives,
-            left_out=context.keeper.served.left_out[:PROBLEMS],
+            left_out=tuple(map(text, context.keeper.served.left_out[:PROBLEMS])),
         ),
         queue=QueueInfo(
             queued=jobs[JobState.QUEUED],
@@ -158,7 +158,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
             *(Condition(name, message, since) for name, (message, since) in sorted(conditions.items())),
             *_tried_again(context, again, again_total),
         ],
-        problems=Page(look.problems, limit=PROBLEMS, room=200_000).rows,
+        problems=[Problem(text(found.path), text(found.message)) for found in look.problems[:PROBLEMS]],
         problems_total=len(look.problems),
     )
 
@@ -266,9 +266,9 @@ async def config_get(context: Context, call: Call, params: Nothing) -> Configura
         path=settings.path,
         refgenie=RefgenieConfig(
             genome_folder=settings.refgenie.genome_folder,
-            version=look.config_version,
+            version=text(look.config_version),
             genome_archive_folder=settings.refgenie.genome_archive_folder,
-            servers=look.servers or settings.servers,
+            servers=tuple(Page(look.servers or settings.servers, room=50_000).rows),
         ),
         settings=[Setting(name, value, origin) for name, value, origin in effective(settings)],
     )

@@ -6,8 +6,8 @@ Times are Unix seconds, sizes are bytes, paths are absolute.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,14 +20,35 @@ from refgenied.policy import Standing
 PAGE_BYTES = MAX_REPLY * 3 // 4
 """The rows of one reply; the rest is left for what stands beside them."""
 PAGE_ROWS = 1000
+MOST_ALIASES = 20
+"""Of a genome, in each row about something of it; `aliases_total` tells how many there are."""
+LONGEST_TEXT = 4096
+"""Characters of one text in a row."""
 
 T = TypeVar("T")
+
+
+def text(value: str) -> str:
+    """As much of it as a row may hold."""
+    return value if len(value) <= LONGEST_TEXT else f"{value[: LONGEST_TEXT - 1]}…"
+
+
+class Names(NamedTuple):
+    """A genome's aliases, as a row shows them."""
+
+    aliases: tuple[str, ...]
+    total: int
+
+
+def names_of(aliases: Sequence[str]) -> Names:
+    return Names(tuple(aliases[:MOST_ALIASES]), len(aliases))
 
 
 class JobView(msgspec.Struct, frozen=True):
     job: int
     registry_path: str
     aliases: tuple[str, ...]
+    aliases_total: int
     state: str
     priority: int
     force: bool
@@ -51,6 +72,7 @@ class AssetView(msgspec.Struct, frozen=True):
     registry_path: str
     genome_digest: str
     aliases: tuple[str, ...]
+    aliases_total: int
     asset_group: str
     asset: str
     state: str
@@ -73,6 +95,7 @@ class ArchiveView(msgspec.Struct, frozen=True):
     registry_path: str
     genome_digest: str
     aliases: tuple[str, ...]
+    aliases_total: int
     asset_group: str
     asset: str
     path: str
@@ -101,15 +124,18 @@ class EventView(msgspec.Struct, frozen=True):
     kind: str
     registry_path: str | None
     aliases: tuple[str, ...]
+    aliases_total: int
     job: int | None
     data: dict[str, object]
 
 
 def job_view(context: Context, job: Job) -> JobView:
+    names = names_of(context.aliases(job.key.genome_digest))
     return JobView(
         job=job.id,
         registry_path=job.key.registry_path,
-        aliases=context.aliases(job.key.genome_digest),
+        aliases=names.aliases,
+        aliases_total=names.total,
         state=job.state,
         priority=job.priority,
         force=job.force,
@@ -123,24 +149,26 @@ def job_view(context: Context, job: Job) -> JobView:
         ended_at=job.ended_at,
         outcome=job.outcome,
         error_kind=job.error_kind,
-        error=job.error,
+        error=text(job.error) if job.error else job.error,
         progress=context.jobs.progress.get(job.id),
     )
 
 
 def asset_view(asset: Asset, stands: Standing) -> AssetView:
+    names = names_of(asset.aliases)
     return AssetView(
         registry_path=asset.key.registry_path,
         genome_digest=asset.key.genome_digest,
-        aliases=asset.aliases,
+        aliases=names.aliases,
+        aliases_total=names.total,
         asset_group=asset.key.asset_group,
         asset=asset.key.asset,
         state=asset.state,
-        reason=asset.reason,
+        reason=text(asset.reason),
         archive=stands.archive,
         job=stands.job.state if stands.job else None,
         wanted=stands.wanted,
-        why_not=stands.waits_for if stands.job else stands.why_not,
+        why_not=text(stands.waits_for if stands.job else stands.why_not),
         built_at=asset.built_at,
         folder=asset.folder,
         access=asset.access,
@@ -149,11 +177,13 @@ def asset_view(asset: Asset, stands: Standing) -> AssetView:
 
 def archive_view(context: Context, record: ArchiveRecord, state: str, problem: str) -> ArchiveView:
     key = record.key
+    names = names_of(context.aliases(key.genome_digest) or record.aliases)
     return ArchiveView(
         digest=record.digest,
         registry_path=key.registry_path,
         genome_digest=key.genome_digest,
-        aliases=context.aliases(key.genome_digest) or record.aliases,
+        aliases=names.aliases,
+        aliases_total=names.total,
         asset_group=key.asset_group,
         asset=key.asset,
         path=f"{context.archive_folder.path}/{record.path}",
@@ -167,7 +197,7 @@ def archive_view(context: Context, record: ArchiveRecord, state: str, problem: s
         proved_at=record.proved_at,
         requested_by=record.requested_by,
         state=state,
-        problem=problem or record.damaged or "",
+        problem=text(problem or record.damaged or ""),
         damaged=record.damaged is not None,
         access=record.access,
     )
@@ -175,14 +205,16 @@ def archive_view(context: Context, record: ArchiveRecord, state: str, problem: s
 
 def event_view(context: Context, event: Event) -> EventView:
     key = event.key
+    names = names_of(context.aliases(key.genome_digest) if key else ())
     return EventView(
         seq=event.seq,
         at=event.at,
         kind=event.kind,
         registry_path=key.registry_path if key else None,
-        aliases=context.aliases(key.genome_digest) if key else (),
+        aliases=names.aliases,
+        aliases_total=names.total,
         job=event.job,
-        data=event.data,
+        data={name: text(value) if isinstance(value, str) else value for name, value in event.data.items()},
     )
 
 

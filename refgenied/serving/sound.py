@@ -106,18 +106,18 @@ class Sound:
 
     def _aliases(self, digest: str, wanted: list[Any]) -> list[str]:
         """Those that are a text and nobody else's; a genome without any is called by its digest."""
-        aliases: list[str] = []
+        aliases: dict[str, None] = {}
         for alias in map(str, filter(_is_scalar, wanted)):
             if alias in aliases or alias == digest or not alias.isprintable() or not alias.strip():
                 continue
             if alias in self._known:
                 self._lines.append(f"genome {digest}: its alias {alias} leads to another genome, which has it, too")
             else:
-                aliases.append(alias)
+                aliases[alias] = None
         self._known.update(aliases)
         if not aliases:
             self._lines.append(f"genome {digest}: it has no alias of its own, and is called by its digest")
-        return aliases or [digest]
+        return list(aliases) or [digest]
 
     def _remotes(self, value: object) -> dict[str, dict[str, str]]:
         remotes = {str(name): mapping(remote) for name, remote in mapping(value).items()}
