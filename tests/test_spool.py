@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -253,6 +253,13 @@ async def test_what_others_put_there_holds_up_nothing(lab: Lab, archived: AssetK
             await spool.count(archived, "", AT)
     assert (spool.waiting, spool.problem) == (0, "")
     assert lab.archive("t7/fasta")["download_count"] == 1
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.touch])
+def test_a_folder_that_is_none_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "downloads")
+    with pytest.raises(OSError, match="downloads"):
+        Spool(tmp_path, "").open()
 
 
 async def test_many_downloads_of_long_names_get_through(lab: Lab, archived: AssetKey) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 import threading
 import time
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 
 import pytest
@@ -83,3 +85,44 @@ def test_a_kill_under_load_loses_no_download_and_counts_none_twice(lab: Lab) -> 
     finally:
         again.close()
     assert lab.archive(f"{ALIAS}/fasta")["download_count"] == kept
+
+
+def test_who_has_all_and_stays_is_counted_at_once_and_no_more_when_he_leaves_it(lab: Lab) -> None:
+    Genomes(lab.genomes).build(fasta=random.Random(0).randbytes(30_000))
+    daemon = lab.start()
+    lab.archived(f"{ALIAS}/fasta")
+    daemon.close()
+    server = serve(lab)
+    folder = lab.root / "serve-state" / "downloads"
+
+    def wait_for(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def lines() -> list[bytes]:
+        """What is on the disk."""
+        return [line for path in folder.glob("*.jsonl") for line in path.read_bytes().splitlines()]
+
+    def ended() -> list[bool]:
+        return [row["delivered"] for row in server.logged("request") if "delivered" in row]
+
+    leaves = _asks(server)  # its kernel takes all; it reads nothing
+    wait_for(lines)
+    leaves.close()
+    wait_for(ended)
+    wait_for(lambda: not lines())
+    stays = _asks(server)
+    wait_for(lines)
+    server.process.kill()
+    server.process.wait()
+    stays.close()
+    assert ended() == [False]
+    assert Segments(folder).open() == 1
+
+
+def _asks(server: Process) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall(f"GET {ARCHIVE} HTTP/1.1\r\nHost: x\r\nUser-Agent: test\r\n\r\n".encode())
+    return connection

@@ -6,6 +6,7 @@ all of it is recorded. Files of one download each, as version 0.1.0 wrote them, 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -47,7 +48,8 @@ class Segments:
     def open(self) -> int:
         """Make the folder; how many downloads others have left in it. OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.listdir(self.folder)
+        if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "it cannot be written", str(self.folder))
         found: set[str] = set()
         for path in self.left():
             for row in self._rows(path):
