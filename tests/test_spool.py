@@ -207,7 +207,11 @@ GOOD = json.dumps(
 ).encode()
 
 
-@pytest.mark.parametrize("garbage", [b"", b"\0" * 100, b"{}", b"[]", b'{"id": 1}', b"[" * 100_000])
+WRONG = [GOOD.replace(b'"fasta"', b"5"), GOOD.replace(b"fasta", b"a" * 257), GOOD.replace(b"1700000000.0", b"NaN")]
+WRONG += [GOOD.replace(b"fasta", rb"\ud800")]
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\0" * 100, b"{}", b"[]", b'{"id": 1}', b"[" * 100_000, *WRONG])
 @pytest.mark.parametrize("name", ["0.json", "0.jsonl"])
 def test_a_garbled_file_is_put_aside_and_what_is_good_in_it_is_read(tmp_path: Path, garbage: bytes, name: str) -> None:
     lined = garbage + b"\n" + GOOD + b"\n" + garbage + b"\n"
@@ -267,6 +271,7 @@ async def test_many_downloads_of_long_names_get_through(lab: Lab, archived: Asse
     async with running(lab) as spool, anyio.create_task_group() as group:
         for _ in range(250):
             group.start_soon(spool.count, long, "f" * 32, AT)
+        group.start_soon(spool.count, AssetKey("d" * 48, "a" * 300, "b"), "", AT)  # no daemon ever takes that
         group.start_soon(spool.count, archived, "no md5 at all " * 10, AT)
     assert (spool.waiting, spool.problem, left(lab)) == (0, "", [])
     assert lab.archive("t7/fasta")["download_count"] == 1

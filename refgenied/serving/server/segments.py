@@ -25,6 +25,7 @@ log = structlog.get_logger("serve")
 Download = dict[str, Any]
 
 FIELDS = ("id", "genome_digest", "asset_group", "asset", "digest", "at")
+LONGEST_NAME = 256
 SUFFIX = ".jsonl"
 OLD_SUFFIX = ".json"
 MOST_BYTES = 1 << 20
@@ -166,9 +167,28 @@ def _row(line: bytes) -> dict[str, Any] | None:
     """None for what a crash of the machine, or somebody, has garbled."""
     try:
         found = json.loads(line)
-        return {"not": found["not"]} if "not" in found else {field: found[field] for field in FIELDS}
+        if "not" in found:
+            return {"not": str(found["not"])}
+        row = {field: found[field] for field in FIELDS}
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    return row if is_reportable(row) else None
+
+
+def is_reportable(row: Download) -> bool:
+    """Whether the daemon takes it (`download.record`): one that it refuses would hold up those reported with it."""
+    names = ((field, 1, LONGEST_NAME) for field in ("genome_digest", "asset_group", "asset"))
+    texts = (("id", 8, 64), ("digest", 0, 64), *names)
+    return (
+        all(_is_text(row[field]) and least <= len(row[field]) <= most for field, least, most in texts)
+        and isinstance(row["at"], int | float)
+        and 0 <= row["at"] < float("inf")
+    )
+
+
+def _is_text(value: object) -> bool:
+    """No half surrogates: JSON can say them, and the daemon's reader refuses them."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _is_free(path: Path) -> bool:

@@ -14,7 +14,7 @@ import structlog
 
 from refgenied.client import Client, ClientError, DaemonError
 from refgenied.model import AssetKey
-from refgenied.serving.server.segments import MOST_BYTES, Download, Segments
+from refgenied.serving.server.segments import MOST_BYTES, Download, Segments, is_reportable
 
 log = structlog.get_logger("serve")
 
@@ -101,6 +101,8 @@ class Spool:
     def likely(self, key: AssetKey, digest: str, at: float) -> str:
         """A client seems to have got all: its download, which will be counted if this process is killed now; its id."""
         entry = _entry(key, digest, at)
+        if not is_reportable(entry.row):
+            return ""
         self._likely.add(entry.row["id"])
         self._add(entry)
         return entry.row["id"]
@@ -122,6 +124,8 @@ class Spool:
             entry = next((entry for entry in self._new if entry.row.get("id") == number), None)
         else:
             entry = _entry(key, digest, at)
+            if not is_reportable(entry.row):  # another program's config has names that the daemon has never archived
+                return ""
             self._add(entry)
         if entry is not None:
             with anyio.move_on_after(HELD_UP_SECONDS):
@@ -209,6 +213,8 @@ class Spool:
             self._reportable = anyio.Event()
             reported = await self._report()
             wait = RETRY_SECONDS[0] if reported else min(wait * 2, RETRY_SECONDS[1])
+            if not reported:
+                await anyio.sleep(RETRY_SECONDS[0])  # not for every download that comes meanwhile
             with anyio.move_on_after(None if reported else wait):
                 await self._reportable.wait()
 
