@@ -35,6 +35,7 @@ from refgenied.archive.progress import no_progress
 from refgenied.archive.reconcile import manifest_at
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
+from refgenied.files import reading
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import (
@@ -267,5 +268,6 @@ _THERE = frozenset({Presence.PRESENT, Presence.FOREIGN, Presence.REMOVED})
 
 
 def _is_there(found: Found, place: Place) -> bool:
-    """Whether the archive that was found is the one in place, by its own or another name."""
-    return found.archive.exists() and place.archive.exists() and found.archive.samefile(place.archive)
+    """Whether the archive that was found is the one in place, by its own or another name. UnreadableError."""
+    with reading(place.archive):
+        return found.archive.exists() and place.archive.exists() and found.archive.samefile(place.archive)

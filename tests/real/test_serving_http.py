@@ -141,6 +141,16 @@ async def test_whoever_has_the_file_is_told_so_and_not_counted(site: Site) -> No
     assert site.spool.waiting == 1
 
 
+async def test_a_whole_address_is_a_path_too(site: Site) -> None:
+    assert (await ask(site.app, f"http://some.where:80{ARCHIVE}")).body == CONTENT
+
+
+async def test_ranges_of_other_files_are_passed_over(site: Site) -> None:
+    for asked in ("lines=0-1", "bytes=5-1", "bytes=0-1", "bytes=99-"):
+        answer = await ask(site.app, f"/v3/assets/log/{DIGEST}/fasta", range=asked)
+        assert (answer.status, answer.body) == (200, b"log")
+
+
 MODIFIED = "Wed, 01 Jan 2020 00:00:00 GMT"
 LATER = formatdate(4_000_000_000, usegmt=True)
 

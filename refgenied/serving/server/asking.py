@@ -27,6 +27,19 @@ _PAGE = re.compile(
 )
 
 
+_OF_RANGES = (b"range", b"if-range")
+"""Of other files than archives all is sent: Starlette refuses (400) ranges that are to be passed over."""
+
+
+def in_origin_form(scope: Scope) -> Scope:
+    """A client that takes us for a proxy asks for a whole address, which every server must accept (RFC 9112, 3.2.2)."""
+    found = re.match(r"https?://[^/?#]*(?=/)", scope["path"], re.IGNORECASE)
+    if found is None:
+        return scope
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return {**scope, "path": scope["path"][found.end() :], "raw_path": raw[len(found[0].encode()) :]}
+
+
 class Asking:
     """An ASGI app around refgenieserver's."""
 
@@ -38,6 +51,8 @@ class Asking:
         head = scope["method"] == "HEAD"
         if head:
             scope = {**scope, "method": "GET", HEAD: True}
+        if "/archive" not in scope["path"]:
+            scope = {**scope, "headers": [field for field in scope["headers"] if field[0] not in _OF_RANGES]}
         answer = _without_body(send) if head else send
         missing = self._missing(scope)
         if missing is None:

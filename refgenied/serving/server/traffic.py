@@ -13,6 +13,7 @@ import structlog
 
 from refgenied.model import AssetKey
 from refgenied.pulls import Answer, Pulls, asks_twice
+from refgenied.serving.server.asking import in_origin_form
 from refgenied.serving.server.delivery import given_out
 from refgenied.serving.server.edition import Edition
 from refgenied.serving.server.held import Held
@@ -53,6 +54,7 @@ class Traffic:
         self._pulls = Pulls()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = in_origin_form(scope) if scope["type"] == "http" else scope
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif scope["path"] == "/health":
