@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import uuid
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -14,7 +15,7 @@ import anyio.to_thread
 
 from refgenied import generation
 from refgenied.config import MARKER
-from refgenied.files import SHORT, open_regular, read_regular, save_atomically, unreadable, writing
+from refgenied.files import SHORT, open_regular, partial_of, read_regular, save_atomically, unreadable, writing
 from refgenied.generation import Generation
 from refgenied.model import (
     AlreadyRunningError,
@@ -42,6 +43,7 @@ class ArchiveFolder:
     def __init__(self, path: str, known_id: str | None) -> None:
         self.path = path
         self.id = known_id
+        self._one_probe = threading.Lock()
         self.publishing = anyio.Lock()
         """Held from the first change of a final name to the commit of its record, and by who needs both to agree.
 
@@ -123,6 +125,8 @@ class ArchiveFolder:
                 ) from None
             except OSError:
                 pass
+            with suppress(OSError):  # on a disk that takes nothing it stays until it does
+                self._clear_probe()
             yield
         finally:
             os.close(marker)
@@ -177,9 +181,15 @@ class ArchiveFolder:
             raise WriteError(problem)
         probe = Path(self.path, PROBE)
         with self._one_probe, writing(probe):
-            probe.unlink(missing_ok=True)  # one that a kill has left
+            self._clear_probe()
             save_atomically(probe, b"Written to see whether this disk takes writes; it can be deleted.\n")
             probe.unlink()
+
+    def _clear_probe(self) -> None:
+        """One that a kill has left."""
+        probe = Path(self.path, PROBE)
+        for left in (probe, partial_of(probe)):
+            left.unlink(missing_ok=True)
 
     def trouble(self) -> str:
         """`problem`, or why a small file could not be written; empty when all is well."""

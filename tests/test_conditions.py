@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -186,8 +187,18 @@ async def test_a_probe_that_a_kill_has_left_goes(genomes: Genomes) -> None:
         folder = Path(parts.archive_folder.path)
         for left in (PROBE, f".{PROBE}.partial"):
             (folder / left).write_text("left")
+        with parts.archive_folder.held():  # at the next start
+            assert not list(folder.glob(f"*{PROBE}*"))
+        (folder / PROBE).write_text("left")
         parts.archive_folder.probe()
         assert not list(folder.glob(f"*{PROBE}*"))
+
+
+async def test_probes_at_the_same_time_do_not_disturb_each_other(genomes: Genomes) -> None:
+    async with running(genomes) as parts:
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(parts.archive_folder.probe) for _ in range(50)]:
+                done.result()
 
 
 @pytest.mark.needs("root")
