@@ -49,7 +49,7 @@ async def test_the_count_is_the_number_of_downloads(importer: Importer, name: st
     lines = log_of(name)
     wrong = int(name in ("apache-combined", "apache-vhost_combined"))
     assert await importer(lines) == TRUE + wrong
-    lengths = [note for note in importer.notes if re.search(r"counted by length alone.*README", note)]
+    lengths = [note for note in importer.notes if re.search(r"counted by their lengths.*README", note)]
     assert importer.notes == lengths
     assert bool(lengths) == (name in ("nginx-combined", "apache-combined", "apache-vhost_combined"))
     assert await importer(lines) == TRUE + wrong

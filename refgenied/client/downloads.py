@@ -34,7 +34,7 @@ LOOK_LINES = 20_000
 MOST_FIRST = 400
 """Requests of a log's first second that are held back until it is known how the log goes on."""
 
-FORMATS = "README, Downloads, has a log format that tells"
+FORMATS = "the README, under Serving, has a log format that tells"
 
 
 class Reader:
@@ -76,14 +76,14 @@ class Reader:
         notes: list[str] = []
         if self._exact and (self._dashes or not self._parts):
             who = "Apache's %b wrote this log" if self._dashes else "if Apache's %b wrote this log"
-            notes.append(f"{who}: it counts transfers that were broken off as whole; {FORMATS}")
+            notes.append(f"{who}: it takes a transfer that was broken off for a whole one; {FORMATS}")
         if self._lengths_only:
             ranges = words.several(self._lengths_only, "range")
-            notes.append(f"{ranges} counted by length alone: this log does not say which bytes; {FORMATS}")
-        if self._no_agent:
             notes.append(
-                f"this log names no user agents: refgenie asks twice, and a small archive counts twice; {FORMATS}"
+                f"{ranges} counted by their lengths, for this log does not tell which bytes were sent; {FORMATS}"
             )
+        if self._no_agent:
+            notes.append(f"this log names no user agents, so a pull of a small archive counts as two; {FORMATS}")
         return notes
 
     def _request(self, hit: Hit, target: Target) -> Json:
