@@ -406,7 +406,7 @@ async def test_a_folder_where_a_page_file_goes_harms_only_that_page(genomes: Gen
         agree(parts, first)
         agree(parts, second)
         (line,) = parts.keeper.served.left_out
-        assert line.startswith(f"{first.registry_path} (its page only): {names.contents}: Is a directory; move away")
+        assert line.startswith(f"t7/fasta:default (its page only): {names.contents}: Is a directory; move away")
         assert "serving" not in parts.health.conditions, "all archives are served"
         (names.contents / "x").unlink()
         names.contents.rmdir()
@@ -441,7 +441,7 @@ async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Ge
         agree(parts, first)
         assert parts.keeper.served.archives == 1
         (line,) = parts.keeper.served.left_out
-        assert line.startswith(f"{second.registry_path}: ")
+        assert line.startswith("t7/fasta:default: ")
         assert str(other.folder) in line
         assert parts.health.conditions["serving"][0].startswith("1 archive is not served")
         if what == "genome":

@@ -6,11 +6,12 @@ One bad file, folder or manifest never stops the others; what a full disk or a s
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 
 import structlog
 
 from refgenied.files import FULL, SHORT
-from refgenied.model import AssetKey, NoSpaceError, RefgeniedError, ShortageError
+from refgenied.model import ArchiveRecord, AssetKey, NoSpaceError, RefgeniedError, ShortageError
 
 log = structlog.get_logger("serving")
 
@@ -29,11 +30,13 @@ class Faults:
     def __init__(self) -> None:
         self._lines: dict[AssetKey, str] = {}
         self._before: dict[AssetKey, str] = {}
+        self._aliases: dict[str, str] = {}
         self.not_served = 0
         """Archives that are not served because of theirs; the others only lack something on their pages."""
 
-    def begin(self) -> None:
-        """A new refresh: what is not noted again is mended."""
+    def begin(self, records: Iterable[ArchiveRecord]) -> None:
+        """A new refresh: what is not noted again is mended. `records`: what the genomes are called."""
+        self._aliases = {record.key.genome_digest: record.aliases[0] for record in records if record.aliases}
         self._before, self._lines, self.not_served = self._lines, {}, 0
 
     def note(self, key: AssetKey, error: OSError | RefgeniedError | ValueError, *, served: bool) -> None:
@@ -41,7 +44,8 @@ class Faults:
         if isinstance(error, NoSpaceError | ShortageError) or (isinstance(error, OSError) and error.errno in _OF_ALL):
             raise error
         self.not_served += not served
-        line = f"{key.registry_path}{' (its page only)' if served else ''}: {explained(error)}"
+        name = key.aliased(self._aliases.get(key.genome_digest, key.genome_digest))
+        line = f"{name}{' (its page only)' if served else ''}: {explained(error)}"
         self._lines[key] = line
         if self._before.get(key) != line:
             log.warning("serving.fault", asset=key.registry_path, served=served, error=explained(error))

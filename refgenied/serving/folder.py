@@ -71,7 +71,7 @@ class ServedFolder:
         What is wrong with one archive's files leaves out that one. OSError and RefgeniedError for what concerns all:
         the config cannot be written, the disk is full, the process is short of something.
         """
-        self._faults.begin()
+        self._faults.begin(wanted.records.values())
         self._existing()  # when nothing can be known of it, nothing is changed
         self._groups = wanted.groups() if wanted.files else frozenset()
         skipped: Counter[str] = Counter()

@@ -81,7 +81,9 @@ class Keeper:
             else:
                 number = self.served.faulty
                 them = "1 archive is" if number == 1 else f"{number} archives are"
-                self._health.note("serving", f"{them} not served: see `not served` in the status" if number else "")
+                self._health.note(
+                    "serving", f"{them} not served; `not served` in the status says why" if number else ""
+                )
 
     async def _refresh(self) -> None:
         settings = self._current.settings
