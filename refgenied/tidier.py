@@ -157,6 +157,8 @@ def _delete(paths: Iterable[Path], tidied: Tidied) -> None:
         size = size_of([path])
         try:
             path.unlink()
+        except FileNotFoundError:  # it was being written when it was found, and has its name now
+            continue
         except OSError as error:
             log.warning("tidy.stays", path=str(path), error=error.strerror)
         else:
