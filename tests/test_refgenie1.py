@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from refgenied.genomes import refgenie1
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import Asset, AssetKey, AssetState
@@ -183,6 +184,27 @@ def test_the_alias_folder_may_be_one_link(tree: Tree1) -> None:
     alias.parent.mkdir(parents=True)
     alias.symlink_to(os.path.relpath(folder, alias.parent))
     assert tree.only().state is AssetState.COMPLETE
+
+
+def test_links_without_end_are_left_out(tree: Tree1, monkeypatch) -> None:
+    monkeypatch.setattr(refgenie1, "_MOST_LINKS", 50)
+    tree.asset()
+    for number in range(60):
+        (tree.root / "alias/hg38/fasta/default").mkdir(parents=True, exist_ok=True)
+        (tree.root / f"alias/hg38/fasta/default/{number}").symlink_to("nowhere")
+    look = GenomeFolder(str(tree.root), config=None).look(time.time())
+    assert look.assets[KEY].state is not AssetState.COMPLETE
+    assert any("holds more than 50 links" in problem.message for problem in look.problems)
+
+
+@pytest.mark.parametrize("level", ["alias", "alias/hg38", "alias/hg38/fasta"])
+def test_links_in_place_of_the_alias_folders_are_not_followed_out(tree: Tree1, level: str) -> None:
+    tree.asset()
+    (tree.root / level).parent.mkdir(parents=True, exist_ok=True)
+    (tree.root / level).symlink_to("/proc")  # whose folders lead into one another without end
+    look = GenomeFolder(str(tree.root), config=None).look(time.time())
+    assert look.assets[KEY].state is not AssetState.COMPLETE
+    assert [problem.path for problem in look.problems] == [str(tree.root / level)]
 
 
 def test_absolute_links_and_a_genome_folder_behind_a_link(tree: Tree1, tmp_path: Path) -> None:

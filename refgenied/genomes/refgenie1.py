@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _GENOME_DIGEST = re.compile(r"[A-Za-z0-9_-]{32}|[0-9a-f]{48}")
 _ASSET_DIGEST = re.compile(r"[0-9a-f]{64}")
 _DEEPEST_LINK = 20
-_MOST_LINKS = 1_000_000  # of one asset: as many as files in one of its folders
+_MOST_LINKS = 1_000_000  # in alias/: refgenie 1 makes one for each file
 
 
 class _Place(NamedTuple):
@@ -158,27 +158,34 @@ class Refgenie1Layout:
         alias_folder = f"{self._root}/alias"
         found = (
             _Name(alias, group, asset)
-            for alias in folders_in(alias_folder, problems)
-            for group in folders_in(f"{alias_folder}/{alias}", problems)
-            for asset in folders_in(f"{alias_folder}/{alias}/{group}", problems)
+            for alias in self._folders_inside(alias_folder, problems)
+            for group in self._folders_inside(f"{alias_folder}/{alias}", problems)
+            for asset in self._folders_inside(f"{alias_folder}/{alias}/{group}", problems)
         )
-        return {
-            name: self._links("/".join((alias_folder, *name)), problems)
-            for name in _bounded(found, alias_folder, problems)
-        }
+        names: dict[_Name, _Links] = {}
+        room = _MOST_LINKS
+        for name in _bounded(found, alias_folder, problems):
+            names[name], room = self._links("/".join((alias_folder, *name)), room, problems)
+            if not room:
+                problems.add(alias_folder, f"holds more than {_MOST_LINKS} links: the rest is left out")
+                break
+        return names
 
-    def _links(self, folder: str, problems: Problems) -> _Links:
-        """Where the links in one folder of alias/ lead. The folder may be a link itself."""
+    def _folders_inside(self, folder: str, problems: Problems) -> list[str]:
+        """Those of a folder in the genome folder; a link that leads out is not followed."""
+        if os.path.islink(folder) and not f"{os.path.realpath(folder)}/".startswith(f"{self._real_root}/"):
+            problems.add(folder, "is left out: it is a link that leads out of the genome folder")
+            return []
+        return folders_in(folder, problems)
+
+    def _links(self, folder: str, room: int, problems: Problems) -> tuple[_Links, int]:
+        """Where the links in one folder of alias/ lead, and the room that is left. The folder may be a link itself."""
         places: set[_Place] = set()
         broken = ""
         pending = [(folder, 0)]
-        seen = 0
-        while pending:
+        while pending and room:
             path, depth = pending.pop()
-            seen += 1
-            if seen > _MOST_LINKS:
-                problems.add(folder, f"holds more than {_MOST_LINKS} links: the rest is left out")
-                break
+            room -= 1
             try:
                 if os.path.islink(path):
                     place = self._place_of(path)
@@ -187,10 +194,10 @@ class Refgenie1Layout:
                     if not os.path.exists(path):
                         broken = broken or path
                 elif depth < _DEEPEST_LINK and os.path.isdir(path):
-                    pending += [(f"{path}/{name}", depth + 1) for name in some_names(path, _MOST_LINKS)]
+                    pending += [(f"{path}/{name}", depth + 1) for name in some_names(path, room)]
             except OSError as error:
                 problems.add(path, unreadable(error, path))
-        return _Links(tuple(sorted(places)), broken)
+        return _Links(tuple(sorted(places)), broken), room
 
     def _place_of(self, link: str) -> _Place | None:
         """The data folder that a link leads into, by its text alone when that begins with the genome folder."""
