@@ -26,7 +26,7 @@ from refgenied.archive.manifest import encode
 from refgenied.config import Serving
 from refgenied.files import partial_of
 from refgenied.model import AssetKey, JobState, Look
-from refgenied.serving import pages
+from refgenied.serving import keeper, kept, pages
 from refgenied.serving.faults import MOST_LINES
 from refgenied.serving.folder import ServedFolder
 from refgenied.serving.genome_config import CONFIG_NAME, Head
@@ -457,6 +457,39 @@ async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Ge
         assert not parts.health.conditions
 
 
+async def test_what_was_mended_is_served_by_itself(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "AGAIN_SECONDS", 0.01)
+    key = genomes.build()
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        names = names_of(parts, key)
+        names.archive.joinpath("x").mkdir(parents=True)
+        await parts.settle()
+        assert parts.keeper.served.archives == 0
+        shutil.rmtree(names.archive)
+        group.start_soon(parts.keeper.run)
+        with anyio.fail_after(20):
+            while not parts.keeper.served.archives:
+                await anyio.sleep(0.01)
+        agree(parts, key)
+        group.cancel_scope.cancel()
+
+
+async def test_kept_archives_go_while_the_daemon_idles(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(kept, "KEPT_SECONDS", 0.0)
+    key = genomes.build(a=b"one")
+    async with archived(genomes, key) as parts, anyio.create_task_group() as group:
+        genomes.build(a=b"two")
+        await parts.settle()
+        assert kept_files(parts)
+        set_serving(parts, enabled=False)
+        group.start_soon(parts.keeper.run)
+        with anyio.fail_after(20):
+            while kept_files(parts):
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+
+
 async def test_many_faults_are_few_lines_and_said_once(genomes: Genomes, capsys: pytest.CaptureFixture[str]) -> None:
     keys = [genomes.build(f"a{number}") for number in range(MOST_LINES + 3)]
     async with running(genomes) as parts:
@@ -562,16 +595,16 @@ async def test_a_replaced_archive_is_kept_by_its_digest_and_then_goes(genomes: G
         assert hidden == names.kept(old)
         assert hashlib.md5(hidden.read_bytes()).hexdigest() == old
         now = [0.0]
-        kept = Kept(Path(parts.archive_folder.path), clock=lambda: now[0])  # the next start finds it
-        kept.tidy()
-        assert kept.waiting
+        later = Kept(Path(parts.archive_folder.path), clock=lambda: now[0])  # the next start finds it
+        later.tidy()
+        assert later.waiting
         now[0] = KEPT_SECONDS - 10
-        kept.tidy()
+        later.tidy()
         assert hidden.exists()
         now[0] = KEPT_SECONDS + 1
-        kept.tidy()
+        later.tidy()
         assert not hidden.exists()
-        assert not kept.waiting
+        assert not later.waiting
 
 
 async def test_after_a_new_start_the_config_tells_which_archive_was_shown(genomes: Genomes) -> None:

@@ -105,7 +105,6 @@ class Keeper:
         with anyio.CancelScope(shield=True):
             self.served = await anyio.to_thread.run_sync(self._folder.refresh, wanted)
             self._unwell = self.served.unwell
-            await anyio.to_thread.run_sync(self._folder.kept.tidy)
         if self.served.doubtful:
             self._doubt(self.served.doubtful)
 
@@ -117,8 +116,16 @@ class Keeper:
             while True:
                 with anyio.move_on_after(AGAIN_SECONDS if self._unwell or self._folder.kept.waiting else None):
                     await self._again.wait()
-                self._again = anyio.Event()
-                await self.refresh()
+                if self._unwell or self._again.is_set():
+                    self._again = anyio.Event()
+                    await self.refresh()
+                await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Take away replaced archives that nobody may come for any more, also when nothing is served now."""
+        async with self._archive_folder.publishing:
+            if self._archive_folder.path and not await anyio.to_thread.run_sync(self._archive_folder.problem):
+                await anyio.to_thread.run_sync(self._folder.kept.tidy)
 
     async def _listen(self) -> None:
         with self._jobs.feed.subscribed() as subscription:
