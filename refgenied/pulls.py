@@ -8,7 +8,6 @@ else's whole transfer counts, and ranges count once when together they cover the
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -100,6 +99,11 @@ class Pull:
     def state(self) -> dict[str, Any]:
         """For JSON."""
         return dict(vars(self))
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is kept that another answer could complete."""
+        return not (self.dropped or self.whole or self.covered or self.lengths)
 
     def take(self, answer: Answer) -> bool:
         """Whether this answer completes a download."""
@@ -197,16 +201,28 @@ class Pull:
 
 
 class Pulls:
-    """Tells, answer by answer, when a download is complete. `who` is a client and what it downloads."""
+    """Tells, answer by answer, when a download is complete. `who` is a client and what it downloads, as texts."""
 
     def __init__(self) -> None:
-        self._pulls: OrderedDict[Hashable, Pull] = OrderedDict()
+        self._pulls: OrderedDict[tuple[str, ...], Pull] = OrderedDict()
+        self.changed = False
+        """Since `states` was asked for."""
 
-    def would_take(self, who: Hashable, answer: Answer) -> bool:
+    def states(self) -> list[tuple[list[str], dict[str, Any]]]:
+        """What is no download yet, for JSON."""
+        self.changed = False
+        return [(list(who), pull.state) for who, pull in self._pulls.items() if not pull.is_over]
+
+    def load(self, states: list[tuple[list[str], dict[str, Any]]]) -> None:
+        """From what `states` gave. LookupError, TypeError, ValueError when it is something else."""
+        self._pulls.update({tuple(map(str, who)): Pull.load(state) for who, state in states[-MOST:]})
+
+    def would_take(self, who: tuple[str, ...], answer: Answer) -> bool:
         """What `take` would say now."""
         return deepcopy(self._pulls.get(who, Pull())).take(answer)
 
-    def take(self, who: Hashable, answer: Answer) -> bool:
+    def take(self, who: tuple[str, ...], answer: Answer) -> bool:
+        self.changed = True
         pull = self._pulls.setdefault(who, Pull())
         self._pulls.move_to_end(who)
         while len(self._pulls) > MOST:

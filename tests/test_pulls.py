@@ -213,13 +213,29 @@ def test_what_is_known_can_be_kept_and_goes_on() -> None:
 def test_clients_are_kept_apart_and_the_oldest_is_forgotten() -> None:
     pulls = Pulls()
     half, rest = (Answer(0.0, 0.0, SIZE, first, 500, 500, ranged=True) for first in (0, 500))
-    assert not pulls.take("a", half)
-    assert not pulls.take("b", rest)
-    assert pulls.take("a", rest)
-    pulls.take("a", half)
+    assert not pulls.take(("a", "x"), half)
+    assert not pulls.take(("b", "x"), rest)
+    assert pulls.take(("a", "x"), rest)
+    pulls.take(("a", "x"), half)
     for number in range(MOST):
-        pulls.take(number, half)
-    assert not pulls.take("a", rest)
+        pulls.take((str(number),), half)
+    assert not pulls.take(("a", "x"), rest)
+
+
+def test_what_is_no_download_yet_outlives_its_process() -> None:
+    before, after = Pulls(), Pulls()
+    half, rest = (Answer(0.0, 0.0, SIZE, first, 500, 500, ranged=True) for first in (0, 500))
+    before.take(("a",), half)
+    before.take(("b",), half)
+    before.take(("b",), rest)
+    assert before.changed
+    kept = json.loads(json.dumps(before.states()))
+    assert len(kept) == 1
+    assert not before.changed
+    after.load(kept)
+    assert not after.take(("b",), rest)
+    assert after.would_take(("a",), rest)
+    assert after.take(("a",), rest)
 
 
 def test_who_asks_twice() -> None:

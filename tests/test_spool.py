@@ -15,9 +15,11 @@ from lab import Lab
 from synthetic import Genomes
 
 from refgenied.model import AssetKey
+from refgenied.pulls import Answer, Pulls
 from refgenied.serving.server import segments
 from refgenied.serving.server.segments import Segments
 from refgenied.serving.server.spool import Spool
+from refgenied.serving.server.unfinished import Unfinished
 
 pytestmark = pytest.mark.anyio
 
@@ -275,3 +277,18 @@ async def test_many_downloads_of_long_names_get_through(lab: Lab, archived: Asse
         group.start_soon(spool.count, archived, "no md5 at all " * 10, AT)
     assert (spool.waiting, spool.problem, left(lab)) == (0, "", [])
     assert lab.archive("t7/fasta")["download_count"] == 1
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"{}", b"[]", b'{"boot": 1, "pulls": 2}', b'{"boot": "BOOT", "pulls": [[1, 2]]}']
+)
+async def test_garbled_unfinished_downloads_are_begun_anew(tmp_path: Path, garbage: bytes) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+    (tmp_path / "unfinished.json").write_bytes(garbage.replace(b"BOOT", boot))
+    half, rest = (Answer(1.0, 1.0, 1000, first, 500, 500, ranged=True) for first in (0, 500))
+    for count in (False, True):
+        pulls = Pulls()
+        unfinished = Unfinished(tmp_path, pulls)
+        unfinished.open()
+        assert pulls.take(("a", "b"), rest if count else half) == count
+        await unfinished.keep()

@@ -122,6 +122,18 @@ def test_who_has_all_and_stays_is_counted_at_once_and_no_more_when_he_leaves_it(
     assert Segments(folder).open() == 1
 
 
+def test_a_download_in_parts_goes_on_after_a_restart(lab: Lab) -> None:
+    Genomes(lab.genomes).build(fasta=random.Random(0).randbytes(100_000))
+    lab.start()
+    lab.archived(f"{ALIAS}/fasta")
+    for part in ("0-49999", "50000-"):
+        server = serve(lab)
+        assert server.get(ARCHIVE, headers={"Range": f"bytes={part}"})[0] == 206
+        assert server.stop() == 0
+        server.close()
+    assert lab.archive(f"{ALIAS}/fasta")["download_count"] == 1
+
+
 def _asks(server: Process) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", server.port))
     connection.sendall(f"GET {ARCHIVE} HTTP/1.1\r\nHost: x\r\nUser-Agent: test\r\n\r\n".encode())

@@ -30,6 +30,7 @@ from refgenied.serving.server.notices import Notices
 from refgenied.serving.server.shelf import Shelf
 from refgenied.serving.server.spool import Spool
 from refgenied.serving.server.traffic import Traffic
+from refgenied.serving.server.unfinished import Unfinished
 from refgenied.serving.server.wire import Wire
 
 log = structlog.get_logger("serve")
@@ -60,11 +61,13 @@ class Serving:
         self._traffic = Traffic(
             refgenieserver.build(self._folder, self._shelf), self._shelf, self._spool, lambda: self._health
         )
+        self._unfinished = Unfinished(Path(settings.serving.state_folder), self._traffic.pulls)
 
     async def run(self) -> None:
         """Serve until a signal. ConfigError when the address cannot be had, or the state folder cannot be written."""
         try:
             await anyio.to_thread.run_sync(self._spool.open)
+            await anyio.to_thread.run_sync(self._unfinished.open)
         except OSError as error:
             raise ConfigError(f"serving.state_folder: {error.filename}: {error.strerror}") from None
         with listening(*self._address) as listener:
@@ -84,6 +87,7 @@ class Serving:
             async with anyio.create_task_group() as group:
                 group.start_soon(_signals, server)
                 group.start_soon(self._spool.run)
+                group.start_soon(self._unfinished.run)
                 group.start_soon(self._follow)
                 group.start_soon(self._prove_again)
                 group.start_soon(self._beat, server)
@@ -92,6 +96,7 @@ class Serving:
                 group.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._spool.flush()
+            await self._unfinished.keep()
         log.info("serve.stopped", waiting=self._spool.waiting)
 
     # ----------------------------------------------------------------- editions

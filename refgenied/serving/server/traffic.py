@@ -51,7 +51,7 @@ class Traffic:
         self._shelf = shelf
         self._spool = spool
         self._health = health
-        self._pulls = Pulls()
+        self.pulls = Pulls()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = in_origin_form(scope) if scope["type"] == "http" else scope
@@ -60,7 +60,7 @@ class Traffic:
         elif scope["path"] == "/health":
             await self._answer_health(send)
         else:
-            await _Exchange(self._shelf, self._pulls, self._spool, scope, send).run(self.app, receive)
+            await _Exchange(self._shelf, self.pulls, self._spool, scope, send).run(self.app, receive)
 
     async def _answer_health(self, send: Send) -> None:
         health = self._health()
@@ -178,9 +178,9 @@ class _Exchange:
         self._shelf.kept(self._client, held.key)
         return await self._spool.count(held.key, held.digest, time.time(), self._likely)
 
-    def _who(self, held: Held) -> tuple[str, str, AssetKey, str]:
+    def _who(self, held: Held) -> tuple[str, ...]:
         agent = self._headers.get(b"user-agent", "")[:LONGEST_AGENT]  # thousands of them are remembered
-        return self._client, agent, held.key, held.digest
+        return self._client, agent, held.key.registry_path, held.digest
 
     def _answer(self, held: Held, *, delivered: bool) -> Answer | None:
         """None for what is no part of an archive, or several."""

@@ -1,0 +1,65 @@
+"""What clients have got of archives and is no download yet, kept over a restart: who goes on then still counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from refgenied.files import read_regular, save_atomically
+from refgenied.pulls import Pulls
+
+log = structlog.get_logger("serve")
+
+KEEP_SECONDS = 5.0
+"""A kill loses what is younger."""
+MOST_BYTES = 64 << 20
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Unfinished:
+    def __init__(self, folder: Path, pulls: Pulls) -> None:
+        self._path = folder / "unfinished.json"
+        self._pulls = pulls
+        self._said = False
+
+    def open(self) -> None:
+        """Blocking. Whatever is wrong with the file, it is begun anew."""
+        try:
+            kept: Any = json.loads(read_regular(self._path, MOST_BYTES))
+            if kept["boot"] == _boot():  # its times are those since the machine was started
+                self._pulls.load(kept["pulls"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("serve.unfinished_unreadable", path=str(self._path), reason=str(error))
+
+    async def run(self) -> None:
+        """Ends only by cancellation; `keep` after that."""
+        while True:
+            await anyio.sleep(KEEP_SECONDS)
+            await self.keep()
+
+    async def keep(self) -> None:
+        if not self._pulls.changed:
+            return
+        data = json.dumps({"boot": _boot(), "pulls": self._pulls.states()}).encode()
+        try:
+            await anyio.to_thread.run_sync(lambda: save_atomically(self._path, data, mode=0o600))
+        except OSError as error:
+            if not self._said:
+                log.warning("serve.unfinished_not_kept", path=str(self._path), reason=error.strerror or str(error))
+            self._said = True
+        else:
+            self._said = False
+
+
+def _boot() -> str:
+    try:
+        return BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
