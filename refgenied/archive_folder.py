@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from refgenied import generation
+from refgenied.archive.leftovers import PROBE
 from refgenied.config import MARKER
 from refgenied.files import SHORT, open_regular, partial_of, read_regular, save_atomically, unreadable, writing
 from refgenied.generation import Generation
@@ -28,9 +29,6 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.store import Store, archives
-
-PROBE = ".refgenied.probe"
-"""A small file that is there for a moment only: whether the folder takes what is written."""
 
 
 def _id_in(marker: Path) -> str:

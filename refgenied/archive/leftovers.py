@@ -28,7 +28,8 @@ _OF_FOLDER = re.compile(r"\.(\.refgenied.*|genome_config\.yaml.*)\.partial")
 _OF_GENOME = re.compile(
     r"\.(.+\.tgz|.+\.tgz\..+|asset_dir_contents_.+\.json|build_recipe_.+\.json|build_log_.+\.md|.+-[0-9a-f]{16})\.partial"
 )
-_PROBE = ".refgenied.probe"
+PROBE = ".refgenied.probe"
+"""A small file that is there for a moment only: whether the folder takes what is written."""
 _PROBE_SECONDS = 60.0
 """A probe of the folder is there for a moment, without the lock: an older one is nobody's."""
 
@@ -108,7 +109,7 @@ def size_of(paths: Iterable[Path]) -> int:
 def _is_of_folder(entry: os.DirEntry[str], now: float) -> bool:
     if not _is_file(entry):
         return False
-    if entry.name in (_PROBE, f".{_PROBE}.partial"):
+    if entry.name in (PROBE, f".{PROBE}.partial"):
         return now - entry.stat(follow_symlinks=False).st_mtime > _PROBE_SECONDS
     return _OF_FOLDER.fullmatch(entry.name) is not None
 
