@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fence import Fence, own_environment, set_environment
+from fence import Fence, own_environment, own_folder, set_environment
 from lab import REPOSITORY, SCRIPTS, Daemon, Lab
 from refgenie_cli import LAMBDA, Refgenie
 
@@ -23,7 +22,7 @@ PACKAGES = {
 """Commands whose Debian package has another name."""
 
 FENCE = pytest.StashKey[Fence]()
-OWN = pytest.StashKey[Path]()
+OWN = pytest.StashKey[tuple[Path, int]]()
 ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
 """Of the person who runs the tests."""
 
@@ -35,8 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Before any test: an environment that is nobody's, and a machine that can only be written where tests may."""
     base: Path = session.config._tmp_path_factory.getbasetemp()
-    own = Path(tempfile.mkdtemp(prefix="refgenied-tests-"))
-    session.stash[OWN] = own
+    own, held = own_folder()
+    session.stash[OWN] = (own, held)
     session.stash[ENVIRONMENT] = set_environment(own_environment(own))
     # pytest tidies the folders of earlier runs; the repository has its and Python's caches
     temporary = base.parent if base.parent.name.startswith("pytest-of-") else base
@@ -49,7 +48,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if FENCE in session.stash:
         session.stash[FENCE].lower()
         set_environment(session.stash[ENVIRONMENT])
-        shutil.rmtree(session.stash[OWN])
+        own, held = session.stash[OWN]
+        shutil.rmtree(own)
+        os.close(held)
 
 
 @pytest.fixture

@@ -8,13 +8,19 @@ and the folders of the XDG specification are new and empty.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 OPEN = ("/dev", "/proc", "/sys")
 """Not files: devices, processes and control groups are what some tests are about."""
+OWN = "refgenied-session-"
+YOUNG = 60.0
+"""Seconds: a folder that is not older may not be held yet."""
 SYSTEM_TOOLS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _CLONE_NEWNS = 0x00020000
 _MOUNT_SETATTR = 442  # the number of this system call is the same on all kinds of machine
@@ -57,6 +63,31 @@ class Fence:
             for folder in self.writable:
                 subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
             os.chdir(here)
+
+
+def own_folder() -> tuple[Path, int]:
+    """A folder of this session in the system's temporary one, and a descriptor that says that it is in use.
+
+    Those of sessions that were killed go: nobody holds them any more.
+    """
+    system = Path(tempfile.gettempdir())
+    for left in system.glob(f"{OWN}*"):
+        try:
+            fd = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # somebody else's, or gone
+            continue
+        try:
+            if os.fstat(fd).st_uid == os.getuid() and time.time() - os.fstat(fd).st_mtime > YOUNG:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
+        except OSError:  # in use
+            pass
+        finally:
+            os.close(fd)
+    own = Path(tempfile.mkdtemp(prefix=OWN))
+    fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return own, fd
 
 
 def own_environment(folder: Path) -> dict[str, str | None]:
