@@ -186,7 +186,8 @@ def _compare(place: Place, known: Known, found: Differences, *, newer: bool) -> 
     if there.finished:
         log.info("archive.reconciled", asset=place.key.registry_path, found=there.presence, finished=True)
     if there.presence in (Presence.DAMAGED, Presence.FOREIGN):
-        log.warning("archive.not_recorded", asset=place.key.registry_path, reason=there.reason)
+        if there.presence is Presence.DAMAGED or record:  # those of other programs may be thousands, and are no fault
+            log.warning("archive.not_recorded", asset=place.key.registry_path, reason=there.reason)
         mark = _removed_anyhow(place)
         if mark and record is None and removal is None:
             found.removed.append(Removal(place.key, mark.stamp, mark.at, mark.by))
