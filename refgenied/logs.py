@@ -92,14 +92,24 @@ def _text() -> _Rendering:
     return [stamp, structlog.processors.format_exc_info, _spelled, renderer]
 
 
+class _Spelled:
+    """A text that structlog would print as it is, or spell out a second time."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return f"'{output.spelled(self._text)}'"
+
+
 def _spelled(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Values may be other people's names. What is no text is shown as Python spells it."""
-
-    def line(value: object) -> object:
-        return output.spelled(value) if isinstance(value, str) else value
-
     exception = event.pop("exception", None)
-    spelled: structlog.typing.EventDict = {key: line(value) for key, value in event.items()}
+    spelled: structlog.typing.EventDict = {
+        key: _Spelled(value) if isinstance(value, str) and not value.isprintable() else value
+        for key, value in event.items()
+    }
+    spelled["event"] = output.spelled(str(event["event"]))
     if exception is not None:
         spelled["exception"] = "\n".join(map(output.spelled, str(exception).split("\n")))
     return spelled

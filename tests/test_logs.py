@@ -43,3 +43,24 @@ sys.exit(_ended(fail, "daemon"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     (line,) = done.stderr.splitlines()
     assert (done.returncode, json.loads(line)["event"]) == (1, "daemon.crashed")
+
+
+def test_names_in_a_text_log_cannot_steer_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    before = structlog.get_config()
+    evil = "e\u202egpj\x1b[31m\nforged line \udcff"
+    try:
+        logs.set_up(Log(format="text"))
+        structlog.get_logger().warning("asset.state", asset=evil, reason=evil, size=3)
+        try:
+            int(evil, 10)
+        except ValueError:
+            structlog.get_logger().exception("library")
+    finally:
+        structlog.configure(**before)
+    told = capfd.readouterr().err
+    assert not [c for c in told if not c.isprintable() and c != "\n"]
+    first, *trace = told.splitlines()
+    assert first.count(r"e\u202egpj\x1b[31m\nforged line \udcff") == 2
+    assert r"ValueError: invalid literal for int() with base 10: 'e\u202egpj\x1b[31m" in "".join(trace), (
+        "a traceback keeps its lines"
+    )
