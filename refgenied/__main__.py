@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EPIPE) or error.filename:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at its end
+        output.let_go_of(sys.stdout)
         output.complain("refgenied", f"the output cannot be written: {error.strerror}")
         return EX_FAILED
     return status

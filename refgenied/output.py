@@ -154,12 +154,12 @@ def width() -> int:
 
 def say(text: str, *, indent: int = 2) -> None:
     """One line on stdout, at once. On a terminal that is narrower, a few: later ones are indented."""
-    _print(text, sys.stdout, indent)
+    print("\n".join(_lines(text, sys.stdout, indent)), flush=True)
 
 
 def complain(program: str, message: str, hint: str = "", *, kind: str = "error") -> None:
     """What went wrong, and what to do, on stderr."""
-    print(complaint(program, message, hint, kind=kind), file=sys.stderr, flush=True)
+    _tell(complaint(program, message, hint, kind=kind))
 
 
 def complaint(program: str, message: str, hint: str = "", *, kind: str = "error") -> str:
@@ -175,20 +175,28 @@ def complaint(program: str, message: str, hint: str = "", *, kind: str = "error"
 def note(program: str, message: str, *, below: bool = False) -> None:
     """What a person should know although nothing went wrong, on stderr; `below` the `^C` that a terminal shows."""
     if _Mode.as_json:
-        print(json.dumps({"note": message}), file=sys.stderr, flush=True)
+        _tell(json.dumps({"note": message}))
         return
-    if below and sys.stderr.isatty():
-        _print("", sys.stderr, 0)
-    _print(f"{program}: {message}", sys.stderr, 2)
+    start = "\n" if below and sys.stderr.isatty() else ""
+    _tell(start + "\n".join(_lines(f"{program}: {message}", sys.stderr, 2)))
+
+
+def _tell(lines: str) -> None:
+    """A stderr that nobody reads, or on a full disk, changes no exit status."""
+    try:
+        print(lines, file=sys.stderr, flush=True)
+    except OSError:
+        let_go_of(sys.stderr)
+
+
+def let_go_of(stream: TextIO) -> None:
+    """What could not be written goes nowhere; else Python tries once more at its end, and complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_json(row: object, *, indent: int | None = None) -> None:
     """For programs: one line, in ASCII, so that a name that is not UTF-8 can be printed too."""
     print(json.dumps(row, indent=indent), flush=True)
-
-
-def _print(text: str, stream: TextIO, indent: int) -> None:
-    print("\n".join(_lines(text, stream, indent)), file=stream, flush=True)
 
 
 def _lines(text: str, stream: TextIO, indent: int) -> list[str]:

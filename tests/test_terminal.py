@@ -277,6 +277,14 @@ def test_a_stream_that_is_closed_is_no_matter(module: str, shell: str) -> None:
         assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done
 
 
+@pytest.mark.parametrize("shell", ["2>/dev/full", "2>&1 >/dev/null | true", "2>&1 | true"])
+def test_a_stderr_that_takes_nothing_changes_no_exit_status(shell: str) -> None:
+    done = said("refgenied.client", "--socket", "/nowhere", "status", shell=f"{shell.partition('|')[0]}")
+    assert done.returncode == 3
+    done = said("refgenied.client", "--socket", "/nowhere", "status", shell=shell)
+    assert b"Traceback" not in done.stderr
+
+
 def test_what_is_not_printable_is_spelled() -> None:
     assert output.spelled("t\ttab\x1b[31mred\nnew\x9bline ü") == r"t\ttab\x1b[31mred\nnew\x9bline ü"
     for odd in "\u202a\u202b\u202d\u202e\u2066\u2069\u200e\u200f\u061c\u200b\ufeff\u2028\xad\udcff\U000e0041\xa0":

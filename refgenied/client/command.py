@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -44,21 +43,16 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _let_go_of_stdout()
+        output.let_go_of(sys.stdout)
         return BROKEN_PIPE
     except ClientError as error:
         complain(error)
         return status_of(error)
     except OSError as error:  # what talks to the daemon or reads files says so itself; this is stdout, on a full disk
-        _let_go_of_stdout()
+        output.let_go_of(sys.stdout)
         complain(ClientError(f"the output cannot be written: {error.strerror or error}"))
         return REFUSED
     return int(status)
-
-
-def _let_go_of_stdout() -> None:
-    """Or Python tries once more at its end, and complains."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _seconds(text: str) -> float:

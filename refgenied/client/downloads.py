@@ -17,7 +17,7 @@ from itertools import chain, islice, takewhile
 from typing import BinaryIO
 
 from refgenied import output
-from refgenied.client import Client, ClientError, Json, words
+from refgenied.client import Client, ClientError, Json, interrupt, words
 from refgenied.client.lists import pages
 from refgenied.client.logged import Sent, Target, Targets, sent_of
 from refgenied.client.weblogs import Hit, StrangeLineError, clues_of, hit_of, is_complete
@@ -172,8 +172,9 @@ def import_log(client: Client, arguments: Namespace) -> int:
     targets = Targets(pages(client, "download.editions", "assets", "after"))
     reader = Reader(targets, with_headers=_looked_at(arguments.log, targets))
     totals: Counter[str] = Counter(recorded=0, known=0, unknown=0)
+    stopped = "nothing more is counted; what was counted stays, and the same command counts the rest"
     try:
-        with _opened(arguments.log) as (log, identity):
+        with interrupt.told(lambda: stopped), _opened(arguments.log) as (log, identity):
 
             def begin(first: list[tuple[bytes, Json]], following: bytes | None) -> dict[str, int]:
                 return client.call("download.log", **beginning(reader.first_line, identity, first, following))["before"]
