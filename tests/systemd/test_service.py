@@ -386,6 +386,8 @@ def pulled(service: Service, path: str) -> None:
     machine.run("env", path, "refgenie", "pull", "demo/fasta", "-c", config)
     assert list(machine.file("/srv/pull/data").rglob("*.fa"))
     machine.until("counted", lambda: [row for row in service.rows("archive", "list") if row["download_count"] == 1])
+    text = ("systemctl", "show", "--property=StatusText", "--value", "refgenied-serve.service")
+    machine.until("the watchdog is fed", lambda: machine.run(*text).out.startswith("serving "))
     machine.run("systemctl", "stop", "refgenied-serve.service")
 
 
