@@ -202,6 +202,22 @@ async def test_conditions_and_ranges(site: Site, fields: dict[str, str], status:
     assert site.spool.waiting == (status == 200)
 
 
+async def test_a_field_that_comes_twice_is_one_list(site: Site) -> None:
+    twice = {"if_none_match": '"x"', "If_None_Match": f'"{MD5}"'}
+    assert (await ask(site.app, ARCHIVE, **twice)).status == 304
+
+
+@pytest.mark.parametrize("digest", ["a b", 'a"b', "a\r\nX: y", "\u4e2d", "x" * 500])
+async def test_whatever_a_config_has_as_digest_is_an_entity_tag(site: Site, digest: str) -> None:
+    tree = config()
+    tree["genomes"][DIGEST]["assets"]["fasta"]["tags"]["default"]["archive_digest"] = digest
+    site.take(tree)
+    answer = await ask(site.app, ARCHIVE)
+    assert (answer.status, answer.body) == (200, CONTENT)
+    assert answer.headers["etag"].isprintable()
+    assert (await ask(site.app, ARCHIVE, if_none_match=answer.headers["etag"])).status == 304
+
+
 async def test_if_range_takes_the_files_own_date(site: Site) -> None:
     date = (await ask(site.app, ARCHIVE, "HEAD")).headers["last-modified"]
     assert (await ask(site.app, ARCHIVE, range="bytes=0-9", if_range=date)).status == 206

@@ -5,6 +5,7 @@ Its ETag is its md5: whoever has that file already is told so, and half a file i
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -49,7 +50,7 @@ class ArchiveResponse(Response):
     def __init__(self, opened: Opened, filename: str) -> None:
         super().__init__(media_type="application/octet-stream")
         self._opened = opened
-        self._etag = f'"{opened.held.digest}"'
+        self._etag = f'"{_tag(opened.held.digest)}"'
         self._modified = formatdate(int(opened.stat.st_mtime), usegmt=True)
         quoted = quote(filename)
         name = f'filename="{filename}"' if quoted == filename else f"filename*=utf-8''{quoted}"
@@ -61,7 +62,10 @@ class ArchiveResponse(Response):
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        fields: dict[str, str] = {}
+        for name, value in scope["headers"]:  # a field that comes twice is one list
+            before = fields.get(name.decode("latin-1").lower())
+            fields[name.decode("latin-1").lower()] = ", ".join(filter(None, (before, value.decode("latin-1"))))
         size = self._opened.stat.st_size
         head = bool(scope.get(HEAD))
         try:
@@ -106,7 +110,7 @@ class ArchiveResponse(Response):
         """None for no date, or for what is not one: such a field is to be passed over."""
         try:
             moment = parsedate_to_datetime(date).timestamp() if date else None
-        except (ValueError, OverflowError, IndexError):
+        except (ValueError, TypeError, OverflowError, IndexError):
             return None
         return None if moment is None else int(self._opened.stat.st_mtime) > moment
 
@@ -175,6 +179,11 @@ class ArchiveResponse(Response):
                 return False
             await send({"type": "http.response.body", "body": data, "more_body": True})
         return True
+
+
+def _tag(digest: str) -> str:
+    """The digest, unless another program's config has there what cannot be an entity tag."""
+    return digest if re.fullmatch(r"[!#-~]+", digest) else hashlib.sha256(digest.encode()).hexdigest()
 
 
 async def _start(send: Any, status: int, fields: Mapping[str, str]) -> None:
