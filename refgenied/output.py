@@ -102,17 +102,21 @@ def tail(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int, indent: int = 0, *, words: re.Pattern[str] = WORD) -> list[str]:
-    """Lines of at most `width` columns, all but the first indented. A word that is longer has a line of its own."""
+    """Lines of at most `width` columns, all but the first indented.
+
+    A word that is longer than that ends its line: the terminal breaks it, and it can be copied.
+    """
     if columns(text) <= width:
         return [text]
     lines: list[str] = []
     begin = end = 0
-    room = width
+    room, later = width, max(width // 2, width - indent)
     for word in words.finditer(text):
-        if end and columns(text[begin : word.end()]) > room:
+        over = columns(text[begin : word.end()]) > room
+        if over and end and (columns(word.group()) <= later or columns(text[begin:end]) > room):
             lines.append(text[begin:end])
             begin = word.start()
-            room = max(width // 2, width - indent)
+            room = later
         end = word.end()
     lines.append(text[begin:end])
     return [lines[0], *(" " * indent + line for line in lines[1:])]
