@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException
 
 import pytest
@@ -18,6 +18,22 @@ from synthetic import ALIAS, DIGEST, Genomes
 from refgenied.serving.server.segments import Segments
 
 pytestmark = [pytest.mark.real, pytest.mark.needs("refgenieserver")]
+
+
+@pytest.fixture
+def server(lab: Lab) -> Iterator[Process]:
+    """Of one archive, while no daemon listens: what is counted waits. It is killed."""
+    daemon = lab.start()
+    Genomes(lab.genomes).build(fasta=random.Random(0).randbytes(50_000))
+    lab.archived(f"{ALIAS}/fasta")
+    daemon.close()
+    server = serve(lab)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+
 
 ARCHIVE = f"/v3/assets/archive/{DIGEST}/fasta?tag=default"
 CLIENTS = 16
@@ -52,12 +68,7 @@ class Client(threading.Thread):
             self._connection.close()
 
 
-def test_a_kill_under_load_loses_no_download_and_counts_none_twice(lab: Lab) -> None:
-    Genomes(lab.genomes).build(fasta=random.Random(0).randbytes(100_000))
-    daemon = lab.start()
-    lab.archived(f"{ALIAS}/fasta")
-    daemon.close()  # what is counted now waits
-    server = serve(lab)
+def test_a_kill_under_load_loses_no_download_and_counts_none_twice(lab: Lab, server: Process) -> None:
     clients = [Client(server, number) for number in range(CLIENTS)]
     for client in clients:
         client.start()
@@ -87,12 +98,7 @@ def test_a_kill_under_load_loses_no_download_and_counts_none_twice(lab: Lab) -> 
     assert lab.archive(f"{ALIAS}/fasta")["download_count"] == kept
 
 
-def test_who_has_all_and_stays_is_counted_at_once_and_no_more_when_he_leaves_it(lab: Lab) -> None:
-    Genomes(lab.genomes).build(fasta=random.Random(0).randbytes(30_000))
-    daemon = lab.start()
-    lab.archived(f"{ALIAS}/fasta")
-    daemon.close()
-    server = serve(lab)
+def test_who_has_all_and_stays_is_counted_at_once_and_no_more_when_he_leaves_it(lab: Lab, server: Process) -> None:
     folder = lab.root / "serve-state" / "downloads"
 
     def wait_for(condition: Callable[[], object]) -> None:

@@ -7,12 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio.to_thread
 import pytest
 import web_servers
-from lab import Lab
+from lab import PATIENCE, Lab
 from log_importer import Importer, importing
 from server_lab import Puller, plain, serve
 from synthetic import ALIAS, DIGEST, Genomes
@@ -52,9 +53,7 @@ def _visited(tmp_path: Path, importer: Importer, start: Start, log: str) -> list
     static.mkdir(parents=True)
     for name, size in SIZES.items():
         (static / f"{name}__default.tgz").write_bytes(random.Random(size).randbytes(size))
-    behind = plain(lab)
-    server = start(lab, static.parent, behind.port)
-    try:
+    with closing(plain(lab)) as behind, closing(start(lab, static.parent, behind.port)) as server:
         asked: list[int] = []
         visits = threading.Thread(
             target=lambda: asked.append(all_at_once(ACTS, server.port, f"/archives/{DIGEST}/")), name="visits"
@@ -62,15 +61,11 @@ def _visited(tmp_path: Path, importer: Importer, start: Start, log: str) -> list
         visits.start()
         Puller(lab, "puller", server).pull(f"{ALIAS}/fasta")
         visits.join()
-        lines = server.logged_lines(log, asked[0] + 5)
-    finally:
-        server.close()
-        behind.close()
-    return lines
+        return server.logged_lines(log, asked[0] + 5)
 
 
 async def _counted(importer: Importer, lines: list[bytes], true: int) -> None:
-    """Rotated in the middle of each kind of pair, read in parts and as a whole, and again."""
+    """Rotated in the middle of the slow pull, read in parts and as a whole, and again."""
     slow = max(number for number, line in enumerate(lines) if b"long__default" in line and b"urllib" in line)
     first, rest = lines[:slow], lines[slow:]
     assert await importer(first) == true - 1
@@ -85,14 +80,13 @@ def test_behind_nginx_a_client_that_leaves_is_seen(lab: Lab) -> None:
     Genomes(lab.genomes).build(fasta=random.Random(0).randbytes(16_000_000))
     lab.start()
     lab.archived(f"{ALIAS}/fasta")
-    server = serve(lab)
-    front = web_servers.nginx(lab, lab.archives, server.port)
     path = f"/v3/assets/archive/{DIGEST}/fasta?tag=default"
 
-    def ended() -> list[bool]:
-        return [row["delivered"] for row in server.logged("request") if "delivered" in row]
+    with closing(serve(lab)) as server, closing(web_servers.nginx(lab, lab.archives, server.port)) as front:
 
-    try:
+        def ended() -> list[bool]:
+            return [row["delivered"] for row in server.logged("request") if "delivered" in row]
+
         with socket.create_connection(("127.0.0.1", front.port)) as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nUser-Agent: slow\r\n\r\n".encode())
             assert client.recv(500)
@@ -100,12 +94,9 @@ def test_behind_nginx_a_client_that_leaves_is_seen(lab: Lab) -> None:
             while time.monotonic() < patience and not ended():
                 time.sleep(0.02)
         assert front.get(path)[0] == 200
-        while len(ended()) < 2:
+        deadline = time.monotonic() + PATIENCE
+        while len(ended()) < 2 or server.json("/health")["downloads_waiting"]:
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         assert sorted(ended()) == [False, True]
-        while server.json("/health")["downloads_waiting"]:
-            time.sleep(0.02)
         assert lab.archive(f"{ALIAS}/fasta")["download_count"] == 1
-    finally:
-        front.close()
-        server.close()
