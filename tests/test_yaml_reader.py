@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refgenied.genomes import yaml_reader
-from refgenied.genomes.yaml_reader import MAX_DEPTH, GarbledError, read, text_of
+from refgenied.genomes.yaml_reader import MAX_DEPTH, GarbledError, read
+from refgenied.genomes.yaml_scalars import text_of
 
 yacman = pytest.importorskip("yacman.yacman", reason="refgenconf's reader (PyPI: refgenie) is not installed")
 
@@ -144,8 +145,10 @@ def test_a_value_that_means_nothing_is_left_out_and_told_with_its_line() -> None
 
 
 def test_numbers_that_would_take_long_to_compute_stay_text() -> None:
-    for text in ("9" * 10_000, ":".join(["1"] * 10_000)):
+    for text in ("9" * 10_000, ":".join(["1"] * 300_000)):
         assert read(f"a: {text}".encode()).value == {"a": text}
+        document = read(f"a: !!int '{text}'\nb: !!str {text}".encode())
+        assert (document.value, len(document.odd)) == ({"b": text}, 1)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import msgspec
 
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import is_name
-from refgenied.genomes.yaml_reader import Value, read, text_of
+from refgenied.genomes.yaml_reader import read
+from refgenied.genomes.yaml_scalars import Value, text_of
 from refgenied.model import AssetKey, Genome, Problem
 
 OLDEST_VERSION = 0.4

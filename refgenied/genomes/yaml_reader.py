@@ -6,18 +6,16 @@ nothing (an unknown tag, a date that does not exist) is left out and told; the v
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import yaml
 
+from refgenied.genomes.yaml_scalars import MERGE, TAG, Value, constructed, resolved, text_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-Value: TypeAlias = str | int | float | dt.date | list["Value"] | dict[str, "Value"] | None
-"""What YAML can say (`int` includes bool). Names in a mapping are texts, as refgenconf has them: `2.50:` is "2.5"."""
 
 MAX_BYTES = 64 << 20
 """Of a file; and of all texts in it once each alias is written out."""
@@ -29,13 +27,11 @@ MAX_TOLD = 20
 """Values left out that are told one by one."""
 
 _LOADER = yaml.CBaseLoader if hasattr(yaml, "CBaseLoader") else yaml.BaseLoader
-_TAG = "tag:yaml.org,2002:"
-_MAPPING = frozenset({None, "!", f"{_TAG}map"})
-_LIST = frozenset({None, "!", f"{_TAG}seq"})
+_MAPPING = frozenset({None, "!", f"{TAG}map"})
+_LIST = frozenset({None, "!", f"{TAG}seq"})
 _BREAK = re.compile(rb"\r\n|[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9]")
 """What ends a line in YAML."""
 _ENDED = re.compile(rb"(?:[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9])\Z")
-_LONGEST_NUMBER = 100  # characters; a longer one stays text, for its value would take long to compute
 
 
 class GarbledError(Exception):
@@ -87,49 +83,6 @@ def read(text: bytes) -> Document:
         line = text.count(b"\n", 0, position) + 1 if isinstance(position, int) else 1
         raise GarbledError(" ".join(str(getattr(error, "reason", error)).split()), line) from error
     return builder.document()
-
-
-def text_of(value: Value) -> str | None:
-    """A value as refgenconf makes a name of it: 2.50 is "2.5", yes is "True". None for a list, a mapping or nothing."""
-    return None if value is None or isinstance(value, list | dict) else str(value)
-
-
-# ----------------------------------------------------------------- scalars
-
-
-_CONSTRUCTOR: Any = yaml.constructor.SafeConstructor()
-_CONSTRUCT: dict[str, Callable[[yaml.ScalarNode], Value]] = {
-    f"{_TAG}null": _CONSTRUCTOR.construct_yaml_null,
-    f"{_TAG}bool": _CONSTRUCTOR.construct_yaml_bool,
-    f"{_TAG}int": _CONSTRUCTOR.construct_yaml_int,
-    f"{_TAG}float": _CONSTRUCTOR.construct_yaml_float,
-    f"{_TAG}timestamp": _CONSTRUCTOR.construct_yaml_timestamp,
-    f"{_TAG}str": _CONSTRUCTOR.construct_yaml_str,
-}
-_RESOLVERS: dict[str, list[tuple[str, Any]]] = yaml.resolver.Resolver.yaml_implicit_resolvers
-"""First character → kinds of values that a plain text may be."""
-_MERGE = f"{_TAG}merge"
-
-
-def _constructed(tag: str, text: str) -> Value:
-    """ValueError when the text is none of this kind."""
-    construct = _CONSTRUCT.get(tag)
-    if construct is None:
-        raise ValueError(f"has the unknown tag {tag.removeprefix(_TAG)[:40]!r}")
-    try:
-        return construct(yaml.ScalarNode(tag, text))
-    except (ValueError, LookupError, AttributeError, OverflowError) as error:
-        raise ValueError(f"is no {tag.removeprefix(_TAG)}") from error
-
-
-def _resolved(text: str) -> str | None:
-    """The tag of a plain text that is no text; None when it is one."""
-    if len(text) > _LONGEST_NUMBER:
-        return None
-    for tag, pattern in _RESOLVERS.get(text[:1], ()):
-        if pattern.match(text):
-            return tag if tag in _CONSTRUCT or tag == _MERGE else None  # a lone = is text
-    return None
 
 
 # ----------------------------------------------------------------- the tree
@@ -231,13 +184,13 @@ class _Builder:
                 return text
             if text in self._plain:
                 return self._plain[text]
-            tag = _resolved(text)
+            tag = resolved(text)
             if tag is None:
                 return text
-            if tag == _MERGE:
+            if tag == MERGE:
                 return _Mark.MERGE
         try:
-            value = _constructed(tag, text)
+            value = constructed(tag, text)
         except ValueError as error:
             self._leave_out(f"'{text[:40]}' {error}", event)
             return _Mark.LEFT
@@ -277,7 +230,7 @@ class _Builder:
         self._count(1, 0, event)
         opened = _Open(value, event.anchor, began)
         if event.tag not in tags:
-            opened.wrong = f"a list or mapping has the unknown tag {event.tag.removeprefix(_TAG)[:40]!r}"
+            opened.wrong = f"a list or mapping has the unknown tag {event.tag.removeprefix(TAG)[:40]!r}"
         self._stack.append(opened)
 
     def _mapping_end(self, event: yaml.MappingEndEvent) -> None:
