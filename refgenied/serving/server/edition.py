@@ -100,7 +100,7 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
             archives[key] = held
         else:
             del tags[key.asset]
-    for line in sound.lines:
+    for line in sound.lines if before is None or before.mended != sound.lines else ():
         log.warning("serve.config_mended", what=line)
     tree = Sound(sound.tree).tree  # without the files that are not there
     # not from_yaml_file: that writes lock files beside the config, where we may not write, and takes 20 times as long
