@@ -201,22 +201,29 @@ def test_a_wrong_configuration_is_said_and_not_tried_again(service: Service) -> 
     assert machine.show("ActiveState", "refgenied.socket") == "active"
 
 
-def test_a_broken_database_is_said_to_who_waits(service: Service) -> None:
-    machine, database = service.machine, service.machine.file("/var/lib/refgenied/refgenied.sqlite3")
+def set_schema(machine: Machine, version: int) -> int:
+    """Write a schema's number into the stopped daemon's database; the one that was there."""
+    code = (
+        "import sqlite3; c = sqlite3.connect('/var/lib/refgenied/refgenied.sqlite3'); "
+        f"print(c.execute('PRAGMA user_version').fetchone()[0]); c.execute('PRAGMA user_version = {version}')"
+    )
+    return int(machine.run("/opt/refgenied/bin/python", "-c", code).out)
+
+
+def test_a_database_of_a_newer_version_is_said_to_who_waits(service: Service) -> None:
+    machine = service.machine
     machine.run("systemctl", "stop", "refgenied.service")
-    database.rename(database.with_name("kept"))
-    database.write_text("no database\n")
+    before = set_schema(machine, 999)
     try:
         machine.run("systemctl", "start", "refgenied.service", check=False)
-        line = "refgenied.sqlite3: file is not a database"
-        machine.until("said", lambda: line in machine.show("StatusText"))
+        machine.until("said", lambda: "schema 999" in machine.show("StatusText"))
         refused = service.ctl("status", check=False)
-        assert refused.code == 1
-        assert line in refused.err
-        assert "move the file away" in refused.err
+        assert refused.code == 1, refused
+        assert "the daemon cannot start" in refused.err, refused
+        assert "schema 999" in refused.err, refused
     finally:
         machine.run("systemctl", "stop", "refgenied.service")
-        database.with_name("kept").rename(database)
+        set_schema(machine, before)
 
 
 # --------------------------------------------------------------------------- the socket
@@ -340,7 +347,7 @@ def test_folders_that_are_links_are_followed(service: Service) -> None:
     try:
         machine.run("refgenied", "install-units")
         service.restart()
-        service.ctl("archive", "wait", "t7/fasta", "--timeout", "20")
+        service.ctl("archive", "wait", "t7/fasta", "--timeout", "120")  # behind what earlier tests have built
         owner = machine.run("stat", "-c", "%U:%G", "/srv/other/archives").out.strip()
         assert owner == "refgenied:refgenie"
     finally:
