@@ -180,8 +180,8 @@ async def test_ctrl_c_says_what_goes_on(parts: Parts, terminal: Terminal, tmp_pa
 
     async def pressed(*argv: str) -> str:
         seen = await anyio.to_thread.run_sync(partial(press, *argv))
-        well_shown(seen, 200, "", "utf-8")
-        assert seen.code == 130, seen
+        # The key may come in the middle of a line that is drawn, and cut it within a sequence: a terminal ignores that.
+        assert (seen.code, "Traceback" in seen.raw) == (130, False), seen
         return seen.lines[-2]
 
     await anyio.to_thread.run_sync(partial(said, "archive", "create", "t7/fasta"))
