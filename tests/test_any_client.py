@@ -93,7 +93,8 @@ def test_it_does_everything(lab: Lab, client: AnyClient, genomes: Genomes) -> No
         "asset.get": {"path": path}, "archive.get": {"path": path}, "archive.files": {"path": path},
         "archive.read": {"path": path, "file": "fasta"}, "archive.create": {"path": path, "force": True},
         "archive.verify": {"all": True, "progress": True}, "archive.import": {"progress": True},
-        "archive.protect": {"all": True}, "download.editions": {}, "job.list": {"ended": 9}, "job.get": {"job": 1},
+        "archive.seek_keys": {"path": path}, "asset.seek_keys": {"path": path}, "archive.protect": {"all": True},
+        "download.editions": {}, "job.list": {"ended": 9}, "job.get": {"job": 1},
         "job.watch": {"job": 2, "waiting": True}, "queue.pause": {}, "queue.resume": {}, "rpc.describe": {},
         "event.watch": {"since": 0, "follow": False}, "archive.remove": {"path": path},
     }  # fmt: skip
