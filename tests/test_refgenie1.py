@@ -300,3 +300,16 @@ def test_an_empty_folder_and_a_config_that_appears(tmp_path: Path) -> None:
     assert folder.look(time.time()).problems
     with pytest.raises(ValueError, match="layout"):
         GenomeFolder(str(tmp_path), config=None, layout="refgenie2")
+
+
+def test_a_genome_has_no_more_aliases_than_a_listing_can_hold(tmp_path: Path) -> None:
+    tree = Tree1(tmp_path / "genomes", "builds")
+    tree.asset()
+    for number in range(1005):
+        tree.link(alias=f"a{number:04}")
+    look = tree.folder().look(time.time())
+    (asset,) = look.assets.values()
+    assert asset.aliases == tuple(f"a{number:04}" for number in range(1000))
+    assert [problem.message for problem in look.problems] == [
+        f"has too many aliases of {GENOME}: 5 of them are left out"
+    ]

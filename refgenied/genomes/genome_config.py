@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from refgenied.genomes.aliases import bounded
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.yaml_reader import read
@@ -17,8 +18,7 @@ OLDEST_VERSION = 0.4
 """Of `config_version`. Before it genomes had no digests, and the files lay elsewhere."""
 MOST_ASSETS = 100_000
 """Assets, and genomes, of one config; more are left out."""
-_MOST_ALIASES = 1000  # of one genome …
-_LONGEST_ALIASES = 20_000  # … and their bytes: they stand in each line about an asset of it
+_LONGEST_DESCRIPTION = 20_000  # bytes
 _LARGEST_ENTRY = 1 << 17  # bytes of one asset's entry: a reply about it has 1 MiB
 
 
@@ -149,28 +149,24 @@ class _Reader:
         self._genomes[digest] = Genome(
             digest,
             aliases,
-            self._text(value.get("genome_description"), f"{where}.genome_description")[:_LONGEST_ALIASES],
+            self._text(value.get("genome_description"), f"{where}.genome_description")[:_LONGEST_DESCRIPTION],
             defaults,
         )
 
     def _aliases(self, value: Value, where: str, genomes: dict[str, Value]) -> tuple[str, ...]:
         """Those that can only mean this genome, as far as it alone can tell."""
-        taken: dict[str, None] = {}
-        room = _LONGEST_ALIASES
-        beyond = 0
+        fitting: list[str] = []
         for alias in self._texts(value, where):
             if not is_name(alias):
                 self._problem(where, f"has '{alias}', which cannot be the name of a genome: it is left out")
             elif alias in genomes:
                 self._problem(where, f"has '{alias}', which is the digest of a genome itself: it is left out")
-            elif len(taken) == _MOST_ALIASES or _bytes(alias) > room:
-                beyond += 1
-            elif alias not in taken:
-                taken[alias] = None
-                room -= _bytes(alias)
+            else:
+                fitting.append(alias)
+        taken, beyond = bounded(fitting)
         if beyond:
             self._problem(where, f"are too many: {beyond} of them are left out")
-        return tuple(taken)
+        return taken
 
     def _group(self, digest: str, group: str, value: Value, defaults: dict[str, str]) -> None:
         where = f"genomes.{digest}.assets.{group}"

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from refgenied.genomes.aliases import bounded
 from refgenied.genomes.build_folder import BUILD_FOLDER, unreadable
 from refgenied.genomes.enclosure import absolute, shown, some_names
 from refgenied.genomes.genome_config import MOST_ASSETS
@@ -69,9 +70,11 @@ class Refgenie1Layout:
         problems = Problems()
         names = self._names(problems)
         places = self._places(problems)
-        aliases = self._aliases(names)
+        aliases = self._aliases(names, problems)
         claimed = {alias for known in aliases.values() for alias in known}
-        unclaimed = tuple(alias for alias in folders_in(f"{self._root}/builds", Problems()) if alias not in claimed)
+        unclaimed, _ = bounded(
+            alias for alias in folders_in(f"{self._root}/builds", Problems()) if alias not in claimed
+        )
         by_place: dict[_Place, dict[_Name, _Links]] = {}
         for name, links in names.items():
             for place in links.places:
@@ -147,12 +150,17 @@ class Refgenie1Layout:
                 return built.pop()
         return place.folder
 
-    def _aliases(self, names: dict[_Name, _Links]) -> dict[str, tuple[str, ...]]:
+    def _aliases(self, names: dict[_Name, _Links], problems: Problems) -> dict[str, tuple[str, ...]]:
         found: dict[str, set[str]] = {}
         for name, links in names.items():
             for place in links.places:
                 found.setdefault(place.digest, set()).add(name.alias)
-        return {digest: tuple(sorted(aliases)) for digest, aliases in found.items()}
+        taken: dict[str, tuple[str, ...]] = {}
+        for digest, aliases in found.items():
+            taken[digest], beyond = bounded(sorted(aliases))
+            if beyond:
+                problems.add(f"{self._root}/alias", f"has too many aliases of {digest}: {beyond} of them are left out")
+        return taken
 
     def _names(self, problems: Problems) -> dict[_Name, _Links]:
         alias_folder = f"{self._root}/alias"
