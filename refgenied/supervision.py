@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from refgenied import mounts
@@ -136,7 +135,7 @@ class Supervision:
     async def _look_for_the_database(self) -> None:
         """What is written to a file that was deleted or replaced is lost: the next start knows what to do."""
         store = self._jobs.store
-        lost = await anyio.to_thread.run_sync(store.lost)
+        lost = await store.look()
         if not lost or self._drain_began is not None:
             return
         self._health.set("database_file", f"{lost}; the daemon starts again")

@@ -328,3 +328,25 @@ async def test_the_log_does_not_grow_without_end(tmp_path: Path) -> None:
             assert store.lost() == ""
         log = (tmp_path / "refgenied.sqlite3-wal").stat().st_size
     assert log < 10_000_000  # without an end it has 40 MB
+
+
+async def test_what_sqlite_itself_writes_is_not_taken_for_another_programs_work(tmp_path: Path) -> None:
+    """A look in the middle of a checkpoint ended the daemon, and gave the open database's name to a copy."""
+    said: set[str] = set()
+    async with Store.opened(tmp_path) as store:
+
+        async def keep_looking() -> None:
+            while True:
+                said.add(await store.look())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(keep_looking)
+            for _ in range(20):
+                async with store.transaction() as tx:
+                    await tx.execute(
+                        "INSERT OR REPLACE INTO fact (name, value) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL "
+                        "SELECT i + 1 FROM n WHERE i < ?) SELECT 'fact ' || i, hex(randomblob(500)) FROM n",
+                        (CHECKPOINT_ROWS,),
+                    )
+            group.cancel_scope.cancel()
+    assert said == {""}

@@ -115,10 +115,16 @@ class Store:
                 await connection.close()
                 rescue.bring_back(path)
 
+    async def look(self) -> str:
+        """`lost`, between two transactions: while SQLite writes into the file, it looks as if another program did."""
+        async with self._lock:
+            return await anyio.to_thread.run_sync(self.lost)
+
     def lost(self) -> str:
         """Why the open database is not the file of that name any more, or not a sound one; empty when all is well.
 
-        Blocking. What is written to it then is seen by nobody after the next start.
+        Blocking, and only while no transaction is open. What is written to it then is seen by nobody after the next
+        start.
         """
         if self._damaged:
             return f"the database {self.path} is damaged"
