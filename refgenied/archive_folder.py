@@ -16,7 +16,7 @@ import anyio.to_thread
 from refgenied import generation
 from refgenied.archive.leftovers import PROBE
 from refgenied.config import MARKER
-from refgenied.files import SHORT, open_regular, partial_of, read_regular, save_atomically, unreadable, writing
+from refgenied.files import NO_FILE, SHORT, open_regular, partial_of, read_regular, save_atomically, unreadable, writing
 from refgenied.generation import Generation
 from refgenied.model import (
     AlreadyRunningError,
@@ -33,6 +33,13 @@ from refgenied.store import Store, archives
 
 def _id_in(marker: Path) -> str:
     return read_regular(marker, 200).decode("ascii").strip()
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return bool(uuid.UUID(text))
+    except ValueError:
+        return False
 
 
 class ArchiveFolder:
@@ -89,7 +96,7 @@ class ArchiveFolder:
         try:
             if self.id is None:
                 Path(self.path).mkdir(parents=True, exist_ok=True)
-                if not marker.exists():
+                if not marker.exists() or not _id_in(marker):
                     save_atomically(marker, f"{uuid.uuid4()}\n".encode("ascii"))
                 self.id = _id_in(marker)
         except (OSError, UnicodeDecodeError) as error:
@@ -141,7 +148,16 @@ class ArchiveFolder:
         """Why nothing can be archived there now; empty when all is well (or none is set)."""
         if not self.path:
             return ""
-        marker = Path(self.path, MARKER)
+        wrong = self._wrong_marker(Path(self.path, MARKER))
+        if wrong:
+            return wrong
+        if os.access(self.path, os.W_OK | os.X_OK):
+            return ""
+        reason = "is mounted read-only" if self._read_only() else "is not writable for the daemon"
+        return f"{self.path} {reason}"
+
+    def _wrong_marker(self, marker: Path) -> str:
+        mended = f"rm -rf {marker}; echo {self.id} > {marker}"
         try:
             found = _id_in(marker)
         except FileNotFoundError:
@@ -149,17 +165,23 @@ class ArchiveFolder:
                 f"{self.path} is not the archive folder that the database knows: {MARKER} is not in it "
                 f"(disk not mounted? a new, empty folder is taken after: echo {self.id} > {marker})"
             )
-        except (OSError, UnicodeDecodeError) as error:
-            return f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        except UnicodeDecodeError:
+            found = ""
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                return f"{marker} cannot be read: {error.strerror or error}"
+            found = ""
+        if found != self.id and not _is_id(found):
+            return (
+                f"{marker} is not what refgenied wrote, as after a crash of the machine: "
+                f"if this is the right folder, it is taken after: {mended}"
+            )
         if found != self.id:
             return (
                 f"{self.path} is another archive folder ({found}) than the database knows ({self.id}): "
                 f"move the database away to read its records anew"
             )
-        if os.access(self.path, os.W_OK | os.X_OK):
-            return ""
-        reason = "is mounted read-only" if self._read_only() else "is not writable for the daemon"
-        return f"{self.path} {reason}"
+        return ""
 
     def _read_only(self) -> bool:
         try:

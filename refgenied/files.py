@@ -24,6 +24,8 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """No room on the disk, or in the quota."""
 SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOLCK})
 """The process or the machine has none left for the moment; the file that was asked for has no part in it."""
+NO_FILE = frozenset({errno.EINVAL, errno.EFBIG, errno.ELOOP})
+"""What `read_regular` says when something is there that cannot be the file that is meant: no disk is at fault."""
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
 """What file systems without hard links answer."""
 

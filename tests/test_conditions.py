@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -210,6 +211,37 @@ def test_a_probe_says_what_is_wrong(tmp_path: Path) -> None:
     os.rename(tmp_path / ".refgenied", tmp_path / "x")
     with pytest.raises(WriteError, match="is not the archive folder that the database knows"):
         folder.probe()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        os.mkdir,
+        Path.touch,
+        lambda path: path.write_bytes(b"\xff\n"),
+        lambda path: path.write_bytes(b"x" * 999),
+    ],
+)
+def test_a_marker_that_holds_no_id_is_named_and_the_command_given_mends_it(
+    make: Callable[[Path], object], tmp_path: Path
+) -> None:
+    folder = ArchiveFolder(str(tmp_path), None)
+    folder.open()
+    marker = tmp_path / ".refgenied"
+    marker.unlink()
+    make(marker)
+    trouble = folder.trouble()
+    assert trouble.startswith(f"{marker} ")
+    subprocess.run(["sh", "-c", trouble.partition("taken after: ")[2]], check=True)
+    assert folder.trouble() == ""
+
+
+def test_an_empty_marker_without_a_database_gets_an_id(tmp_path: Path) -> None:
+    (tmp_path / ".refgenied").touch()
+    folder = ArchiveFolder(str(tmp_path), None)
+    assert folder.open()
+    assert folder.trouble() == ""
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import json
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -118,6 +119,16 @@ def test_garbage_is_a_damaged_archive_that_names_the_file(text, place):
 
 
 @pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)]
+)
+def test_something_else_than_a_file_is_a_damaged_archive_too(make, place):
+    place.manifest.unlink()
+    make(place.manifest)
+    with pytest.raises(DamagedArchiveError, match=r"fasta__default\.json is not a manifest"):
+        read_manifest(place.manifest)
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ('"mode":"0644"', '"mode":"06x4"'),
@@ -161,7 +172,7 @@ def test_a_missing_one_is_not_found(tmp_path):
     with pytest.raises(ArchiveNotFoundError):
         read_manifest(tmp_path / "none.json")
     with pytest.raises(UnreadableError):
-        read_manifest(tmp_path)
+        read_manifest(tmp_path / ("x" * 300))
 
 
 def test_a_recipe_with_dates_does_not_stop_an_archive(tmp_path):

@@ -52,6 +52,17 @@ def test_nothing_is_seen_before_publish_and_nothing_left_after_discard(tmp_path)
     assert below(tmp_path / "archives") == []
 
 
+@pytest.mark.parametrize("name", ["fasta__default.tgz", "fasta__default.json", ".fasta__default.tgz.partial"])
+def test_a_folder_where_a_file_must_go_is_found_before_anything_is_packed(name, tmp_path):
+    in_the_way = tmp_path / "archives" / KEY.genome_digest / "fasta" / "default" / name
+    in_the_way.mkdir(parents=True)
+    (in_the_way / "kept").touch()
+
+    with pytest.raises(WriteError, match=f"{name} is a folder where a file must go"):
+        draft_of(make_tree(tmp_path / "new", NEW), tmp_path / "archives")
+    assert below(in_the_way.parent) == [name, f"{name}/kept"]
+
+
 def test_a_discard_after_publish_is_harmless(tmp_path):
     draft = publish(make_tree(tmp_path / "new", NEW), tmp_path / "archives")
     draft.discard()

@@ -6,7 +6,6 @@ JSON for people and programs: a key a line, each member of the list a line of it
 
 from __future__ import annotations
 
-import errno
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self, cast
@@ -19,7 +18,7 @@ from refgenied.archive import seal
 from refgenied.archive.arguments import path_of
 from refgenied.archive.codec import CodecRecord
 from refgenied.archive.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
-from refgenied.files import read_regular, unreadable
+from refgenied.files import NO_FILE, read_regular, unreadable
 from refgenied.model import (
     Access,
     ArchiveNotFoundError,
@@ -199,7 +198,7 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no manifest {path}") from error
     except OSError as error:
-        if error.errno == errno.EFBIG:
+        if error.errno in NO_FILE:
             raise DamagedArchiveError(f"{path} is not a manifest ({error.strerror})") from error
         raise unreadable(path, error) from error
     try:

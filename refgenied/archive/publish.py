@@ -42,11 +42,15 @@ def make_folders(place: Place, access: Access | None = None) -> None:
     """The asset's folder in the archive folder, and what is missing above it, each entered durably in its
     parent. `access` decides who may enter the asset's folder; None: that stays as it is.
 
-    WriteError, also when a link stands there: it would lead out of the archive folder.
+    WriteError, also when a link stands there: it would lead out of the archive folder; and when a folder is where a
+    file must go: that is found here, before hours of packing.
     """
     for folder in (place.folder.parent, place.folder):
         if folder.is_relative_to(place.archive_folder) and folder != place.archive_folder and folder.is_symlink():
             raise WriteError(f"{folder} is a link: archives are not written through it", hint="move it away")
+    for path in (*place.partials, place.archive, place.entries, place.manifest):
+        if path.is_dir() and not path.is_symlink():  # a file cannot take its place, and it may hold anything
+            raise WriteError(f"{path} is a folder where a file must go", hint="move it away")
     with writing(place.folder):
         for _ in range(3):  # a neighbour's `discard` may take an empty folder away under our feet
             try:
