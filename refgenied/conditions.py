@@ -11,7 +11,7 @@ import resource
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import ClassVar, Self
 
 import anyio
@@ -80,7 +80,8 @@ class Folder(Condition):
         self._disk = DiskThread("archive folder's state")
 
     async def look(self) -> None:
-        self.line = await self._answer(self._folder.trouble if self.line else self._folder.problem)
+        with suppress(ShortageError):  # nobody could look: it is as it was
+            self.line = await self._answer(self._folder.trouble if self.line else self._folder.problem)
 
     async def probe(self) -> RefgeniedError | None:
         """What went wrong with a small file there; None when all is well."""
@@ -93,11 +94,14 @@ class Folder(Condition):
                 problems.append(error)
             return ""
 
-        silent = await self._answer(probe)
+        try:
+            silent = await self._answer(probe)
+        except ShortageError as error:
+            return error
         return WriteError(silent) if silent else problems[0] if problems else None
 
     async def _answer(self, ask: Callable[[], str]) -> str:
-        """What `ask` says; a disk that does not answer (a server that is away) holds nobody up for ever."""
+        """What `ask` says; a disk that does not answer (its server is away) holds nobody up for ever. ShortageError."""
         since = self._disk.busy_since
         if since is None or time.monotonic() - since < PATIENCE:  # else nobody need wait again to know
             with anyio.move_on_after(PATIENCE):

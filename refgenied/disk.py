@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import anyio
 import msgspec
 
+from refgenied.model import ShortageError
+
 T = TypeVar("T")
 
 
@@ -46,14 +48,13 @@ class DiskThread:
         return self._began
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Whatever the function returns or raises."""
+        """Whatever the function returns or raises; ShortageError when the system has no thread for it."""
         loop, event, context = asyncio.get_running_loop(), anyio.Event(), contextvars.copy_context()
         call = _Call(lambda: context.run(function, *args), lambda: loop.call_soon_threadsafe(event.set))
         with self._lock:
-            self._calls.append(call)
             if not self._working:
-                self._working = True
-                threading.Thread(target=self._work, name=self._name, daemon=True).start()
+                self._start()
+            self._calls.append(call)
         try:
             await event.wait()
         except BaseException:
@@ -62,6 +63,13 @@ class DiskThread:
         if call.error is not None:
             raise call.error
         return call.result
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            raise ShortageError(f"the system has no thread for the {self._name}: {error}") from None
+        self._working = True  # it waits for the lock that is held here
 
     def _work(self) -> None:
         while (call := self._next()) is not None:

@@ -251,7 +251,10 @@ class Reconciler:
         while True:
             await anyio.sleep(POLL_SECONDS)
             for asset in [a for a in self.look.assets.values() if a.state is AssetState.BUILDING]:
-                found = await self._disk.run(self.folder.asset, asset.key, self._clock())
+                try:
+                    found = await self._disk.run(self.folder.asset, asset.key, self._clock())
+                except ShortageError:  # nothing is known of the build now; the sweep tells of the shortage
+                    break
                 if found is None or found.state is not AssetState.BUILDING:
                     self.hint()
                     return

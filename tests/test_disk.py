@@ -1,11 +1,17 @@
 """Calls on a disk that does not answer."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import pytest
 
+from refgenied.archive_folder import ArchiveFolder
+from refgenied.conditions import Folder
 from refgenied.disk import DiskThread
+from refgenied.model import ShortageError
 
 pytestmark = pytest.mark.anyio
 
@@ -49,3 +55,29 @@ async def test_who_waits_can_be_cancelled_and_one_thread_hangs_at_most() -> None
     answer.set()
     assert await disk.run(len, "abc") == 3
     assert calls == []  # nobody waited for them any more
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """None can be started any more: each would need more than the address space holds."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+async def test_a_system_that_has_no_thread_for_it_is_asked_again_the_next_time() -> None:
+    disk = DiskThread("short")
+    with no_threads(), pytest.raises(ShortageError, match="no thread"):
+        await disk.run(len, "abc")
+    with anyio.fail_after(20):
+        assert await disk.run(len, "abc") == 3
+
+
+async def test_without_a_thread_the_archive_folder_is_neither_lost_nor_found(tmp_path: Path) -> None:
+    folder = Folder(ArchiveFolder(str(tmp_path), None))
+    with no_threads():
+        await folder.look()
+        assert isinstance(await folder.probe(), ShortageError)
+    assert folder.line == ""

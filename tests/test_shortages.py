@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 from parts import running
 from synthetic import Genomes
 
+from refgenied import reconciler
 from refgenied.archive import find_archives, pack, places, read, read_manifest, verify
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.genomes.build_folder import moved_lately, read_build_record
@@ -61,6 +63,21 @@ async def test_a_look_at_the_genome_folder_is_not_taken(genomes: Genomes) -> Non
         assert parts.reconciler.look.assets[key] == before
         await parts.settle()
         assert not parts.reconciler.look.problems
+
+
+async def test_a_build_that_cannot_be_looked_at_now_is_looked_at_again(genomes: Genomes, monkeypatch) -> None:
+    monkeypatch.setattr(reconciler, "POLL_SECONDS", 0.0)
+    key = genomes.build()
+    genomes.start(key)
+    async with running(genomes) as parts:
+        await parts.settle()
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                with no_descriptors():
+                    group.start_soon(parts.reconciler._poll_building)
+                    for _ in range(10):  # behind each of these the disk's thread has looked at the build
+                        await parts.reconciler._disk.run(len, "")
+                genomes.finish(key)  # seen, and so the task ends
 
 
 async def test_a_running_build_is_not_taken_for_a_dead_one(genomes: Genomes) -> None:
