@@ -33,12 +33,14 @@ from refgenied.archive import (
 )
 from refgenied.archive.progress import no_progress
 from refgenied.archive.reconcile import manifest_at
+from refgenied.archive.rights import recorded
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files import reading
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import (
+    Access,
     ArchiveRecord,
     AssetKey,
     RefgeniedError,
@@ -153,22 +155,26 @@ class Importer:
         if there.presence is Presence.REMOVED and place.archive.exists():
             await self._bring_back(found, place, requester, on_progress)
         elif there.presence is Presence.PRESENT and manifest is not None:
+            record = await self._run(lambda: recorded(place, manifest))
             with anyio.CancelScope(shield=True):
                 async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
-                    await self._record(found, manifest.record(place.relative), requester, generation)
+                    await self._record(found, record, requester, generation)
         else:
             await self._bring(found, place, requester, on_progress)
         return self._told(found, Taken.IMPORTED)
 
     async def _bring(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
-        draft = await self._run(lambda: self._draft(found, place, requester, on_progress))
+        def bring() -> tuple[Draft, ArchiveRecord]:
+            draft = self._draft(found, place, requester, on_progress)
+            return draft, recorded(place, draft.manifest, self._clock(), listing=place.entries_partial.name)
+
+        draft, record = await self._run(bring)
         with anyio.CancelScope(shield=True):
             try:
                 async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
                     for aside in await self._run(lambda: ServedNames(place).keep_foreign(draft.manifest)):
                         log.warning("archive.set_aside", asset=found.key.registry_path, path=str(aside))
                     await self._run(draft.publish)
-                    record = draft.manifest.record(place.relative, self._clock())
                     await self._record(found, record, requester, generation)
             except BaseException:
                 await self._run(draft.discard)
@@ -177,18 +183,20 @@ class Importer:
     async def _bring_back(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
         """A user removed it, and another wants it again: its file is still there, and is proved first."""
 
-        def prove() -> None:
+        def prove() -> Access | None:
             manifest = manifest_at(place)
             check_archive(
                 place, manifest, deep=True, threads=self._threads, on_progress=on_progress, check=check_cancelled
             )
+            return recorded(place, manifest).access
 
-        await self._run(prove)
+        access = await self._run(prove)
         with anyio.CancelScope(shield=True):
             async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
                 # First the manifest: after a crash the next start reads it, and the database follows.
                 manifest = await self._run(lambda: bring_back(place))
-                await self._record(found, manifest.record(place.relative, self._clock()), requester, generation)
+                record = msgspec.structs.replace(manifest.record(place.relative, self._clock()), access=access)
+                await self._record(found, record, requester, generation)
 
     @property
     def _threads(self) -> int:

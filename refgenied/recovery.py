@@ -11,6 +11,7 @@ import structlog
 from refgenied import generation
 from refgenied.archive import Place, Presence, Removed, places, read_manifest, reconcile, remove
 from refgenied.archive.mending import differences
+from refgenied.archive.rights import recorded
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.generation import Age, Generation
 from refgenied.health import Health
@@ -200,7 +201,7 @@ def _compare(place: Place, known: Known, found: Differences, *, newer: bool) -> 
     elif newer and removal is not None and manifest.created_at <= removal.removed_at:
         remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=False)
     elif record is None or differences(record, manifest, place.relative):
-        found.put.append(manifest.record(place.relative))
+        found.put.append(recorded(place, manifest))
 
 
 def _removed_anyhow(place: Place) -> Removed | None:

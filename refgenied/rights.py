@@ -110,6 +110,7 @@ class Rights:
             async with self._jobs.store.transaction() as tx:
                 for key, access in learned.items():
                     await archives.put_access(tx, key, access)
+            self._reconciler.hint()  # what is served follows the next look
         return records | {key: msgspec.structs.replace(records[key], access=access) for key, access in learned.items()}
 
     def _learned(

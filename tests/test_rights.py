@@ -13,7 +13,7 @@ from packing import FOLDER, below, make_tree, publish
 from parts import running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import Place, remove
+from refgenied.archive import Place, entries, remove
 from refgenied.model import Access, AssetKey, Requester
 
 pytestmark = pytest.mark.anyio
@@ -235,3 +235,47 @@ async def test_what_is_inside_a_private_archive_is_told_to_its_owner_alone(tmp_p
         shown = await member.ask("archive.get", path=path)
         assert (shown["contents"], shown["archive"]["access"]) == (None, "owner")
         assert "is private" in shown["problem"]
+
+
+@pytest.mark.parametrize("how", ["recovered", "imported", "brought back"])
+async def test_an_archive_with_a_long_list_of_members_is_as_private_when_its_asset_is_gone(
+    tmp_path: Path, monkeypatch, how
+) -> None:
+    monkeypatch.setattr(entries, "INLINE", 1)
+    genomes = Genomes(tmp_path / "genomes")
+    key = genomes.build()
+    for path in genomes.folder(key).iterdir():
+        if path.is_file():
+            path.chmod(0o600)
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert (await parts.record(key)).access is Access.OWNER
+    genomes.remove(key)
+    if how == "imported":
+        (tmp_path / "archives").rename(tmp_path / "old")
+    async with running(genomes, "another state") as parts:
+        if how == "imported":
+            await parts.bring(tmp_path / "old")
+        elif how == "brought back":
+            desk = Desk(context_of(parts))
+            await desk.ask("archive.remove", path=key.registry_path)
+            await desk.ask("archive.import", path=key.registry_path)
+        assert (await parts.record(key)).access is Access.OWNER
+        await parts.reconciler.look_again()
+        await parts.keeper.refresh()
+        assert served(genomes) == set()
+
+
+async def test_what_was_shown_before_a_rebuild_made_the_asset_private_is_shown_no_more(tmp_path: Path) -> None:
+    genomes = Genomes(tmp_path / "genomes")
+    key = genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        await parts.keeper.refresh()
+        assert "fasta__default.tgz" in flat(genomes)
+        genomes.build(fasta=b"another content")
+        genomes.folder(key).chmod(0o700)
+        await parts.settle()
+        await parts.keeper.refresh()
+        assert served(genomes) == set()
+        assert [name for name in flat(genomes) if "fasta" in name] == []

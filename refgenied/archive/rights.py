@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from refgenied.archive.entries import access_to_all
 from refgenied.archive.manifest import entries_of
 from refgenied.archive.reconcile import manifest_at
 from refgenied.files import allow, reading, writing
-from refgenied.model import Access
+from refgenied.model import Access, ArchiveRecord, RefgeniedError
 
 if TYPE_CHECKING:
+    from refgenied.archive.manifest import Manifest
     from refgenied.archive.place import Place
 
 
@@ -22,6 +26,19 @@ def access_inside(place: Place) -> Access:
     Streams. ArchiveNotFoundError, DamagedArchiveError, UnreadableError.
     """
     return access_to_all(entries_of(manifest_at(place), place.folder))
+
+
+def recorded(place: Place, manifest: Manifest, proved_at: float | None = None, *, listing: str = "") -> ArchiveRecord:
+    """`Manifest.record`, and who may read the asset also when its members are listed in a file beside the manifest.
+
+    `listing`: that file's name, if it has not its final one yet. What cannot be read stays unknown.
+    """
+    record = manifest.record(place.relative, proved_at)
+    if record.access is None and manifest.entries_file is not None:
+        with suppress(RefgeniedError):
+            access = access_to_all(entries_of(manifest, place.folder, listing or None))
+            return msgspec.structs.replace(record, access=access)
+    return record
 
 
 def access_to(place: Place) -> Access:

@@ -120,8 +120,10 @@ class ServedNames:
             return os.path.lexists(self.place.manifest)
 
     def hide(self) -> None:
-        """Take away all that shows an archive that stays where it is: it is private. OSError."""
-        if self.shows():
+        """Take away all that shows an archive that stays where it is: it is private. Also an older one, of before the
+        asset was made private, that still has the flat name. OSError.
+        """
+        if self.shows() or (self.place.archive.exists() and _older(self.archive, self.place.archive.stat().st_mtime)):
             self.archive.unlink()
         self.clear(before=math.inf)
 
