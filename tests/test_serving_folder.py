@@ -607,6 +607,22 @@ async def test_a_replaced_archive_is_kept_by_its_digest_and_then_goes(genomes: G
         assert not later.waiting
 
 
+async def test_a_kept_archive_that_cannot_be_taken_away_is_tried_again(tmp_path: Path) -> None:
+    hidden = tmp_path / DIGEST / f".fasta__default.{'a' * 32}.tgz"
+    hidden.mkdir(parents=True)  # a folder cannot be unlinked
+    now = [0.0]
+    kept_archives = Kept(tmp_path, clock=lambda: now[0])
+    for _ in range(2):
+        now[0] += KEPT_SECONDS + 1
+        kept_archives.tidy()
+        assert kept_archives.waiting
+    hidden.rmdir()
+    hidden.touch()
+    now[0] += KEPT_SECONDS + 1
+    kept_archives.tidy()
+    assert not hidden.exists()
+
+
 async def test_after_a_new_start_the_config_tells_which_archive_was_shown(genomes: Genomes) -> None:
     key = genomes.build(a=b"one")
     async with archived(genomes, key) as parts:

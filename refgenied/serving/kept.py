@@ -55,7 +55,7 @@ class Kept:
         return self._since is None or bool(self._since)
 
     def tidy(self) -> None:
-        """Take away those whose time is over. What cannot be taken away is tried again."""
+        """Take away those whose time is over. What cannot be taken away is tried again after as long."""
         if self._since is None:
             self._since = self._found()
         now = self._clock()
@@ -64,11 +64,12 @@ class Kept:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 log.warning("serving.kept_stays", path=str(path), error=str(error))
+                self._since[path] = now
             else:
                 log.info("serving.kept_is_over", path=str(path))
                 with suppress(OSError):  # it is not empty, which is the usual case
                     path.parent.rmdir()
-            del self._since[path]
+                del self._since[path]
 
     def _found(self) -> dict[Path, float]:
         """Those that another run of the daemon has left. Their last change is when they lost the flat name."""
