@@ -79,6 +79,15 @@ def read_regular(path: StrPath, limit: int | None = None) -> bytes:
         raise OSError(errno.EFBIG, f"it has {size} bytes, and at most {limit} are read", os.fspath(path))
 
 
+def identity(path: StrPath) -> tuple[int, ...]:
+    """What tells a file from another one under its name, or from itself after a write; empty when it is not there."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return ()
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+
+
 # --------------------------------------------------------------------- written
 
 

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 import structlog
+from anyio.from_thread import check_cancelled
 
 from refgenied.archive import Found, Maker, Place, check_archive, reconcile
 from refgenied.archive.leftovers import Leftovers, find_leftovers, size_of
@@ -18,10 +19,11 @@ from refgenied.archive.manifest import About
 from refgenied.archive.publish import discard
 from refgenied.archive.reconcile import manifest_at
 from refgenied.archive_folder import ArchiveFolder
+from refgenied.files import identity
 from refgenied.health import Health
 from refgenied.importer import Importer, Taken
 from refgenied.jobs import Jobs
-from refgenied.model import BusyError, RefgeniedError, Requester, StateError
+from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester, StateError
 from refgenied.store import archives
 
 log = structlog.get_logger("tidier")
@@ -31,6 +33,8 @@ AGAIN_SECONDS = 600.0
 """While something is there that a person must look at, or the folder was away."""
 MOST_NAMED = 3
 
+Files = tuple[tuple[int, ...], ...]
+"""Identities of an archive's files."""
 
 _GENOME = re.compile(r"[\w-]{32,64}")
 """What may be a genome's digest."""
@@ -58,6 +62,8 @@ class Tidier:
         self._jobs = jobs
         self._importer = importer
         self._health = health
+        self._damaged: dict[AssetKey, tuple[Files, str]] = {}
+        """Archives that were not whole, as they were when all of each was read; and what was wrong."""
 
     async def run(self) -> None:
         """Tidy now and daily. Ends only by cancellation."""
@@ -123,7 +129,7 @@ class Tidier:
     async def _adopt_one(self, place: Place, tidied: Tidied) -> None:
         found = Found(Maker.REFGENIED, place.archive, place.key, About(created_at=0.0), None)
         try:
-            if not await anyio.to_thread.run_sync(_is_whole, place):
+            if not await self._is_whole(place):
                 return
             taken = await self._importer.take(found, Requester())
         except RefgeniedError as error:
@@ -134,6 +140,18 @@ class Tidier:
             log.info("tidy.adopted", asset=place.key.registry_path, path=str(place.archive))
         elif taken.taken is Taken.REFUSED:
             tidied.refused.append(taken.reason)
+
+    async def _is_whole(self, place: Place) -> bool:
+        """As `_is_whole` below. An archive that was not whole is read again only when it is another file by now."""
+        files = await anyio.to_thread.run_sync(_files, place)
+        then, problem = self._damaged.get(place.key, (None, ""))
+        if then == files:
+            raise DamagedArchiveError(problem)
+        try:
+            return await anyio.to_thread.run_sync(_is_whole, place)
+        except DamagedArchiveError as error:
+            self._damaged[place.key] = files, error.message
+            raise
 
 
 # ----------------------------------------------------------------- blocking
@@ -170,8 +188,12 @@ def _is_whole(place: Place) -> bool:
     """Every byte of it is what its manifest says; False for one that a user removed. DamagedArchiveError and others."""
     manifest = manifest_at(place)
     if manifest.removed is None:
-        check_archive(place, manifest, deep=True)
+        check_archive(place, manifest, deep=True, check=check_cancelled)
     return True
+
+
+def _files(place: Place) -> Files:
+    return tuple(map(identity, (place.archive, place.manifest, place.entries)))
 
 
 def _told(refused: list[str]) -> str:

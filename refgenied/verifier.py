@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -20,6 +19,7 @@ from refgenied.archive.publish import replace_manifest
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.disk import DiskThread
+from refgenied.files import identity
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
@@ -175,7 +175,7 @@ class Verifier:
     def _files(self, key: AssetKey) -> Files:
         """The archive and its manifest, told apart from what a publish would put in their place."""
         place = self.place(key)
-        return tuple(_identity(path) for path in (place.archive, place.manifest))
+        return tuple(map(identity, (place.archive, place.manifest)))
 
     async def _recorded(self, record: ArchiveRecord, verdict: Verdict, requester: Requester) -> bool:
         """Write it down; False when the record is of another archive by now."""
@@ -226,14 +226,6 @@ class Verifier:
 
     def place(self, key: AssetKey) -> Place:
         return Place(self._archive_folder.path, key)
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    try:
-        info = path.stat()
-    except OSError:
-        return ()
-    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
 def name_of(record: ArchiveRecord) -> str:

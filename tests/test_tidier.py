@@ -5,15 +5,18 @@ import random
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
+from refgenied import tidier
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.leftovers import find_leftovers
 from refgenied.generation import NAME
@@ -114,7 +117,9 @@ async def test_the_files_of_a_running_job_and_of_a_reserved_asset_stay(genomes, 
 
 
 @pytest.mark.anyio
-async def test_a_whole_archive_without_a_record_is_recorded_and_one_that_is_not_whole_is_named(genomes, tmp_path):
+async def test_a_whole_archive_without_a_record_is_recorded_and_one_that_is_not_whole_is_named(
+    genomes, tmp_path, monkeypatch
+):
     whole, damaged, removed = (genomes.build(name) for name in ("whole", "damaged", "removed"))
     async with running(genomes) as parts:
         await parts.settle()
@@ -135,9 +140,34 @@ async def test_a_whole_archive_without_a_record_is_recorded_and_one_that_is_not_
         told = parts.health.conditions["unrecorded"][0]
         assert told.startswith("1 archive lies in the archive folder and not in the database: ")
         assert str(place.archive) in told
+        with monkeypatch.context() as patch:
+            patch.setattr(tidier, "check_archive", None)  # nothing is read again while the files are the same
+            assert (await parts.tidier.tidy()).refused == tidied.refused
         await parts.settle()  # its asset is there: it is made anew
         await parts.tidier.tidy()
         assert "unrecorded" not in parts.health.conditions
+
+
+@pytest.mark.anyio
+async def test_reading_an_archive_that_nobody_recorded_holds_no_stop_up(genomes, monkeypatch):
+    genomes.build()
+    began = threading.Event()
+
+    def very_long(*_: object, check: Callable[[], None], **__: object) -> None:
+        began.set()
+        while True:
+            check()
+
+    async with running(genomes) as parts:
+        await parts.settle()
+        async with parts.store.transaction() as tx:
+            await tx.execute("DELETE FROM archive")
+        monkeypatch.setattr(tidier, "check_archive", very_long)
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(parts.tidier.tidy)
+                await anyio.to_thread.run_sync(began.wait)
+                group.cancel_scope.cancel()
 
 
 @pytest.mark.anyio
