@@ -174,7 +174,7 @@ class Jobs:
         due = None
         if not paused():
             async with self.change() as change:
-                due = await rows.next_time(change.tx)
+                due = await rows.next_time(change.tx, but_not=self._reserved)
         pause = None if due is None or paused() else min(max(0.05, due - self._clock()), LONGEST_SLEEP)
         with anyio.move_on_after(pause):
             await self._wake.wait()

@@ -414,3 +414,14 @@ async def test_waiting_ends_with_a_wish_and_with_a_due_time(jobs: Jobs, clock: C
             group.start_soon(lambda: jobs.wait_due(paused=lambda: True))
             await anyio.wait_all_tasks_blocked()
             await jobs.enqueue(INDEX, stamp="s", priority=Priority.BUILT)
+
+
+async def test_nothing_is_due_of_an_asset_that_somebody_has_reserved(jobs: Jobs, clock: Clock) -> None:
+    """The worker would look for it 20 times a second as long as an import goes on."""
+    await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
+    clock.now += 10.0
+    await jobs.enqueue(INDEX, stamp="s", priority=Priority.BUILT)
+    async with jobs.store.transaction() as tx:
+        assert await rows.next_time(tx) == clock.now - 10.0
+        assert await rows.next_time(tx, but_not={FASTA}) == clock.now
+        assert await rows.next_time(tx, but_not={FASTA, INDEX}) is None

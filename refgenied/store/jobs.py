@@ -150,10 +150,14 @@ async def next_due(tx: Transaction, now: float, *, but_not: Collection[AssetKey]
     return next((job for job in map(_job, rows) if job.key not in but_not), None)
 
 
-async def next_time(tx: Transaction) -> float | None:
-    """When the next queued job is due, Unix seconds; None for an empty queue."""
-    row = await tx.one("SELECT MIN(not_before) FROM job WHERE state = 'queued'")
-    return row[0] if row else None
+async def next_time(tx: Transaction, *, but_not: Collection[AssetKey] = ()) -> float | None:
+    """When the next queued job is due that is none of `but_not`, Unix seconds; None when there is none."""
+    rows = await tx.all(
+        "SELECT genome_digest, asset_group, asset, not_before FROM job WHERE state = 'queued' "
+        "ORDER BY not_before LIMIT ?",
+        (len(but_not) + 1,),
+    )
+    return next((when for *of, when in rows if AssetKey(*of) not in but_not), None)
 
 
 async def unfinished(tx: Transaction) -> list[Job]:
