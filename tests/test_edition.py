@@ -10,6 +10,7 @@ from refgenied.archive import Place
 from refgenied.model import AssetKey
 from refgenied.serving.names import ServedNames
 from refgenied.serving.server import edition
+from refgenied.serving.server.held import Held, Identity
 
 pytest.importorskip("refgenieserver", reason="an extra")
 
@@ -33,3 +34,20 @@ def test_of_two_assets_with_one_file_name_the_one_is_given_out_whose_file_it_is(
     found = edition.load(tmp_path, config, None)
     assert list(found.archives) == [shown]
     assert list(found.rgc["genomes"][GENOME]["assets"]) == [shown.asset_group]
+
+
+def test_reading_a_whole_archive_once_more_can_be_stopped(tmp_path: Path) -> None:
+    key = AssetKey(GENOME, "fasta", "default")
+    flat = ServedNames(Place(tmp_path, key)).archive
+    flat.parent.mkdir()
+    flat.write_bytes(b"an archive")
+    held = Held(tmp_path, key, "0" * 32, Identity(0, 0, 0))
+
+    class StoppedError(Exception):
+        pass
+
+    def stop() -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        held.prove_again(stop)

@@ -118,9 +118,7 @@ async def answers(listener: socket.socket, seconds: float) -> bool:
             connection.setblocking(False)
             async with asyncio.timeout(seconds):
                 await loop.sock_connect(connection, (host, *address[1:]))
-                await loop.sock_sendall(
-                    connection, b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-                )
+                await loop.sock_sendall(connection, _QUESTION)
                 return (await loop.sock_recv(connection, 9)).startswith(b"HTTP/1.1 ")
     except (TimeoutError, ConnectionError):
         return False

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from refgenied.archive import Place, read_manifest
+from refgenied.archive.progress import Check, no_check
 from refgenied.files import SHORT, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError
 from refgenied.serving.names import ServedNames
@@ -129,8 +130,10 @@ class Held:
         self.in_doubt = True
         raise ReplacedError(f"{names.archive} is not the archive that was told of")
 
-    def prove_again(self) -> None:
-        """Another program may have put the same bytes there (a backup that was put back): read them once. Blocking."""
+    def prove_again(self, check: Check = no_check) -> None:
+        """Another program may have put the same bytes there (a backup that was put back): read them once. Blocking;
+        `check` is called once per MiB, and what it raises ends it.
+        """
         self.in_doubt = False
         try:
             for fd in _opened(self.names.archive):
@@ -138,7 +141,7 @@ class Held:
                 found = Identity.of(opened.stat)
                 if found == self._refused:
                     return
-                if _md5(opened) == self.digest and opened.untouched:
+                if _md5(opened, check) == self.digest and opened.untouched:
                     self._identity = found
                     log.info("serve.archive_proved_again", asset=self.key.registry_path)
                 else:
@@ -177,10 +180,11 @@ def _opened(path: Path) -> Iterator[int]:
             raise unreadable(path, error) from error
 
 
-def _md5(opened: Opened) -> str:
+def _md5(opened: Opened, check: Check = no_check) -> str:
     md5 = hashlib.md5(usedforsecurity=False)
     offset = 0
     while chunk := opened.read(_CHUNK, offset):
+        check()
         md5.update(chunk)
         offset += len(chunk)
     return md5.hexdigest()

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 import structlog
 import uvicorn
+from anyio.from_thread import check_cancelled
 
 from refgenied import __version__, logs
 from refgenied.config import Settings
@@ -136,6 +137,7 @@ class Serving:
                 except NotReadyError:
                     continue
                 except ShortageError as error:
+                    since = None  # not 20 times a second: each try reads the whole config
                     self._refuse(error.message)
                     continue
                 except Exception as error:  # noqa: BLE001 - refgenconf has many
@@ -155,7 +157,7 @@ class Serving:
         while True:
             await anyio.sleep(POLL_SECONDS)
             for held in [held for held in self._shelf.current.archives.values() if held.in_doubt]:
-                await anyio.to_thread.run_sync(held.prove_again)
+                await anyio.to_thread.run_sync(held.prove_again, check_cancelled)
 
     def _load(self, patient: bool) -> Edition:  # noqa: FBT001 - called by position in a thread
         return load(self._folder, self._config, self._shelf.current, patient=patient)

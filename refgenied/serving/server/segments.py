@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from refgenied.files import NEW, open_regular, partial_of, read_regular, sync_folder
+from refgenied.files import NEW, open_regular, partial_of, read_regular, sync_folder, write_all
 
 log = structlog.get_logger("serve")
 
@@ -63,9 +63,7 @@ class Segments:
         if self._fd < 0 or os.fstat(self._fd).st_nlink == 0:  # somebody has deleted it
             self._begin()
         try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._fd, data[written:])
+            write_all(self._fd, data)
             os.fdatasync(self._fd)
         except OSError:
             with suppress(OSError):
