@@ -60,16 +60,18 @@ class Terminal:
         columns: int = 80,
         encoding: str = "utf-8",
         interrupt_at: str = "",
+        by: str = "SIGINT",
         readings: list[list[Any]] | None = None,
         **environment: str,
     ) -> Seen:
         """Run `refgeniectl` (or `refgenied`, when that is the first word) on a terminal so wide.
 
-        `interrupt_at`: Ctrl-C is pressed when this was shown. `readings`: draw these as progress instead.
+        `interrupt_at`: Ctrl-C is pressed (or the signal `by` is sent) when this was shown. `readings`: draw these as
+        progress instead.
         """
         assert self._process.stdin
         assert self._process.stdout
-        job = {"argv": argv, "columns": columns, "encoding": encoding, "interrupt_at": interrupt_at}
+        job = {"argv": argv, "columns": columns, "encoding": encoding, "interrupt_at": interrupt_at, "by": by}
         job |= {"readings": readings, "environment": {"TERM": "xterm-256color"} | environment}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
@@ -85,7 +87,7 @@ class Terminal:
 class _Screen:
     """A pseudo-terminal as the standard streams, and what is shown on it."""
 
-    def __init__(self, columns: int, encoding: str, interrupt_at: str) -> None:
+    def __init__(self, columns: int, encoding: str, interrupt_at: str, by: str) -> None:
         self._leader, follower = pty.openpty()
         ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         self._kept = [os.dup(number) for number in range(3)]
@@ -97,6 +99,7 @@ class _Screen:
         sys.stderr = TextIOWrapper(FileIO(2, "w", closefd=False), encoding, "backslashreplace", line_buffering=True)
         self._shown = b""
         self._interrupt_at = interrupt_at.encode()
+        self._signal = signal.Signals[by]
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -106,7 +109,7 @@ class _Screen:
                 self._shown += chunk
                 if self._interrupt_at and self._interrupt_at in self._shown:
                     self._interrupt_at = b""
-                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), self._signal)
 
     def close(self) -> str:
         sys.stdout.flush()
@@ -147,7 +150,7 @@ def _run(job: dict[str, Any]) -> tuple[int, str]:
     command = _command(job)
     environment = dict(os.environ)
     os.environ.update(job["environment"])
-    screen = _Screen(job["columns"], job["encoding"], job["interrupt_at"])
+    screen = _Screen(job["columns"], job["encoding"], job["interrupt_at"], job["by"])
     try:
         code = command()
     except SystemExit as ended:

@@ -191,6 +191,9 @@ async def test_ctrl_c_says_what_goes_on(parts: Parts, terminal: Terminal, tmp_pa
     await anyio.to_thread.run_sync(partial(said, *create.split("`")[1].split()[1:]))
     assert (await parts.latest(AssetKey(DIGEST, "fasta", "default"))).state == "cancelled"
     await anyio.to_thread.run_sync(partial(said, "archive", "create", "t7/fasta", "--force", "--no-wait"))
+    ended = await anyio.to_thread.run_sync(partial(press, "archive", "create", "t7/fasta", "--force", by="SIGTERM"))
+    assert ended.code == 130, ended
+    assert ended.raw.rindex("\x1b[?25h") > ended.raw.rindex("\x1b[?25l"), "the cursor is shown again"
     async with parts.importer._turn:
         assert "nothing more is imported; what was taken stays" in await pressed("archive", "import")
     async with parts.verifier._limiter:

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import FrameType
 
 from refgenied import output
 
 
 @contextmanager
 def told(what: Callable[[], str]) -> Generator[None]:
-    """Say `what` holds when Ctrl-C is pressed meanwhile, and pass it on."""
+    """Say `what` holds when Ctrl-C is pressed meanwhile, and pass it on. SIGTERM, and a terminal that is closed, count
+    as Ctrl-C: a bar leaves the terminal as it was.
+    """
+    before = _caught(signal.SIGTERM, signal.SIGHUP)
     try:
         yield
     except KeyboardInterrupt:
         output.note("refgeniectl", what(), below=True)
         raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _caught(*numbers: signal.Signals) -> dict[signal.Signals, signal.Handlers]:
+    """Those that would have ended the process at once. What `nohup` ignores stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, _interrupt)
+    return dict.fromkeys(mine, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise KeyboardInterrupt

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 from argparse import Namespace
-from types import FrameType
 
 from refgenied import output
 from refgenied.client import Json, draw, interrupt, words
@@ -19,8 +17,6 @@ def restore(arguments: Namespace) -> int:
     from refgenied.meter import Meter  # noqa: PLC0415
     from refgenied.model import DamagedArchiveError, RefgeniedError  # noqa: PLC0415
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)  # as Ctrl-C: nothing is left
     label = f"restore {arguments.path}"
     meter = Meter()
     try:
@@ -67,7 +63,3 @@ def _proof(proved: bool) -> str:  # noqa: FBT001
 def _hint(arguments: Namespace, error: Exception) -> str:
     damaged = getattr(error, "kind", "") == "archive_damaged"
     return f"refgeniectl archive verify {arguments.path}" if damaged and not os.path.isfile(arguments.path) else ""
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise KeyboardInterrupt
