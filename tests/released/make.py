@@ -96,7 +96,7 @@ def build_all(refgenie: Refgenie) -> None:
     refgenie("alias", "set", "--aliases", "second_name", "--digest", refgenie.digest("demo"))
     build(refgenie, "demo/index:v2", parent="fasta")
     build(refgenie, "demo/index:v1")
-    for group in ("removed", "deleted", "gone", "foreign", "waiting", "broken", "cancelled"):
+    for group in ("removed", "deleted", "gone", "foreign", "waiting", "broken", "cancelled", "private"):
         build(refgenie, f"demo/{group}")
     many = recipe(
         refgenie.lab.root,
@@ -107,6 +107,7 @@ def build_all(refgenie: Refgenie) -> None:
     )
     refgenie("build", "demo/many", "--recipe", many)
     (refgenie.folder("demo/broken") / "planted").symlink_to("/etc/hostname")
+    refgenie.folder("demo/private").chmod(0o700)  # only its owner may read it: it is archived, and not served
     neutral(refgenie.lab)
 
 
@@ -190,7 +191,7 @@ def fill(lab: Lab, refgenie: Refgenie) -> None:
 
     lab.configure(archive={"exclude": ["*/waiting", "*/broken"]})
     daemon = lab.start()
-    groups = ("fasta", "index:v1", "index:v2", "removed", "deleted", "gone", "foreign", "cancelled", "many")
+    groups = ("fasta", "index:v1", "index:v2", "removed", "deleted", "gone", "foreign", "cancelled", "many", "private")
     for name in groups:
         lab.archived(f"demo/{name}")
     ctl(lab, "queue", "pause")
