@@ -18,7 +18,7 @@ from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
 from refgenied import archiver
-from refgenied.archive import About, Maker, Place, remove, restore, take_foreign
+from refgenied.archive import About, Maker, Place, find_archives, remove, restore, take_foreign
 from refgenied.archive.manifest import read_manifest
 from refgenied.archive.publish import make_folders
 from refgenied.archive_folder import PROBE
@@ -450,3 +450,23 @@ async def test_a_first_publish_that_was_cut_is_found_when_the_database_is_lost_t
         manifest.rename(manifest.with_name(f".{manifest.name}.partial"))
     async with running(genomes, "another") as parts:
         assert (await parts.record(key)).digest == read_manifest(manifest).digest
+
+
+def test_a_flat_archive_that_cannot_be_looked_at_stops_no_other(genomes, tmp_path, monkeypatch):
+    keys = genomes.build("fasta"), genomes.build("index")
+    root = server_folder(genomes, tmp_path / "archives", *keys)
+    nested = Place(root, keys[0]).archive
+    nested.parent.mkdir(parents=True)
+    nested.write_bytes(b"an archive")
+    samefile = Path.samefile
+
+    def refused(path: Path, other: Path) -> bool:
+        if path == nested:
+            raise PermissionError(13, "Permission denied", str(path))
+        return samefile(path, other)
+
+    monkeypatch.setattr(Path, "samefile", refused)
+    passed_over: list[OSError] = []
+    found = list(find_archives(root, passed_over.append))
+    assert [(one.maker, one.key) for one in found] == [(Maker.REFGENIE1, keys[0]), (Maker.REFGENIESERVER, keys[1])]
+    assert [error.filename for error in passed_over] == [str(nested)]

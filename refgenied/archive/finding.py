@@ -6,6 +6,8 @@ import json
 import os
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,23 +58,20 @@ def find_archives(folder: str | os.PathLike[str], passed_over: PassedOver | None
     """
     root = path_of(folder, "folder")
     config = _read_config(root)
-    for place in places(root, passed_over):
+    looks = chain(
+        ((place.archive, partial(_nested, place, config)) for place in places(root, passed_over)),
+        ((archive, partial(_served, root, archive, config, key)) for key, archive in _flat(root, config)),
+    )
+    for archive, look in looks:
         try:
-            found = _nested(place, config)
+            found = look()
         except OSError as error:
             if passed_over is None or error.errno in SHORT:
-                raise unreadable(place.archive, error) from error
+                raise unreadable(archive, error) from error
             passed_over(error)
             continue
         if found is not None:
             yield found
-    for key, archive in _flat(root, config):
-        nested = Place(root, key).archive
-        if nested.is_file() and nested.samefile(archive):
-            continue
-        about = _about(archive, config, key, _recipe(archive.parent, key))
-        entry = config.entries.get(key) if config else None
-        yield Found(Maker.REFGENIESERVER, archive, key, about, entry.archive_digest if entry else None)
 
 
 def find_archive(path: str | os.PathLike[str]) -> Found:
@@ -112,6 +111,16 @@ def _nested(place: Place, config: GenomeConfig | None) -> Found | None:
     return None
 
 
+def _served(root: Path, archive: Path, config: GenomeConfig | None, key: AssetKey) -> Found | None:
+    """An archive under a flat name; None for another link to a nested one. OSError."""
+    nested = Place(root, key).archive
+    if not archive.is_file() or (nested.is_file() and nested.samefile(archive)):
+        return None
+    about = _about(archive, config, key, _recipe(archive.parent, key))
+    entry = config.entries.get(key) if config else None
+    return Found(Maker.REFGENIESERVER, archive, key, about, entry.archive_digest if entry else None)
+
+
 def _flat(root: Path, config: GenomeConfig | None) -> Iterator[tuple[AssetKey, Path]]:
     """`{genome}/{asset}__{tag}.tgz` of genomes that the server's config names; its folders of aliases are copies.
 
@@ -130,8 +139,7 @@ def _flat(root: Path, config: GenomeConfig | None) -> Iterator[tuple[AssetKey, P
                     Place(root, key)
                 except BadRegistryPathError:
                     continue
-                if archive.is_file():
-                    yield key, archive
+                yield key, archive
 
 
 def _read_config(root: Path) -> GenomeConfig | None:
