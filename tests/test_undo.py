@@ -4,16 +4,20 @@ import shlex
 import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
+import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from controlled import served
+from controlled import Desk, context_of, served
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 from test_client import Said, ctl
 
 from refgenied.archive import read_manifest
 from refgenied.model import AssetKey
+from refgenied.store import archives
 
 pytestmark = pytest.mark.anyio
 
@@ -183,3 +187,24 @@ async def test_a_pause_and_a_cancellation_say_how_they_are_undone(parts: Parts, 
     assert (await run_printed(parts, cancelled)).out.endswith("is queued again\n")
     assert (await run_printed(parts, paused)).out == "the queue goes on\n"
     assert (await ctl(parts, "archive", "wait", "t7/third")).code == 0
+
+
+async def test_a_file_that_was_left_is_not_deleted_when_it_is_an_archive_again(parts: Parts) -> None:
+    desk = Desk(context_of(parts))
+    record = await parts.record(KEY)
+    assert record
+    await desk.ask("archive.remove", path="t7/fasta")
+    refused: list[dict[str, Any]] = []
+
+    async def delete() -> None:
+        refused.append(await desk.refused("archive.remove", path="t7/fasta", delete_file=True))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group, parts.archive_folder.publishing:  # as a job that publishes
+            group.start_soon(delete)
+            while not parts.jobs._reserved:
+                await anyio.lowlevel.checkpoint()
+            async with parts.store.transaction() as tx:
+                await archives.put(tx, record)
+    assert refused[0]["data"]["kind"] == "busy"
+    assert Path(parts.archive_folder.path, record.path).exists()

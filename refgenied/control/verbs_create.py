@@ -234,6 +234,8 @@ async def _deleted(context: Context, removal: Removal) -> ArchiveRemoved:
     place = archived.place(context, removal.key)
     with context.jobs.reserved(removal.key), anyio.CancelScope(shield=True):
         async with context.archive_folder.publishing:
+            if removal.key not in await archived.removals(context):  # a job, or an import, was quicker: it is another
+                raise BusyError(f"{removal.key.registry_path} was archived again a moment ago", hint="look at it again")
             await anyio.to_thread.run_sync(_take_away, place, removal, True)
         await context.keeper.refresh()
     return ArchiveRemoved(removal.key.registry_path, str(place.archive), deleted=True, there=False)
