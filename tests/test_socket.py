@@ -3,6 +3,7 @@
 import grp
 import json
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -18,12 +19,14 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from refgenied.config import Control
 from refgenied.control import connection as connection_module
 from refgenied.control import protocol
+from refgenied.control import socket as socket_module
 from refgenied.control.binding import listening
 from refgenied.control.peer import identify
 from refgenied.control.socket import Server
@@ -581,3 +584,21 @@ async def test_identify_knows_this_very_process() -> None:
     with ours, theirs:
         peer = identify(theirs, "no-such-group")
     assert (peer.uid, peer.pid, peer.may_write) == (os.geteuid(), os.getpid(), True)
+
+
+async def test_without_descriptors_it_waits_and_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_module, "BREATH", 0.0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(tmp_path, Toys()) as server:
+        with socket.socket(socket.AF_UNIX) as connection, structlog.testing.capture_logs() as logged:
+            connection.connect(str(tmp_path / "control.sock"))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            try:
+                for _ in range(50):
+                    await anyio.lowlevel.checkpoint()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            with anyio.fail_after(10):
+                while not server.connections:
+                    await anyio.sleep(0.01)
+    assert [line["event"] for line in logged if line["event"] == "control.accept_failed"] == ["control.accept_failed"]

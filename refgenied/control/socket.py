@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -32,6 +33,10 @@ BREATH = 0.2
 """Seconds to wait when the process has no file descriptor left for another connection."""
 
 
+SAY_SECONDS = 60.0
+"""While that lasts, it is logged so often."""
+
+
 class Server(Generic[C]):
     """Serves `verbs` on a listening socket (see `binding.listening`). The settings are asked at each accept."""
 
@@ -46,6 +51,7 @@ class Server(Generic[C]):
         self._users: Counter[int] = Counter()
         self._one_gone = anyio.Event()
         self._ended = anyio.Event()
+        self._said = -SAY_SECONDS
 
     async def run(self) -> None:
         """Serve until `drain` is called and what ran then has ended, or by cancellation."""
@@ -95,11 +101,18 @@ class Server(Generic[C]):
             except (BlockingIOError, ConnectionAbortedError):
                 continue
             except OSError as error:
-                log.warning("control.accept_failed", error=str(error))
+                self._say(str(error))
                 await anyio.sleep(BREATH)
                 continue
             raw.setblocking(False)
             return raw
+
+    def _say(self, why: str) -> None:
+        """No connection could be taken; once a minute as long as that lasts."""
+        now = time.monotonic()
+        if now - self._said >= SAY_SECONDS:
+            self._said = now
+            log.warning("control.accept_failed", error=why)
 
     async def _serve(self, raw: socket.socket) -> None:
         with raw:
