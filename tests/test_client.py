@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from fcntl import ioctl
@@ -486,3 +487,25 @@ def test_widths_give_way_from_the_widest() -> None:
     assert draw.fitted(columns, rows, 1000) == [32, len(NAME), 90, 6]
     assert sum(draw.fitted(columns, rows, 120)) == 120
     assert draw.fitted(columns, rows, 10) == [7, 17, 10, 6]
+
+
+def test_a_daemon_of_another_version_is_to_be_restarted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The package was upgraded, and 0.1.0 still runs: it knows less than the client asks for."""
+    path = str(tmp_path / "old.sock")
+    data = {"kind": "invalid_params", "hint": "archive.wait takes path, timeout (optional), progress (optional)"}
+    error = {"code": -32602, "message": "archive.wait: there is an unknown field `waiting`", "data": data}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(1 << 16)
+                connection.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}).encode() + b"\n")
+
+        daemon = threading.Thread(target=answer)
+        daemon.start()
+        assert refgeniectl(["--socket", path, "archive", "wait", "t7/fasta"]) == 1
+        daemon.join()
+    assert "the daemon that runs is of another version: restart it" in capsys.readouterr().err

@@ -46,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         output.let_go_of(sys.stdout)
         return BROKEN_PIPE
     except ClientError as error:
+        if isinstance(error, DaemonError) and arguments.action != "orders.call" and _is_of_another_version(error):
+            error.hint = "the daemon that runs is of another version: restart it (`systemctl restart refgenied`)"
         complain(error)
         return status_of(error)
     except OSError as error:  # what talks to the daemon or reads files says so itself; this is stdout, on a full disk
@@ -73,6 +75,11 @@ def _since(text: str) -> int | float:
 
 def complain(error: ClientError) -> None:
     output.complain("refgeniectl", error.message, error.hint, kind=error.kind)
+
+
+def _is_of_another_version(error: DaemonError) -> bool:
+    """Whether the daemon does not know what this version of the client asks for."""
+    return error.kind == "unknown_verb" or (error.kind == "invalid_params" and "unknown field" in error.message)
 
 
 def status_of(error: ClientError) -> int:

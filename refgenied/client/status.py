@@ -87,7 +87,7 @@ def archive_show(client: Client, arguments: Namespace) -> int:
     if archive["state"] == "removed":
         output.say(f"it comes back with: `refgeniectl archive import {arguments.path}`")
     if found["contents"] is None:
-        output.say(f"no manifest: {found['problem']}")
+        output.say(f"what is inside is not shown: {found['problem']}")
         return 0
     contents: Json = found["contents"]
     _lines(_contents(contents))
