@@ -191,6 +191,11 @@ class Jobs:
             await change.log("job.running", job.key, job.id, attempt=job.attempts + 1)
             return await self._get(change.tx, job.id)
 
+    async def more_due(self) -> bool:
+        """Whether another job could be claimed now."""
+        async with self.store.transaction() as tx:
+            return await rows.next_due(tx, self._clock(), but_not=self._reserved) is not None
+
     async def restamp(self, job: Job, stamp: str) -> None:
         """The asset changed between queue and claim: the job is for the state that it really packs."""
         async with self.store.transaction() as tx:

@@ -80,6 +80,7 @@ class Worker:
                 continue
             if job is not None:
                 await self._work(job)
+        await self._keeper.catch_up()
 
     async def _wait_for_database(self, error: StateError) -> None:
         await self._pause.caused(error)
@@ -179,7 +180,7 @@ class Worker:
             if draft is not None:
                 await anyio.to_thread.run_sync(draft.discard)
             raise
-        await self._keeper.refresh()
+        await self._keeper.published()
 
     async def _appear(self, job: Job, outcome: Outcome, draft: Draft) -> None:
         for aside in await anyio.to_thread.run_sync(_make_way, draft, outcome):

@@ -108,6 +108,38 @@ async def test_a_refresh_with_nothing_new_writes_nothing(genomes: Genomes) -> No
         assert not parts.keeper.served.changed
 
 
+async def test_a_long_row_of_publishes_costs_few_refreshes_and_ends_with_one(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(keeper, "RESTS", 1e9)
+    keys = [genomes.build(f"a{number}") for number in range(12)]
+    async with running(genomes) as parts:
+        await parts.settle()
+        assert capsys.readouterr().out.count("serving.config_written") == 2  # the first and the last
+        for key in keys:
+            agree(parts, key)
+
+
+async def test_a_stop_in_a_row_of_publishes_leaves_nothing_unserved(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "RESTS", 1e9)
+    keys = [genomes.build(f"a{number}") for number in range(5)]
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        with parts.jobs.feed.subscribed() as subscription:
+            async with anyio.create_task_group() as group:
+                group.start_soon(parts.worker.run)
+                published = 0
+                while published < 3:
+                    published += [event.kind for event in await subscription.take()].count("archive.published")
+                parts.worker.drain()
+        archived = [key for key in keys if await parts.record(key)]
+        assert 3 <= len(archived) <= 5
+        for key in archived:
+            agree(parts, key)
+
+
 async def test_while_a_new_archive_takes_its_place_the_old_one_is_served(genomes: Genomes) -> None:
     """Between publish and record the flat name, the config and the old digest stay together."""
     key = genomes.build(a=b"one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import anyio
@@ -12,7 +13,7 @@ from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Health
 from refgenied.jobs import Jobs
-from refgenied.model import AssetKey, RefgeniedError
+from refgenied.model import AssetKey, RefgeniedError, StateError
 from refgenied.reconciler import Reconciler
 from refgenied.serving.faults import explained
 from refgenied.serving.folder import ServedFolder
@@ -28,6 +29,10 @@ _CAUSES = ("archive.", "database.")
 
 AGAIN_SECONDS = 60.0
 """While something is wrong, or replaced archives are kept, the folder is looked at so often."""
+
+
+RESTS = 4.0
+"""A refresh looks at every archive: in a row of publishes this many times its duration passes before the next."""
 
 
 class Keeper:
@@ -52,6 +57,9 @@ class Keeper:
         self._folder = ServedFolder(archive_folder.path)
         self._again = anyio.Event()
         self._unwell = False
+        self._rested_at = 0.0
+        self._behind = False
+        """Whether something was published that no refresh has seen."""
         self.served = Served()
         """As the last refresh left it."""
 
@@ -66,9 +74,33 @@ class Keeper:
         """Whether there was a look: before it little is known of aliases and default assets."""
         return self._reconciler.look.ok or self._reconciler.first_look.is_set()
 
+    async def published(self) -> None:
+        """Called after each publish: refresh, unless the last one was just now and the next publish follows soon.
+
+        Else each of 2,000 archives would cost a look at all others. The last of a row is always followed by one.
+        """
+        self._behind = True
+        try:
+            soon = self._rest > 0 and await self._jobs.more_due()
+        except StateError:
+            soon = False
+        if not soon:
+            await self.refresh()
+
+    async def catch_up(self) -> None:
+        """Serve what `published` has left for later. As `refresh`."""
+        if self._behind:
+            await self.refresh()
+
+    @property
+    def _rest(self) -> float:
+        return self._rested_at - time.monotonic()
+
     async def refresh(self) -> None:
         """Return when the folder serves what is recorded now. What goes wrong is a health warning, not an error."""
         async with self._archive_folder.publishing:  # between a first rename and its record no served name may change
+            began = time.monotonic()
+            self._behind = False
             try:
                 await self._refresh()
             except (OSError, RefgeniedError) as error:
@@ -84,6 +116,8 @@ class Keeper:
                 self._health.note(
                     "serving", f"{them} not served; `not served` in the status says why" if number else ""
                 )
+            ended = time.monotonic()
+            self._rested_at = ended + RESTS * (ended - began)
 
     async def _refresh(self) -> None:
         settings = self._current.settings
@@ -117,6 +151,7 @@ class Keeper:
                 with anyio.move_on_after(AGAIN_SECONDS if self._unwell or self._folder.kept.waiting else None):
                     await self._again.wait()
                 if self._unwell or self._again.is_set():
+                    await anyio.sleep(max(0.0, self._rest))
                     self._again = anyio.Event()
                     await self.refresh()
                 await self._tidy()
