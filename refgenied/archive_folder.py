@@ -55,6 +55,8 @@ class ArchiveFolder:
         Never held while something is packed or read. What is written before under partial names belongs to one
         writer: the asset's running job, or who has reserved the asset (`Jobs.reserved`, `Jobs.at_rest`).
         """
+        self._failed: set[AssetKey] = set()
+        """Assets whose last change did not come to its end, so that the database may not know of it."""
 
     @asynccontextmanager
     async def changing(self, key: AssetKey, store: Store) -> AsyncGenerator[int]:
@@ -66,7 +68,10 @@ class ArchiveFolder:
         async with self.publishing:
             async with store.transaction() as tx:
                 recorded = await archives.generation(tx)
-            yield await anyio.to_thread.run_sync(self._raise_generation, key, recorded)
+            number = await anyio.to_thread.run_sync(self._raise_generation, key, recorded)
+            self._failed.add(key)
+            yield number
+            self._failed.discard(key)
 
     async def settle(self, store: Store) -> None:
         """At an orderly end: nothing is half changed, and the folder says so. What cannot be written is left out."""
@@ -80,11 +85,12 @@ class ArchiveFolder:
     def _settle(self, recorded: int | None) -> None:
         now = generation.read(self.path)
         if now is not None and now.number == recorded and now.unsettled:
-            generation.write(self.path, Generation(now.number))
+            left = tuple(key for key in now.unsettled if key in self._failed)
+            generation.write(self.path, Generation(now.number, left))
 
     def _raise_generation(self, key: AssetKey, recorded: int | None) -> int:
         before = generation.read(self.path) or Generation(recorded or 0)
-        now = before.next(key, recorded=recorded)
+        now = before.next(key, recorded=recorded, failed=self._failed)
         generation.write(self.path, now)
         return now.number
 

@@ -7,7 +7,7 @@ name of the only asset that has to be looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 from enum import Enum
 from pathlib import Path
 
@@ -32,9 +32,11 @@ class Generation(msgspec.Struct, frozen=True):
     """The assets that a database with this number, or the one before, may still know otherwise; none after an orderly
     end, so that then also a database that lacks a single change is known to be older."""
 
-    def next(self, key: AssetKey, *, recorded: int | None) -> Generation:
-        """With one change more. `recorded`: the database's number; when it is the same, what went before is settled."""
-        before: Iterable[AssetKey] = () if recorded == self.number else self.unsettled
+    def next(self, key: AssetKey, *, recorded: int | None, failed: Container[AssetKey] = ()) -> Generation:
+        """With one change more. `recorded`: the database's number; when it is the same, what went before is settled,
+        but for the `failed` changes, which it never heard of.
+        """
+        before = [one for one in self.unsettled if recorded != self.number or one in failed]
         unsettled = tuple(dict.fromkeys((*before, key)))
         if len(unsettled) > MOST_UNSETTLED:
             return Generation(self.number + 2, (key,))

@@ -9,9 +9,9 @@ from parts import Parts, running
 from synthetic import Genomes
 
 from refgenied import generation, recovery
-from refgenied.archive import Place, read_manifest
+from refgenied.archive import Place, read_manifest, remove
 from refgenied.generation import MOST_UNSETTLED, Age, Generation, age
-from refgenied.model import AssetKey, NoSpaceError
+from refgenied.model import AssetKey, NoSpaceError, StateError
 from refgenied.store import archives
 
 pytestmark = pytest.mark.anyio
@@ -295,3 +295,24 @@ async def test_a_full_disk_hinders_no_start(genomes, monkeypatch):
         await parts.settle()
         assert await parts.record(asset)
         assert len({*await numbers(parts)}) == 1
+
+
+@pytest.mark.anyio
+async def test_a_removal_that_the_database_never_heard_of_is_found_whatever_came_after_it(genomes):
+    removed = genomes.build("removed")
+    async with running(genomes) as parts:
+        await parts.settle()
+        place = Place(parts.archive_folder.path, removed)
+        with pytest.raises(StateError):
+            async with parts.archive_folder.changing(removed, parts.store):
+                remove(place, at=2e9, by="ann", stamp="s", delete_file=False)
+                raise StateError("the disk is full")
+        for name in ("later", "last"):
+            genomes.build(name)
+            await parts.settle()
+        assert await parts.record(removed)
+        await parts.archive_folder.settle(parts.store)
+    async with running(genomes) as parts:
+        assert await parts.record(removed) is None
+        async with parts.store.transaction() as tx:
+            assert (await archives.removals(tx))[removed].removed_by == "ann"
