@@ -175,6 +175,7 @@ class Worker:
             async with self._archive_folder.changing(job.key, self._jobs.store) as generation:
                 if draft is not None:
                     await self._appear(job, result.outcome, draft)
+                self._keeper.publishes()
                 await self._succeed(job, result, generation)
         except BaseException:
             if draft is not None:

@@ -140,6 +140,29 @@ async def test_a_stop_in_a_row_of_publishes_leaves_nothing_unserved(
             agree(parts, key)
 
 
+async def test_who_watched_a_job_to_its_end_finds_its_archive_served(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "RESTS", 1e9)
+    for number in range(3):
+        genomes.build(f"a{number}")
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        await parts.worker._work(await parts.jobs.claim())
+        second = await parts.jobs.claim()
+        served: list[str] = []
+
+        async def watch() -> None:
+            await Desk(context_of(parts)).lines("job.watch", job=second.id)
+            served.append(agree(parts, second.key))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await anyio.wait_all_tasks_blocked()
+            await parts.worker._work(second)
+        assert served
+
+
 async def test_while_a_new_archive_takes_its_place_the_old_one_is_served(genomes: Genomes) -> None:
     """Between publish and record the flat name, the config and the old digest stay together."""
     key = genomes.build(a=b"one")

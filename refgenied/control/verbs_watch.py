@@ -145,6 +145,7 @@ class _JobWatch:
         while True:
             job = await self._successor(job)
             if job.state in ENDED:
+                await self._context.keeper.catch_up()  # who asked for the archive may want to pull it next
                 return End("done", self._last, job_view(self._context, job))
             arrived: list[Event] = []
             with anyio.move_on_after(TICK):

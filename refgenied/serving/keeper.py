@@ -74,12 +74,15 @@ class Keeper:
         """Whether there was a look: before it little is known of aliases and default assets."""
         return self._reconciler.look.ok or self._reconciler.first_look.is_set()
 
+    def publishes(self) -> None:
+        """Called before a publish is recorded, so that who hears of it can `catch_up`."""
+        self._behind = True
+
     async def published(self) -> None:
         """Called after each publish: refresh, unless the last one was just now and the next publish follows soon.
 
         Else each of 2,000 archives would cost a look at all others. The last of a row is always followed by one.
         """
-        self._behind = True
         try:
             soon = self._rest > 0 and await self._jobs.more_due()
         except StateError:
