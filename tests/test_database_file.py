@@ -96,3 +96,28 @@ def test_a_damaged_one_is_kept_and_made_anew(lab, database):
     lab.start()
     assert lab.rows("status")[0]["health"] == []
     assert rows(lab) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        """UPDATE archive SET aliases = 'x' || substr(aliases, 2)""",
+        """UPDATE archive SET aliases = '[5, {}]'""",
+        """UPDATE archive SET access = 'ownes'""",
+        """UPDATE archive SET requested_by = CAST(x'72ff6f74' AS TEXT)""",
+        """UPDATE job SET outcome = 'x', crashed_at = '['""",
+        """UPDATE event SET data = '}'""",
+    ],
+)
+def test_a_changed_bit_in_a_value_keeps_nobody_from_starting_and_verify_mends_it(change, lab, database):
+    before = lab.rows("archive", "list")
+    lab.daemons[-1].stop()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(change)
+        connection.commit()
+    lab.start()
+    for verbs in (["asset", "list"], ["queue", "list", "--all"], ["events"]):
+        assert lab.ctl(*verbs).code == 0
+    assert lab.ctl("archive", "verify", "--all").code == 0
+    after = lab.rows("archive", "list")
+    assert [row | {"proved_at": 0} for row in after] == [row | {"proved_at": 0} for row in before]

@@ -9,6 +9,7 @@ import msgspec
 from refgenied.model import Access, ArchiveRecord, AssetKey, Removal
 from refgenied.store.connection import Row, Transaction
 from refgenied.store.jobs import names
+from refgenied.store.values import json_or
 
 _PLAIN = tuple(name for name in ArchiveRecord.__struct_fields__ if name not in ("key", "aliases"))
 _COLUMNS = ", ".join(("genome_digest", "asset_group", "asset", "aliases", *_PLAIN))
@@ -16,12 +17,13 @@ _OF_ASSET = "genome_digest = ? AND asset_group = ? AND asset = ?"
 
 
 def _record(row: Row) -> ArchiveRecord:
+    """A value that nothing of ours has written is read as one that does no harm: verify puts it right."""
     genome, group, asset, aliases, *plain = row
     fields = dict(zip(_PLAIN, plain, strict=True))
-    return msgspec.convert(
-        {"key": AssetKey(genome, group, asset), "aliases": tuple(json.loads(aliases)), **fields},
-        ArchiveRecord,
-    )
+    if fields["access"] not in (None, *Access):
+        fields["access"] = Access.OWNER  # nothing private is shown by mistake
+    known = tuple(alias for alias in json_or(aliases, list[str]()) if isinstance(alias, str))
+    return msgspec.convert({"key": AssetKey(genome, group, asset), "aliases": known, **fields}, ArchiveRecord)
 
 
 async def put(tx: Transaction, record: ArchiveRecord) -> None:

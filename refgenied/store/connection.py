@@ -62,6 +62,11 @@ class Transaction:
         return rows[0] if rows else None
 
 
+def _text(value: bytes) -> str:
+    """A byte that a disk has changed costs one letter, and not the whole answer."""
+    return value.decode("utf-8", "replace")
+
+
 class Store:
     """An open database: `async with Store.opened(folder) as store`."""
 
@@ -208,6 +213,7 @@ async def _open(path: Path) -> tuple[aiosqlite.Connection, bool]:
     """A connection to a sound database of ours, and whether it is new. StateError, _DamagedError."""
     try:
         connection = await aiosqlite.connect(path, isolation_level=None)
+        connection.text_factory = _text
     except sqlite3.Error as error:
         raise StateError(f"{path}: {error}", hint="look at the rights of the state folder") from None
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from refgenied.model import AssetKey, Event
 from refgenied.store.connection import Row, Transaction
 from refgenied.store.jobs import names
+from refgenied.store.values import json_or
 
 KEPT = 10_000
 """Older events are forgotten; who comes back after that is told `lagged` and reads the state anew."""
@@ -30,7 +31,7 @@ async def add(
 def _event(row: Row) -> Event:
     seq, at, kind, genome, group, asset, job, data = row
     key = AssetKey(genome, group, asset) if genome else None
-    return Event(seq=seq, at=at, kind=kind, key=key, job=job, data=json.loads(data))
+    return Event(seq=seq, at=at, kind=kind, key=key, job=job, data=json_or(data, dict[str, Any]()))
 
 
 async def since(tx: Transaction, seq: int, limit: int = 1000) -> list[Event]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from refgenied.model import ARROWS, Arrow, AssetKey, ConflictError, Job, JobState, Outcome, Priority
 from refgenied.store.connection import Row, Transaction
+from refgenied.store.values import json_or
 
 _COLUMNS = (
     "id, genome_digest, asset_group, asset, state, priority, force, stamp, attempts, crashes, requested_by, "
@@ -33,10 +33,10 @@ def _job(row: Row) -> Job:
         not_before=not_before,
         started_at=started,
         ended_at=ended,
-        outcome=Outcome(outcome) if outcome else None,
+        outcome=Outcome(outcome) if outcome in set(Outcome) else None,
         error_kind=kind,
         error=error,
-        crashed_at=tuple(json.loads(crashed)),
+        crashed_at=tuple(at for at in json_or(crashed, list[float]()) if isinstance(at, int | float)),
     )
 
 

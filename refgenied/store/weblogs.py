@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from refgenied.store.connection import Transaction
+from refgenied.store.values import json_or
 
 Line = tuple[str, int]
 """A line's hash; and which of equal lines it is, from 1."""
@@ -47,7 +48,8 @@ async def pulls(tx: Transaction, whos: Iterable[str]) -> dict[str, Any]:
     rows = await tx.all(
         "SELECT who, state FROM log_pull WHERE who IN (SELECT value FROM json_each(?))", (json.dumps(list(whos)),)
     )
-    return {who: json.loads(state) for who, state in rows}
+    kept = {str(who): json_or(state, None) for who, state in rows}
+    return {who: state for who, state in kept.items() if state is not None}
 
 
 async def keep_pulls(tx: Transaction, states: Mapping[str, Any]) -> None:
@@ -75,7 +77,7 @@ async def lines_before(tx: Transaction, start: Start, *, copies: bool) -> dict[s
             "SELECT before FROM log_start WHERE first_line = ? AND repeated = ?",
             (start.first_line, start.repeated),
         )
-    return json.loads(row[0]) if row else None
+    return json_or(row[0], dict[str, int]()) if row else None
 
 
 async def keep_start(tx: Transaction, start: Start, before: Mapping[str, int]) -> None:
