@@ -17,6 +17,8 @@ from refgenied import reconciler
 from refgenied.archive import find_archives, pack, places, read, read_manifest, verify
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.genomes.build_folder import moved_lately, read_build_record
+from refgenied.genomes.refgenconf import RefgenconfLayout
+from refgenied.genomes.refgenie1 import Refgenie1Layout
 from refgenied.model import Requester, ShortageError
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +65,14 @@ async def test_a_look_at_the_genome_folder_is_not_taken(genomes: Genomes) -> Non
         assert parts.reconciler.look.assets[key] == before
         await parts.settle()
         assert not parts.reconciler.look.problems
+
+
+@pytest.mark.parametrize("layout", [RefgenconfLayout, Refgenie1Layout])
+async def test_folders_that_cannot_be_listed_now_are_not_empty(genomes: Genomes, layout) -> None:
+    genomes.build()
+    survey = layout(str(genomes.root), *([str(genomes.config)] if layout is RefgenconfLayout else []))
+    with no_descriptors(), pytest.raises(ShortageError):
+        survey.survey(0.0)
 
 
 async def test_a_build_that_cannot_be_looked_at_now_is_looked_at_again(genomes: Genomes, monkeypatch) -> None:

@@ -187,8 +187,11 @@ def map_config(folders: Iterable[str], within: str) -> bytes:
 
 
 def unreadable(error: OSError, path: str) -> str:
-    """One line about a folder or file that could not be read."""
-    return translated(error, error.filename or path).message
+    """One line about a folder or file that could not be read. ShortageError: nothing is wrong with it."""
+    said = translated(error, error.filename or path)
+    if isinstance(said, ShortageError):  # else all that is in it would seem to be gone
+        raise said from error
+    return said.message
 
 
 def _is_log(name: str) -> bool:

@@ -6,7 +6,6 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from refgenied.files import SHORT
 from refgenied.genomes.build_folder import (
     BUILD_FOLDER,
     Flags,
@@ -15,7 +14,7 @@ from refgenied.genomes.build_folder import (
     read_flags,
     unreadable,
 )
-from refgenied.genomes.enclosure import Enclosure, absolute, shown, translated
+from refgenied.genomes.enclosure import Enclosure, absolute, shown
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.refgenconf import CONFIG_NAME, RefgenconfLayout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
@@ -163,8 +162,6 @@ class GenomeFolder:
                         "",
                     )
         except OSError as error:
-            if error.errno in SHORT:
-                raise translated(error, sighting.folder) from error
             state, reason = AssetState.UNREADABLE, unreadable(error, sighting.folder)
         except UnreadableError as error:
             state, reason = AssetState.UNREADABLE, error.message
