@@ -16,7 +16,17 @@ import anyio.to_thread
 from refgenied import generation
 from refgenied.archive.leftovers import PROBE
 from refgenied.config import MARKER
-from refgenied.files import NO_FILE, SHORT, open_regular, partial_of, read_regular, save_atomically, unreadable, writing
+from refgenied.files import (
+    NO_FILE,
+    SHORT,
+    close_to_others,
+    open_regular,
+    partial_of,
+    read_regular,
+    save_atomically,
+    unreadable,
+    writing,
+)
 from refgenied.generation import Generation
 from refgenied.model import (
     AlreadyRunningError,
@@ -103,7 +113,7 @@ class ArchiveFolder:
             if self.id is None:
                 Path(self.path).mkdir(parents=True, exist_ok=True)
                 if not marker.exists() or not _id_in(marker):
-                    save_atomically(marker, f"{uuid.uuid4()}\n".encode("ascii"))
+                    save_atomically(marker, f"{uuid.uuid4()}\n".encode("ascii"), mode=0o640)
                 self.id = _id_in(marker)
         except (OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno in SHORT:
@@ -127,12 +137,14 @@ class ArchiveFolder:
             yield
             return
         try:
+            close_to_others(marker)
             try:
                 fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise AlreadyRunningError(
                     f"another refgenied, with another state folder, uses the archive folder {self.path}",
-                    hint="stop it first; `refgenied check-config` shows which state folder this one has",
+                    hint="stop it first; `refgenied check-config` shows which state folder this one has, and "
+                    f"`fuser -v {Path(self.path, MARKER)}` who holds the lock",
                 ) from None
             except OSError:
                 pass

@@ -22,6 +22,7 @@ from refgenied.control.context import Context
 from refgenied.control.readers import Readers
 from refgenied.control.socket import ControlSocket
 from refgenied.feed import Feed
+from refgenied.files import close_to_others
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.importer import Importer
@@ -79,10 +80,11 @@ def held(state: Path) -> Generator[None]:
     """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
     path = state / config.LOCK
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}", hint="look at the rights of the state folder") from None
     try:
+        close_to_others(lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -200,6 +200,17 @@ def allow(path: StrPath, mode: int) -> bool:
     return True
 
 
+def close_to_others(fd: int) -> None:
+    """Let nobody but the owner and the group open this file: who may read a file may hold a lock on it.
+
+    Left as it is where that is not ours to change.
+    """
+    with suppress(OSError):
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if mode & 0o007:
+            os.fchmod(fd, mode & ~0o007)
+
+
 def _umask() -> int:
     """The system call can only read it by changing it, for all threads."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as lines:

@@ -16,9 +16,10 @@ from controlled import ANN, Desk, context_of
 from parts import Parts, running
 from synthetic import Genomes
 
-from refgenied import archiver, pause, recovery
+from refgenied import archiver, daemon, pause, recovery
 from refgenied import worker as worker_module
 from refgenied.archive import Place, Presence, publish, reconcile
+from refgenied.config import LOCK, MARKER
 from refgenied.model import (
     AlreadyRunningError,
     AssetKey,
@@ -315,6 +316,22 @@ async def test_two_daemons_never_share_an_archive_folder(genomes: Genomes) -> No
             pass
         with two.archive_folder.held():
             pass
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])  # 0o644: as earlier versions made them
+async def test_no_file_that_is_locked_can_be_opened_by_others(genomes: Genomes, mode: int | None) -> None:
+    async with running(genomes) as parts:
+        marker, database = Path(parts.archive_folder.path, MARKER), parts.store.path
+    lock = database.with_name(LOCK)
+    if mode:
+        lock.touch()
+        for file in (marker, lock, database):
+            file.chmod(mode)
+    async with running(genomes) as parts:
+        with daemon.held(database.parent), parts.archive_folder.held():
+            files = [marker, lock, *database.parent.glob(f"{database.name}*")]
+            assert len(files) > 3
+            assert [file for file in files if file.stat().st_mode & 0o007] == []
 
 
 async def test_a_folder_whose_disk_is_missing_is_reported_and_no_reason_to_end(genomes: Genomes) -> None:

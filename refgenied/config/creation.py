@@ -79,7 +79,7 @@ def _write(target: Path, given: Mapping[str, str]) -> tuple[list[Path], Path | N
         for name in _MADE:
             folder = Path(given[name]) if name in given else None
             if folder and not folder.is_dir():
-                folder.mkdir(parents=True)
+                folder.mkdir(parents=True, mode=0o750 if name == "state.folder" else 0o777)
                 made.append(folder)
     except OSError as error:
         raise ConfigError(f"{error.filename or target}: {error.strerror}") from None

@@ -8,6 +8,7 @@ database that two connections write, so there is one for everything.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -20,7 +21,7 @@ import anyio
 import anyio.to_thread
 
 from refgenied.config import DATABASE
-from refgenied.files import partial_of
+from refgenied.files import close_to_others, partial_of
 from refgenied.model import StateError
 from refgenied.store import rescue
 from refgenied.store.network import refuse_network_disk
@@ -212,10 +213,12 @@ class _DamagedError(StateError):
 async def _open(path: Path) -> tuple[aiosqlite.Connection, bool]:
     """A connection to a sound database of ours, and whether it is new. StateError, _DamagedError."""
     try:
+        _keep_from_others(path)
         connection = await aiosqlite.connect(path, isolation_level=None)
         connection.text_factory = _text
-    except sqlite3.Error as error:
-        raise StateError(f"{path}: {error}", hint="look at the rights of the state folder") from None
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StateError(f"{path}: {reason}", hint="look at the rights of the state folder") from None
     try:
         fresh = await _prepare(connection, path)
         await _check(connection, path)
@@ -232,6 +235,15 @@ async def _open(path: Path) -> tuple[aiosqlite.Connection, bool]:
             ) from None
         raise
     return connection, fresh
+
+
+def _keep_from_others(path: Path) -> None:
+    """Who may read the file may lock it, and its log takes its rights: SQLite would wait for them for ever. OSError."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+    try:
+        close_to_others(file)
+    finally:
+        os.close(file)
 
 
 async def _check(connection: aiosqlite.Connection, path: Path) -> None:
