@@ -4,7 +4,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -416,3 +416,22 @@ def test_init_chooses_a_socket_that_can_be_made_at_any_time(
         config.init(tmp_path / "long.toml", values, force=False, env=home)
     home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
     assert config.init(tmp_path / "long.toml", values, force=False, env=home).chosen == []
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)]
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_something_else_than_a_file_in_the_configurations_place_is_said_and_not_passed_over(
+    make: Callable[[Path], object], tmp_path: Path, home: dict[str, str], *, named: bool
+) -> None:
+    path = tmp_path / "c.toml" if named else Path(home["XDG_CONFIG_HOME"], "refgenied/config.toml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path)
+    with pytest.raises(ConfigError, match=f"{path}: cannot be read: "):
+        config.load(str(path) if named else None, env=home | {"REFGENIE_GENOME_FOLDER": str(tmp_path)})
+
+
+def test_a_number_of_5000_digits_is_an_error_of_the_file(tmp_path: Path, home: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        config.load(write(tmp_path, f"[watch]\nsweep_seconds = {'9' * 5000}\n"), env=home)

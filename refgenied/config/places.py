@@ -39,15 +39,16 @@ def _below_home(env: Mapping[str, str], variable: str, usual: str, name: str) ->
 def find_config(flag: str | None, env: Mapping[str, str]) -> Path | None:
     """The configuration file to read: `--config`, `$REFGENIED_CONFIG`, the user's, the system's.
 
-    Raises ConfigError when one was named and is not there.
+    Raises ConfigError when one was named and is not there. Something else than a file under such a name is found, too:
+    reading it says what it is, and a person's settings are never passed over in silence.
     """
     for named, by in ((flag, "--config"), (env.get("REFGENIED_CONFIG"), "REFGENIED_CONFIG")):
         if named:
             path = Path(named).expanduser().absolute()
-            if not path.is_file():
+            if not os.path.lexists(path):
                 raise ConfigError(f"{path} (from {by}) is not there", hint="refgenied init --config FILE writes one")
             return path
-    return next((path for path in (user_config(env), SYSTEM_CONFIG) if path and path.is_file()), None)
+    return next((path for path in (user_config(env), SYSTEM_CONFIG) if path and os.path.lexists(path)), None)
 
 
 def default_socket(env: Mapping[str, str]) -> Path:

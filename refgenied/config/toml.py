@@ -39,7 +39,7 @@ def parse_toml(text: str, name: str) -> Read:
     """`name` is what the messages call it."""
     try:
         tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not only its own: a number of 5,000 digits
         return Read({}, [ConfigError(f"{name}: not valid TOML: {error}")])
     values: dict[str, Any] = {}
     problems: list[ConfigError] = []
