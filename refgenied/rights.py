@@ -45,7 +45,9 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Rights:
-    """Looks after the first look, each day, and when it is told to (the settings were read again)."""
+    """Looks after the first look, when the rights of an asset have changed, each day, and when it is told to (the
+    settings were read again).
+    """
 
     def __init__(
         self, archive_folder: ArchiveFolder, jobs: Jobs, reconciler: Reconciler, current: Current, health: Health
@@ -56,6 +58,8 @@ class Rights:
         self._current = current
         self._health = health
         self._again = anyio.Event()
+        self._seen: dict[AssetKey, Access] = {}
+        """Who might read each asset at the last check."""
 
     def look_again(self) -> None:
         self._again.set()
@@ -68,19 +72,43 @@ class Rights:
             with suppress(StateError):  # a database that cannot be written now; told by others
                 await self.check()
             with anyio.move_on_after(DAY):
-                await self._again.wait()
+                await self._until_worth_a_check()
+
+    async def _until_worth_a_check(self) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch_assets)
+            await self._again.wait()
+            group.cancel_scope.cancel()
+
+    async def _watch_assets(self) -> None:
+        """Ask for a check when others may read an asset now, as a look has found: a folder above it has changed."""
+        while True:
+            assets = self._reconciler.look.assets
+            if any(key in assets and assets[key].access is not access for key, access in self._seen.items()):
+                self._again.set()
+                return
+            await self._reconciler.looked.wait()
 
     async def check(self) -> list[Given]:
         """Learn what is not known yet, and note in the health which archives more people may read than their assets.
 
-        Where `archive.publish_private` is set, archives of private assets made before it was are opened to everyone.
+        What was private and is so no more is opened: its owner has opened it, or `archive.publish_private` was set. One
+        that somebody has closed by hand stays closed.
         """
-        records = await self._known()
+        self._seen = {key: asset.access for key, asset in self._reconciler.look.assets.items()}
+        async with self._jobs.store.transaction() as tx:
+            recorded = await archives.everything(tx)
+        learned = await anyio.to_thread.run_sync(self._learned, recorded, self._reconciler.look.assets)
+        records = recorded | {
+            key: msgspec.structs.replace(recorded[key], access=access) for key, access in learned.items()
+        }
         found = await anyio.to_thread.run_sync(partial(self._compared, records))
         wide = [given for given in found if given.before.file_mode > given.access.file_mode]
         for given in found:
-            if given.before.private and not given.access.private and self._policy.publish_private:
+            was_private = recorded[given.key].access is Access.OWNER
+            if was_private and given.before.private and not given.access.private:
                 await anyio.to_thread.run_sync(self._give, given)
+        await self._record(learned)  # only now: after a crash before it, the next check opens them
         self._health.note(CONDITION, _line(wide, records))
         return wide
 
@@ -101,17 +129,12 @@ class Rights:
     def _policy(self) -> Archive:
         return self._current.settings.archive
 
-    async def _known(self) -> dict[AssetKey, ArchiveRecord]:
-        """All records, each with who may read its asset where that can be known."""
-        async with self._jobs.store.transaction() as tx:
-            records = await archives.everything(tx)
-        learned = await anyio.to_thread.run_sync(self._learned, records, self._reconciler.look.assets)
+    async def _record(self, learned: Mapping[AssetKey, Access]) -> None:
         if learned:
             async with self._jobs.store.transaction() as tx:
                 for key, access in learned.items():
                     await archives.put_access(tx, key, access)
             self._reconciler.hint()  # what is served follows the next look
-        return records | {key: msgspec.structs.replace(records[key], access=access) for key, access in learned.items()}
 
     def _learned(
         self, records: Mapping[AssetKey, ArchiveRecord], assets: Mapping[AssetKey, Asset]

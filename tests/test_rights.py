@@ -5,6 +5,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 import yaml
 from controlled import ANN as ORDERING
@@ -174,6 +175,24 @@ async def test_a_folder_above_the_asset_that_only_its_owner_may_enter_counts(tmp
         record = await parts.record(key)
         assert record
         assert record.access is Access.OWNER
+
+
+async def test_an_archive_is_opened_when_the_folder_above_its_asset_is(tmp_path: Path) -> None:
+    genomes = Genomes(tmp_path / "genomes")
+    key = genomes.build()
+    above = genomes.root / "data" / DIGEST
+    above.chmod(0o700)
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        await parts.settle()
+        parts.reconciler.first_look.set()
+        group.start_soon(parts.rights.run)
+        place = Place(tmp_path / "archives", key)
+        assert modes(place) == ("0700", "0600", "0600")
+        above.chmod(0o755)
+        with anyio.fail_after(10):
+            while modes(place) != ("0755", "0644", "0644"):
+                await parts.reconciler.look_again()
+        group.cancel_scope.cancel()
 
 
 async def opened_before(genomes: Genomes, tmp_path: Path) -> AssetKey:
