@@ -59,7 +59,7 @@ class Rights:
         self._health = health
         self._again = anyio.Event()
         self._seen: dict[AssetKey, Access] = {}
-        """Who might read each asset at the last check."""
+        """Who might read each asset at the last check, of those that were at rest."""
 
     def look_again(self) -> None:
         self._again.set()
@@ -84,7 +84,8 @@ class Rights:
         """Ask for a check when others may read an asset now, as a look has found: a folder above it has changed."""
         while True:
             assets = self._reconciler.look.assets
-            if any(key in assets and assets[key].access is not access for key, access in self._seen.items()):
+            at_rest = ((assets[key], access) for key, access in self._seen.items() if key in assets)
+            if any(asset.stamp and asset.access is not access for asset, access in at_rest):
                 self._again.set()
                 return
             await self._reconciler.looked.wait()
@@ -95,7 +96,7 @@ class Rights:
         What was private and is so no more is opened: its owner has opened it, or `archive.publish_private` was set. One
         that somebody has closed by hand stays closed.
         """
-        self._seen = {key: asset.access for key, asset in self._reconciler.look.assets.items()}
+        self._seen = {key: asset.access for key, asset in self._reconciler.look.assets.items() if asset.stamp}
         async with self._jobs.store.transaction() as tx:
             recorded = await archives.everything(tx)
         learned = await anyio.to_thread.run_sync(self._learned, recorded, self._reconciler.look.assets)
