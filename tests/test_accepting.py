@@ -72,7 +72,7 @@ async def test_those_beyond_the_limit_wait_and_are_taken_when_others_leave(liste
 
 
 async def test_a_silent_connection_makes_room(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(accepting, "SILENT_WHILE_FULL_SECONDS", 0.3)
     async with taking(listener, most=1), asyncio.timeout(20):
         silent, mute = await asyncio.open_connection(*listener.getsockname())
         reader, writer = await asked(listener)

@@ -32,6 +32,8 @@ SAY_SECONDS = 60.0
 """While that lasts, it is logged so often."""
 SILENT_SECONDS = 30.0
 """A connection that has sent no request for so long is closed."""
+SILENT_WHILE_FULL_SECONDS = 3.0
+"""And after so long while others wait: 100 silent ones in a row would hold up a client for minutes."""
 
 
 def allow_many_files() -> int:
@@ -92,10 +94,11 @@ class Acceptor:
     def _sweep(self) -> None:
         """Forget connections that are closed, and close those that have nothing to ask."""
         now = time.monotonic()
+        patience = SILENT_WHILE_FULL_SECONDS if self.full else SILENT_SECONDS
         for protocol, since in list(self._since.items()):
             if protocol.transport.is_closing():
                 del self._since[protocol]
-            elif protocol.cycle is None and now - since > SILENT_SECONDS:
+            elif protocol.cycle is None and now - since > patience:
                 protocol.transport.close()
 
     def _say(self, reason: str) -> None:
