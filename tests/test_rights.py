@@ -298,3 +298,20 @@ async def test_what_was_shown_before_a_rebuild_made_the_asset_private_is_shown_n
         await parts.keeper.refresh()
         assert served(genomes) == set()
         assert [name for name in flat(genomes) if "fasta" in name] == []
+
+
+async def test_who_closes_an_asset_hears_of_its_open_archive_at_the_next_look(tmp_path: Path) -> None:
+    genomes = Genomes(tmp_path / "genomes")
+    key = genomes.build(a=b"1")
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        await parts.settle()
+        parts.reconciler.first_look.set()
+        group.start_soon(parts.rights.run)
+        await anyio.wait_all_tasks_blocked()
+        assert "access" not in parts.health.conditions
+        genomes.folder(key).parent.chmod(0o700)  # the asset itself is as it was: no job makes its archive anew
+        with anyio.fail_after(20):
+            await parts.reconciler.look_again()
+            while "access" not in parts.health.conditions:
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
