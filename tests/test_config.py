@@ -338,6 +338,16 @@ def test_init_takes_the_genome_folder_from_refgenies_own_places(
     assert config.load(file, env=bare).refgenie.genome_archive_folder == str(tmp_path / "archives")
 
 
+def test_init_told_refgenies_yaml_as_the_genome_folder_says_how_to_name_it(
+    tmp_path: Path, home: dict[str, str]
+) -> None:
+    yaml = tmp_path / "genome_config.yaml"
+    yaml.touch()
+    code, _, lines = refgenied(home, "init", "--genome-folder", str(yaml))
+    assert (code, lines[0]) == (78, f"refgenied: {yaml} is not a folder")
+    assert "--genome-config" in lines[1]
+
+
 def test_init_without_any_genome_folder_names_the_places(tmp_path: Path, home: dict[str, str]) -> None:
     code, out, lines = refgenied(home, "init", "--genome-archive-folder", str(tmp_path / "a"))
     assert (code, out) == (78, "")

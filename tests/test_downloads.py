@@ -229,6 +229,12 @@ def test_a_damaged_log_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         client_downloads.import_log(None, Namespace(log=str(log), json=False))  # type: ignore[arg-type]
 
 
+def test_a_folder_in_place_of_a_log_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_downloads, "pages", lambda *_: ROWS)
+    with pytest.raises(ClientError, match=f"^{tmp_path} cannot be read: Is a directory$"):
+        client_downloads.import_log(None, Namespace(log=str(tmp_path), json=False))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 async def test_an_import_twice_counts_once(parts: Parts, *, packed: bool) -> None:
     record = await parts.record(KEY)

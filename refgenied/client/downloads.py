@@ -182,7 +182,7 @@ def import_log(client: Client, arguments: Namespace) -> int:
             for batch in batches(numbered(reader.requests(lines_of(log)), begin)):
                 totals.update(client.call("download.requests", requests=batch))
     except (OSError, EOFError, zlib.error) as error:
-        raise ClientError(f"{arguments.log} cannot be read: {error}") from None
+        raise ClientError(f"{arguments.log} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if reader.lines and reader.strange == reader.lines:
         raise ClientError(
             f"{arguments.log} is neither in combined log format nor Caddy's JSON", "nginx: access_log FILE combined;"

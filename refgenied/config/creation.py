@@ -81,6 +81,10 @@ def _write(target: Path, given: Mapping[str, str]) -> tuple[list[Path], Path | N
             if folder and not folder.is_dir():
                 folder.mkdir(parents=True, mode=0o750 if name == "state.folder" else 0o777)
                 made.append(folder)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"{error.filename} is not a folder", hint="name a folder; refgenie's own YAML goes with --genome-config"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{error.filename or target}: {error.strerror}") from None
     try:
