@@ -63,6 +63,13 @@ def test_a_folder_where_a_file_must_go_is_found_before_anything_is_packed(name, 
     assert below(in_the_way.parent) == [name, f"{name}/kept"]
 
 
+def test_a_folder_under_a_partial_name_is_named(tmp_path):
+    place = publish(make_tree(tmp_path / "new", NEW), tmp_path / "archives").place
+    place.archive_partial.mkdir()
+    with pytest.raises(WriteError, match=f"{place.archive_partial} cannot be written: Is a directory"):
+        reconcile(place)
+
+
 def test_a_discard_after_publish_is_harmless(tmp_path):
     draft = publish(make_tree(tmp_path / "new", NEW), tmp_path / "archives")
     draft.discard()

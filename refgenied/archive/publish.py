@@ -137,8 +137,8 @@ def _rename(partial: Path, final: Path) -> None:
 
 def discard(place: Place, *, folders: bool = True) -> None:
     """Remove partial files, and folders up to the archive folder that are empty."""
-    with writing(place.folder):
-        for partial in place.partials:
+    for partial in place.partials:
+        with writing(partial):
             partial.unlink(missing_ok=True)
     if folders:
         _remove_empty(place)
