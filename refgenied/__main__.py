@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from refgenied import __version__, output
-from refgenied.commandline import Parser
+from refgenied.commandline import Parser, require_utf8_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the `refgenied` command; returns its exit status."""
     words = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        require_utf8_names("refgenied", words)
     output.set_up(as_json="--json" in words)
     arguments = _parser().parse_args(words)
     from refgenied.model import RefgeniedError  # noqa: PLC0415 (--help and --version stay quick)

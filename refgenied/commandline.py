@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 
@@ -46,3 +47,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         output.complain(self.prog, message, f"{self.prog} --help", kind="usage")
         sys.exit(USAGE)
+
+
+def require_utf8_names(module: str, words: list[str]) -> None:
+    """Names of files are UTF-8, as refgenie writes them, whatever the locale is. Where Python takes them for something
+    else, run `module` anew with these words: Python asks the locale once, at its start. What is printed stays in the
+    locale's encoding.
+    """
+    if sys.getfilesystemencoding() == "utf-8":
+        return
+    encoding = sys.stdout.encoding if sys.stdout else "ascii"  # None: it is closed
+    environment = os.environ | {"PYTHONIOENCODING": os.environ.get("PYTHONIOENCODING") or encoding}
+    python = sys.executable
+    os.execve(python, [python, "-P", "-X", "utf8", "-m", module, *words], environment)  # noqa: S606

@@ -10,7 +10,7 @@ from importlib import import_module
 from refgenied import __version__, output
 from refgenied.client import ClientError, DaemonError, NoDaemonError, NotPermittedError, UsageError
 from refgenied.client.silence import reached
-from refgenied.commandline import Parser
+from refgenied.commandline import Parser, require_utf8_names
 
 DONE, REFUSED, USAGE, NO_DAEMON, NOT_PERMITTED, JOB_FAILED, TIME_OVER, DAMAGED = range(8)
 INTERRUPTED = 130
@@ -31,6 +31,8 @@ STATES = (
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        require_utf8_names("refgenied.client", words)
     output.set_up(as_json="--json" in words)
     arguments = _parser(words).parse_args(words, argparse.Namespace(socket=None, json=False))
     try:
