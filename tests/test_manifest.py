@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packing import KEY, make_tree, publish
 
-from refgenied.archive import About, Place, iter_files, read_manifest, seal
+from refgenied.archive import About, Place, iter_files, read_manifest, reconcile, seal
 from refgenied.archive import entries as entries_module
 from refgenied.archive.entries import Entry, EntryList, Sidecar, sidecar_entries
 from refgenied.archive.manifest import LARGEST, BrokenSealError, encode
@@ -159,13 +159,14 @@ def test_a_list_with_a_name_that_no_file_has_is_damage(many):
         read_manifest(many.manifest)
 
 
-def test_a_format_of_the_future_is_refused(place):
-    whole = json.loads(place.manifest.read_text())
-    whole["format"] = 2
+@pytest.mark.parametrize("future", [{}, {"entries": "in another way"}], ids=["alike", "quite different"])
+def test_a_format_of_the_future_is_refused_and_is_no_damage(place, future):
+    whole = json.loads(place.manifest.read_text()) | {"format": 2} | future
     place.manifest.write_text(json.dumps(whole))
-    with pytest.raises(DamagedArchiveError, match="has format 2") as caught:
+    with pytest.raises(UnreadableError, match=r"has format 2, .*a newer refgenied wrote it"):
         read_manifest(place.manifest)
-    assert "newer refgenied" in caught.value.hint
+    with pytest.raises(UnreadableError, match="has format 2"):
+        reconcile(place)
 
 
 def test_a_missing_one_is_not_found(tmp_path):

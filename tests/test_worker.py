@@ -1,5 +1,6 @@
 """One job, from claim to its arrow: what is published, what is not, and what is left."""
 
+import json
 from pathlib import Path
 
 import anyio
@@ -9,7 +10,7 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied import archiver
 from refgenied.archive import Place
-from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester
+from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester, UnreadableError
 
 pytestmark = pytest.mark.anyio
 ANN = Requester("ann", 1001)
@@ -256,3 +257,29 @@ async def test_a_crash_with_a_job_that_no_folder_can_be_for_does_not_stop_the_ne
         assert await parts.jobs.claim()
     async with running(genomes) as parts:
         assert (await parts.latest(key)).crashes == 1
+
+
+async def test_an_archive_of_a_newer_version_is_left_as_it_is(genomes: Genomes, tmp_path: Path) -> None:
+    key, other = genomes.build(), genomes.build("other")
+    place = Place(tmp_path / "archives", key)
+    async with running(genomes) as parts:
+        await parts.settle()
+        place.manifest.write_text(json.dumps({"format": 99, "what": "nobody knows"}))
+        before = place.archive.read_bytes(), place.manifest.read_bytes()
+        for rebuilt in (key, other):
+            genomes.start(rebuilt)
+            (genomes.folder(rebuilt) / "more").write_text("more")
+            genomes.finish(rebuilt)
+        await parts.settle()
+        assert (place.archive.read_bytes(), place.manifest.read_bytes()) == before
+        job = await parts.latest(key)
+        assert job.state is JobState.QUEUED, job
+        assert "a newer refgenied wrote it" in (job.error or ""), job
+        assert (await parts.latest(other)).state is JobState.SUCCEEDED
+        verdict = await parts.verifier.verify(other, ANN)
+        assert not verdict.damage
+        with pytest.raises(UnreadableError, match="newer refgenied"):
+            await parts.verifier.verify(key, ANN)
+        record = await parts.record(key)
+        assert record
+        assert record.damaged is None, "nothing is marked"

@@ -26,6 +26,7 @@ from refgenied.model import (
     AssetKey,
     BuildRecord,
     DamagedArchiveError,
+    UnreadableError,
 )
 
 if TYPE_CHECKING:
@@ -189,8 +190,9 @@ class BrokenSealError(DamagedArchiveError):
 
 
 def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Manifest:
-    """ArchiveNotFoundError when it is not there, DamagedArchiveError when it is not a manifest we
-    understand, BrokenSealError when it was changed since it was written (with `believed=False` it is returned then).
+    """ArchiveNotFoundError when it is not there, DamagedArchiveError when it is no manifest, BrokenSealError when it
+    was changed since it was written (with `believed=False` it is returned then), UnreadableError when it cannot be
+    read or a newer refgenied wrote it.
     """
     path = path_of(path, "path")
     try:
@@ -204,12 +206,9 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _require_known_format(path, data)
         raise DamagedArchiveError(f"{path} is not a manifest ({error})") from error
-    if manifest.format > FORMAT:
-        raise DamagedArchiveError(
-            f"{path} has format {manifest.format}, and this refgenied knows up to {FORMAT}",
-            hint="it was written by a newer refgenied",
-        )
+    _require_known_format(path, data, manifest.format)
     if believed and manifest.seal and not seal.holds(data, manifest.seal):
         raise BrokenSealError(
             f"{path} was changed since it was written (its seal does not agree)",
@@ -221,6 +220,26 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
     if manifest.blocks.compressed and not manifest.blocks.size:
         raise DamagedArchiveError(f"{path} is not a manifest (it has blocks of no size)")
     return manifest
+
+
+class _Formatted(msgspec.Struct):
+    """All that every format of a manifest has in common."""
+
+    format: int = FORMAT
+
+
+def _require_known_format(path: Path, data: bytes, number: int | None = None) -> None:
+    """UnreadableError for a manifest that a newer refgenied wrote. It is not damaged: its archive is left as it is."""
+    if number is None:
+        try:
+            number = msgspec.json.decode(data, type=_Formatted).format
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return
+    if number > FORMAT:
+        raise UnreadableError(
+            f"{path} has format {number}, and this refgenied knows up to {FORMAT}: a newer refgenied wrote it",
+            hint="install that version again",
+        )
 
 
 def entries_of(manifest: Manifest, folder: Path, name: str | None = None) -> Iterator[Entry]:
