@@ -63,6 +63,13 @@ class Standing(msgspec.Struct, frozen=True):
         return self.wanted and self.archive is not ArchiveState.ARCHIVED and self.job is None
 
 
+def access_now(record: ArchiveRecord, asset: Asset | None) -> Access | None:
+    """Who may read the asset that was archived: as the last look says while the archive is of the asset as it is, else
+    as the record says; None when neither knows. `asset`: as the last look found it.
+    """
+    return asset.access if asset is not None and asset.stamp == record.stamp else record.access
+
+
 def readers(access: Access, policy: Archive) -> Access:
     """Who is to be able to read the archive of an asset that these may read."""
     return Access.EVERYONE if access.private and policy.publish_private else access

@@ -10,6 +10,7 @@ import anyio.to_thread
 from refgenied.control.context import Context
 from refgenied.control.peer import Peer
 from refgenied.model import Access, ArchiveRecord, PermissionDeniedError
+from refgenied.policy import access_now
 
 
 async def require_readable(context: Context, peer: Peer, record: ArchiveRecord) -> None:
@@ -24,8 +25,7 @@ async def why_hidden(context: Context, peer: Peer, record: ArchiveRecord) -> str
     if context.current.settings.archive.publish_private or peer.uid in (0, os.geteuid()):
         return ""
     asset = context.reconciler.look.assets.get(record.key)
-    access = asset.access if asset is not None and asset.stamp == record.stamp else record.access
-    if access is not Access.OWNER:
+    if access_now(record, asset) is not Access.OWNER:
         return ""
     if asset is not None and asset.folder:
         with suppress(OSError):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from refgenied.model import Access, ArchiveRecord, AssetKey, Look, Removal
+from refgenied.policy import access_now
 from refgenied.serving.genome_config import Head
 
 PRIVATE = "of private assets: only the owner may read some file (archive.publish_private = true serves them)"
@@ -27,8 +28,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     def private(self, record: ArchiveRecord) -> bool:
         """Whether the archive is to be seen by nobody, because some file in it may be read by its owner alone."""
-        asset = self.look.assets.get(record.key)
-        access = asset.access if asset is not None and asset.stamp == record.stamp else record.access
+        access = access_now(record, self.look.assets.get(record.key))
         return access is Access.OWNER and not self.publish_private
 
     def groups(self) -> frozenset[tuple[str, str]]:
