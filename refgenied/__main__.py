@@ -9,8 +9,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from refgenied import __version__, output
-from refgenied.commandline import Parser, require_utf8_names
+from refgenied import __version__
+from refgenied.shared import output
+from refgenied.shared.commandline import Parser, require_utf8_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

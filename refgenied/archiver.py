@@ -38,7 +38,6 @@ from refgenied.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
-from refgenied.meter import Meter
 from refgenied.model import (
     ARCHIVABLE,
     ArchiveFolderNotSetError,
@@ -55,6 +54,7 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.policy import readers
+from refgenied.shared.progress import Meter
 from refgenied.store import archives
 
 log = structlog.get_logger("archiver")

@@ -12,7 +12,6 @@ from refgenied.config import Current
 from refgenied.eventlog import Change, EventLog, since_boot
 from refgenied.feed import Feed
 from refgenied.health import Clock
-from refgenied.meter import Progress
 from refgenied.model import (
     ArchiveRecord,
     Arrow,
@@ -30,6 +29,7 @@ from refgenied.model import (
     Requester,
     StateError,
 )
+from refgenied.shared.progress import Progress
 from refgenied.store import Store, Transaction, archives
 from refgenied.store import jobs as rows
 from refgenied.waits import LONGEST_ASIDE, LONGEST_BACK_OFF, MAX_CRASHES, aside, back_off

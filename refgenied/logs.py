@@ -18,9 +18,10 @@ from typing import Any
 
 import structlog
 
-from refgenied import journal, output
+from refgenied import journal
 from refgenied.config import Log
 from refgenied.outlet import FLUSH_SECONDS, Outlet, Write, to_stderr
+from refgenied.shared import output
 
 _outlet = Outlet()
 """One for the process, so that lines keep their order."""

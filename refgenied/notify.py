@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-from refgenied.output import spelled
+from refgenied.shared.output import spelled
 
 
 def notify(*assignments: str) -> None:

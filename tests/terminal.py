@@ -135,9 +135,9 @@ def _command(job: dict[str, Any]) -> Callable[[], int]:
 
 
 def _draw(label: str, readings: list[list[Any]]) -> int:
-    from refgenied import output  # noqa: PLC0415
     from refgenied.client import draw  # noqa: PLC0415
-    from refgenied.meter import Progress  # noqa: PLC0415
+    from refgenied.shared import output  # noqa: PLC0415
+    from refgenied.shared.progress import Progress  # noqa: PLC0415
 
     output.set_up()
     with draw.progress(label) as show:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from refgenied.pulls import (
+from refgenied.shared.pulls import (
     DROP_SECONDS,
     MOST,
     MOST_PIECES,

@@ -15,11 +15,11 @@ from lab import Lab
 from synthetic import Genomes
 
 from refgenied.model import AssetKey
-from refgenied.pulls import Answer, Pulls
 from refgenied.serving.server import segments
 from refgenied.serving.server.segments import Segments
 from refgenied.serving.server.spool import Spool
 from refgenied.serving.server.unfinished import Unfinished
+from refgenied.shared.pulls import Answer, Pulls
 
 pytestmark = pytest.mark.anyio
 

@@ -22,11 +22,11 @@ from parts import Parts, running
 from synthetic import DIGEST, Genomes
 from terminal import COLOUR, Seen, Terminal
 
-from refgenied import output
 from refgenied.__main__ import _parser as refgenied_parser
 from refgenied.client import command
 from refgenied.control import verbs_keep, verbs_wait, verbs_watch
 from refgenied.model import AssetKey, Requester
+from refgenied.shared import output
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ from refgenied.control import views
 from refgenied.control.protocol import MAX_REPLY
 from refgenied.control.verbs import VERBS
 from refgenied.feed import QUEUE
-from refgenied.meter import Progress
 from refgenied.model import ConflictError, JobState, NoSpaceError, Priority, UnsafeTreeError
+from refgenied.shared.progress import Progress
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from refgenied.client import downloads as client_downloads
 from refgenied.client.downloads import Reader, lines_of, numbered
 from refgenied.client.logged import Targets
 from refgenied.client.weblogs import StrangeLineError, hit_of
-from refgenied.pulls import remembered
+from refgenied.shared.pulls import remembered
 
 pytestmark = pytest.mark.anyio
 

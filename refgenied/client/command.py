@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from refgenied import __version__, output
+from refgenied import __version__
 from refgenied.client import ClientError, DaemonError, NoDaemonError, NotPermittedError, UsageError
 from refgenied.client.silence import reached
-from refgenied.commandline import Parser, require_utf8_names
+from refgenied.shared import output
+from refgenied.shared.commandline import Parser, require_utf8_names
 
 DONE, REFUSED, USAGE, NO_DAEMON, NOT_PERMITTED, JOB_FAILED, TIME_OVER, DAMAGED = range(8)
 INTERRUPTED = 130

@@ -16,12 +16,12 @@ from contextlib import contextmanager, suppress
 from itertools import chain, islice, takewhile
 from typing import BinaryIO
 
-from refgenied import output
 from refgenied.client import Client, ClientError, Json, interrupt, words
 from refgenied.client.lists import pages
 from refgenied.client.logged import Sent, Target, Targets, sent_of
 from refgenied.client.weblogs import Hit, StrangeLineError, clues_of, hit_of, is_complete
-from refgenied.pulls import SWALLOWED, asks_twice
+from refgenied.shared import output
+from refgenied.shared.pulls import SWALLOWED, asks_twice
 
 BATCH = 150
 BATCH_BYTES = 48 * 1024

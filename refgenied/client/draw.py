@@ -6,9 +6,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from refgenied import output
 from refgenied.client import words
-from refgenied.meter import Progress
+from refgenied.shared import output
+from refgenied.shared.progress import Progress
 
 
 class Column(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 
-from refgenied import output
 from refgenied.client import Client, HungUpError, Json, NoDaemonError, words
+from refgenied.shared import output
 
 LATELY = 50
 """Events that are shown when no `--since` is given."""

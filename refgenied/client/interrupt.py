@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from refgenied import output
+from refgenied.shared import output
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from refgenied import output
 from refgenied.client import Client, ClientError, DaemonError, Json, UsageError, draw, interrupt, words
 from refgenied.client.command import DAMAGED, DONE, REFUSED, complain
-from refgenied.meter import Progress
+from refgenied.shared import output
+from refgenied.shared.progress import Progress
 
 
 def verify(client: Client, arguments: Namespace) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from refgenied import output
 from refgenied.client import Client, DaemonError, HungUpError, NoDaemonError
 from refgenied.client.silence import Silence, reached
+from refgenied.shared import output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from refgenied import output
 from refgenied.client import Client, Json, draw, words
-from refgenied.meter import Progress
+from refgenied.shared import output
+from refgenied.shared.progress import Progress
 
 ENDED = 100
 NO_ASSETS = "no assets yet: they appear here when refgenie has built, pulled or added them"

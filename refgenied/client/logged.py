@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from refgenied.client import Json
 from refgenied.client.weblogs import Hit
-from refgenied.pulls import remembered
+from refgenied.shared.pulls import remembered
 
 API = re.compile(
     r"(?:.*/)?assets/archive/(?P<genome>[^/]+)/(?P<group>[^/]+)"

@@ -6,11 +6,11 @@ import time
 from argparse import Namespace
 from functools import partial
 
-from refgenied import output
 from refgenied.client import Client, DaemonError, HungUpError, Json, NoDaemonError, draw, interrupt, words
 from refgenied.client.command import DONE, JOB_FAILED, TIME_OVER, complain, status_of
 from refgenied.client.lasting import Lasting
-from refgenied.meter import Progress
+from refgenied.shared import output
+from refgenied.shared.progress import Progress
 
 
 def create(client: Client, arguments: Namespace) -> int:

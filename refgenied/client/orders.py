@@ -6,9 +6,9 @@ import json
 from argparse import Namespace
 from typing import Any, cast
 
-from refgenied import output
 from refgenied.client import Client, Json, UsageError, words
 from refgenied.client.command import DONE
+from refgenied.shared import output
 
 
 def scan(client: Client, arguments: Namespace) -> int:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from refgenied import output
 from refgenied.client import Json, draw, interrupt, words
 from refgenied.client.command import DAMAGED, DONE, REFUSED
 from refgenied.client.silence import reached
+from refgenied.shared import output
 
 
 def restore(arguments: Namespace) -> int:
     archive = _archive(arguments)
     from refgenied import archive as library  # noqa: PLC0415 - the only command that needs it
-    from refgenied.meter import Meter  # noqa: PLC0415
     from refgenied.model import DamagedArchiveError, RefgeniedError  # noqa: PLC0415
+    from refgenied.shared.progress import Meter  # noqa: PLC0415
 
     label = f"restore {arguments.path}"
     meter = Meter()

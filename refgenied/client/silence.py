@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from refgenied import output
 from refgenied.client import Client, ClientError, NoDaemonError
+from refgenied.shared import output
 
 SHORT = 3.0
 """Seconds without a first word after which a person is told …"""

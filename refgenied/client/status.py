@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 
-from refgenied import output
 from refgenied.client import Client, words
-from refgenied.meter import Progress
+from refgenied.shared import output
+from refgenied.shared.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

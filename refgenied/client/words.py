@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from refgenied import output
+from refgenied.shared import output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refgenied.client import Json
-    from refgenied.meter import Progress
+    from refgenied.shared.progress import Progress
 
 
 def size(number: float) -> str:

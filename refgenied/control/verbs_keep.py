@@ -20,7 +20,6 @@ from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.verbs_create import MOST_PATHS, require_folder
 from refgenied.control.views import Page, names_of, text
 from refgenied.importer import Import, Taken
-from refgenied.meter import Meter, Progress
 from refgenied.model import (
     ArchiveFolderNotSetError,
     ArchiveNotFoundError,
@@ -34,6 +33,7 @@ from refgenied.model import (
     UnreadableError,
     WriteError,
 )
+from refgenied.shared.progress import Meter, Progress
 from refgenied.verifier import Verdict
 
 registry: Registry[Context] = Registry()

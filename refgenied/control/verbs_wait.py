@@ -16,7 +16,6 @@ from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.views import ArchiveView, JobView, job_view
 from refgenied.control.waiting import Reasons, why_waiting
 from refgenied.genomes.registry_path import resolve
-from refgenied.meter import Progress
 from refgenied.model import (
     Asset,
     AssetKey,
@@ -31,6 +30,7 @@ from refgenied.model import (
 )
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.reconciler import ANSWER_SECONDS
+from refgenied.shared.progress import Progress
 
 registry: Registry[Context] = Registry()
 

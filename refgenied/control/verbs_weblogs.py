@@ -12,7 +12,7 @@ from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_downloads import MOST, DownloadsRecorded, Name, count_downloads
 from refgenied.model import AssetKey
-from refgenied.pulls import Answer, Pull, asks_twice
+from refgenied.shared.pulls import Answer, Pull, asks_twice
 from refgenied.store import downloads, weblogs
 
 registry: Registry[Context] = Registry()

@@ -13,9 +13,9 @@ import msgspec
 
 from refgenied.control.context import Context
 from refgenied.control.protocol import MAX_REPLY, encode
-from refgenied.meter import Progress
 from refgenied.model import ArchiveRecord, Asset, AssetKey, Event, Job
 from refgenied.policy import Standing
+from refgenied.shared.progress import Progress
 
 PAGE_BYTES = MAX_REPLY * 3 // 4
 """The rows of one reply; the rest is left for what stands beside them."""

@@ -11,7 +11,7 @@ import anyio.to_thread
 import structlog
 
 from refgenied.files import read_regular, save_atomically
-from refgenied.pulls import Pulls
+from refgenied.shared.pulls import Pulls
 
 log = structlog.get_logger("serve")
 

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 
-from refgenied import output
+from refgenied.shared import output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
