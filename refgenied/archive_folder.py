@@ -16,7 +16,7 @@ import anyio.to_thread
 from refgenied import generation
 from refgenied.archive.leftovers import PROBE
 from refgenied.config import MARKER
-from refgenied.files import (
+from refgenied.files.durable import (
     NO_FILE,
     SHORT,
     close_to_others,

@@ -34,7 +34,7 @@ from refgenied.archive.manifest import entries_of
 from refgenied.archive.mending import differences
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
-from refgenied.disk import DiskThread
+from refgenied.files.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
 from refgenied.jobs import Jobs

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from refgenied.archive_folder import ArchiveFolder
-from refgenied.disk import DiskThread
+from refgenied.files.disk import DiskThread
 from refgenied.model import NoSpaceError, RefgeniedError, ShortageError, StateError, UnreadableError, WriteError
 from refgenied.store import Store, archives
 

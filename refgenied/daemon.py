@@ -22,7 +22,7 @@ from refgenied.control.context import Context
 from refgenied.control.readers import Readers
 from refgenied.control.socket import ControlSocket
 from refgenied.feed import Feed
-from refgenied.files import close_to_others
+from refgenied.files.durable import close_to_others
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.importer import Importer

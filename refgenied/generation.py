@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from refgenied.files import read_regular, reading, save_atomically, writing
+from refgenied.files.durable import read_regular, reading, save_atomically, writing
 from refgenied.model import AssetKey, UnreadableError
 
 NAME = ".refgenied.generation"

@@ -36,7 +36,7 @@ from refgenied.archive.reconcile import manifest_at
 from refgenied.archive.rights import recorded
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
-from refgenied.files import reading
+from refgenied.files.durable import reading
 from refgenied.health import Clock
 from refgenied.jobs import Jobs
 from refgenied.model import (

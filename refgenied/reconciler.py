@@ -16,7 +16,7 @@ import structlog
 
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
-from refgenied.disk import DiskThread
+from refgenied.files.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs

@@ -16,7 +16,7 @@ from refgenied.archive import Place
 from refgenied.archive.rights import access_inside, access_to, give
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Archive, Current
-from refgenied.files import allow
+from refgenied.files.durable import allow
 from refgenied.health import Health
 from refgenied.jobs import Jobs
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedError, Requester, StateError

@@ -10,8 +10,8 @@ from contextlib import suppress
 import anyio
 import structlog
 
-from refgenied import mounts
 from refgenied.config import Current
+from refgenied.files import mounts
 from refgenied.health import Health
 from refgenied.jobs import Jobs
 from refgenied.model import Job, JobState, StateError

@@ -19,7 +19,7 @@ from refgenied.archive.manifest import About
 from refgenied.archive.publish import discard
 from refgenied.archive.reconcile import manifest_at
 from refgenied.archive_folder import ArchiveFolder
-from refgenied.files import identity
+from refgenied.files.durable import identity
 from refgenied.health import Health
 from refgenied.importer import Importer, Taken
 from refgenied.jobs import Jobs

@@ -18,8 +18,8 @@ from refgenied.archive.progress import no_progress
 from refgenied.archive.publish import replace_manifest
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
-from refgenied.disk import DiskThread
-from refgenied.files import identity
+from refgenied.files.disk import DiskThread
+from refgenied.files.durable import identity
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
 from refgenied.jobs import Jobs

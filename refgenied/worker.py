@@ -14,7 +14,7 @@ from refgenied.archive_folder import ArchiveFolder
 from refgenied.archiver import Archiver, Result
 from refgenied.conditions import Condition
 from refgenied.config import Current
-from refgenied.files import writing
+from refgenied.files.durable import writing
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
 from refgenied.jobs import Jobs

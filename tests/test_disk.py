@@ -10,7 +10,7 @@ import pytest
 
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.conditions import Folder
-from refgenied.disk import DiskThread
+from refgenied.files.disk import DiskThread
 from refgenied.model import ShortageError
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from refgenied.files import (
+from refgenied.files.durable import (
     LONGEST_NAME,
     open_regular,
     partial_of,

@@ -10,8 +10,8 @@ import pytest
 
 from refgenied import config
 from refgenied.daemon import Daemon
+from refgenied.files.mounts import origin
 from refgenied.model import ConfigError
-from refgenied.mounts import origin
 
 
 def settings(root: Path, **changed: str) -> config.Settings:

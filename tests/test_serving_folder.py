@@ -24,7 +24,7 @@ from synthetic import ALIAS, DIGEST, Genomes
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.manifest import encode
 from refgenied.config import Serving
-from refgenied.files import partial_of
+from refgenied.files.durable import partial_of
 from refgenied.model import AssetKey, JobState, Look
 from refgenied.serving import keeper, kept, pages
 from refgenied.serving.faults import MOST_LINES

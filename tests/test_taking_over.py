@@ -14,7 +14,7 @@ from test_importer import server_folder
 
 from refgenied import config
 from refgenied.daemon import held
-from refgenied.files import keep_beside
+from refgenied.files.durable import keep_beside
 from refgenied.model import Outcome, StateError
 from refgenied.serving.genome_config import CONFIG_NAME, OURS
 from refgenied.units import Installation

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from refgenied import config, journal, mounts
+from refgenied import config, journal
+from refgenied.files import mounts
 from refgenied.model import ConfigError
 from refgenied.units import Installation, install, texts
 

@@ -30,7 +30,7 @@ from refgenied.archive.reconcile import manifest_at
 from refgenied.archive.sorting import sorted_tokens
 from refgenied.archive.verifying import prove_all
 from refgenied.archive.vetting import Vetting
-from refgenied.files import keep_beside, opener, unreadable, writing
+from refgenied.files.durable import keep_beside, opener, unreadable, writing
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError, WriteError
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.archive.codec import Libdeflate
-from refgenied.files import NEW, opener, unreadable, write_all, writing
+from refgenied.files.durable import NEW, opener, unreadable, write_all, writing
 from refgenied.genomes.walk import Kind
 from refgenied.model import Access, DamagedArchiveError
 

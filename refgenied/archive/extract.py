@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from refgenied.archive import unfinished
-from refgenied.files import FULL, NEW, SHORT, sync_folder
+from refgenied.files.durable import FULL, NEW, SHORT, sync_folder
 from refgenied.genomes.enclosure import FOLDER, shown
 from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTreeError, WriteError
 

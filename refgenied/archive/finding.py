@@ -17,7 +17,7 @@ from refgenied.archive.arguments import path_of
 from refgenied.archive.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.reconcile import PassedOver, places
-from refgenied.files import SHORT, opener, read_regular, unreadable
+from refgenied.files.durable import SHORT, opener, read_regular, unreadable
 from refgenied.genomes.build_folder import LARGEST_LOG
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError

@@ -10,7 +10,7 @@ from refgenied.archive.entries import Entry, new_entry
 from refgenied.archive.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.source import Observe, open_source
 from refgenied.archive.untar import Members, TarMember
-from refgenied.files import unreadable
+from refgenied.files.durable import unreadable
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnsafeTreeError

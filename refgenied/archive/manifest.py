@@ -18,7 +18,7 @@ from refgenied.archive import seal
 from refgenied.archive.arguments import path_of
 from refgenied.archive.codec import CodecRecord
 from refgenied.archive.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
-from refgenied.files import NO_FILE, read_regular, unreadable
+from refgenied.files.durable import NO_FILE, read_regular, unreadable
 from refgenied.model import (
     Access,
     ArchiveNotFoundError,

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from refgenied.files import NEW, write_all, writing
+from refgenied.files.durable import NEW, write_all, writing
 
 if TYPE_CHECKING:
     from pathlib import Path

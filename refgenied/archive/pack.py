@@ -15,7 +15,7 @@ from refgenied.archive.manifest import BlockTable, Totals
 from refgenied.archive.output import Output
 from refgenied.archive.pipeline import Pipeline
 from refgenied.archive.progress import Meter, Phase
-from refgenied.files import SHORT
+from refgenied.files.durable import SHORT
 from refgenied.genomes.walk import Kind
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from refgenied.archive.arguments import path_of
-from refgenied.files import LONGEST_NAME, partial_of
+from refgenied.files.durable import LONGEST_NAME, partial_of
 from refgenied.model import AssetKey, BadRegistryPathError
 
 _ENTRIES = ".files.jsonl.gz"

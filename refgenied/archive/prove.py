@@ -15,7 +15,7 @@ from refgenied.archive.codec import decompress
 from refgenied.archive.pipeline import Pipeline
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.source import damage
-from refgenied.files import open_regular, unreadable
+from refgenied.files.durable import open_regular, unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from refgenied.archive.manifest import Manifest, Removed, encode, read_manifest
-from refgenied.files import NEW, allow, sync_folder, write_all, writing
+from refgenied.files.durable import NEW, allow, sync_folder, write_all, writing
 from refgenied.model import WriteError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.publish import discard, finish
 from refgenied.archive.verifying import prove_all
-from refgenied.files import SHORT, opener, unreadable
+from refgenied.files.durable import SHORT, opener, unreadable
 from refgenied.model import (
     ArchiveNotFoundError,
     AssetKey,

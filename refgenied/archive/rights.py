@@ -12,7 +12,7 @@ import msgspec
 from refgenied.archive.entries import access_to_all
 from refgenied.archive.manifest import entries_of
 from refgenied.archive.reconcile import manifest_at
-from refgenied.files import allow, reading, writing
+from refgenied.files.durable import allow, reading, writing
 from refgenied.model import Access, ArchiveRecord, RefgeniedError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
 from refgenied.archive.codec import decompress
-from refgenied.files import SHORT, open_regular, unreadable
+from refgenied.files.durable import SHORT, open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from refgenied.archive.known import Contents, damaged_at, is_seekable, listed, m
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.prove import prove
 from refgenied.archive.vetting import Vetting
-from refgenied.files import unreadable
+from refgenied.files.durable import unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
 

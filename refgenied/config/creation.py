@@ -12,7 +12,7 @@ from refgenied.config.load import Draft, Examined, examine
 from refgenied.config.places import LONGEST_SOCKET, default_socket, home, may_make
 from refgenied.config.settings import Settings, get
 from refgenied.config.write import render
-from refgenied.files import keep_beside, save_atomically
+from refgenied.files.durable import keep_beside, save_atomically
 from refgenied.genomes.refgenconf import CONFIG_NAME
 from refgenied.model import ConfigError
 

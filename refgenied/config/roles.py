@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from refgenied.config.settings import Settings
-from refgenied.files import read_regular
+from refgenied.files.durable import read_regular
+from refgenied.files.mounts import origin
 from refgenied.genomes.refgenconf import CONFIG_NAME
 from refgenied.genomes.yaml_reader import MAX_BYTES
-from refgenied.mounts import origin
 
 MARKER = ".refgenied"
 """In the archive folder: a file with its id. Without it an unmounted disk would look like an empty archive folder, and

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from refgenied.files import SHORT
+from refgenied.files.durable import SHORT
 from refgenied.genomes.enclosure import shown, some_names, translated
 from refgenied.genomes.walk import open_folder, read_small
 from refgenied.model import BuildRecord, RefgeniedError, ShortageError, UnreadableError

@@ -12,7 +12,7 @@ import stat
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from refgenied.files import SHORT
+from refgenied.files.durable import SHORT
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError, UnsafeTreeError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import stat
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from refgenied.files import SHORT
+from refgenied.files.durable import SHORT
 from refgenied.genomes.build_folder import BUILD_FOLDER
 from refgenied.genomes.enclosure import MAX_NAMES, some_names, translated
 from refgenied.genomes.member import access_to

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from refgenied.files import FULL, SHORT
+from refgenied.files.durable import FULL, SHORT
 from refgenied.model import ArchiveRecord, AssetKey, NoSpaceError, RefgeniedError, ShortageError
 
 log = structlog.get_logger("serving")

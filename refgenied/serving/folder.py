@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from refgenied.archive import REPLACED, Place, read_manifest
-from refgenied.files import keep_beside, read_regular
+from refgenied.files.durable import keep_beside, read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import (
     Access,

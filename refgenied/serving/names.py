@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from refgenied.archive import REPLACED, Manifest, Place, read_manifest
-from refgenied.files import (
+from refgenied.files.durable import (
     LONGEST_NAME,
     NO_LINKS,
     keep_beside,

@@ -21,7 +21,7 @@ import anyio
 import anyio.to_thread
 
 from refgenied.config import DATABASE
-from refgenied.files import close_to_others, partial_of
+from refgenied.files.durable import close_to_others, partial_of
 from refgenied.model import StateError
 from refgenied.store import rescue
 from refgenied.store.network import refuse_network_disk

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from refgenied.files import partial_of, sync_folder
+from refgenied.files.durable import partial_of, sync_folder
 from refgenied.model import StateError
 
 _LOGS = ("-wal", "-shm")

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import structlog
 
-from refgenied.files import SHORT
+from refgenied.files.durable import SHORT
 from refgenied.model import ShortageError
 from refgenied.serving.server.asking import Asking
 from refgenied.serving.server.delivery import at_hand, file_response

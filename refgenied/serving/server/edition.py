@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from refgenied.archive import Place, read_manifest
-from refgenied.files import SHORT, read_regular, unreadable
+from refgenied.files.durable import SHORT, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
 from refgenied.serving import genome_config

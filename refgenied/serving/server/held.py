@@ -17,7 +17,7 @@ import structlog
 
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.progress import Check, no_check
-from refgenied.files import SHORT, open_regular, unreadable
+from refgenied.files.durable import SHORT, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError
 from refgenied.serving.names import ServedNames
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from refgenied.files import NEW, open_regular, partial_of, read_regular, sync_folder, write_all
+from refgenied.files.durable import NEW, open_regular, partial_of, read_regular, sync_folder, write_all
 
 log = structlog.get_logger("serve")
 

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from refgenied.files import read_regular, save_atomically
+from refgenied.files.durable import read_regular, save_atomically
 from refgenied.shared.pulls import Pulls
 
 log = structlog.get_logger("serve")
