@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from refgenied.genomes import config_reader
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.genomes.genome_config import parse_config
-from refgenied.genomes.refgenconf import read_header
+from refgenied.genomes.refgenie0 import read_header
 from refgenied.genomes.yaml_reader import GarbledError
 from refgenied.model import Access, Asset, AssetState, ConfigError, UnsafeTreeError
 

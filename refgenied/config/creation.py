@@ -13,7 +13,7 @@ from refgenied.config.places import LONGEST_SOCKET, default_socket, home, may_ma
 from refgenied.config.settings import Settings, get
 from refgenied.config.write import render
 from refgenied.files.durable import keep_beside, save_atomically
-from refgenied.genomes.refgenconf import CONFIG_NAME
+from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import ConfigError
 
 _FROM_REFGENIE = ("refgenie.genome_folder", "refgenie.genome_config", "refgenie.genome_archive_folder")

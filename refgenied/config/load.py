@@ -15,7 +15,7 @@ from refgenied.config.places import default_serving_state, default_socket, defau
 from refgenied.config.roles import clashes
 from refgenied.config.settings import FOLDERS, Settings, get, sections
 from refgenied.config.toml import parse_toml, read_toml, wrong
-from refgenied.genomes.refgenconf import CONFIG_NAME, read_header
+from refgenied.genomes.refgenie0 import CONFIG_NAME, read_header
 from refgenied.genomes.registry_path import check_pattern
 from refgenied.model import ConfigError, RefgeniedError
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from refgenied.config.settings import Settings
 from refgenied.files.durable import read_regular
 from refgenied.files.mounts import origin
-from refgenied.genomes.refgenconf import CONFIG_NAME
+from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.genomes.yaml_reader import MAX_BYTES
 
 MARKER = ".refgenied"

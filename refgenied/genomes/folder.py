@@ -16,7 +16,7 @@ from refgenied.genomes.build_folder import (
 )
 from refgenied.genomes.enclosure import Enclosure, absolute, shown
 from refgenied.genomes.problems import Problems
-from refgenied.genomes.refgenconf import CONFIG_NAME, RefgenconfLayout
+from refgenied.genomes.refgenie0 import CONFIG_NAME, RefgenconfLayout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
 from refgenied.genomes.stamps import stamp_files, stamp_of
 from refgenied.genomes.walk import Tree

@@ -18,7 +18,7 @@ from refgenied.genomes.enclosure import absolute, shown, some_names
 from refgenied.genomes.genome_config import MOST_ASSETS
 from refgenied.genomes.layout import Judgement, Sighting, Survey
 from refgenied.genomes.problems import Problems
-from refgenied.genomes.refgenconf import folders_in
+from refgenied.genomes.refgenie0 import folders_in
 from refgenied.genomes.registry_path import is_name
 from refgenied.model import AssetKey, AssetState, Genome
 
