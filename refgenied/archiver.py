@@ -30,8 +30,8 @@ from refgenied.archive import (
     same_content,
     take_foreign,
 )
-from refgenied.archive.manifest import entries_of
-from refgenied.archive.mending import differences
+from refgenied.archive.format.manifest import entries_of
+from refgenied.archive.format.mending import differences
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files.disk import DiskThread

@@ -10,7 +10,7 @@ import structlog
 
 from refgenied import generation
 from refgenied.archive import Place, Presence, Removed, places, read_manifest, reconcile, remove
-from refgenied.archive.mending import differences
+from refgenied.archive.format.mending import differences
 from refgenied.archive.rights import recorded
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.generation import Age, Generation

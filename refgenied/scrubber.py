@@ -13,7 +13,7 @@ import structlog
 from anyio.from_thread import check_cancelled
 
 from refgenied.archive.examining import Finding, examine
-from refgenied.archive.pipeline import step_back
+from refgenied.archive.format.pipeline import step_back
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock, Health

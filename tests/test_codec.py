@@ -11,9 +11,9 @@ import pytest
 from packing import make_tree, noise, publish
 
 from refgenied.archive import Compression, ContentAware, Libdeflate
-from refgenied.archive.blocks import BLOCK_SIZE
-from refgenied.archive.codec import decompress
-from refgenied.archive.content import Content, content_of, glance
+from refgenied.archive.format.blocks import BLOCK_SIZE
+from refgenied.archive.format.codec import decompress
+from refgenied.archive.format.content import Content, content_of, glance
 
 
 def bases(size: int, seed: int = 1, letters: bytes = b"ACGT") -> bytes:

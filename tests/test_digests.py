@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from packing import FOLDER, draft_of, make_tree, md5, publish
 
-from refgenied.archive import About, digests, sorting
-from refgenied.archive.digests import asset_digest, matching_order
-from refgenied.archive.entries import Entry, new_entry
+from refgenied.archive import About
+from refgenied.archive.format import digests, sorting
+from refgenied.archive.format.digests import asset_digest, matching_order
+from refgenied.archive.format.entries import Entry, new_entry
+from refgenied.archive.format.sorting import sorted_as, sorted_tokens
 from refgenied.archive.progress import no_check
-from refgenied.archive.sorting import sorted_as, sorted_tokens
 from refgenied.genomes.walk import Kind
 from refgenied.model import DigestMismatchError, UnreadableError
 

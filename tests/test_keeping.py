@@ -10,7 +10,7 @@ from packing import noise
 from synthetic import DIGEST, Genomes
 
 from refgenied.archive import read_manifest
-from refgenied.archive.manifest import encode
+from refgenied.archive.format.manifest import encode
 
 FILES = {"g.fa": noise(2_000_000), "g.fa.fai": b"chr1\t9\n", "empty": b""}
 

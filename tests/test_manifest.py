@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from packing import KEY, make_tree, publish
 
-from refgenied.archive import About, Place, iter_files, read_manifest, reconcile, seal
-from refgenied.archive import entries as entries_module
-from refgenied.archive.entries import Entry, EntryList, Sidecar, sidecar_entries
-from refgenied.archive.manifest import LARGEST, BrokenSealError, encode
+from refgenied.archive import About, Place, iter_files, read_manifest, reconcile
+from refgenied.archive.format import entries as entries_module
+from refgenied.archive.format import seal
+from refgenied.archive.format.entries import Entry, EntryList, Sidecar, sidecar_entries
+from refgenied.archive.format.manifest import LARGEST, BrokenSealError, encode
 from refgenied.genomes.walk import Kind
 from refgenied.model import (
     ArchiveNotFoundError,

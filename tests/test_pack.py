@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packing import FOLDER, KEY, below, draft_of, make_tree, md5, noise, publish
 
-from refgenied.archive import About, Phase, Place, iter_files, tar
+from refgenied.archive import About, Phase, Place, iter_files
+from refgenied.archive.format import tar
 from refgenied.genomes.walk import Kind
 from refgenied.model import (
     SourceChangedError,

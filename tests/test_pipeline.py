@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from refgenied.archive.pipeline import MAX_THREADS, NICENESS, STEP, Pipeline
+from refgenied.archive.format.pipeline import MAX_THREADS, NICENESS, STEP, Pipeline
 from refgenied.archive.progress import no_check
 
 

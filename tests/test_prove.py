@@ -8,7 +8,7 @@ import pytest
 from packing import make_tree, md5, noise, publish
 
 from refgenied.archive import agrees, check_archive, iter_files
-from refgenied.archive.manifest import BlockTable, Manifest
+from refgenied.archive.format.manifest import BlockTable, Manifest
 from refgenied.archive.place import Place
 from refgenied.archive.prove import prove
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError

@@ -15,7 +15,6 @@ from refgenied.archive import (
     Place,
     Presence,
     check_archive,
-    entries,
     iter_files,
     manifests,
     places,
@@ -23,6 +22,7 @@ from refgenied.archive import (
     reconcile,
     remove,
 )
+from refgenied.archive.format import entries
 from refgenied.archive.publish import write_manifest_partial
 from refgenied.model import ArchiveNotFoundError, AssetKey, DamagedArchiveError, WriteError
 

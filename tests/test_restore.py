@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from packing import FOLDER, below, make_tree, noise, publish
 
 from refgenied.archive import pack, read, restore, verify, vetting
-from refgenied.archive.entries import new_entry
 from refgenied.archive.extract import appearing
-from refgenied.archive.manifest import encode, read_manifest
-from refgenied.archive.untar import Members
+from refgenied.archive.format.entries import new_entry
+from refgenied.archive.format.manifest import encode, read_manifest
+from refgenied.archive.format.reader import Members
 from refgenied.genomes.walk import Kind
 from refgenied.model import (
     ConflictError,

@@ -14,7 +14,8 @@ from packing import FOLDER, below, make_tree, publish
 from parts import running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import Place, entries, remove
+from refgenied.archive import Place, remove
+from refgenied.archive.format import entries
 from refgenied.model import Access, AssetKey, Requester
 
 pytestmark = pytest.mark.anyio

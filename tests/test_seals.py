@@ -11,7 +11,7 @@ from parts import Parts, running
 from synthetic import Genomes
 
 from refgenied.archive import Place, read_manifest
-from refgenied.archive.manifest import encode
+from refgenied.archive.format.manifest import encode
 from refgenied.model import ArchiveRecord, AssetKey, Requester
 from refgenied.store import archives
 

@@ -22,7 +22,7 @@ from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place, read_manifest
-from refgenied.archive.manifest import encode
+from refgenied.archive.format.manifest import encode
 from refgenied.config import Serving
 from refgenied.files.durable import partial_of
 from refgenied.model import AssetKey, JobState, Look

@@ -12,12 +12,12 @@ that: `Place` (the paths in an archive folder), `pack_asset` (a draft that is pr
 """
 
 from refgenied.archive.adopting import REPLACED, make_way, take_foreign, take_ours
-from refgenied.archive.codec import Codec, CodecRecord, Compression, ContentAware, Libdeflate
 from refgenied.archive.comparing import same_content
 from refgenied.archive.draft import pack_asset
-from refgenied.archive.entries import Entry
 from refgenied.archive.finding import Found, Maker, find_archive, find_archives, found_at
-from refgenied.archive.manifest import About, Manifest, Removed, Totals, iter_files, read_manifest
+from refgenied.archive.format.codec import Codec, CodecRecord, Compression, ContentAware, Libdeflate
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.manifest import About, Manifest, Removed, Totals, iter_files, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.plain import pack
 from refgenied.archive.progress import Phase

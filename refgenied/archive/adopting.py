@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive import tar
-from refgenied.archive.codec import CodecRecord
-from refgenied.archive.digests import ContentDigest
 from refgenied.archive.draft import manifest_of, recomputed_asset_digest
-from refgenied.archive.entries import Entry, EntryList, sidecar_entries
-from refgenied.archive.known import Contents
-from refgenied.archive.manifest import BlockTable, Totals, entries_of, read_manifest
+from refgenied.archive.format import tar
+from refgenied.archive.format.codec import CodecRecord
+from refgenied.archive.format.contents import Contents
+from refgenied.archive.format.digests import ContentDigest
+from refgenied.archive.format.entries import Entry, EntryList, sidecar_entries
+from refgenied.archive.format.manifest import BlockTable, Totals, entries_of, read_manifest
+from refgenied.archive.format.sorting import sorted_tokens
 from refgenied.archive.pack import Packed
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.publish import Draft, discard, make_folders, write_manifest_partial
 from refgenied.archive.reconcile import manifest_at
-from refgenied.archive.sorting import sorted_tokens
 from refgenied.archive.verifying import prove_all
 from refgenied.archive.vetting import Vetting
 from refgenied.files.durable import keep_beside, opener, unreadable, writing
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from refgenied.archive.manifest import About
+    from refgenied.archive.format.manifest import About
     from refgenied.archive.place import Place
 
 UNKNOWN_CODEC = CodecRecord(name="gzip", level=0, library="another program", version="", machine="")

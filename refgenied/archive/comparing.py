@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive import tar
-from refgenied.archive.entries import Entry
-from refgenied.archive.known import is_seekable
+from refgenied.archive.format import tar
+from refgenied.archive.format.contents import is_seekable
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.sorting import sorted_tokens
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.archive.sorting import sorted_tokens
 from refgenied.genomes.walk import Kind
 from refgenied.model import SourceChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from refgenied.archive.manifest import Manifest
+    from refgenied.archive.format.manifest import Manifest
     from refgenied.genomes.walk import Member, Tree
 
 _CHUNK = 1 << 20

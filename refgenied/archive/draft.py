@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from refgenied.archive.codec import Codec, CodecRecord, ContentAware
-from refgenied.archive.digests import asset_digest, matching_order, order_lacking_one
-from refgenied.archive.entries import Entry, sidecar_entries
-from refgenied.archive.manifest import About, Manifest, Versions, read_manifest
+from refgenied.archive.format.codec import Codec, CodecRecord, ContentAware
+from refgenied.archive.format.digests import asset_digest, matching_order, order_lacking_one
+from refgenied.archive.format.entries import Entry, sidecar_entries
+from refgenied.archive.format.manifest import About, Manifest, Versions, read_manifest
+from refgenied.archive.format.sorting import C
 from refgenied.archive.pack import Packed, pack
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.prove import prove
 from refgenied.archive.publish import Draft, discard, make_folders, write_manifest_partial
-from refgenied.archive.sorting import C
 from refgenied.genomes.member import access_to
 from refgenied.model import Access, DigestMismatchError, WriteError
 

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.digests import asset_digest, matching_order, order_lacking_one
-from refgenied.archive.manifest import BrokenSealError, Manifest, entries_of
-from refgenied.archive.mending import differences, mended_manifest, mended_record
+from refgenied.archive.format.digests import asset_digest, matching_order, order_lacking_one
+from refgenied.archive.format.manifest import BrokenSealError, Manifest, entries_of
+from refgenied.archive.format.mending import differences, mended_manifest, mended_record
+from refgenied.archive.format.sorting import C
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.reconcile import check_archive, manifest_at
-from refgenied.archive.sorting import C
 from refgenied.archive.verifying import check_sizes
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError
 
 if TYPE_CHECKING:
-    from refgenied.archive.entries import Entry
+    from refgenied.archive.format.entries import Entry
     from refgenied.archive.place import Place
 
 

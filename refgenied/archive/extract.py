@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
 
-    from refgenied.archive.entries import Entry
+    from refgenied.archive.format.entries import Entry
 
 _ZEROS = bytes(1 << 20)
 _HOLE = 1 << 16

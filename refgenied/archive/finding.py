@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from refgenied.archive.arguments import path_of
-from refgenied.archive.manifest import About
+from refgenied.archive.format.arguments import path_of
+from refgenied.archive.format.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.reconcile import PassedOver, places
 from refgenied.files.durable import SHORT, opener, read_regular, unreadable

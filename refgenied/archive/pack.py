@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive import tar
-from refgenied.archive.blocks import BLOCK_SIZE, SMALL, Block, Blocks, Passing
-from refgenied.archive.digests import AssetDigest, ContentDigest
-from refgenied.archive.entries import Entry, EntryList, Sidecar, entry_of
-from refgenied.archive.manifest import BlockTable, Totals
-from refgenied.archive.output import Output
-from refgenied.archive.pipeline import Pipeline
+from refgenied.archive.format import tar
+from refgenied.archive.format.blocks import BLOCK_SIZE, SMALL, Block, Blocks, Passing
+from refgenied.archive.format.digests import AssetDigest, ContentDigest
+from refgenied.archive.format.entries import Entry, EntryList, Sidecar, entry_of
+from refgenied.archive.format.manifest import BlockTable, Totals
+from refgenied.archive.format.output import Output
+from refgenied.archive.format.pipeline import Pipeline
 from refgenied.archive.progress import Meter, Phase
 from refgenied.files.durable import SHORT
 from refgenied.genomes.walk import Kind
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError
 
 if TYPE_CHECKING:
-    from refgenied.archive.codec import Codec
+    from refgenied.archive.format.codec import Codec
     from refgenied.archive.place import Place
     from refgenied.archive.progress import Check, OnProgress
     from refgenied.genomes.walk import Member, Tree

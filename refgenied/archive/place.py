@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from refgenied.archive.arguments import path_of
+from refgenied.archive.format.arguments import path_of
 from refgenied.files.durable import LONGEST_NAME, partial_of
 from refgenied.model import AssetKey, BadRegistryPathError
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refgenied.archive.arguments import path_of, require_callable, threads_of
 from refgenied.archive.draft import pack_asset
-from refgenied.archive.manifest import About, Manifest
+from refgenied.archive.format.arguments import path_of, require_callable, threads_of
+from refgenied.archive.format.manifest import About, Manifest
 from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.files.durable import reading
@@ -19,7 +19,7 @@ from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey, BadArgumentError, BadRegistryPathError, ConflictError
 
 if TYPE_CHECKING:
-    from refgenied.archive.codec import Codec
+    from refgenied.archive.format.codec import Codec
 
 
 def pack(

@@ -10,11 +10,11 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from refgenied.archive import tar
-from refgenied.archive.codec import decompress
-from refgenied.archive.pipeline import Pipeline
+from refgenied.archive.format import tar
+from refgenied.archive.format.codec import decompress
+from refgenied.archive.format.pipeline import Pipeline
+from refgenied.archive.format.stream import damage
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.archive.source import damage
 from refgenied.files.durable import open_regular, unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from refgenied.archive.codec import Buffer
-    from refgenied.archive.entries import Entry
-    from refgenied.archive.manifest import Manifest
+    from refgenied.archive.format.codec import Buffer
+    from refgenied.archive.format.entries import Entry
+    from refgenied.archive.format.manifest import Manifest
 
 
 def prove(

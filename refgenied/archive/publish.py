@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.manifest import Manifest, Removed, encode, read_manifest
+from refgenied.archive.format.manifest import Manifest, Removed, encode, read_manifest
 from refgenied.files.durable import NEW, allow, sync_folder, write_all, writing
 from refgenied.model import WriteError
 

@@ -7,9 +7,9 @@ import posixpath
 import threading
 from typing import TYPE_CHECKING, Self
 
-from refgenied.archive.arguments import archive_of, count_of, member_of
-from refgenied.archive.known import Contents, listed, manifest_beside
-from refgenied.archive.source import open_source
+from refgenied.archive.format.arguments import archive_of, count_of, member_of
+from refgenied.archive.format.contents import Contents, listed, manifest_beside
+from refgenied.archive.format.stream import open_source
 from refgenied.genomes.enclosure import MAX_LINKS, shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import DamagedArchiveError, MemberNotFoundError
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from refgenied.archive.entries import Entry
-    from refgenied.archive.manifest import Manifest
+    from refgenied.archive.format.entries import Entry
+    from refgenied.archive.format.manifest import Manifest
 
 
 class MemberReader:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.arguments import path_of
-from refgenied.archive.manifest import Manifest, entries_of, read_manifest
+from refgenied.archive.format.arguments import path_of
+from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.publish import discard, finish

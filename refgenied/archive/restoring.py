@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from refgenied.archive import unfinished
-from refgenied.archive.arguments import (
+from refgenied.archive.extract import Extraction, appearing, require_free
+from refgenied.archive.format.arguments import (
     archive_of,
     count_of,
     members_of,
@@ -19,11 +20,10 @@ from refgenied.archive.arguments import (
     require_switch,
     threads_of,
 )
-from refgenied.archive.digests import ContentDigest
-from refgenied.archive.extract import Extraction, appearing, require_free
-from refgenied.archive.known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
+from refgenied.archive.format.contents import Contents, damaged_at, is_seekable, listed, manifest_beside, same
+from refgenied.archive.format.digests import ContentDigest
+from refgenied.archive.format.stream import open_source
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.archive.source import open_source
 from refgenied.archive.vetting import Vetting
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
@@ -32,8 +32,8 @@ from refgenied.model import ConflictError, DamagedArchiveError, MemberNotFoundEr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from refgenied.archive.entries import Entry
-    from refgenied.archive.manifest import Manifest
+    from refgenied.archive.format.entries import Entry
+    from refgenied.archive.format.manifest import Manifest
 
 MOST_RATIO = 200
 """An archive without a manifest may not unpack to more than so many times its size: genomes pack 3 to 20 times."""

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.entries import access_to_all
-from refgenied.archive.manifest import entries_of
+from refgenied.archive.format.entries import access_to_all
+from refgenied.archive.format.manifest import entries_of
 from refgenied.archive.reconcile import manifest_at
 from refgenied.files.durable import allow, reading, writing
 from refgenied.model import Access, ArchiveRecord, RefgeniedError
 
 if TYPE_CHECKING:
-    from refgenied.archive.manifest import Manifest
+    from refgenied.archive.format.manifest import Manifest
     from refgenied.archive.place import Place
 
 

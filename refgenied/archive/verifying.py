@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.arguments import archive_of, require_callable, require_switch, threads_of
-from refgenied.archive.digests import ContentDigest
-from refgenied.archive.known import Contents, damaged_at, is_seekable, listed, manifest_beside, same
+from refgenied.archive.format.arguments import archive_of, require_callable, require_switch, threads_of
+from refgenied.archive.format.contents import Contents, damaged_at, is_seekable, listed, manifest_beside, same
+from refgenied.archive.format.digests import ContentDigest
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.prove import prove
 from refgenied.archive.vetting import Vetting
@@ -22,8 +22,8 @@ from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from refgenied.archive.entries import Entry
-    from refgenied.archive.manifest import Manifest
+    from refgenied.archive.format.entries import Entry
+    from refgenied.archive.format.manifest import Manifest
 
 
 class Verified(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import anyio.to_thread
 
-from refgenied.archive.manifest import read_manifest
+from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.place import Place
 from refgenied.control.context import Context
 from refgenied.control.views import ArchiveView, archive_view

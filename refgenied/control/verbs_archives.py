@@ -9,8 +9,8 @@ import anyio.to_thread
 import msgspec
 from msgspec import Meta
 
-from refgenied.archive.entries import Entry
-from refgenied.archive.manifest import Manifest, entries_of, read_manifest
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
 from refgenied.control import archived, private
 from refgenied.control.context import Context

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.manifest import Manifest, encode, read_manifest
-from refgenied.archive.seal import holds
+from refgenied.archive.format.manifest import Manifest, encode, read_manifest
+from refgenied.archive.format.seal import holds
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError, UnreadableError
 
 if TYPE_CHECKING:

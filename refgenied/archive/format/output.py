@@ -12,7 +12,7 @@ from refgenied.files.durable import NEW, write_all, writing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from refgenied.archive.codec import Buffer
+    from refgenied.archive.format.codec import Buffer
 
 WRITE_BACK_EVERY = 8 << 20
 """Bytes after which the kernel is told to begin to write them: nobody waits, and a sync finds little left to do."""

@@ -14,10 +14,10 @@ import msgspec
 from msgspec import Meta
 
 from refgenied import __version__
-from refgenied.archive import seal
-from refgenied.archive.arguments import path_of
-from refgenied.archive.codec import CodecRecord
-from refgenied.archive.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
+from refgenied.archive.format import seal
+from refgenied.archive.format.arguments import path_of
+from refgenied.archive.format.codec import CodecRecord
+from refgenied.archive.format.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
 from refgenied.files.durable import NO_FILE, read_regular, unreadable
 from refgenied.model import (
     Access,

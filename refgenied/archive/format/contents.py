@@ -6,10 +6,10 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Self
 
-from refgenied.archive.entries import Entry, new_entry
-from refgenied.archive.manifest import Manifest, entries_of, read_manifest
-from refgenied.archive.source import Observe, open_source
-from refgenied.archive.untar import Members, TarMember
+from refgenied.archive.format.entries import Entry, new_entry
+from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
+from refgenied.archive.format.reader import Members, TarMember
+from refgenied.archive.format.stream import Observe, open_source
 from refgenied.files.durable import unreadable
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind

@@ -18,8 +18,8 @@ import msgspec
 from isal import igzip_lib
 from zlib_ng import zlib_ng
 
-from refgenied.archive.arguments import count_of
-from refgenied.archive.content import Content, Spans, content_of, glance
+from refgenied.archive.format.arguments import count_of
+from refgenied.archive.format.content import Content, Spans, content_of, glance
 from refgenied.model import BadArgumentError
 
 Buffer = bytes | bytearray | memoryview

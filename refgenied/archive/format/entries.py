@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Self
 import msgspec
 from msgspec import Meta
 
-from refgenied.archive.codec import Libdeflate
+from refgenied.archive.format.codec import Libdeflate
 from refgenied.files.durable import NEW, opener, unreadable, write_all, writing
 from refgenied.genomes.walk import Kind
 from refgenied.model import Access, DamagedArchiveError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from refgenied.archive.blocks import Passing
+    from refgenied.archive.format.blocks import Passing
 
 INLINE = 1000
 """A list longer than this goes to the file beside the manifest, so that no manifest needs much memory."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
-from refgenied.archive.codec import decompress
+from refgenied.archive.format.codec import decompress
 from refgenied.files.durable import SHORT, open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from refgenied.archive.codec import Buffer
-    from refgenied.archive.manifest import BlockTable
+    from refgenied.archive.format.codec import Buffer
+    from refgenied.archive.format.manifest import BlockTable
 
 _READ = 1 << 18
 """Compressed bytes read at once where there is no block table."""

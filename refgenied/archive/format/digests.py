@@ -7,14 +7,14 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from refgenied.archive.format.sorting import C, locales, sorted_as, sorted_tokens
 from refgenied.archive.progress import Check, no_check
-from refgenied.archive.sorting import C, locales, sorted_as, sorted_tokens
 from refgenied.genomes.walk import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from refgenied.archive.entries import Entry
+    from refgenied.archive.format.entries import Entry
 
 _ESCAPED = re.compile(rb"[\\\n\r]")
 
