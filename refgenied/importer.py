@@ -31,8 +31,8 @@ from refgenied.archive import (
     take_foreign,
     take_ours,
 )
+from refgenied.archive.presence import manifest_at
 from refgenied.archive.progress import no_progress
-from refgenied.archive.reconcile import manifest_at
 from refgenied.archive.rights import recorded
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current

@@ -12,7 +12,7 @@ import anyio.to_thread
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive.examining import Finding, examine
+from refgenied.archive.examiner import Finding, examine
 from refgenied.archive.format.pipeline import step_back
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current

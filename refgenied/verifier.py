@@ -13,9 +13,9 @@ import structlog
 from anyio.from_thread import check_cancelled
 
 from refgenied.archive import Phase, Place
-from refgenied.archive.examining import Finding, examine
+from refgenied.archive.examiner import Finding, examine
 from refgenied.archive.progress import no_progress
-from refgenied.archive.publish import replace_manifest
+from refgenied.archive.publisher import replace_manifest
 from refgenied.archive_folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files.disk import DiskThread

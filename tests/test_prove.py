@@ -10,7 +10,7 @@ from packing import make_tree, md5, noise, publish
 from refgenied.archive import agrees, check_archive, iter_files
 from refgenied.archive.format.manifest import BlockTable, Manifest
 from refgenied.archive.place import Place
-from refgenied.archive.prove import prove
+from refgenied.archive.prover import prove
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
 
 MEMBERS = {b"a.fa": noise(1_500_000, b"1"), b"b.fa": noise(2_000_000, b"2"), b"link": "a.fa", b"z": b"small"}

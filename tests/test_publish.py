@@ -23,7 +23,7 @@ from refgenied.archive import (
     remove,
 )
 from refgenied.archive.format import entries
-from refgenied.archive.publish import write_manifest_partial
+from refgenied.archive.publisher import write_manifest_partial
 from refgenied.model import ArchiveNotFoundError, AssetKey, DamagedArchiveError, WriteError
 
 OLD = {b"genome.fa": b"old"}

@@ -13,7 +13,7 @@ from synthetic import DIGEST, Genomes
 
 from refgenied.archive import read_manifest
 from refgenied.archive.place import Place
-from refgenied.archive.publish import replace_manifest
+from refgenied.archive.publisher import replace_manifest
 from refgenied.control import protocol
 from refgenied.control.protocol import MAX_REPLY
 from refgenied.control.verbs import VERBS

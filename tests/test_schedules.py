@@ -18,7 +18,7 @@ from synthetic import Genomes
 
 from refgenied import archiver, daemon, pause, recovery
 from refgenied import worker as worker_module
-from refgenied.archive import Place, Presence, publish, reconcile
+from refgenied.archive import Place, Presence, publisher, reconcile
 from refgenied.config import LOCK, MARKER
 from refgenied.model import (
     AlreadyRunningError,
@@ -70,14 +70,14 @@ async def rebuilt(genomes: Genomes, key: AssetKey, content: bytes) -> None:
 
 def dying_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
     """The rename onto the final name that ends so does not happen."""
-    real = publish._rename
+    real = publisher._rename
 
     def rename(partial: Path, final: Path) -> None:
         if final.name.endswith(name) and not final.name.endswith(f".files{name}"):
             raise error
         real(partial, final)
 
-    monkeypatch.setattr(publish, "_rename", rename)
+    monkeypatch.setattr(publisher, "_rename", rename)
 
 
 # ----------------------------------------------------------------------- stopping
@@ -233,7 +233,7 @@ async def test_a_publish_that_was_cut_is_recorded_as_what_it_is_by_a_new_databas
         await rebuilt(genomes, key, b"new and longer")
         with monkeypatch.context() as patch:
             dying_at(patch, ".json", Killed())
-            patch.setattr(publish, "discard", lambda *_, **__: None)
+            patch.setattr(publisher, "discard", lambda *_, **__: None)
             with pytest.raises(Killed):
                 await parts.settle()
     async with running(genomes, state="new") as parts:
@@ -396,7 +396,7 @@ async def test_a_job_does_not_begin_while_its_archive_is_removed(
     async with running(genomes) as parts:
         await parts.settle()
         place = Place(parts.archive_folder.path, key)
-        real = publish._rename
+        real = publisher._rename
         renaming, go_on = threading.Event(), threading.Event()
 
         def rename(partial: Path, final: Path) -> None:
@@ -404,7 +404,7 @@ async def test_a_job_does_not_begin_while_its_archive_is_removed(
             go_on.wait(20)
             real(partial, final)
 
-        monkeypatch.setattr(publish, "_rename", rename)
+        monkeypatch.setattr(publisher, "_rename", rename)
         stamp = parts.reconciler.look.assets[key].stamp
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: Desk(context_of(parts)).lines("archive.remove", path="t7/fasta"))

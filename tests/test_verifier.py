@@ -12,7 +12,7 @@ from parts import Parts, running
 from synthetic import ALIAS, Genomes
 
 from refgenied import scrubber
-from refgenied.archive.examining import Finding
+from refgenied.archive.examiner import Finding
 from refgenied.model import (
     ArchiveNotFoundError,
     ArchiveRecord,

@@ -11,21 +11,21 @@ All errors are `refgenied.model.RefgeniedError`, one line for a person each. Wha
 that: `Place` (the paths in an archive folder), `pack_asset` (a draft that is proved and not yet seen), `reconcile`.
 """
 
-from refgenied.archive.adopting import REPLACED, make_way, take_foreign, take_ours
-from refgenied.archive.comparing import same_content
-from refgenied.archive.draft import pack_asset
-from refgenied.archive.finding import Found, Maker, find_archive, find_archives, found_at
+from refgenied.archive.adopt import REPLACED, make_way, take_foreign, take_ours
+from refgenied.archive.compare import same_content
+from refgenied.archive.creator import pack_asset
+from refgenied.archive.discover import Found, Maker, find_archive, find_archives, found_at
 from refgenied.archive.format.codec import Codec, CodecRecord, Compression, ContentAware, Libdeflate
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.manifest import About, Manifest, Removed, Totals, iter_files, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.plain import pack
+from refgenied.archive.presence import Presence, Reconciled, agrees, check_archive, manifests, places, reconcile
 from refgenied.archive.progress import Phase
-from refgenied.archive.publish import Draft, bring_back, remove
-from refgenied.archive.reading import MemberReader, read
-from refgenied.archive.reconcile import Presence, Reconciled, agrees, check_archive, manifests, places, reconcile
-from refgenied.archive.restoring import Restored, restore
-from refgenied.archive.verifying import Verified, verify
+from refgenied.archive.publisher import Draft, bring_back, remove
+from refgenied.archive.reader import MemberReader, read
+from refgenied.archive.restorer import Restored, restore
+from refgenied.archive.verifier import Verified, verify
 
 __all__ = [
     "REPLACED",

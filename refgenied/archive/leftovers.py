@@ -22,7 +22,7 @@ from refgenied.model import AssetKey, BadRegistryPathError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from refgenied.archive.reconcile import PassedOver
+    from refgenied.archive.presence import PassedOver
 
 _OF_FOLDER = re.compile(r"\.(\.refgenied.*|genome_config\.yaml.*)\.partial")
 _OF_GENOME = re.compile(

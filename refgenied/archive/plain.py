@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refgenied.archive.draft import pack_asset
+from refgenied.archive.creator import pack_asset
 from refgenied.archive.format.arguments import path_of, require_callable, threads_of
 from refgenied.archive.format.manifest import About, Manifest
 from refgenied.archive.place import Place

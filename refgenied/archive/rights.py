@@ -11,7 +11,7 @@ import msgspec
 
 from refgenied.archive.format.entries import access_to_all
 from refgenied.archive.format.manifest import entries_of
-from refgenied.archive.reconcile import manifest_at
+from refgenied.archive.presence import manifest_at
 from refgenied.files.durable import allow, reading, writing
 from refgenied.model import Access, ArchiveRecord, RefgeniedError
 

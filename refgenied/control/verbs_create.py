@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.archive.place import Place
-from refgenied.archive.publish import remove
+from refgenied.archive.publisher import remove
 from refgenied.control import archived
 from refgenied.control.changes import Changes
 from refgenied.control.context import Context

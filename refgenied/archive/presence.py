@@ -16,8 +16,8 @@ from refgenied.archive.format.arguments import path_of
 from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
-from refgenied.archive.publish import discard, finish
-from refgenied.archive.verifying import prove_all
+from refgenied.archive.publisher import discard, finish
+from refgenied.archive.verifier import prove_all
 from refgenied.files.durable import SHORT, opener, unreadable
 from refgenied.model import (
     ArchiveNotFoundError,

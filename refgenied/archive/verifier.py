@@ -13,7 +13,7 @@ from refgenied.archive.format.arguments import archive_of, require_callable, req
 from refgenied.archive.format.contents import Contents, damaged_at, is_seekable, listed, manifest_beside, same
 from refgenied.archive.format.digests import ContentDigest
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.archive.prove import prove
+from refgenied.archive.prover import prove
 from refgenied.archive.vetting import Vetting
 from refgenied.files.durable import unreadable
 from refgenied.genomes.walk import Kind

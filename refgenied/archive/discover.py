@@ -16,7 +16,7 @@ import msgspec
 from refgenied.archive.format.arguments import path_of
 from refgenied.archive.format.manifest import About
 from refgenied.archive.place import Place
-from refgenied.archive.reconcile import PassedOver, places
+from refgenied.archive.presence import PassedOver, places
 from refgenied.files.durable import SHORT, opener, read_regular, unreadable
 from refgenied.genomes.build_folder import LARGEST_LOG
 from refgenied.genomes.genome_config import GenomeConfig, parse_config

@@ -10,9 +10,9 @@ from refgenied.archive.format.digests import asset_digest, matching_order, order
 from refgenied.archive.format.manifest import BrokenSealError, Manifest, entries_of
 from refgenied.archive.format.mending import differences, mended_manifest, mended_record
 from refgenied.archive.format.sorting import C
+from refgenied.archive.presence import check_archive, manifest_at
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
-from refgenied.archive.reconcile import check_archive, manifest_at
-from refgenied.archive.verifying import check_sizes
+from refgenied.archive.verifier import check_sizes
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError
 
