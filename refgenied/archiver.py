@@ -32,7 +32,7 @@ from refgenied.archive import (
 )
 from refgenied.archive.format.manifest import entries_of
 from refgenied.archive.format.mending import differences
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder

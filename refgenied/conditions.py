@@ -17,7 +17,7 @@ from typing import ClassVar, Self
 import anyio
 import anyio.to_thread
 
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.files.disk import DiskThread
 from refgenied.model import NoSpaceError, RefgeniedError, ShortageError, StateError, UnreadableError, WriteError
 from refgenied.store import Store, archives

@@ -17,7 +17,7 @@ import anyio.to_thread
 import structlog
 
 from refgenied import __version__, config, logs
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.control.context import Context
 from refgenied.control.readers import Readers
 from refgenied.control.socket import ControlSocket

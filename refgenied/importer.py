@@ -34,7 +34,8 @@ from refgenied.archive import (
 from refgenied.archive.presence import manifest_at
 from refgenied.archive.progress import no_progress
 from refgenied.archive.rights import recorded
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.archive_folder.names import ServedNames
 from refgenied.config import Current
 from refgenied.files.durable import reading
 from refgenied.health import Clock
@@ -50,7 +51,6 @@ from refgenied.model import (
     StateError,
     UnreadableError,
 )
-from refgenied.serving.names import ServedNames
 from refgenied.store import archives
 
 log = structlog.get_logger("importer")

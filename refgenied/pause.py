@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import anyio
 
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.conditions import Condition, Database, Folder, Means, Room
 from refgenied.health import Health
 from refgenied.jobs import Jobs

@@ -14,7 +14,7 @@ from contextlib import suppress
 import anyio
 import structlog
 
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder

@@ -8,12 +8,12 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from refgenied import generation
 from refgenied.archive import Place, Presence, Removed, places, read_manifest, reconcile, remove
 from refgenied.archive.format.mending import differences
 from refgenied.archive.rights import recorded
-from refgenied.archive_folder import ArchiveFolder
-from refgenied.generation import Age, Generation
+from refgenied.archive_folder import generation
+from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.archive_folder.generation import Age, Generation
 from refgenied.health import Health
 from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, RefgeniedError, Removal

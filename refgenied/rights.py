@@ -14,7 +14,8 @@ import structlog
 
 from refgenied.archive import Place
 from refgenied.archive.rights import access_inside, access_to, give
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.archive_folder.names import ServedNames
 from refgenied.config import Archive, Current
 from refgenied.files.durable import allow
 from refgenied.health import Health
@@ -22,7 +23,6 @@ from refgenied.jobs import Jobs
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedError, Requester, StateError
 from refgenied.policy import readers
 from refgenied.reconciler import Reconciler
-from refgenied.serving.names import ServedNames
 from refgenied.store import archives
 
 log = structlog.get_logger("rights")

@@ -14,7 +14,7 @@ from anyio.from_thread import check_cancelled
 
 from refgenied.archive.examiner import Finding, examine
 from refgenied.archive.format.pipeline import step_back
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock, Health
 from refgenied.jobs import Jobs

@@ -15,10 +15,10 @@ from anyio.from_thread import check_cancelled
 
 from refgenied.archive import Found, Maker, Place, check_archive, reconcile
 from refgenied.archive.format.manifest import About
-from refgenied.archive.leftovers import Leftovers, find_leftovers, size_of
 from refgenied.archive.presence import manifest_at
 from refgenied.archive.publisher import discard
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.archive_folder.leftovers import Leftovers, find_leftovers, size_of
 from refgenied.files.durable import identity
 from refgenied.health import Health
 from refgenied.importer import Importer, Taken

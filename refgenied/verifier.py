@@ -16,7 +16,7 @@ from refgenied.archive import Phase, Place
 from refgenied.archive.examiner import Finding, examine
 from refgenied.archive.progress import no_progress
 from refgenied.archive.publisher import replace_manifest
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files.disk import DiskThread
 from refgenied.files.durable import identity

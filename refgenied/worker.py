@@ -10,7 +10,8 @@ import anyio.to_thread
 import structlog
 
 from refgenied.archive import Draft, make_way
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.archive_folder.names import ServedNames
 from refgenied.archiver import Archiver, Result
 from refgenied.conditions import Condition
 from refgenied.config import Current
@@ -32,7 +33,6 @@ from refgenied.model import (
 )
 from refgenied.pause import Pause
 from refgenied.serving.keeper import Keeper
-from refgenied.serving.names import ServedNames
 
 log = structlog.get_logger("worker")
 

@@ -11,7 +11,7 @@ import anyio
 import msgspec
 from synthetic import Genomes
 
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Archive, Current, Settings
 from refgenied.config.settings import Refgenie, Watch
 from refgenied.feed import Feed

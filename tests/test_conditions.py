@@ -17,7 +17,7 @@ from synthetic import DIGEST, Genomes
 
 from refgenied import archiver, conditions, pause
 from refgenied.archive import Place
-from refgenied.archive_folder import PROBE, ArchiveFolder
+from refgenied.archive_folder.folder import PROBE, ArchiveFolder
 from refgenied.model import JobState, NoSpaceError, Requester, UnreadableError, WriteError
 from refgenied.supervision import Supervision
 

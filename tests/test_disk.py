@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.conditions import Folder
 from refgenied.files.disk import DiskThread
 from refgenied.model import ShortageError

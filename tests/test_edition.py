@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from refgenied.archive import Place
+from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
-from refgenied.serving.names import ServedNames
 from refgenied.serving.server import edition
 from refgenied.serving.server.held import Held, Identity
 

@@ -23,6 +23,7 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.format.manifest import encode
+from refgenied.archive_folder.names import ServedNames, is_kept_name, write_whole
 from refgenied.config import Serving
 from refgenied.files.durable import partial_of
 from refgenied.model import AssetKey, JobState, Look
@@ -31,7 +32,6 @@ from refgenied.serving.faults import MOST_LINES
 from refgenied.serving.folder import ServedFolder
 from refgenied.serving.genome_config import CONFIG_NAME, Head
 from refgenied.serving.kept import KEPT_SECONDS, Kept
-from refgenied.serving.names import ServedNames, is_kept_name, write_whole
 from refgenied.serving.wanted import Wanted
 from refgenied.store import archives
 

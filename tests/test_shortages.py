@@ -15,7 +15,7 @@ from synthetic import Genomes
 
 from refgenied import reconciler
 from refgenied.archive import find_archives, pack, places, read, read_manifest, verify
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.genomes.build_folder import moved_lately, read_build_record
 from refgenied.genomes.refgenie0 import RefgenconfLayout
 from refgenied.genomes.refgenie1 import Refgenie1Layout

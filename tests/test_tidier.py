@@ -18,10 +18,10 @@ from synthetic import DIGEST, Genomes
 
 from refgenied import tidier
 from refgenied.archive import Place, read_manifest
-from refgenied.archive.leftovers import find_leftovers
-from refgenied.generation import NAME
+from refgenied.archive_folder.generation import NAME
+from refgenied.archive_folder.leftovers import find_leftovers
+from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey, Requester
-from refgenied.serving.names import ServedNames
 from refgenied.store import archives
 
 OLD = 1_000_000_000.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.control.readers import Readers
 from refgenied.feed import Feed

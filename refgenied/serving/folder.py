@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from refgenied.archive import REPLACED, Place, read_manifest
+from refgenied.archive_folder.names import ServedNames, write_whole
 from refgenied.files.durable import keep_beside, read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import (
@@ -32,7 +33,6 @@ from refgenied.serving.entry import Facts, ServedEntry, entry_of
 from refgenied.serving.faults import Faults
 from refgenied.serving.genome_config import CONFIG_NAME, UnreadableConfigError
 from refgenied.serving.kept import Kept
-from refgenied.serving.names import ServedNames, write_whole
 from refgenied.serving.pages import write_pages
 from refgenied.serving.sound import Sound
 from refgenied.serving.wanted import PRIVATE, Served, Wanted

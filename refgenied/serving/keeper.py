@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from refgenied.archive_folder import ArchiveFolder
+from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Health
 from refgenied.jobs import Jobs

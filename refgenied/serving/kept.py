@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from refgenied.serving.names import NO_LINKS, ServedNames, is_kept_name
+from refgenied.archive_folder.names import NO_LINKS, ServedNames, is_kept_name
 
 log = structlog.get_logger("serving")
 

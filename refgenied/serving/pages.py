@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from refgenied.archive import Manifest, iter_files
+from refgenied.archive_folder.names import ServedNames, write_whole
 from refgenied.model import Access
 from refgenied.serving.entry import contents
 from refgenied.serving.faults import Faults
-from refgenied.serving.names import ServedNames, write_whole
 
 
 def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: Faults) -> bool:

@@ -25,10 +25,10 @@ from server_lab import Process, free_port, serve
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place
+from refgenied.archive_folder.names import ServedNames, write_whole
 from refgenied.config import Serving
 from refgenied.model import AssetKey, Requester
 from refgenied.serving.genome_config import CONFIG_NAME
-from refgenied.serving.names import ServedNames, write_whole
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.needs("refgenieserver")]
 

@@ -16,11 +16,11 @@ from typing import Any
 import structlog
 
 from refgenied.archive import Place, read_manifest
+from refgenied.archive_folder.names import ServedNames
 from refgenied.files.durable import SHORT, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
 from refgenied.serving import genome_config
-from refgenied.serving.names import ServedNames
 from refgenied.serving.server.held import Held, Identity, kept_for
 from refgenied.serving.sound import Sound, Tree
 

@@ -17,9 +17,9 @@ import structlog
 
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.progress import Check, no_check
+from refgenied.archive_folder.names import ServedNames
 from refgenied.files.durable import SHORT, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError
-from refgenied.serving.names import ServedNames
 
 log = structlog.get_logger("serve")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from refgenied import generation
-from refgenied.archive.leftovers import PROBE
+from refgenied.archive_folder import generation
+from refgenied.archive_folder.generation import Generation
+from refgenied.archive_folder.leftovers import PROBE
 from refgenied.config import MARKER
 from refgenied.files.durable import (
     NO_FILE,
@@ -27,7 +28,6 @@ from refgenied.files.durable import (
     unreadable,
     writing,
 )
-from refgenied.generation import Generation
 from refgenied.model import (
     AlreadyRunningError,
     ArchiveRecord,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from refgenied.archive import REPLACED, Manifest, Place, read_manifest
+from refgenied.archive_folder.linked import LinkedFiles
 from refgenied.files.durable import (
     LONGEST_NAME,
     NO_LINKS,
@@ -29,7 +30,6 @@ from refgenied.files.durable import (
     writing,
 )
 from refgenied.model import RefgeniedError
-from refgenied.serving.linked import LinkedFiles
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _KEPT = re.compile(r"\..+\.[0-9a-f]{32}\.tgz")
