@@ -21,15 +21,16 @@ from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.control.context import Context
 from refgenied.control.readers import Readers
 from refgenied.control.socket import ControlSocket
-from refgenied.feed import Feed
 from refgenied.files.durable import close_to_others
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.importer import Importer
-from refgenied.jobs import Jobs
 from refgenied.model import AlreadyRunningError, ConfigError, RefgeniedError, StateError
 from refgenied.notify import notify, reloading, unit
-from refgenied.pause import Pause
+from refgenied.queue.feed import Feed
+from refgenied.queue.jobs import Jobs
+from refgenied.queue.pause import Pause
+from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
 from refgenied.rights import Rights
@@ -40,7 +41,6 @@ from refgenied.supervision import Supervision
 from refgenied.tidier import Tidier
 from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
-from refgenied.worker import Worker
 
 log = structlog.get_logger("daemon")
 

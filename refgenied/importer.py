@@ -39,7 +39,6 @@ from refgenied.archive_folder.names import ServedNames
 from refgenied.config import Current
 from refgenied.files.durable import reading
 from refgenied.health import Clock
-from refgenied.jobs import Jobs
 from refgenied.model import (
     Access,
     ArchiveRecord,
@@ -51,6 +50,7 @@ from refgenied.model import (
     StateError,
     UnreadableError,
 )
+from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
 
 log = structlog.get_logger("importer")

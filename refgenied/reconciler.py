@@ -19,10 +19,10 @@ from refgenied.config import Current
 from refgenied.files.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
-from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, BusyError, Look, ShortageError, StateError
-from refgenied.pause import Pause
 from refgenied.policy import ArchiveState, Facts, Standing, standing
+from refgenied.queue.jobs import Jobs
+from refgenied.queue.pause import Pause
 from refgenied.store import archives
 from refgenied.store import jobs as rows
 

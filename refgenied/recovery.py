@@ -15,8 +15,8 @@ from refgenied.archive_folder import generation
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.generation import Age, Generation
 from refgenied.health import Health
-from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, RefgeniedError, Removal
+from refgenied.queue.jobs import Jobs
 from refgenied.store import Transaction, archives
 
 log = structlog.get_logger("recovery")

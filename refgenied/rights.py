@@ -19,9 +19,9 @@ from refgenied.archive_folder.names import ServedNames
 from refgenied.config import Archive, Current
 from refgenied.files.durable import allow
 from refgenied.health import Health
-from refgenied.jobs import Jobs
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedError, Requester, StateError
 from refgenied.policy import readers
+from refgenied.queue.jobs import Jobs
 from refgenied.reconciler import Reconciler
 from refgenied.store import archives
 

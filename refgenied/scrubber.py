@@ -17,7 +17,6 @@ from refgenied.archive.format.pipeline import step_back
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock, Health
-from refgenied.jobs import Jobs
 from refgenied.model import (
     ArchiveRecord,
     AssetKey,
@@ -27,6 +26,7 @@ from refgenied.model import (
     ShortageError,
     StateError,
 )
+from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
 from refgenied.verifier import Verifier, name_of
 

@@ -13,10 +13,10 @@ import structlog
 from refgenied.config import Current
 from refgenied.files import mounts
 from refgenied.health import Health
-from refgenied.jobs import Jobs
 from refgenied.model import Job, JobState, StateError
 from refgenied.notify import notify, unit, watchdog_seconds
-from refgenied.pause import Pause
+from refgenied.queue.jobs import Jobs
+from refgenied.queue.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.store import jobs as rows
 

@@ -22,8 +22,8 @@ from refgenied.archive_folder.leftovers import Leftovers, find_leftovers, size_o
 from refgenied.files.durable import identity
 from refgenied.health import Health
 from refgenied.importer import Importer, Taken
-from refgenied.jobs import Jobs
 from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester, StateError
+from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
 
 log = structlog.get_logger("tidier")

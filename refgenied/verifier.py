@@ -22,7 +22,6 @@ from refgenied.files.disk import DiskThread
 from refgenied.files.durable import identity
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
-from refgenied.jobs import Jobs
 from refgenied.model import (
     ARCHIVABLE,
     ArchiveNotFoundError,
@@ -36,6 +35,7 @@ from refgenied.model import (
     UnreadableError,
     WriteError,
 )
+from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
 
 log = structlog.get_logger("verifier")

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 
-from refgenied import __main__, archiver
+from refgenied import __main__
 from refgenied.archive import Place
+from refgenied.queue import archiver
 
 real = archiver.pack_asset
 group = sys.argv.pop(1)

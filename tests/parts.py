@@ -14,13 +14,14 @@ from synthetic import Genomes
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Archive, Current, Settings
 from refgenied.config.settings import Refgenie, Watch
-from refgenied.feed import Feed
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.importer import Import, Importer
-from refgenied.jobs import Jobs
 from refgenied.model import ArchiveRecord, AssetKey, Event, Job, Requester
-from refgenied.pause import Pause
+from refgenied.queue.feed import Feed
+from refgenied.queue.jobs import Jobs
+from refgenied.queue.pause import Pause
+from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
 from refgenied.recovery import recover
 from refgenied.rights import Rights
@@ -30,7 +31,6 @@ from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
 from refgenied.tidier import Tidier
 from refgenied.verifier import Verifier
-from refgenied.worker import Worker
 
 
 class Parts:

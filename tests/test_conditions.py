@@ -15,10 +15,10 @@ from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
-from refgenied import archiver, conditions, pause
 from refgenied.archive import Place
 from refgenied.archive_folder.folder import PROBE, ArchiveFolder
 from refgenied.model import JobState, NoSpaceError, Requester, UnreadableError, WriteError
+from refgenied.queue import archiver, conditions, pause
 from refgenied.supervision import Supervision
 
 pytestmark = pytest.mark.anyio

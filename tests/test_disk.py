@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.conditions import Folder
 from refgenied.files.disk import DiskThread
 from refgenied.model import ShortageError
+from refgenied.queue.conditions import Folder
 
 pytestmark = pytest.mark.anyio
 

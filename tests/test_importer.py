@@ -17,7 +17,6 @@ from packing import md5
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
-from refgenied import archiver
 from refgenied.archive import About, Maker, Place, find_archives, remove, restore, take_foreign
 from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.publisher import make_folders
@@ -25,6 +24,7 @@ from refgenied.archive_folder.folder import PROBE
 from refgenied.importer import Taken
 from refgenied.model import AssetKey, Outcome, Requester, StateError, UnreadableError, WriteError
 from refgenied.policy import ArchiveState
+from refgenied.queue import archiver
 
 pytestmark = pytest.mark.anyio
 

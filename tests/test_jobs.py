@@ -7,10 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from refgenied import jobs as jobs_module
 from refgenied.config import Current, Settings
-from refgenied.feed import Feed
-from refgenied.jobs import Jobs
 from refgenied.model import (
     ARROWS,
     ArchiveRecord,
@@ -28,10 +25,13 @@ from refgenied.model import (
     SourceChangedError,
     UnsafeTreeError,
 )
+from refgenied.queue import jobs as jobs_module
+from refgenied.queue.feed import Feed
+from refgenied.queue.jobs import Jobs
+from refgenied.queue.waits import MAX_CRASHES
 from refgenied.store import Store, archives
 from refgenied.store import events as event_rows
 from refgenied.store import jobs as rows
-from refgenied.waits import MAX_CRASHES
 
 pytestmark = pytest.mark.anyio
 

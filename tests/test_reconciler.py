@@ -9,9 +9,10 @@ import pytest
 from parts import running, until
 from synthetic import Genomes
 
-from refgenied import conditions, reconciler
+from refgenied import reconciler
 from refgenied.config.settings import Watch
 from refgenied.model import AssetKey, AssetState, BusyError, Look, Priority
+from refgenied.queue import conditions
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio

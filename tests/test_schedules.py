@@ -16,8 +16,7 @@ from controlled import ANN, Desk, context_of
 from parts import Parts, running
 from synthetic import Genomes
 
-from refgenied import archiver, daemon, pause, recovery
-from refgenied import worker as worker_module
+from refgenied import daemon, recovery
 from refgenied.archive import Place, Presence, publisher, reconcile
 from refgenied.config import LOCK, MARKER
 from refgenied.model import (
@@ -30,6 +29,8 @@ from refgenied.model import (
     StateError,
     UnreadableError,
 )
+from refgenied.queue import archiver, pause
+from refgenied.queue import worker as worker_module
 from refgenied.reconciler import _identified
 from refgenied.watcher import Watcher
 

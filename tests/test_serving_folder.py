@@ -594,7 +594,7 @@ async def test_a_name_too_long_for_an_archive_is_refused_before_packing(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = genomes.build("g" * 41, "t" * 200)
-    monkeypatch.setattr("refgenied.archiver.pack_asset", None)
+    monkeypatch.setattr("refgenied.queue.archiver.pack_asset", None)
     async with running(genomes) as parts:
         await parts.settle()
         job = await parts.latest(key)

@@ -8,9 +8,9 @@ import pytest
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied import archiver
 from refgenied.archive import Place
 from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester, UnreadableError
+from refgenied.queue import archiver
 
 pytestmark = pytest.mark.anyio
 ANN = Requester("ann", 1001)

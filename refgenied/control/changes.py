@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import anyio
 
-from refgenied.feed import Subscription
 from refgenied.model import AssetKey
+from refgenied.queue.feed import Subscription
 
 
 class Changes:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.control.readers import Readers
-from refgenied.feed import Feed
 from refgenied.health import Clock, Health
 from refgenied.importer import Importer
-from refgenied.jobs import Jobs
-from refgenied.pause import Pause
+from refgenied.queue.feed import Feed
+from refgenied.queue.jobs import Jobs
+from refgenied.queue.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.rights import Rights
 from refgenied.serving.keeper import Keeper

@@ -13,8 +13,8 @@ from refgenied.control.context import Context
 from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import After, Limit
 from refgenied.control.views import PAGE_ROWS, Page, key_after
-from refgenied.jobs import Change
 from refgenied.model import AssetKey
+from refgenied.queue.jobs import Change
 from refgenied.store import downloads
 
 registry: Registry[Context] = Registry()

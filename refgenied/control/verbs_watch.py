@@ -14,8 +14,8 @@ from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_queue import get_job
 from refgenied.control.views import JobView, event_view, job_view
 from refgenied.control.waiting import Reasons
-from refgenied.feed import Subscription
 from refgenied.model import ENDED, Event, Job, JobNotFoundError, JobState
+from refgenied.queue.feed import Subscription
 from refgenied.shared.progress import Progress
 from refgenied.store import events
 from refgenied.store import jobs as rows

@@ -12,8 +12,8 @@ import structlog
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Health
-from refgenied.jobs import Jobs
 from refgenied.model import AssetKey, RefgeniedError, StateError
+from refgenied.queue.jobs import Jobs
 from refgenied.reconciler import Reconciler
 from refgenied.serving.faults import explained
 from refgenied.serving.folder import ServedFolder

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from refgenied.feed import Feed
 from refgenied.health import Clock
 from refgenied.model import AssetKey, Event
+from refgenied.queue.feed import Feed
 from refgenied.store import Store, Transaction, events
 from refgenied.store import jobs as rows
 

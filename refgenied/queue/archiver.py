@@ -37,7 +37,6 @@ from refgenied.config import Current
 from refgenied.files.disk import DiskThread
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
-from refgenied.jobs import Jobs
 from refgenied.model import (
     ARCHIVABLE,
     ArchiveFolderNotSetError,
@@ -54,6 +53,7 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.policy import readers
+from refgenied.queue.jobs import Jobs
 from refgenied.shared.progress import Meter
 from refgenied.store import archives
 

@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import anyio
 
 from refgenied.config import Current
-from refgenied.eventlog import Change, EventLog, since_boot
-from refgenied.feed import Feed
 from refgenied.health import Clock
 from refgenied.model import (
     ArchiveRecord,
@@ -29,10 +27,12 @@ from refgenied.model import (
     Requester,
     StateError,
 )
+from refgenied.queue.eventlog import Change, EventLog, since_boot
+from refgenied.queue.feed import Feed
+from refgenied.queue.waits import LONGEST_ASIDE, LONGEST_BACK_OFF, MAX_CRASHES, aside, back_off
 from refgenied.shared.progress import Progress
 from refgenied.store import Store, Transaction, archives
 from refgenied.store import jobs as rows
-from refgenied.waits import LONGEST_ASIDE, LONGEST_BACK_OFF, MAX_CRASHES, aside, back_off
 
 DAY = 86_400.0
 KEEP_ENDED = 30 * DAY

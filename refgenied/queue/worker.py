@@ -12,13 +12,10 @@ import structlog
 from refgenied.archive import Draft, make_way
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
-from refgenied.archiver import Archiver, Result
-from refgenied.conditions import Condition
 from refgenied.config import Current
 from refgenied.files.durable import writing
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
-from refgenied.jobs import Jobs
 from refgenied.model import (
     AssetIncompleteError,
     AssetNotFoundError,
@@ -31,7 +28,10 @@ from refgenied.model import (
     StateError,
     WriteError,
 )
-from refgenied.pause import Pause
+from refgenied.queue.archiver import Archiver, Result
+from refgenied.queue.conditions import Condition
+from refgenied.queue.jobs import Jobs
+from refgenied.queue.pause import Pause
 from refgenied.serving.keeper import Keeper
 
 log = structlog.get_logger("worker")

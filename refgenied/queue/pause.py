@@ -8,9 +8,7 @@ from contextlib import suppress
 import anyio
 
 from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.conditions import Condition, Database, Folder, Means, Room
 from refgenied.health import Health
-from refgenied.jobs import Jobs
 from refgenied.model import (
     NoSpaceError,
     RefgeniedError,
@@ -19,6 +17,8 @@ from refgenied.model import (
     SourceChangedError,
     StateError,
 )
+from refgenied.queue.conditions import Condition, Database, Folder, Means, Room
+from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
 
 FACT = "paused_by"
