@@ -24,7 +24,12 @@ from refgenied.control.socket import ControlSocket
 from refgenied.files.durable import close_to_others
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
-from refgenied.importer import Importer
+from refgenied.maintenance.importer import Importer
+from refgenied.maintenance.recovery import recover
+from refgenied.maintenance.rights import Rights
+from refgenied.maintenance.scrubber import Scrubber
+from refgenied.maintenance.tidier import Tidier
+from refgenied.maintenance.verifier import Verifier
 from refgenied.model import AlreadyRunningError, ConfigError, RefgeniedError, StateError
 from refgenied.notify import notify, reloading, unit
 from refgenied.queue.feed import Feed
@@ -32,14 +37,9 @@ from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
 from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
-from refgenied.recovery import recover
-from refgenied.rights import Rights
-from refgenied.scrubber import Scrubber
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
 from refgenied.supervision import Supervision
-from refgenied.tidier import Tidier
-from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
 
 log = structlog.get_logger("daemon")

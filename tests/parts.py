@@ -16,21 +16,21 @@ from refgenied.config import Archive, Current, Settings
 from refgenied.config.settings import Refgenie, Watch
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
-from refgenied.importer import Import, Importer
+from refgenied.maintenance.importer import Import, Importer
+from refgenied.maintenance.recovery import recover
+from refgenied.maintenance.rights import Rights
+from refgenied.maintenance.scrubber import Scrubber
+from refgenied.maintenance.tidier import Tidier
+from refgenied.maintenance.verifier import Verifier
 from refgenied.model import ArchiveRecord, AssetKey, Event, Job, Requester
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
 from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
-from refgenied.recovery import recover
-from refgenied.rights import Rights
-from refgenied.scrubber import Scrubber
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
-from refgenied.tidier import Tidier
-from refgenied.verifier import Verifier
 
 
 class Parts:

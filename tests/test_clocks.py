@@ -16,7 +16,7 @@ from refgenied import config
 from refgenied.config.settings import Refgenie, Watch
 from refgenied.daemon import Daemon
 from refgenied.genomes.build_folder import moved_lately
-from refgenied.scrubber import DAY, due
+from refgenied.maintenance.scrubber import DAY, due
 from refgenied.store import Store, archives
 
 pytestmark = pytest.mark.anyio

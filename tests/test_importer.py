@@ -21,7 +21,7 @@ from refgenied.archive import About, Maker, Place, find_archives, remove, restor
 from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.publisher import make_folders
 from refgenied.archive_folder.folder import PROBE
-from refgenied.importer import Taken
+from refgenied.maintenance.importer import Taken
 from refgenied.model import AssetKey, Outcome, Requester, StateError, UnreadableError, WriteError
 from refgenied.policy import ArchiveState
 from refgenied.queue import archiver

@@ -8,10 +8,10 @@ from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import Genomes
 
-from refgenied import recovery
 from refgenied.archive import Place, read_manifest, remove
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import MOST_UNSETTLED, Age, Generation, age
+from refgenied.maintenance import recovery
 from refgenied.model import AssetKey, NoSpaceError, StateError
 from refgenied.store import archives
 

@@ -16,9 +16,10 @@ from controlled import ANN, Desk, context_of
 from parts import Parts, running
 from synthetic import Genomes
 
-from refgenied import daemon, recovery
+from refgenied import daemon
 from refgenied.archive import Place, Presence, publisher, reconcile
 from refgenied.config import LOCK, MARKER
+from refgenied.maintenance import recovery
 from refgenied.model import (
     AlreadyRunningError,
     AssetKey,

@@ -16,11 +16,11 @@ from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
-from refgenied import tidier
 from refgenied.archive import Place, read_manifest
 from refgenied.archive_folder.generation import NAME
 from refgenied.archive_folder.leftovers import find_leftovers
 from refgenied.archive_folder.names import ServedNames
+from refgenied.maintenance import tidier
 from refgenied.model import AssetKey, Requester
 from refgenied.store import archives
 

@@ -11,8 +11,9 @@ import pytest
 from parts import Parts, running
 from synthetic import ALIAS, Genomes
 
-from refgenied import scrubber
 from refgenied.archive.examiner import Finding
+from refgenied.maintenance import scrubber
+from refgenied.maintenance.scrubber import DAY, due
 from refgenied.model import (
     ArchiveNotFoundError,
     ArchiveRecord,
@@ -24,7 +25,6 @@ from refgenied.model import (
     UnreadableError,
 )
 from refgenied.policy import ArchiveState
-from refgenied.scrubber import DAY, due
 
 pytestmark = pytest.mark.anyio
 

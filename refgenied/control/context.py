@@ -9,15 +9,15 @@ from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.control.readers import Readers
 from refgenied.health import Clock, Health
-from refgenied.importer import Importer
+from refgenied.maintenance.importer import Importer
+from refgenied.maintenance.rights import Rights
+from refgenied.maintenance.verifier import Verifier
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
 from refgenied.reconciler import Reconciler
-from refgenied.rights import Rights
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store
-from refgenied.verifier import Verifier
 from refgenied.watcher import Watcher
 
 

@@ -19,7 +19,8 @@ from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.verbs_create import MOST_PATHS, require_folder
 from refgenied.control.views import Page, names_of, text
-from refgenied.importer import Import, Taken
+from refgenied.maintenance.importer import Import, Taken
+from refgenied.maintenance.verifier import Verdict
 from refgenied.model import (
     ArchiveFolderNotSetError,
     ArchiveNotFoundError,
@@ -34,7 +35,6 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.shared.progress import Meter, Progress
-from refgenied.verifier import Verdict
 
 registry: Registry[Context] = Registry()
 

@@ -14,8 +14,8 @@ from refgenied.control.verb import Call, Registry
 from refgenied.control.verbs_assets import RegistryPathText
 from refgenied.control.verbs_create import MOST_PATHS, require_folder
 from refgenied.control.views import Page, names_of, text
+from refgenied.maintenance.rights import Given
 from refgenied.model import ArchiveFolderNotSetError, ArchiveNotFoundError, BadRegistryPathError, WriteError
-from refgenied.rights import Given
 
 registry: Registry[Context] = Registry()
 

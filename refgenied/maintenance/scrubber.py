@@ -17,6 +17,7 @@ from refgenied.archive.format.pipeline import step_back
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock, Health
+from refgenied.maintenance.verifier import Verifier, name_of
 from refgenied.model import (
     ArchiveRecord,
     AssetKey,
@@ -28,7 +29,6 @@ from refgenied.model import (
 )
 from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
-from refgenied.verifier import Verifier, name_of
 
 log = structlog.get_logger("scrubber")
 

@@ -21,7 +21,7 @@ from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.leftovers import Leftovers, find_leftovers, size_of
 from refgenied.files.durable import identity
 from refgenied.health import Health
-from refgenied.importer import Importer, Taken
+from refgenied.maintenance.importer import Importer, Taken
 from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester, StateError
 from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
