@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from lab import PATIENCE, Lab
 
-from refgenied import journal
 from refgenied.client import Client
-from refgenied.outlet import MARGIN, Outlet, write_patiently
+from refgenied.logs import journal
+from refgenied.logs.outlet import MARGIN, Outlet, write_patiently
 
 LINE = 100
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from refgenied import config, journal
+from refgenied import config
 from refgenied.files import mounts
+from refgenied.logs import journal
 from refgenied.model import ConfigError
 from refgenied.units import Installation, install, texts
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import structlog
 
-from refgenied import journal
 from refgenied.config import Log
-from refgenied.outlet import FLUSH_SECONDS, Outlet, Write, to_stderr
+from refgenied.logs import journal
+from refgenied.logs.outlet import FLUSH_SECONDS, Outlet, Write, to_stderr
 from refgenied.shared import output
 
 _outlet = Outlet()

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from refgenied.outlet import to_stderr
+from refgenied.logs.outlet import to_stderr
 
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "refgenied"
