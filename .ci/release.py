@@ -67,7 +67,7 @@ def require_files(wheel: Path, source: Path, version: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
     package = {str(path.relative_to(ROOT)) for path in (ROOT / "refgenied").rglob("*.py")} | {"refgenied/py.typed"}
-    units = {f"refgenied/systemd/{path.name}" for path in (ROOT / "systemd").iterdir()}
+    units = {f"refgenied/systemd/templates/{path.name}" for path in (ROOT / "systemd").iterdir()}
     _require(package | units, inside, wheel)
     foreign = {name for name in inside if not name.startswith(("refgenied/", f"refgenied-{version}.dist-info/"))}
     if foreign:

@@ -208,7 +208,7 @@ def _say_why_not(error: RefgeniedError) -> None:
     """Tell systemd's status, and the clients that wait at its socket."""
     from refgenied.control.binding import refuse_waiting  # noqa: PLC0415
     from refgenied.control.protocol import error_reply  # noqa: PLC0415
-    from refgenied.notify import notify  # noqa: PLC0415
+    from refgenied.systemd.notify import notify  # noqa: PLC0415
 
     notify(f"STATUS={error.message}")
     refuse_waiting(error_reply(None, type(error)(f"the daemon cannot start: {error.message}", hint=error.hint)))
@@ -267,7 +267,7 @@ def _init(arguments: argparse.Namespace) -> int:
 def _units(arguments: argparse.Namespace) -> int:
     from refgenied import config  # noqa: PLC0415
     from refgenied.model import ConfigError  # noqa: PLC0415
-    from refgenied.units import Installation  # noqa: PLC0415
+    from refgenied.systemd import Installation  # noqa: PLC0415
 
     # The service does not see the caller's environment, so the units are not made from it either.
     own = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")

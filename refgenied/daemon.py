@@ -31,7 +31,6 @@ from refgenied.maintenance.scrubber import Scrubber
 from refgenied.maintenance.tidier import Tidier
 from refgenied.maintenance.verifier import Verifier
 from refgenied.model import AlreadyRunningError, ConfigError, RefgeniedError, StateError
-from refgenied.notify import notify, reloading, unit
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
@@ -39,7 +38,8 @@ from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
 from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
-from refgenied.supervision import Supervision
+from refgenied.systemd.notify import notify, reloading, unit
+from refgenied.systemd.supervision import Supervision
 from refgenied.watcher import Watcher
 
 log = structlog.get_logger("daemon")

@@ -19,7 +19,7 @@ from refgenied.archive import Place
 from refgenied.archive_folder.folder import PROBE, ArchiveFolder
 from refgenied.model import JobState, NoSpaceError, Requester, UnreadableError, WriteError
 from refgenied.queue import archiver, conditions, pause
-from refgenied.supervision import Supervision
+from refgenied.systemd.supervision import Supervision
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from refgenied.notify import notify
+from refgenied.systemd.notify import notify
 
 
 @pytest.fixture

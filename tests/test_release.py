@@ -66,7 +66,7 @@ def wheel(folder: Path, *, but: str = "", more: str = "refgenied/py.typed") -> P
     """A wheel by hand, with all that it must hold but one thing."""
     path = folder / "refgenied-0.2.0-py3-none-any.whl"
     names = {str(found.relative_to(ROOT)) for found in (ROOT / "refgenied").rglob("*.py")}
-    names |= {f"refgenied/systemd/{found.name}" for found in (ROOT / "systemd").iterdir()} | {
+    names |= {f"refgenied/systemd/templates/{found.name}" for found in (ROOT / "systemd").iterdir()} | {
         more,
         "refgenied/py.typed",
     }
@@ -77,8 +77,8 @@ def wheel(folder: Path, *, but: str = "", more: str = "refgenied/py.typed") -> P
 
 
 def test_a_wheel_without_a_units_template_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(release.NotReadyError, match=r"lacks refgenied/systemd/refgenied\.socket"):
-        release.require_files(wheel(tmp_path, but="refgenied/systemd/refgenied.socket"), tmp_path, "0.2.0")
+    with pytest.raises(release.NotReadyError, match=r"lacks refgenied/systemd/templates/refgenied\.socket"):
+        release.require_files(wheel(tmp_path, but="refgenied/systemd/templates/refgenied.socket"), tmp_path, "0.2.0")
 
 
 def test_a_wheel_with_more_than_the_package_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from refgenied.daemon import held
 from refgenied.files.durable import keep_beside
 from refgenied.model import Outcome, StateError
 from refgenied.serving.genome_config import CONFIG_NAME, OURS
-from refgenied.units import Installation
+from refgenied.systemd import Installation
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from refgenied import config
 from refgenied.files import mounts
 from refgenied.logs import journal
 from refgenied.model import ConfigError
-from refgenied.units import Installation, install, texts
+from refgenied.systemd import Installation, install, units
 
 
 def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> config.Settings:
@@ -26,7 +26,7 @@ def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> con
 def unit(
     tmp_path: Path, genomes: str, archives: str, more: str = "", name: str = "refgenied.service"
 ) -> dict[str, str]:
-    text = texts.system_units(settings(tmp_path, genomes, archives, more))[f"etc/systemd/system/{name}"]
+    text = units.system_units(settings(tmp_path, genomes, archives, more))[f"etc/systemd/system/{name}"]
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and line[:1] not in "#[")
 
 
@@ -68,14 +68,14 @@ def test_odd_names_are_quoted(tmp_path: Path) -> None:
     assert found["ReadOnlyPaths"] == '"-/data/my genomes"'
     assert found["ReadWritePaths"].split()[0] == "-/data/100%%"
     assert "data-my\\x20genomes.mount" in found["After"]
-    assert texts.argument("/a$b") == "/a$$b"
+    assert units.argument("/a$b") == "/a$$b"
 
 
 @pytest.mark.parametrize(
     ("path", "escaped"), [("/srv/a-b", r"srv-a\x2db"), ("/.x/é", r"\x2ex-\xc3\xa9"), ("/a/b_c:1", "a-b_c:1")]
 )
 def test_names_of_mount_units_are_those_of_systemd_escape(path: str, escaped: str) -> None:
-    assert texts.escaped(path) == escaped
+    assert units.escaped(path) == escaped
 
 
 def test_below_a_prefix_only_files_are_written_and_twice_is_once(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_a_spool_inside_the_archive_folder_is_refused(tmp_path: Path) -> None:
 def test_a_socket_that_a_unit_cannot_name_is_refused(tmp_path: Path, char: str) -> None:
     given = settings(tmp_path, "/data/genomes", "/data/archives", f'[control]\nsocket = "/run/x{char}y/x.sock"\n')
     with pytest.raises(ConfigError, match="cannot express"):
-        texts.system_units(given)
+        units.system_units(given)
 
 
 def test_a_socket_in_a_folder_of_the_system_is_refused(tmp_path: Path) -> None:
     given = settings(tmp_path, "/data/genomes", "/data/archives", '[control]\nsocket = "/run/x.sock"\n')
     with pytest.raises(ConfigError, match="folder of its own"):
-        texts.system_units(given)
+        units.system_units(given)
 
 
 @pytest.mark.parametrize(

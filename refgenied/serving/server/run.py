@@ -21,7 +21,6 @@ from anyio.from_thread import check_cancelled
 from refgenied import __version__, logs
 from refgenied.config import Settings
 from refgenied.model import ConfigError, ShortageError
-from refgenied.notify import notify, watchdog_seconds
 from refgenied.serving.genome_config import CONFIG_NAME
 from refgenied.serving.server import app as refgenieserver
 from refgenied.serving.server.accepting import Acceptor, allow_many_files, answers, listening
@@ -33,6 +32,7 @@ from refgenied.serving.server.spool import Spool
 from refgenied.serving.server.traffic import Traffic
 from refgenied.serving.server.unfinished import Unfinished
 from refgenied.serving.server.wire import Wire
+from refgenied.systemd.notify import notify, watchdog_seconds
 
 log = structlog.get_logger("serve")
 

@@ -35,7 +35,7 @@ _NOT_PLAIN = re.compile(r"[\s\"'\\;]")
 def template(name: str) -> str:
     """A file of `systemd/`: beside this package in a wheel, beside the package's folder in a checkout."""
     package = Path(__file__).parents[1]
-    places = (package / "systemd" / name, package.parent / "systemd" / name)
+    places = (package / "systemd/templates" / name, package.parent / "systemd" / name)
     found = next(path for path in places if path.is_file())
     return found.read_text(encoding="utf-8")
 

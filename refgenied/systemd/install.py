@@ -13,8 +13,8 @@ from pathlib import Path
 from refgenied.config import SYSTEM_SOCKET, Settings, clashes
 from refgenied.files.durable import keep_beside, read_regular, save_atomically
 from refgenied.model import ConfigError, WriteError
-from refgenied.units import accounts
-from refgenied.units.texts import NOT_OURS, SERVING_STATE, SYSTEM_STATE, serving_state, system_units, user_units
+from refgenied.systemd import accounts
+from refgenied.systemd.units import NOT_OURS, SERVING_STATE, SYSTEM_STATE, serving_state, system_units, user_units
 
 UNITS = ("refgenied.service", "refgenied.socket", "refgenied-serve.service")
 USER_UNITS = ("refgenied.service",)

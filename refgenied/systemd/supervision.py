@@ -14,11 +14,11 @@ from refgenied.config import Current
 from refgenied.files import mounts
 from refgenied.health import Health
 from refgenied.model import Job, JobState, StateError
-from refgenied.notify import notify, unit, watchdog_seconds
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.store import jobs as rows
+from refgenied.systemd.notify import notify, unit, watchdog_seconds
 
 log = structlog.get_logger("supervision")
 

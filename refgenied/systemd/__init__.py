@@ -1,5 +1,5 @@
 """The systemd units: `texts` fills them in for a configuration, `install` puts them in place and takes them away."""
 
-from refgenied.units.install import Installation
+from refgenied.systemd.install import Installation
 
 __all__ = ["Installation"]
