@@ -184,7 +184,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from refgenied.model import ConfigError  # noqa: PLC0415
 
     try:
-        from refgenied.serving.server.run import Serving, quiet_libraries  # noqa: PLC0415
+        from refgenied.serve.process import Serving, quiet_libraries  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(
             f"refgenied serve needs {error.name}, which is not installed",

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from refgenied.serving.server import accepting
-from refgenied.serving.server.accepting import Acceptor, answers, listening
+from refgenied.serve import connections
+from refgenied.serve.connections import Acceptor, answers, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +63,7 @@ async def test_those_beyond_the_limit_wait_and_are_taken_when_others_leave(liste
         assert (await first[0].readline(), await second[0].readline()) == (b"HTTP/1.1 204 No Content\r\n",) * 2
         assert acceptor.full
         waiting = asyncio.create_task(third[0].readline())
-        done, _ = await asyncio.wait([waiting], timeout=accepting.FULL_SECONDS * 2)
+        done, _ = await asyncio.wait([waiting], timeout=connections.FULL_SECONDS * 2)
         assert not done
         first[1].close()
         assert await waiting == b"HTTP/1.1 204 No Content\r\n"
@@ -72,7 +72,7 @@ async def test_those_beyond_the_limit_wait_and_are_taken_when_others_leave(liste
 
 
 async def test_a_silent_connection_makes_room(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "SILENT_WHILE_FULL_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "SILENT_WHILE_FULL_SECONDS", 0.3)
     async with taking(listener, most=1), asyncio.timeout(20):
         silent, mute = await asyncio.open_connection(*listener.getsockname())
         reader, writer = await asked(listener)
@@ -85,7 +85,7 @@ async def test_a_silent_connection_makes_room(listener: socket.socket, monkeypat
 async def test_a_shortage_is_waited_for_and_said_once(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(accepting, "SHORT_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "SHORT_SECONDS", 0.0)
     loop = asyncio.get_running_loop()
     real, left = loop.sock_accept, [24] * 50
 

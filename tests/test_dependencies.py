@@ -36,14 +36,14 @@ def imported(folder: Path) -> set[str]:
 
 
 def test_everything_that_is_imported_is_declared() -> None:
-    serving = imported(ROOT / "refgenied/serving/server")
+    serving = imported(ROOT / "refgenied/serve")
     assert serving <= REQUIRED.keys() | SERVER.keys() | BROUGHT
     assert imported(ROOT / "refgenied") - serving <= REQUIRED.keys()
 
 
 @pytest.mark.parametrize("name", SERVER)
 def test_what_is_replaced_has_an_upper_bound(name: str) -> None:
-    """`serving/server` replaces parts of refgenieserver, sits in uvicorn's protocol, and calls Starlette as it is."""
+    """`serve` replaces parts of refgenieserver, sits in uvicorn's protocol, and calls Starlette as it is."""
     assert re.search(r">=[\d.]+,<[\d.]+$", SERVER[name]), SERVER[name]
 
 

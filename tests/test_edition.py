@@ -9,8 +9,8 @@ import yaml
 from refgenied.archive import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
-from refgenied.serving.server import edition
-from refgenied.serving.server.held import Held, Identity
+from refgenied.serve import editions
+from refgenied.serve.held import Held, Identity
 
 pytest.importorskip("refgenieserver", reason="an extra")
 
@@ -31,7 +31,7 @@ def test_of_two_assets_with_one_file_name_the_one_is_given_out_whose_file_it_is(
     config.write_text(
         yaml.safe_dump({"config_version": 0.4, "genomes": {GENOME: {"aliases": ["t7"], "assets": assets}}})
     )
-    found = edition.load(tmp_path, config, None)
+    found = editions.load(tmp_path, config, None)
     assert list(found.archives) == [shown]
     assert list(found.rgc["genomes"][GENOME]["assets"]) == [shown.asset_group]
 

@@ -15,10 +15,10 @@ from lab import Lab
 from synthetic import Genomes
 
 from refgenied.model import AssetKey
-from refgenied.serving.server import segments
-from refgenied.serving.server.segments import Segments
-from refgenied.serving.server.spool import Spool
-from refgenied.serving.server.unfinished import Unfinished
+from refgenied.serve import segments
+from refgenied.serve.partial_downloads import Unfinished
+from refgenied.serve.segments import Segments
+from refgenied.serve.spool import Spool
 from refgenied.shared.pulls import Answer, Pulls
 
 pytestmark = pytest.mark.anyio
@@ -101,7 +101,7 @@ def wanted_of(lab: Lab) -> int:
 
 
 async def test_files_do_not_grow_without_end(lab: Lab, archived: AssetKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refgenied.serving.server.spool.MOST_BYTES", 1000)
+    monkeypatch.setattr("refgenied.serve.spool.MOST_BYTES", 1000)
     lab.daemons[-1].close()
     async with running(lab) as spool:
         none = spool.likely(archived, "", AT)

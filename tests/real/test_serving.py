@@ -14,7 +14,7 @@ from lab import PATIENCE, Lab
 from refgenie_cli import LAMBDA, Refgenie, recipe_of
 from server_lab import Process, Puller, files_of, plain, serve
 
-from refgenied.serving.server.segments import Segments
+from refgenied.serve.segments import Segments
 
 pytestmark = [pytest.mark.real, pytest.mark.needs("refgenie", "refgenieserver")]
 

@@ -15,7 +15,7 @@ from lab import PATIENCE, Lab
 from server_lab import Process, serve
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.serving.server.segments import Segments
+from refgenied.serve.segments import Segments
 
 pytestmark = [pytest.mark.real, pytest.mark.needs("refgenieserver")]
 

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from refgenied.model import AssetKey
-from refgenied.serving.server.edition import Edition
+from refgenied.serve.editions import Edition
 
 PROMISE_SECONDS = 120.0
 """From the digest to the archive."""

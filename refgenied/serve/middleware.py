@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, quote, unquote
 import structlog
 
 from refgenied.model import AssetKey
-from refgenied.serving.server.asking import in_origin_form
-from refgenied.serving.server.delivery import given_out
-from refgenied.serving.server.edition import Edition
-from refgenied.serving.server.held import Held
-from refgenied.serving.server.shelf import Shelf, in_view
-from refgenied.serving.server.spool import Spool
-from refgenied.serving.server.wire import SCOPE_KEY, Wire
+from refgenied.serve.asking import in_origin_form
+from refgenied.serve.delivery import given_out
+from refgenied.serve.editions import Edition
+from refgenied.serve.held import Held
+from refgenied.serve.http import SCOPE_KEY, Wire
+from refgenied.serve.shelf import Shelf, in_view
+from refgenied.serve.spool import Spool
 from refgenied.shared.pulls import Answer, Pulls, asks_twice
 
 log = structlog.get_logger("access")

@@ -21,17 +21,17 @@ from anyio.from_thread import check_cancelled
 from refgenied import __version__, logs
 from refgenied.config import Settings
 from refgenied.model import ConfigError, ShortageError
+from refgenied.serve import refgenieserver
+from refgenied.serve.connections import Acceptor, allow_many_files, answers, listening
+from refgenied.serve.editions import Edition, NotReadyError, load
+from refgenied.serve.held import Identity
+from refgenied.serve.http import Wire
+from refgenied.serve.middleware import Traffic
+from refgenied.serve.notices import Notices
+from refgenied.serve.partial_downloads import Unfinished
+from refgenied.serve.shelf import Shelf
+from refgenied.serve.spool import Spool
 from refgenied.serving.genome_config import CONFIG_NAME
-from refgenied.serving.server import app as refgenieserver
-from refgenied.serving.server.accepting import Acceptor, allow_many_files, answers, listening
-from refgenied.serving.server.edition import Edition, NotReadyError, load
-from refgenied.serving.server.held import Identity
-from refgenied.serving.server.notices import Notices
-from refgenied.serving.server.shelf import Shelf
-from refgenied.serving.server.spool import Spool
-from refgenied.serving.server.traffic import Traffic
-from refgenied.serving.server.unfinished import Unfinished
-from refgenied.serving.server.wire import Wire
 from refgenied.systemd.notify import notify, watchdog_seconds
 
 log = structlog.get_logger("serve")

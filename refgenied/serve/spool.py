@@ -14,7 +14,7 @@ import structlog
 
 from refgenied.client import Client, ClientError, DaemonError
 from refgenied.model import AssetKey
-from refgenied.serving.server.segments import MOST_BYTES, Download, Segments, is_reportable
+from refgenied.serve.segments import MOST_BYTES, Download, Segments, is_reportable
 
 log = structlog.get_logger("serve")
 

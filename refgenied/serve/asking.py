@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from refgenied.serving.server.delivery import HEAD
-from refgenied.serving.server.edition import Edition
-from refgenied.serving.server.shelf import Shelf, in_view
+from refgenied.serve.delivery import HEAD
+from refgenied.serve.editions import Edition
+from refgenied.serve.shelf import Shelf, in_view
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

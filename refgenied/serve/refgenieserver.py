@@ -21,10 +21,10 @@ import structlog
 
 from refgenied.files.durable import SHORT
 from refgenied.model import ShortageError
-from refgenied.serving.server.asking import Asking
-from refgenied.serving.server.delivery import at_hand, file_response
-from refgenied.serving.server.held import ReplacedError
-from refgenied.serving.server.shelf import InView, Shelf, in_view
+from refgenied.serve.asking import Asking
+from refgenied.serve.delivery import at_hand, file_response
+from refgenied.serve.held import ReplacedError
+from refgenied.serve.shelf import InView, Shelf, in_view
 
 log = structlog.get_logger("serve")
 

@@ -20,8 +20,8 @@ from refgenied.archive_folder.names import ServedNames
 from refgenied.files.durable import SHORT, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
+from refgenied.serve.held import Held, Identity, kept_for
 from refgenied.serving import genome_config
-from refgenied.serving.server.held import Held, Identity, kept_for
 from refgenied.serving.sound import Sound, Tree
 
 log = structlog.get_logger("serve")
