@@ -18,6 +18,7 @@ import structlog
 
 from refgenied import __version__, config, logs
 from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.catalog.updater import Keeper
 from refgenied.control.context import Context
 from refgenied.control.readers import Readers
 from refgenied.control.socket import ControlSocket
@@ -36,7 +37,6 @@ from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
 from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
-from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives
 from refgenied.systemd.notify import notify, reloading, unit
 from refgenied.systemd.supervision import Supervision

@@ -12,6 +12,7 @@ import msgspec
 from synthetic import Genomes
 
 from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.catalog.updater import Keeper
 from refgenied.config import Archive, Current, Settings
 from refgenied.config.settings import Refgenie, Watch
 from refgenied.genomes.folder import GenomeFolder
@@ -28,7 +29,6 @@ from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
 from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
-from refgenied.serving.keeper import Keeper
 from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
 

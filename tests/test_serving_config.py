@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refgenied.catalog.entry import ServedEntry, human_size
+from refgenied.catalog.server_config import Head, UnreadableConfigError, compose, parse, render, why_not_served
+from refgenied.catalog.sound import MOST_LINES, Sound
 from refgenied.model import AssetKey, Genome
-from refgenied.serving.entry import ServedEntry, human_size
-from refgenied.serving.genome_config import Head, UnreadableConfigError, compose, parse, render, why_not_served
-from refgenied.serving.sound import MOST_LINES, Sound
 
 D = "d1" * 24
 E = "e2" * 24

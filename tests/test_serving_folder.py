@@ -24,15 +24,15 @@ from synthetic import ALIAS, DIGEST, Genomes
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.format.manifest import encode
 from refgenied.archive_folder.names import ServedNames, is_kept_name, write_whole
+from refgenied.catalog import kept, pages, updater
+from refgenied.catalog.faults import MOST_LINES
+from refgenied.catalog.folder import ServedFolder
+from refgenied.catalog.kept import KEPT_SECONDS, Kept
+from refgenied.catalog.server_config import CONFIG_NAME, Head
+from refgenied.catalog.wanted import Wanted
 from refgenied.config import Serving
 from refgenied.files.durable import partial_of
 from refgenied.model import AssetKey, JobState, Look
-from refgenied.serving import keeper, kept, pages
-from refgenied.serving.faults import MOST_LINES
-from refgenied.serving.folder import ServedFolder
-from refgenied.serving.genome_config import CONFIG_NAME, Head
-from refgenied.serving.kept import KEPT_SECONDS, Kept
-from refgenied.serving.wanted import Wanted
 from refgenied.store import archives
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def test_a_refresh_with_nothing_new_writes_nothing(genomes: Genomes) -> No
 async def test_a_long_row_of_publishes_costs_few_refreshes_and_ends_with_one(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(keeper, "RESTS", 1e9)
+    monkeypatch.setattr(updater, "RESTS", 1e9)
     keys = [genomes.build(f"a{number}") for number in range(12)]
     async with running(genomes) as parts:
         await parts.settle()
@@ -123,7 +123,7 @@ async def test_a_long_row_of_publishes_costs_few_refreshes_and_ends_with_one(
 async def test_a_stop_in_a_row_of_publishes_leaves_nothing_unserved(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "RESTS", 1e9)
+    monkeypatch.setattr(updater, "RESTS", 1e9)
     keys = [genomes.build(f"a{number}") for number in range(5)]
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
@@ -143,7 +143,7 @@ async def test_a_stop_in_a_row_of_publishes_leaves_nothing_unserved(
 async def test_who_watched_a_job_to_its_end_finds_its_archive_served(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "RESTS", 1e9)
+    monkeypatch.setattr(updater, "RESTS", 1e9)
     for number in range(3):
         genomes.build(f"a{number}")
     async with running(genomes) as parts:
@@ -513,7 +513,7 @@ async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Ge
 
 
 async def test_what_was_mended_is_served_by_itself(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(updater, "AGAIN_SECONDS", 0.01)
     key = genomes.build()
     async with running(genomes) as parts, anyio.create_task_group() as group:
         names = names_of(parts, key)
@@ -530,7 +530,7 @@ async def test_what_was_mended_is_served_by_itself(genomes: Genomes, monkeypatch
 
 
 async def test_kept_archives_go_while_the_daemon_idles(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(updater, "AGAIN_SECONDS", 0.01)
     monkeypatch.setattr(kept, "KEPT_SECONDS", 0.0)
     key = genomes.build(a=b"one")
     async with archived(genomes, key) as parts, anyio.create_task_group() as group:

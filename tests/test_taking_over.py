@@ -13,10 +13,10 @@ from synthetic import DIGEST, Genomes
 from test_importer import server_folder
 
 from refgenied import config
+from refgenied.catalog.server_config import CONFIG_NAME, OURS
 from refgenied.daemon import held
 from refgenied.files.durable import keep_beside
 from refgenied.model import Outcome, StateError
-from refgenied.serving.genome_config import CONFIG_NAME, OURS
 from refgenied.systemd import Installation
 
 pytestmark = pytest.mark.anyio

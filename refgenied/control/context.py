@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.catalog.updater import Keeper
 from refgenied.config import Current
 from refgenied.control.readers import Readers
 from refgenied.health import Clock, Health
@@ -16,7 +17,6 @@ from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
 from refgenied.reconciler import Reconciler
-from refgenied.serving.keeper import Keeper
 from refgenied.store import Store
 from refgenied.watcher import Watcher
 

@@ -12,6 +12,7 @@ import structlog
 from refgenied.archive import Draft, make_way
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
+from refgenied.catalog.updater import Keeper
 from refgenied.config import Current
 from refgenied.files.durable import writing
 from refgenied.genomes.folder import GenomeFolder
@@ -32,7 +33,6 @@ from refgenied.queue.archiver import Archiver, Result
 from refgenied.queue.conditions import Condition
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
-from refgenied.serving.keeper import Keeper
 
 log = structlog.get_logger("worker")
 

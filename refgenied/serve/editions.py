@@ -17,12 +17,12 @@ import structlog
 
 from refgenied.archive import Place, read_manifest
 from refgenied.archive_folder.names import ServedNames
+from refgenied.catalog import server_config
+from refgenied.catalog.sound import Sound, Tree
 from refgenied.files.durable import SHORT, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
 from refgenied.serve.held import Held, Identity, kept_for
-from refgenied.serving import genome_config
-from refgenied.serving.sound import Sound, Tree
 
 log = structlog.get_logger("serve")
 
@@ -86,7 +86,7 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
 
     identity = Identity.at(config)
     text = _read(config) if identity else b"config_version: 0.4\n"
-    sound = Sound(genome_config.parse(text).tree)
+    sound = Sound(server_config.parse(text).tree)
     archives: dict[AssetKey, Held] = {}
     entries = dict(_tags(sound.tree))
     for key in _of_another_asset(folder, entries):

@@ -1,7 +1,7 @@
 """One archive that an edition names: which file it is, and how it is opened when a client asks for it.
 
 No descriptor is kept. The file is found by its flat name or, when another archive has that by now, by the hidden name
-with its digest that the daemon keeps for a while (`serving/kept.py`). It is given out only if it proves to be the very
+with its digest that the daemon keeps for a while (`catalog/kept.py`). It is given out only if it proves to be the very
 file that was there when the edition was read: the same inode, size and mtime.
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import watchfiles
 
-from refgenied.serving.genome_config import CONFIG_NAME
+from refgenied.catalog.server_config import CONFIG_NAME
 
 
 class Notices:

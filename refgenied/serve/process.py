@@ -19,6 +19,7 @@ import uvicorn
 from anyio.from_thread import check_cancelled
 
 from refgenied import __version__, logs
+from refgenied.catalog.server_config import CONFIG_NAME
 from refgenied.config import Settings
 from refgenied.model import ConfigError, ShortageError
 from refgenied.serve import refgenieserver
@@ -31,7 +32,6 @@ from refgenied.serve.notices import Notices
 from refgenied.serve.partial_downloads import Unfinished
 from refgenied.serve.shelf import Shelf
 from refgenied.serve.spool import Spool
-from refgenied.serving.genome_config import CONFIG_NAME
 from refgenied.systemd.notify import notify, watchdog_seconds
 
 log = structlog.get_logger("serve")

@@ -18,13 +18,13 @@ import yaml
 from asgi import Answer, ask
 from synthetic import DIGEST
 
+from refgenied.catalog.server_config import CONFIG_NAME
 from refgenied.serve import refgenieserver
 from refgenied.serve.delivery import spans_of
 from refgenied.serve.editions import load
 from refgenied.serve.middleware import Traffic
 from refgenied.serve.shelf import Shelf
 from refgenied.serve.spool import Spool
-from refgenied.serving.genome_config import CONFIG_NAME
 
 pytestmark = [
     pytest.mark.real,

@@ -26,9 +26,9 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place
 from refgenied.archive_folder.names import ServedNames, write_whole
+from refgenied.catalog.server_config import CONFIG_NAME
 from refgenied.config import Serving
 from refgenied.model import AssetKey, Requester
-from refgenied.serving.genome_config import CONFIG_NAME
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.needs("refgenieserver")]
 

@@ -6,9 +6,9 @@ import msgspec
 
 from refgenied.archive import Manifest, iter_files
 from refgenied.archive_folder.names import ServedNames, write_whole
+from refgenied.catalog.entry import contents
+from refgenied.catalog.faults import Faults
 from refgenied.model import Access
-from refgenied.serving.entry import contents
-from refgenied.serving.faults import Faults
 
 
 def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: Faults) -> bool:

@@ -10,15 +10,15 @@ import anyio.to_thread
 import structlog
 
 from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.catalog.faults import explained
+from refgenied.catalog.folder import ServedFolder
+from refgenied.catalog.server_config import Head
+from refgenied.catalog.wanted import Served, Wanted
 from refgenied.config import Current
 from refgenied.health import Health
 from refgenied.model import AssetKey, RefgeniedError, StateError
 from refgenied.queue.jobs import Jobs
 from refgenied.reconciler import Reconciler
-from refgenied.serving.faults import explained
-from refgenied.serving.folder import ServedFolder
-from refgenied.serving.genome_config import Head
-from refgenied.serving.wanted import Served, Wanted
 from refgenied.store import archives
 
 log = structlog.get_logger("serving")

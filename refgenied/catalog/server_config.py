@@ -15,10 +15,10 @@ from typing import NamedTuple, cast
 import msgspec
 import yaml
 
+from refgenied.catalog.entry import ServedEntry
+from refgenied.catalog.sound import Tree, mapping, sequence
 from refgenied.genomes.yaml_reader import GarbledError, read
 from refgenied.model import AssetKey, Genome
-from refgenied.serving.entry import ServedEntry
-from refgenied.serving.sound import Tree, mapping, sequence
 
 CONFIG_NAME = "genome_config.yaml"
 CONFIG_VERSION = 0.4

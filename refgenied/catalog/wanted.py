@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from refgenied.catalog.server_config import Head
 from refgenied.model import Access, ArchiveRecord, AssetKey, Look, Removal
 from refgenied.policy import access_now
-from refgenied.serving.genome_config import Head
 
 PRIVATE = "of private assets: only the owner may read some file (archive.publish_private = true serves them)"
 

@@ -15,6 +15,14 @@ import structlog
 
 from refgenied.archive import REPLACED, Place, read_manifest
 from refgenied.archive_folder.names import ServedNames, write_whole
+from refgenied.catalog import server_config
+from refgenied.catalog.entry import Facts, ServedEntry, entry_of
+from refgenied.catalog.faults import Faults
+from refgenied.catalog.kept import Kept
+from refgenied.catalog.pages import write_pages
+from refgenied.catalog.server_config import CONFIG_NAME, UnreadableConfigError
+from refgenied.catalog.sound import Sound
+from refgenied.catalog.wanted import PRIVATE, Served, Wanted
 from refgenied.files.durable import keep_beside, read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import (
@@ -28,14 +36,6 @@ from refgenied.model import (
     Genome,
     RefgeniedError,
 )
-from refgenied.serving import genome_config
-from refgenied.serving.entry import Facts, ServedEntry, entry_of
-from refgenied.serving.faults import Faults
-from refgenied.serving.genome_config import CONFIG_NAME, UnreadableConfigError
-from refgenied.serving.kept import Kept
-from refgenied.serving.pages import write_pages
-from refgenied.serving.sound import Sound
-from refgenied.serving.wanted import PRIVATE, Served, Wanted
 
 log = structlog.get_logger("serving")
 
@@ -60,7 +60,7 @@ class ServedFolder:
         """What `Wanted.groups` said last."""
         self._composed: tuple[object, ...] | None = None
         """What the config was made of last, and what file it became."""
-        self._written: tuple[object, genome_config.Tree] | None = None
+        self._written: tuple[object, server_config.Tree] | None = None
         """The config's identity and content when it was written or read last."""
         self._mended: tuple[str, ...] = ()
         """What of it was changed or left out for the server's sake."""
@@ -113,7 +113,7 @@ class ServedFolder:
         self, key: AssetKey, record: ArchiveRecord, wanted: Wanted, flat: set[Path]
     ) -> tuple[ServedEntry | None, str]:
         """Its entry in the config, or why it has none. `flat`: the names that are taken."""
-        why_not = "found damaged" if record.damaged is not None else genome_config.why_not_served(key)
+        why_not = "found damaged" if record.damaged is not None else server_config.why_not_served(key)
         if not why_not and wanted.private(record):
             why_not = PRIVATE
         if why_not:
@@ -190,7 +190,7 @@ class ServedFolder:
     def _keep(self, names: ServedNames) -> None:
         """Keep for a while what the flat name leads to: the archive that was shown last, in this run or before it."""
         known = self._facts.get(names.place.key)
-        shown = known[0] if known else genome_config.digest_of(self._existing(), names.place.key)
+        shown = known[0] if known else server_config.digest_of(self._existing(), names.place.key)
         self.kept.keep(names, shown)
 
     # ----------------------------------------------------------------- the config
@@ -208,16 +208,16 @@ class ServedFolder:
         def stays(key: AssetKey) -> bool:
             return key not in wanted.records and key not in wanted.removals and self._is_foreign(key)
 
-        sound = Sound(genome_config.compose(wanted.head, entries, genomes, existing, stays))
+        sound = Sound(server_config.compose(wanted.head, entries, genomes, existing, stays))
         tree, self._mended = sound.tree, sound.lines
-        changed = write_whole(self.config, genome_config.render(tree))
+        changed = write_whole(self.config, server_config.render(tree))
         self._composed = (inputs, _identity(self.config))
         self._written = (_identity(self.config), tree)
         if changed:
             log.info("serving.config_written", path=str(self.config), archives=len(entries))
         return changed
 
-    def _existing(self) -> genome_config.Tree:
+    def _existing(self) -> server_config.Tree:
         identity = _identity(self.config)
         if self._written is not None and self._written[0] == identity:
             return self._written[1]  # reading it takes a second for 2,000 archives
@@ -226,14 +226,14 @@ class ServedFolder:
         except FileNotFoundError:
             return {}
         try:
-            existing = genome_config.parse(text)
+            existing = server_config.parse(text)
         except UnreadableConfigError as error:
-            existing = genome_config.Existing({}, str(error))
+            existing = server_config.Existing({}, str(error))
         if existing.left_out:
             aside = keep_beside(self.config, "unreadable")
             error = existing.left_out
             log.warning("serving.config_unreadable", path=str(self.config), kept_as=str(aside), error=error)
-        elif existing.tree and genome_config.OURS not in existing.tree:
+        elif existing.tree and server_config.OURS not in existing.tree:
             aside = keep_beside(self.config, "before-refgenied")
             log.warning("serving.config_taken_over", path=str(self.config), kept_as=str(aside))
         self._written = (identity, existing.tree)
