@@ -206,7 +206,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _say_why_not(error: RefgeniedError) -> None:
     """Tell systemd's status, and the clients that wait at its socket."""
-    from refgenied.control.binding import refuse_waiting  # noqa: PLC0415
+    from refgenied.control.listener import refuse_waiting  # noqa: PLC0415
     from refgenied.control.protocol import error_reply  # noqa: PLC0415
     from refgenied.systemd.notify import notify  # noqa: PLC0415
 

@@ -21,7 +21,7 @@ from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.updater import Keeper
 from refgenied.control.context import Context
 from refgenied.control.readers import Readers
-from refgenied.control.socket import ControlSocket
+from refgenied.control.server import ControlSocket
 from refgenied.files.durable import close_to_others
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health

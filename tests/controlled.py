@@ -16,12 +16,12 @@ from parts import Parts
 
 from refgenied.config.settings import Control
 from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, answer
 from refgenied.control.peer import Peer
 from refgenied.control.protocol import Request
 from refgenied.control.readers import Readers
-from refgenied.control.socket import ControlSocket, Server
-from refgenied.control.verb import Call, answer
-from refgenied.control.verbs import VERBS
+from refgenied.control.server import ControlSocket, Server
+from refgenied.control.verbs.table import VERBS
 from refgenied.watcher import Watcher
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from refgenied.archive.place import Place
 from refgenied.archive.publisher import replace_manifest
 from refgenied.control import protocol
 from refgenied.control.protocol import MAX_REPLY
-from refgenied.control.verbs import VERBS
+from refgenied.control.verbs.table import VERBS
 from refgenied.control.views import MOST_ALIASES
 from refgenied.model import AssetKey, Priority, Problem, Removal, Requester
 from refgenied.store import archives

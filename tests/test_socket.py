@@ -26,11 +26,11 @@ from hypothesis import strategies as st
 from refgenied.config import Control
 from refgenied.control import connection as connection_module
 from refgenied.control import protocol
-from refgenied.control import socket as socket_module
-from refgenied.control.binding import listening
+from refgenied.control import server as socket_module
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.listener import listening
 from refgenied.control.peer import identify
-from refgenied.control.socket import Server
-from refgenied.control.verb import Call, Registry
+from refgenied.control.server import Server
 from refgenied.model import AssetNotFoundError, ConfigError, ConflictError
 
 pytestmark = pytest.mark.anyio
@@ -470,7 +470,7 @@ async def test_at_the_end_only_our_own_socket_is_removed(tmp_path: Path) -> None
 INHERIT = """
 import os, socket, sys
 from refgenied.config import Control
-from refgenied.control.binding import listening
+from refgenied.control.listener import listening
 from refgenied.model import ConfigError
 os.environ["LISTEN_PID"] = str(os.getpid())
 os.environ["LISTEN_FDS"] = "1"

@@ -24,7 +24,7 @@ from terminal import COLOUR, Seen, Terminal
 
 from refgenied.__main__ import _parser as refgenied_parser
 from refgenied.client import command
-from refgenied.control import verbs_keep, verbs_wait, verbs_watch
+from refgenied.control.verbs import events, verify, wait
 from refgenied.model import AssetKey, Requester
 from refgenied.shared import output
 
@@ -55,7 +55,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Generator[Terminal]:
 @pytest.fixture
 async def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Parts]:
     """A daemon over a genome folder whose own path is hostile; it tells of progress as often as it can."""
-    for verbs in (verbs_keep, verbs_wait, verbs_watch):
+    for verbs in (verify, wait, events):
         monkeypatch.setattr(verbs, "TICK", 0.001)
     root = tmp_path / EVIL.replace("/", "|")
     root.mkdir()

@@ -13,7 +13,7 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.control import views
 from refgenied.control.protocol import MAX_REPLY
-from refgenied.control.verbs import VERBS
+from refgenied.control.verbs.table import VERBS
 from refgenied.model import ConflictError, JobState, NoSpaceError, Priority, UnsafeTreeError
 from refgenied.queue.feed import QUEUE
 from refgenied.shared.progress import Progress

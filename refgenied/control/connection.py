@@ -11,9 +11,9 @@ import anyio.lowlevel
 import structlog
 
 from refgenied.control import protocol
+from refgenied.control.dispatch import Call, PeerGoneError, Verbs, answer
 from refgenied.control.peer import Peer
 from refgenied.control.protocol import MAX_REQUEST, InvalidRequestError
-from refgenied.control.verb import Call, PeerGoneError, Verbs, answer
 from refgenied.model import BusyError, RefgeniedError, ShuttingDownError
 
 log = structlog.get_logger("control")

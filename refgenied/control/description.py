@@ -18,7 +18,7 @@ from typing import TypeVar, cast, get_args, get_type_hints
 import msgspec
 from msgspec import inspect
 
-from refgenied.control.verb import Verb, Verbs
+from refgenied.control.dispatch import Verb, Verbs
 
 C = TypeVar("C")
 

@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 from refgenied.control.context import Context
-from refgenied.control.verb import Call
+from refgenied.control.dispatch import Call
 from refgenied.model import Job, JobState
 from refgenied.store import jobs as rows
 

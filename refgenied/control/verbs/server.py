@@ -15,7 +15,7 @@ from msgspec import Meta
 from refgenied import __version__
 from refgenied.config import effective
 from refgenied.control.context import Context
-from refgenied.control.verb import Call, Registry
+from refgenied.control.dispatch import Call, Registry
 from refgenied.control.views import JobView, Page, job_view, text
 from refgenied.control.waiting import moment
 from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, Problem

@@ -15,12 +15,12 @@ import structlog
 
 from refgenied.config import Control
 from refgenied.control import protocol
-from refgenied.control.binding import listening
 from refgenied.control.connection import Connection
 from refgenied.control.context import Context
+from refgenied.control.dispatch import Verbs
+from refgenied.control.listener import listening
 from refgenied.control.peer import credentials, identify
-from refgenied.control.verb import Verbs
-from refgenied.control.verbs import VERBS
+from refgenied.control.verbs.table import VERBS
 from refgenied.model import BusyError
 
 log = structlog.get_logger("control")

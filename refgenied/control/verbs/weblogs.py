@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.control.context import Context
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_downloads import MOST, DownloadsRecorded, Name, count_downloads
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.verbs.downloads import MOST, DownloadsRecorded, Name, count_downloads
 from refgenied.model import AssetKey
 from refgenied.shared.pulls import Answer, Pull, asks_twice
 from refgenied.store import downloads, weblogs

@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, Registry
 from refgenied.control.protocol import InvalidParamsError
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_queue import get_job
+from refgenied.control.verbs.queue import get_job
 from refgenied.control.views import JobView, event_view, job_view
 from refgenied.control.waiting import Reasons
 from refgenied.model import ENDED, Event, Job, JobNotFoundError, JobState

@@ -12,11 +12,11 @@ from msgspec import Meta
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
-from refgenied.control import archived, private
+from refgenied.control import lookup, private
 from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, Registry
 from refgenied.control.protocol import encode
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import (
+from refgenied.control.verbs.assets import (
     RELATIVES_BYTES,
     After,
     Limit,
@@ -67,9 +67,9 @@ async def archive_list(context: Context, call: Call, params: ArchiveListParams) 
     facts = await context.reconciler.facts()
     page = Page(
         (
-            archived.view(context, record, facts)
+            lookup.view(context, record, facts)
             for key, record in facts.archives.items()
-            if (after is None or key > after) and selects(pattern, archived.named(context, record))
+            if (after is None or key > after) and selects(pattern, lookup.named(context, record))
         ),
         limit=params.limit,
     )
@@ -120,17 +120,17 @@ class ArchiveDetails(msgspec.Struct, frozen=True):
 )
 async def archive_get(context: Context, call: Call, params: ArchiveGetParams) -> ArchiveDetails:
     try:
-        record, facts = await archived.find(context, params.path)
-        view = archived.view(context, record, facts)
+        record, facts = await lookup.find(context, params.path)
+        view = lookup.view(context, record, facts)
     except ArchiveNotFoundError:
-        removal = await archived.removed(context, params.path) if params.removed else None
+        removal = await lookup.removed(context, params.path) if params.removed else None
         if removal is None:
             raise
-        record = await archived.removed_record(context, removal)
+        record = await lookup.removed_record(context, removal)
         view = archive_view(context, record, "removed", f"removed by {removal.removed_by}")
     contents, problem = None, await private.why_hidden(context, call.peer, record)
     if not problem:
-        contents, problem = await anyio.to_thread.run_sync(_contents, archived.place(context, record.key))
+        contents, problem = await anyio.to_thread.run_sync(_contents, lookup.place(context, record.key))
     return ArchiveDetails(archive=view, contents=contents, problem=problem)
 
 
@@ -192,9 +192,9 @@ class ArchiveFiles(msgspec.Struct, frozen=True):
     errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, PermissionDeniedError, UnreadableError),
 )
 async def archive_files(context: Context, call: Call, params: ArchiveFilesParams) -> ArchiveFiles:
-    record, _ = await archived.find(context, params.path)
+    record, _ = await lookup.find(context, params.path)
     await private.require_readable(context, call.peer, record)
-    place = archived.place(context, record.key)
+    place = lookup.place(context, record.key)
 
     def read() -> ArchiveFiles:
         manifest = read_manifest(place.manifest)
@@ -213,7 +213,7 @@ async def archive_files(context: Context, call: Call, params: ArchiveFilesParams
     errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, UnreadableError),
 )
 async def archive_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:
-    record, _ = await archived.find(context, params.path)
+    record, _ = await lookup.find(context, params.path)
     await private.require_readable(context, call.peer, record)
-    place = archived.place(context, record.key)
+    place = lookup.place(context, record.key)
     return await anyio.to_thread.run_sync(lambda: seek_keys_page(read_manifest(place.manifest).seek_keys, params))

@@ -13,12 +13,12 @@ from msgspec import Meta
 
 from refgenied.archive.place import Place
 from refgenied.archive.publisher import remove
-from refgenied.control import archived
+from refgenied.control import lookup
 from refgenied.control.changes import Changes
 from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, Registry
 from refgenied.control.protocol import InvalidParamsError, error_body
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import RegistryPathText
+from refgenied.control.verbs.assets import RegistryPathText
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import (
     ARCHIVABLE,
@@ -93,7 +93,7 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     await require_folder(context, "archived")
     await context.reconciler.look_again()
     requester = call.peer.requester
-    removals = await archived.removals(context)
+    removals = await lookup.removals(context)
     if params.path:
         try:
             return await _wish(context, params.path, requester, force=params.force)
@@ -115,10 +115,10 @@ async def _with_way_back(
     """The asset is gone, so nothing can be made of it; an archive of it that was removed may still be there."""
     if not isinstance(error, AssetNotFoundError | AssetIncompleteError):
         return error
-    removal = await archived.removed(context, path, removals)
+    removal = await lookup.removed(context, path, removals)
     if removal is None:
         return error
-    told = await archived.how_back(context, path, removal)
+    told = await lookup.how_back(context, path, removal)
     return type(error)(f"{error.message}; its archive was removed by {removal.removed_by}", hint=told.hint)
 
 
@@ -179,9 +179,9 @@ async def archive_remove(context: Context, call: Call, params: ArchiveRemovePara
     await require_folder(context, "removed")
     requester = call.peer.requester
     try:
-        record, _ = await archived.find(context, params.path)
+        record, _ = await lookup.find(context, params.path)
     except ArchiveNotFoundError:
-        left = await archived.removed(context, params.path) if params.delete_file else None
+        left = await lookup.removed(context, params.path) if params.delete_file else None
         if left is None:
             raise
         return await _deleted(context, left)
@@ -201,7 +201,7 @@ async def _removed(
         removed_at=max(context.clock(), record.created_at),  # a clock that was set back does not turn them round
         removed_by=requester.name,
     )
-    place = archived.place(context, record.key)
+    place = lookup.place(context, record.key)
     there_before = await anyio.to_thread.run_sync(place.archive.exists)
     with anyio.CancelScope(shield=True):  # the peer may hang up; half a removal helps nobody
         try:
@@ -231,10 +231,10 @@ async def _forget(context: Context, place: Place, removal: Removal, requester: R
 
 async def _deleted(context: Context, removal: Removal) -> ArchiveRemoved:
     """The file that an earlier removal left behind."""
-    place = archived.place(context, removal.key)
+    place = lookup.place(context, removal.key)
     with context.jobs.reserved(removal.key), anyio.CancelScope(shield=True):
         async with context.archive_folder.publishing:
-            if removal.key not in await archived.removals(context):  # a job, or an import, was quicker: it is another
+            if removal.key not in await lookup.removals(context):  # a job, or an import, was quicker: it is another
                 raise BusyError(f"{removal.key.registry_path} was archived again a moment ago", hint="look at it again")
             await anyio.to_thread.run_sync(_take_away, place, removal, True)
         await context.keeper.refresh()

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.control.context import Context
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import Limit
-from refgenied.control.verbs_server import Nothing
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.verbs.assets import Limit
+from refgenied.control.verbs.server import Nothing
 from refgenied.control.views import PAGE_ROWS, JobView, Page, job_view
 from refgenied.model import ConflictError, Job, JobNotFoundError
 from refgenied.store import jobs as rows

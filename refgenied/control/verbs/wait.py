@@ -8,11 +8,11 @@ import anyio
 import msgspec
 from msgspec import Meta
 
-from refgenied.control import archived
+from refgenied.control import lookup
 from refgenied.control.changes import Changes
 from refgenied.control.context import Context
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import RegistryPathText
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.verbs.assets import RegistryPathText
 from refgenied.control.views import ArchiveView, JobView, job_view
 from refgenied.control.waiting import Reasons, why_waiting
 from refgenied.genomes.registry_path import resolve
@@ -132,7 +132,7 @@ class _Wait:
         record = facts.archives.get(self._key)
         if record is not None and stands.archive is ArchiveState.ARCHIVED:
             await self._context.keeper.refresh()  # who waited for it may want to pull it next
-            return Waited(self._key.registry_path, "archived", "", archive=archived.view(self._context, record, facts))
+            return Waited(self._key.registry_path, "archived", "", archive=lookup.view(self._context, record, facts))
         if stands.job is not None:
             return None
         return self._without_job(asset, facts, stands)

@@ -7,22 +7,9 @@ from functools import cache
 import anyio.to_thread
 import msgspec
 
-from refgenied.control import (
-    verbs_archives,
-    verbs_assets,
-    verbs_create,
-    verbs_downloads,
-    verbs_keep,
-    verbs_protect,
-    verbs_queue,
-    verbs_read,
-    verbs_server,
-    verbs_wait,
-    verbs_watch,
-    verbs_weblogs,
-)
 from refgenied.control.context import Context
 from refgenied.control.description import ANSWERS, describe
+from refgenied.control.dispatch import Call, Registry, Verb
 from refgenied.control.protocol import (
     MAX_REPLY,
     MAX_REQUEST,
@@ -32,9 +19,22 @@ from refgenied.control.protocol import (
     ParseError,
     UnknownVerbError,
 )
-from refgenied.control.verb import Call, Registry, Verb
-from refgenied.control.verbs_keep import ImportView, VerdictView
-from refgenied.control.verbs_server import Nothing
+from refgenied.control.verbs import (
+    archives,
+    assets,
+    create,
+    downloads,
+    events,
+    protect,
+    queue,
+    read,
+    server,
+    verify,
+    wait,
+    weblogs,
+)
+from refgenied.control.verbs.server import Nothing
+from refgenied.control.verbs.verify import ImportView, VerdictView
 from refgenied.control.views import EventView, JobView
 from refgenied.model import BusyError, PermissionDeniedError, ShuttingDownError
 
@@ -151,18 +151,18 @@ def _description() -> Description:
 VERBS: dict[str, Verb[Context]] = {
     name: verb
     for part in (
-        verbs_server,
-        verbs_assets,
-        verbs_archives,
-        verbs_create,
-        verbs_downloads,
-        verbs_wait,
-        verbs_read,
-        verbs_keep,
-        verbs_protect,
-        verbs_queue,
-        verbs_watch,
-        verbs_weblogs,
+        server,
+        assets,
+        archives,
+        create,
+        downloads,
+        wait,
+        read,
+        verify,
+        protect,
+        queue,
+        events,
+        weblogs,
     )
     for name, verb in part.registry.verbs.items()
 } | registry.verbs

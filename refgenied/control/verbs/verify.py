@@ -12,12 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.archive import Found, Phase
-from refgenied.control import archived
+from refgenied.control import lookup
 from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, Registry
 from refgenied.control.protocol import InvalidParamsError
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import RegistryPathText
-from refgenied.control.verbs_create import MOST_PATHS, require_folder
+from refgenied.control.verbs.assets import RegistryPathText
+from refgenied.control.verbs.create import MOST_PATHS, require_folder
 from refgenied.control.views import Page, names_of, text
 from refgenied.maintenance.importer import Import, Taken
 from refgenied.maintenance.verifier import Verdict
@@ -126,7 +126,7 @@ async def _records(context: Context, params: ArchiveVerifyParams) -> list[Archiv
     if params.all:
         facts = await context.reconciler.facts()
         return sorted(facts.archives.values(), key=lambda record: (record.proved_before(context.clock()), record.key))
-    return [(await archived.find(context, path))[0] for path in params.paths]
+    return [(await lookup.find(context, path))[0] for path in params.paths]
 
 
 def _verdict_view(context: Context, verdict: Verdict, record: ArchiveRecord) -> VerdictView:
@@ -234,7 +234,7 @@ async def _to_import(context: Context, params: ArchiveImportParams) -> list[Foun
         return await context.importer.find(params.folder)
     if params.path.startswith("/"):
         return [await context.importer.find_one(params.path)]
-    return [await context.importer.find_one(await archived.key_of(context, params.path))]
+    return [await context.importer.find_one(await lookup.key_of(context, params.path))]
 
 
 def _import_view(taken: Import) -> ImportView:

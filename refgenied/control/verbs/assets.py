@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.control.context import Context
-from refgenied.control.verb import Call, Registry
+from refgenied.control.dispatch import Call, Registry
 from refgenied.control.views import (
     PAGE_ROWS,
     ArchiveView,

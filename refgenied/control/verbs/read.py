@@ -9,10 +9,10 @@ import anyio.to_thread
 import msgspec
 from msgspec import Meta
 
-from refgenied.control import archived, private
+from refgenied.control import lookup, private
 from refgenied.control.context import Context
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import RegistryPathText
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.verbs.assets import RegistryPathText
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -63,9 +63,9 @@ class Range(msgspec.Struct, frozen=True):
     ),
 )
 async def archive_read(context: Context, call: Call, params: ArchiveReadParams) -> Range:
-    record, _ = await archived.find(context, params.path)
+    record, _ = await lookup.find(context, params.path)
     await private.require_readable(context, call.peer, record)
-    place = archived.place(context, record.key)
+    place = lookup.place(context, record.key)
 
     def read() -> Range:
         reader, data = context.readers.read(place, params.file, params.start, params.length)

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.control.context import Context
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import After, Limit
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.verbs.assets import After, Limit
 from refgenied.control.views import PAGE_ROWS, Page, key_after
 from refgenied.model import AssetKey
 from refgenied.queue.jobs import Change

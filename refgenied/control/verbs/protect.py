@@ -7,12 +7,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from refgenied.control import archived
+from refgenied.control import lookup
 from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, Registry
 from refgenied.control.protocol import InvalidParamsError
-from refgenied.control.verb import Call, Registry
-from refgenied.control.verbs_assets import RegistryPathText
-from refgenied.control.verbs_create import MOST_PATHS, require_folder
+from refgenied.control.verbs.assets import RegistryPathText
+from refgenied.control.verbs.create import MOST_PATHS, require_folder
 from refgenied.control.views import Page, names_of, text
 from refgenied.maintenance.rights import Given
 from refgenied.model import ArchiveFolderNotSetError, ArchiveNotFoundError, BadRegistryPathError, WriteError
@@ -55,7 +55,7 @@ async def archive_protect(context: Context, call: Call, params: ArchiveProtectPa
     if bool(params.paths) == params.all:
         raise InvalidParamsError("archive.protect: give either `paths` or `all`")
     await require_folder(context, "protected")
-    keys = None if params.all else [(await archived.find(context, path))[0].key for path in params.paths]
+    keys = None if params.all else [(await lookup.find(context, path))[0].key for path in params.paths]
     done = await context.rights.protect(keys, call.peer.requester)
     return ProtectResult(
         changed=sum(given.changed for given in done),
