@@ -17,7 +17,7 @@ from synthetic import DIGEST, Genomes
 from web_servers import SIZES
 
 from refgenied.client import Client
-from refgenied.client.downloads import import_log
+from refgenied.client.commands.downloads import import_log
 
 
 class Importer:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from refgenied import config
-from refgenied.client import command
+from refgenied.client import cli
 from refgenied.genomes.registry_path import check_pattern
 from refgenied.model import AssetState, JobState, Outcome
 
@@ -42,7 +42,7 @@ def event_kinds() -> set[str]:
 
 def all_words() -> list[tuple[str, ...]]:
     names = ["status", "config", "asset", "archive", "queue", "events", "scan", "reload", "call", "downloads"]
-    return commands(command._parser(names))
+    return commands(cli._parser(names))
 
 
 @pytest.mark.parametrize("words", all_words(), ids=" ".join)
@@ -70,7 +70,7 @@ def test_every_event_is_in_the_readme_and_no_other() -> None:
 
 def test_every_exit_status_is_in_the_readme() -> None:
     rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
-    listed = ", ".join(line.strip(", ") for line in command.STATUSES.splitlines()[1:]).split(", ")
+    listed = ", ".join(line.strip(", ") for line in cli.STATUSES.splitlines()[1:]).split(", ")
     assert sorted(rows) == [line.split()[0] for line in listed]
     for line in listed:
         number, _, meaning = line.strip().partition(" ")

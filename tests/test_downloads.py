@@ -22,8 +22,8 @@ from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.client import ClientError
-from refgenied.client import downloads as client_downloads
-from refgenied.client.downloads import Reader
+from refgenied.client.commands import downloads as client_downloads
+from refgenied.client.commands.downloads import Reader
 from refgenied.client.logged import Targets
 from refgenied.control import peer as peer_module
 from refgenied.control.peer import identify

@@ -23,7 +23,7 @@ from synthetic import DIGEST, Genomes
 from terminal import COLOUR, Seen, Terminal
 
 from refgenied.__main__ import _parser as refgenied_parser
-from refgenied.client import command
+from refgenied.client import cli
 from refgenied.control.verbs import events, verify, wait
 from refgenied.model import AssetKey, Requester
 from refgenied.shared import output
@@ -146,7 +146,7 @@ def words_of(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> li
 
 
 GROUPS = ["config", "asset", "archive", "downloads", "queue"]
-COMMANDS = words_of(command._parser(GROUPS))
+COMMANDS = words_of(cli._parser(GROUPS))
 
 
 async def test_every_other_command_and_what_it_says_when_it_refuses(

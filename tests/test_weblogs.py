@@ -16,8 +16,8 @@ from log_importer import Importer, importing
 from synthetic import DIGEST, Genomes
 from web_servers import acts
 
-from refgenied.client import downloads as client_downloads
-from refgenied.client.downloads import Reader, lines_of, numbered
+from refgenied.client.commands import downloads as client_downloads
+from refgenied.client.commands.downloads import Reader, lines_of, numbered
 from refgenied.client.logged import Targets
 from refgenied.client.weblogs import StrangeLineError, hit_of
 from refgenied.shared.pulls import remembered

@@ -224,6 +224,6 @@ def _why(error: OSError) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `refgeniectl`; returns its exit status."""
-    from refgenied.client.command import main as run  # noqa: PLC0415 (who wants the class alone needs no parser)
+    from refgenied.client.cli import main as run  # noqa: PLC0415 (who wants the class alone needs no parser)
 
     return run(argv)

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Any, cast
 
 from refgenied.client import Client, Json, UsageError, words
-from refgenied.client.command import DONE
+from refgenied.client.cli import DONE
 from refgenied.shared import output
 
 

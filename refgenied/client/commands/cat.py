@@ -8,7 +8,7 @@ from argparse import Namespace
 from binascii import a2b_base64
 
 from refgenied.client import Client, ClientError, Json
-from refgenied.client.command import DAMAGED, DONE, complain
+from refgenied.client.cli import DAMAGED, DONE, complain
 
 
 def cat(client: Client, arguments: Namespace) -> int:

@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 
 from refgenied.client import Json, draw, interrupt, words
-from refgenied.client.command import DAMAGED, DONE, REFUSED
+from refgenied.client.cli import DAMAGED, DONE, REFUSED
 from refgenied.client.silence import reached
 from refgenied.shared import output
 

@@ -17,7 +17,7 @@ from itertools import chain, islice, takewhile
 from typing import BinaryIO
 
 from refgenied.client import Client, ClientError, Json, interrupt, words
-from refgenied.client.lists import pages
+from refgenied.client.commands.lists import pages
 from refgenied.client.logged import Sent, Target, Targets, sent_of
 from refgenied.client.weblogs import Hit, StrangeLineError, clues_of, hit_of, is_complete
 from refgenied.shared import output

@@ -7,7 +7,7 @@ from argparse import Namespace
 from functools import partial
 
 from refgenied.client import Client, DaemonError, HungUpError, Json, NoDaemonError, draw, interrupt, words
-from refgenied.client.command import DONE, JOB_FAILED, TIME_OVER, complain, status_of
+from refgenied.client.cli import DONE, JOB_FAILED, TIME_OVER, complain, status_of
 from refgenied.client.lasting import Lasting
 from refgenied.shared import output
 from refgenied.shared.progress import Progress

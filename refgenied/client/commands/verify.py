@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 
 from refgenied.client import Client, ClientError, DaemonError, Json, UsageError, draw, interrupt, words
-from refgenied.client.command import DAMAGED, DONE, REFUSED, complain
+from refgenied.client.cli import DAMAGED, DONE, REFUSED, complain
 from refgenied.shared import output
 from refgenied.shared.progress import Progress
 

@@ -22,7 +22,7 @@ exit status:
   0 done, 1 the daemon said no, 2 usage, 3 no daemon, 4 not permitted, 5 the job failed, 6 time is over,
   7 an archive is damaged
 """
-ALONE = frozenset({"restoring.restore"})
+ALONE = frozenset({"restore.restore"})
 """Actions that do without a daemon, or connect by themselves."""
 STATES = (
     "complete", "building", "failed", "interrupted", "unregistered", "pulled", "added", "missing", "unreadable",
@@ -97,7 +97,7 @@ def status_of(error: ClientError) -> int:
 
 def _action(name: str) -> Callable[..., int]:
     module, _, function = name.partition(".")
-    return getattr(import_module(f"refgenied.client.{module}"), function)
+    return getattr(import_module(f"refgenied.client.commands.{module}"), function)
 
 
 def _parser(argv: list[str]) -> Parser:
@@ -155,7 +155,7 @@ def _fill(commands: _Commands, named: set[str]) -> None:
         group = commands.group(name, what)
         if name in named:
             fill(group)
-    events = commands.add("events", "following.events", "show what happened lately", "--follow")
+    events = commands.add("events", "events.events", "show what happened lately", "--follow")
     events.add_argument("-f", "--follow", action="store_true", help="go on with what will happen")
     events.add_argument(
         "--since",
@@ -186,7 +186,7 @@ def _fill_archive(archive: _Commands) -> None:
     listed = archive.add("list", "lists.archive_list", "list the archives", "'hg38/*' --json")
     listed.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="registry path with * and ?")
     create = archive.add(
-        "create", "making.create", "archive assets, and wait until it is done", "hg38/fasta mm10/fasta"
+        "create", "create.create", "archive assets, and wait until it is done", "hg38/fasta mm10/fasta"
     )
     create.add_argument("paths", nargs="+", metavar="P", help="registry path, such as hg38/fasta or hg38/fasta:default")
     create.add_argument("--force", action="store_true", help="make it anew, also when nothing has changed")
@@ -199,12 +199,12 @@ def _fill_archive(archive: _Commands) -> None:
     remove.add_argument("path", metavar="P")
     remove.add_argument("--delete-file", action="store_true", help="delete the file too")
     wait = archive.add(
-        "wait", "making.wait", "wait until the archive of an asset, as it is now, is there", "hg38/fasta --timeout 600"
+        "wait", "create.wait", "wait until the archive of an asset, as it is now, is there", "hg38/fasta --timeout 600"
     )
     wait.add_argument("path", metavar="P")
     wait.add_argument("--timeout", type=_seconds, metavar="S", help="seconds; exit status 6 when they are over")
 
-    cat = archive.add("cat", "contents.cat", "write one file of an archive to stdout", "hg38/fasta hg38.fa.fai")
+    cat = archive.add("cat", "cat.cat", "write one file of an archive to stdout", "hg38/fasta hg38.fa.fai")
     cat.add_argument("path", metavar="P")
     cat.add_argument("file", metavar="FILE", help="its path in the asset, as `archive show` lists it")
     _fill_keeping(archive)
@@ -212,18 +212,18 @@ def _fill_archive(archive: _Commands) -> None:
 
 def _fill_keeping(archive: _Commands) -> None:
     verify = archive.add(
-        "verify", "keeping.verify", "read archives back and compare every byte with their manifests", "hg38/fasta"
+        "verify", "verify.verify", "read archives back and compare every byte with their manifests", "hg38/fasta"
     )
     verify.add_argument("paths", nargs="*", metavar="P")
     verify.add_argument("--all", action="store_true", help="every archive, the one proved longest ago first")
     verify.add_argument("--quick", action="store_true", help="compare sizes, manifests and records only")
     protect = archive.add(
-        "protect", "keeping.protect", "let no more people read archives than may read their assets", "--all"
+        "protect", "verify.protect", "let no more people read archives than may read their assets", "--all"
     )
     protect.add_argument("paths", nargs="*", metavar="P")
     protect.add_argument("--all", action="store_true", help="every archive that more people may read")
     restore = archive.add(
-        "restore", "restoring.restore", "extract an archive and prove what comes out", "hg38/fasta --to /tmp/hg38"
+        "restore", "restore.restore", "extract an archive and prove what comes out", "hg38/fasta --to /tmp/hg38"
     )
     restore.add_argument("path", metavar="P", help="registry path, or the path of a .tgz (no daemon is needed then)")
     restore.add_argument("--to", required=True, metavar="DIR", help="makes DIR/ASSET; DIR itself if that is its name")
@@ -235,7 +235,7 @@ def _fill_keeping(archive: _Commands) -> None:
         "--leave-out-stray", action="store_true", help="leave out links that lead out of the asset, and name them"
     )
     bring = archive.add(
-        "import", "keeping.bring", "take archives that are there already into the database", "/mnt/old/archives"
+        "import", "verify.bring", "take archives that are there already into the database", "/mnt/old/archives"
     )
     bring.add_argument(
         "what",
