@@ -267,7 +267,7 @@ def _init(arguments: argparse.Namespace) -> int:
 def _units(arguments: argparse.Namespace) -> int:
     from refgenied import config  # noqa: PLC0415
     from refgenied.model import ConfigError  # noqa: PLC0415
-    from refgenied.systemd import Installation  # noqa: PLC0415
+    from refgenied.systemd.install import Installation  # noqa: PLC0415
 
     # The service does not see the caller's environment, so the units are not made from it either.
     own = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")

@@ -12,31 +12,27 @@ PACKAGE = Path(__file__).parents[1] / "refgenied"
 # Lower layers first. A module may import from its own layer's package and from lower layers only.
 LAYERS = [
     {"refgenied"},
-    {"model", "output"},
-    {"commandline", "files", "mounts", "outlet"},
+    {"model", "shared"},
+    {"files"},
     {"genomes"},
     {"archive"},
     {"config"},
     {"store"},
-    {"disk", "generation", "journal", "notify"},
-    {"feed", "health", "meter", "logs", "archive_folder", "pulls"},
-    {"eventlog", "waits"},
-    {"jobs", "policy", "units"},
-    {"conditions"},
-    {"pause"},
+    {"health", "logs"},
+    {"archive_folder"},
+    {"policy"},
+    {"queue"},
     {"reconciler"},
-    {"serving"},
-    {"archiver"},
-    {"watcher", "worker", "verifier", "importer", "rights"},
-    {"scrubber", "tidier"},
+    {"catalog"},
+    {"maintenance", "watcher"},
     {"control"},
-    {"recovery", "supervision"},
-    {"daemon"},
+    {"systemd"},
+    {"daemon", "serve"},
     {"__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ALONE = {"client"}  # talks to the daemon over the socket only
-CALLERS = {"__main__", "serving"}  # `refgenied serve` is a client of the daemon, too
+CALLERS = {"__main__", "serve"}  # `refgenied serve` is a client of the daemon, too
 
 
 def part_of(path: Path) -> str:

@@ -17,7 +17,7 @@ from refgenied.catalog.server_config import CONFIG_NAME, OURS
 from refgenied.daemon import held
 from refgenied.files.durable import keep_beside
 from refgenied.model import Outcome, StateError
-from refgenied.systemd import Installation
+from refgenied.systemd.install import Installation
 
 pytestmark = pytest.mark.anyio
 

@@ -1,5 +1,1 @@
-"""The systemd units: `texts` fills them in for a configuration, `install` puts them in place and takes them away."""
-
-from refgenied.systemd.install import Installation
-
-__all__ = ["Installation"]
+"""What systemd is told while the daemon runs, and the units for a configuration."""
