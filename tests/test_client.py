@@ -175,7 +175,8 @@ async def test_not_permitted(parts: Parts, genomes: Genomes) -> None:
         os.chmod(folder, 0o755)
         path = f"{folder}/control.sock"
         code = (  # what another user may not read is imported before
-            "import locale, os, shutil, sys; from refgenied.client import main, cli; from refgenied.client.commands import orders\n"
+            "import locale, os, shutil, sys; from refgenied.client import main, cli\n"
+            "from refgenied.client.commands import orders\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             f"sys.exit(main(['--socket', {path!r}, 'scan']))"
         )

@@ -14,7 +14,8 @@ from refgenied import config
 from refgenied.files import mounts
 from refgenied.logs import journal
 from refgenied.model import ConfigError
-from refgenied.systemd.install import Installation, install, units
+from refgenied.systemd import install, units
+from refgenied.systemd.install import Installation
 
 
 def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> config.Settings:
