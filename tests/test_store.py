@@ -57,6 +57,14 @@ async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
             assert await rows.unfinished(tx) == []
 
 
+async def test_one_question_is_a_transaction_of_its_own(tmp_path: Path) -> None:
+    async with Store.opened(tmp_path) as store:
+        number = await store.ask(rows.add, KEY, priority=10, force=False, stamp="s", requested_by="x", now=1.0)
+        found = await store.ask(rows.get, number)
+        assert found is not None
+        assert found.key == KEY
+
+
 async def test_a_cancelled_task_leaves_no_half_transaction_for_the_next(tmp_path: Path) -> None:
     async with Store.opened(tmp_path) as store:
         inside = anyio.Event()

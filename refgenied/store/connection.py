@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import aiosqlite
 import anyio
@@ -31,6 +31,8 @@ CHECKPOINT_ROWS = 1000
 """Rows that change until SQLite's log is brought into the file."""
 
 Row = Sequence[Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Transaction:
@@ -191,6 +193,13 @@ class Store:
                     raise
                 if self._connection.total_changes - self._changes >= CHECKPOINT_ROWS:
                     await self._checkpoint()
+
+    async def ask(
+        self, statement: Callable[Concatenate[Transaction, P], Awaitable[T]], *arguments: P.args, **named: P.kwargs
+    ) -> T:
+        """What one statement function of this package answers, in a transaction of its own. StateError."""
+        async with self.transaction() as tx:
+            return await statement(tx, *arguments, **named)
 
     async def _checkpoint(self) -> None:
         """Bring SQLite's log into the file; not when another program has written that: it would become a mixture."""
