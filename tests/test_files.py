@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from refgenied.files.durable import (
-    LONGEST_NAME,
-    open_regular,
-    partial_of,
-    read_regular,
-    reading,
-    save_atomically,
-    writing,
-)
+from refgenied.files.durable import LONGEST_NAME_BYTES, partial_of, save_atomically, writing
+from refgenied.files.regular import open_regular, read_regular, reading
 from refgenied.model import NoSpaceError, ShortageError, UnreadableError, WriteError
 
 
@@ -98,10 +91,10 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> N
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("name", ["a" * 246, "a" * 247, "é" * 127, "a" * LONGEST_NAME])
+@pytest.mark.parametrize("name", ["a" * 246, "a" * 247, "é" * 127, "a" * LONGEST_NAME_BYTES])
 def test_every_name_that_fits_has_a_partial_name_that_fits(tmp_path: Path, name: str) -> None:
     partial = partial_of(tmp_path / name)
-    assert len(os.fsencode(partial.name)) <= LONGEST_NAME
+    assert len(os.fsencode(partial.name)) <= LONGEST_NAME_BYTES
     assert partial.name.startswith(".")
     assert partial.name.endswith(".partial")
     assert save_atomically(tmp_path / name, b"x")

@@ -30,7 +30,8 @@ from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check
 from refgenied.archive.publisher import Draft, discard, make_folders, write_manifest_partial
 from refgenied.archive.verifier import prove_all
 from refgenied.archive.vetting import Vetting
-from refgenied.files.durable import keep_beside, opener, unreadable, writing
+from refgenied.files.durable import keep_beside, writing
+from refgenied.files.regular import opener, unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError, WriteError
 

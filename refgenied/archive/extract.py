@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from refgenied.archive import unfinished
-from refgenied.files.durable import FULL, NEW, SHORT, sync_folder
+from refgenied.files.durable import DISK_FULL_ERRNOS, NEW_FILE_FLAGS, sync_folder
+from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.genomes.enclosure import FOLDER, shown
 from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTreeError, WriteError
 
@@ -79,11 +80,11 @@ def writing_to(target: Path) -> Generator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in FULL:
+        if error.errno in DISK_FULL_ERRNOS:
             raise NoSpaceError(
                 f"there is no room for {target} ({reason}); nothing is left of it", hint="make room, then try again"
             ) from error
-        if error.errno in SHORT:
+        if error.errno in SHORTAGE_ERRNOS:
             raise ShortageError(f"{target} cannot be written: {reason}") from error
         raise WriteError(f"{target} cannot be written: {reason}", hint="look at the rights of that folder") from error
 
@@ -116,7 +117,7 @@ class Extraction:
     def file(self, entry: Entry, pieces: Iterable[memoryview]) -> int:
         """Write a file; the number of bytes that came."""
         *above, name = entry.raw_path.split(b"/")
-        fd = os.open(name, NEW, 0o600, dir_fd=self._open(above))
+        fd = os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=self._open(above))
         try:
             size = 0
             for piece in pieces:

@@ -15,7 +15,7 @@ from refgenied.archive.format.manifest import BlockTable, Totals
 from refgenied.archive.format.output import Output
 from refgenied.archive.format.pipeline import Pipeline
 from refgenied.archive.progress import Meter, Phase
-from refgenied.files.durable import SHORT
+from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.genomes.walk import Kind
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError
 
@@ -159,7 +159,7 @@ def _feed_content(fd: int, left: int, passing: Passing, blocks: Blocks, check: C
 
 def _unreadable(member: Member, error: OSError) -> UnreadableError | ShortageError:
     message = f"{_shown(member)} cannot be read: {error.strerror or error}"
-    if error.errno in SHORT:
+    if error.errno in SHORTAGE_ERRNOS:
         return ShortageError(message)
     return UnreadableError(message, hint="look at the genome folder's disk")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from refgenied.archive.format.arguments import path_of
-from refgenied.files.durable import LONGEST_NAME, partial_of
+from refgenied.files.durable import LONGEST_NAME_BYTES, partial_of
 from refgenied.model import AssetKey, BadRegistryPathError
 
 _ENTRIES = ".files.jsonl.gz"
@@ -33,10 +33,10 @@ class Place:
         self.key = key
         name = f"{key.asset_group}__{key.asset}"
         longest = len(os.fsencode(f"{name}{_ENTRIES}"))
-        if longest > LONGEST_NAME:
+        if longest > LONGEST_NAME_BYTES:
             raise BadRegistryPathError(
                 f"the names of asset group and asset are too long together: one of the archive's files would have a "
-                f"name of {longest} bytes, and {LONGEST_NAME} is the most ({key.registry_path})",
+                f"name of {longest} bytes, and {LONGEST_NAME_BYTES} is the most ({key.registry_path})",
                 hint="a shorter tag helps (refgenie tag)",
             )
         self._name_files(self.archive_folder / key.genome_digest / key.asset_group / key.asset, name)

@@ -13,7 +13,7 @@ from refgenied.archive.format.arguments import path_of, require_callable, thread
 from refgenied.archive.format.manifest import About, Manifest
 from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
-from refgenied.files.durable import reading
+from refgenied.files.regular import reading
 from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey, BadArgumentError, BadRegistryPathError, ConflictError

@@ -18,7 +18,7 @@ from refgenied.archive.place import Place
 from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.publisher import discard, finish
 from refgenied.archive.verifier import prove_all
-from refgenied.files.durable import SHORT, opener, unreadable
+from refgenied.files.regular import SHORTAGE_ERRNOS, opener, unreadable
 from refgenied.model import (
     ArchiveNotFoundError,
     AssetKey,
@@ -188,7 +188,7 @@ def _folders(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        if passed_over is None or error.errno in SHORT:
+        if passed_over is None or error.errno in SHORTAGE_ERRNOS:
             raise unreadable(folder, error) from error
         passed_over(error)
         return []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from refgenied.archive.format.manifest import Manifest, Removed, encode, read_manifest
-from refgenied.files.durable import NEW, allow, sync_folder, write_all, writing
+from refgenied.files.durable import NEW_FILE_FLAGS, allow, sync_folder, write_all, writing
 from refgenied.model import WriteError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def write_manifest_partial(place: Place, manifest: Manifest) -> None:
     with writing(place.manifest_partial):
         mode = _mode_of(place.archive_partial) or _mode_of(place.archive) or 0o644
         place.manifest_partial.unlink(missing_ok=True)
-        fd = os.open(place.manifest_partial, NEW, mode)
+        fd = os.open(place.manifest_partial, NEW_FILE_FLAGS, mode)
         try:
             write_all(fd, encode(manifest))
             os.fsync(fd)

@@ -12,7 +12,8 @@ import msgspec
 from refgenied.archive.format.entries import access_to_all
 from refgenied.archive.format.manifest import entries_of
 from refgenied.archive.presence import manifest_at
-from refgenied.files.durable import allow, reading, writing
+from refgenied.files.durable import allow, writing
+from refgenied.files.regular import reading
 from refgenied.model import Access, ArchiveRecord, RefgeniedError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from refgenied.archive.format.digests import ContentDigest
 from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.prover import prove
 from refgenied.archive.vetting import Vetting
-from refgenied.files.durable import unreadable
+from refgenied.files.regular import unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
 

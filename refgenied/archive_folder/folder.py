@@ -17,17 +17,8 @@ from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import Generation
 from refgenied.archive_folder.leftovers import PROBE
 from refgenied.config import MARKER
-from refgenied.files.durable import (
-    NO_FILE,
-    SHORT,
-    close_to_others,
-    open_regular,
-    partial_of,
-    read_regular,
-    save_atomically,
-    unreadable,
-    writing,
-)
+from refgenied.files.durable import close_to_others, partial_of, save_atomically, writing
+from refgenied.files.regular import SHORTAGE_ERRNOS, WRONG_FILE_ERRNOS, open_regular, read_regular, unreadable
 from refgenied.model import (
     AlreadyRunningError,
     ArchiveRecord,
@@ -116,7 +107,7 @@ class ArchiveFolder:
                     save_atomically(marker, f"{uuid.uuid4()}\n".encode("ascii"), mode=0o640)
                 self.id = _id_in(marker)
         except (OSError, UnicodeDecodeError) as error:
-            if isinstance(error, OSError) and error.errno in SHORT:
+            if isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS:
                 raise unreadable(marker, error) from None  # another start may do better
             raise ConfigError(
                 f"the archive folder {self.path} cannot be used: {error}",
@@ -158,7 +149,7 @@ class ArchiveFolder:
         try:
             return open_regular(Path(self.path, MARKER)) if self.path else None
         except OSError as error:
-            if error.errno in SHORT:  # without the lock two daemons could write there
+            if error.errno in SHORTAGE_ERRNOS:  # without the lock two daemons could write there
                 raise unreadable(Path(self.path, MARKER), error) from error
             return None
 
@@ -186,7 +177,7 @@ class ArchiveFolder:
         except UnicodeDecodeError:
             found = ""
         except OSError as error:
-            if error.errno not in NO_FILE:
+            if error.errno not in WRONG_FILE_ERRNOS:
                 return f"{marker} cannot be read: {error.strerror or error}"
             found = ""
         if found != self.id and not _is_id(found):
@@ -245,7 +236,7 @@ class ArchiveFolder:
             try:
                 size = path.stat().st_size
             except OSError as error:
-                if error.errno not in SHORT:
+                if error.errno not in SHORTAGE_ERRNOS:
                     found[key] = f"{path}: {error.strerror}"
                 continue
             if size != record.size:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from refgenied.files.durable import read_regular, reading, save_atomically, writing
+from refgenied.files.durable import save_atomically, writing
+from refgenied.files.regular import read_regular, reading
 from refgenied.model import AssetKey, UnreadableError
 
 NAME = ".refgenied.generation"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from refgenied.archive.place import Place
-from refgenied.files.durable import unreadable
+from refgenied.files.regular import unreadable
 from refgenied.model import AssetKey, BadRegistryPathError
 
 if TYPE_CHECKING:

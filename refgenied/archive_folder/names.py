@@ -20,15 +20,15 @@ from typing import Any
 from refgenied.archive import REPLACED, Manifest, Place, read_manifest
 from refgenied.archive_folder.linked import LinkedFiles
 from refgenied.files.durable import (
-    LONGEST_NAME,
-    NO_LINKS,
+    LONGEST_NAME_BYTES,
+    NO_HARD_LINK_ERRNOS,
     keep_beside,
     partial_of,
-    read_regular,
     save_atomically,
     sync_folder,
     writing,
 )
+from refgenied.files.regular import read_regular
 from refgenied.model import RefgeniedError
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -65,7 +65,7 @@ class ServedNames:
             return None
         stem = self.archive.name.removesuffix(".tgz")
         name = f".{stem}.{digest}.tgz"
-        if len(os.fsencode(name)) > LONGEST_NAME:
+        if len(os.fsencode(name)) > LONGEST_NAME_BYTES:
             mark = hashlib.sha256(os.fsencode(stem)).hexdigest()[:16]
             name = f".{os.fsencode(stem)[:180].decode(errors='ignore')}-{mark}.{digest}.tgz"
         return self.folder / name
@@ -86,7 +86,7 @@ class ServedNames:
         try:
             os.link(self.place.archive, partial, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in NO_LINKS:
+            if error.errno not in NO_HARD_LINK_ERRNOS:
                 raise
             os.symlink(os.path.relpath(self.place.archive, self.folder), partial)
         os.rename(partial, self.archive)

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from refgenied.files.durable import FULL, SHORT
+from refgenied.files.durable import DISK_FULL_ERRNOS
+from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.model import ArchiveRecord, AssetKey, NoSpaceError, RefgeniedError, ShortageError
 
 log = structlog.get_logger("serving")
@@ -18,7 +19,7 @@ log = structlog.get_logger("serving")
 MOST_LINES = 10
 """Faults that are told by their lines; of more only the number is told."""
 
-_OF_ALL = FULL | SHORT | {errno.EROFS}
+_OF_ALL = DISK_FULL_ERRNOS | SHORTAGE_ERRNOS | {errno.EROFS}
 _IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL})
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
 _DISK = frozenset({errno.EIO, errno.ESTALE, errno.EUCLEAN})

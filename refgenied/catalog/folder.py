@@ -23,7 +23,8 @@ from refgenied.catalog.pages import write_pages
 from refgenied.catalog.server_config import CONFIG_NAME, UnreadableConfigError
 from refgenied.catalog.sound import Sound
 from refgenied.catalog.wanted import PRIVATE, Served, Wanted
-from refgenied.files.durable import keep_beside, read_regular
+from refgenied.files.durable import keep_beside
+from refgenied.files.regular import read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import (
     Access,

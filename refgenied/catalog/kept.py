@@ -14,7 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from refgenied.archive_folder.names import NO_LINKS, ServedNames, is_kept_name
+from refgenied.archive_folder.names import ServedNames, is_kept_name
+from refgenied.files.durable import NO_HARD_LINK_ERRNOS
 
 log = structlog.get_logger("serving")
 
@@ -43,7 +44,7 @@ class Kept:
         except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno not in NO_LINKS:
+            if error.errno not in NO_HARD_LINK_ERRNOS:
                 raise
             return
         if self._since is not None:

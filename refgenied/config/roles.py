@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from refgenied.config.settings import Settings
-from refgenied.files.durable import read_regular
 from refgenied.files.mounts import origin
+from refgenied.files.regular import read_regular
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.genomes.yaml_reader import MAX_BYTES
 

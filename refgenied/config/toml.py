@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from refgenied.config.settings import File, sections
-from refgenied.files.durable import read_regular
+from refgenied.files.regular import read_regular
 from refgenied.model import ConfigError
 
 LARGEST = 1 << 20

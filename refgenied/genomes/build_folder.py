@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from refgenied.files.durable import SHORT
+from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.genomes.enclosure import shown, some_names, translated
 from refgenied.genomes.walk import open_folder, read_small
 from refgenied.model import BuildRecord, RefgeniedError, ShortageError, UnreadableError
@@ -132,7 +132,7 @@ def moved_lately(paths: Iterable[str], now: float, within: float) -> bool:
                     if lately(entry.stat(follow_symlinks=False)):
                         return True
         except OSError as error:
-            if error.errno in SHORT:  # it would look as if the build had died
+            if error.errno in SHORTAGE_ERRNOS:  # it would look as if the build had died
                 raise
     return False
 
@@ -160,7 +160,7 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
         except ShortageError:
             raise
         except (OSError, RefgeniedError) as error:
-            if isinstance(error, OSError) and error.errno in SHORT:
+            if isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS:
                 raise translated(error, folder) from error
             continue
         finally:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from refgenied.files.durable import open_regular
+from refgenied.files.regular import open_regular
 from refgenied.genomes.genome_config import Entry, GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import Problem

@@ -12,7 +12,7 @@ import stat
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from refgenied.files.durable import SHORT
+from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError, UnsafeTreeError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def split(path: bytes) -> list[bytes]:
 
 def translated(error: OSError, path: str | bytes) -> SourceChangedError | UnreadableError | ShortageError:
     """The error of ours for one of the system's about `path`."""
-    if error.errno in SHORT:
+    if error.errno in SHORTAGE_ERRNOS:
         return ShortageError(f"cannot read {shown(path)}: {error.strerror}")
     if error.errno in _GONE:
         return SourceChangedError(f"{shown(path)} vanished or changed while it was read")

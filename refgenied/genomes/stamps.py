@@ -7,7 +7,7 @@ import stat
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from refgenied.files.durable import SHORT
+from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.genomes.build_folder import BUILD_FOLDER
 from refgenied.genomes.enclosure import MAX_NAMES, some_names, translated
 from refgenied.genomes.member import access_to
@@ -67,7 +67,7 @@ def _stamp_as_seen(folder: bytes) -> str:
                 list(map(os.fsencode, some_names(os.fsdecode(path), MAX_NAMES))) if stat.S_ISDIR(info.st_mode) else []
             )
         except OSError as error:
-            if error.errno in SHORT:
+            if error.errno in SHORTAGE_ERRNOS:
                 raise translated(error, path) from error
             digest.update(b"%b\0%d\0" % (path, error.errno or 0))
             continue

@@ -37,7 +37,7 @@ from refgenied.archive.rights import recorded
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
 from refgenied.config import Current
-from refgenied.files.durable import reading
+from refgenied.files.regular import reading
 from refgenied.health import Clock
 from refgenied.model import (
     Access,

@@ -19,7 +19,7 @@ from refgenied.archive.presence import manifest_at
 from refgenied.archive.publisher import discard
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.leftovers import Leftovers, find_leftovers, size_of
-from refgenied.files.durable import identity
+from refgenied.files.regular import identity
 from refgenied.health import Health
 from refgenied.maintenance.importer import Importer, Taken
 from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester, StateError

@@ -19,7 +19,7 @@ from refgenied.archive.publisher import replace_manifest
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files.disk import DiskThread
-from refgenied.files.durable import identity
+from refgenied.files.regular import identity
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock
 from refgenied.model import (

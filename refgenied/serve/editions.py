@@ -19,7 +19,7 @@ from refgenied.archive import Place, read_manifest
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog import server_config
 from refgenied.catalog.sound import Sound, Tree
-from refgenied.files.durable import SHORT, read_regular, unreadable
+from refgenied.files.regular import SHORTAGE_ERRNOS, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
 from refgenied.serve.held import Held, Identity, kept_for
@@ -113,7 +113,7 @@ def _read(config: Path) -> bytes:
     try:
         return read_regular(config, MAX_BYTES)
     except OSError as error:
-        if error.errno in SHORT:
+        if error.errno in SHORTAGE_ERRNOS:
             raise unreadable(config, error) from error
         raise
 

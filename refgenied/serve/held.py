@@ -18,7 +18,7 @@ import structlog
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.progress import Check, no_check
 from refgenied.archive_folder.names import ServedNames
-from refgenied.files.durable import SHORT, open_regular, unreadable
+from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError
 
 log = structlog.get_logger("serve")
@@ -176,7 +176,7 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         yield open_regular(path)
     except OSError as error:
-        if error.errno in SHORT:
+        if error.errno in SHORTAGE_ERRNOS:
             raise unreadable(path, error) from error
 
 

@@ -10,7 +10,8 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from refgenied.files.durable import read_regular, save_atomically
+from refgenied.files.durable import save_atomically
+from refgenied.files.regular import read_regular
 from refgenied.shared.pulls import Pulls
 
 log = structlog.get_logger("serve")

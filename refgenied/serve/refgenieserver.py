@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import structlog
 
-from refgenied.files.durable import SHORT
+from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.model import ShortageError
 from refgenied.serve.asking import Asking
 from refgenied.serve.delivery import at_hand, file_response
@@ -86,7 +86,7 @@ async def _unreadable(request: Any, error: Exception) -> Any:
     """A file that only a page needs is not what it should be, or cannot be opened now."""
     responses: Any = importlib.import_module("fastapi.responses")
     log.warning("serve.page_unreadable", path=request.url.path, error=str(error)[:200])
-    if isinstance(error, OSError) and error.errno in SHORT:
+    if isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS:
         return responses.JSONResponse(
             {"detail": "the server is short of something"}, 503, {"Retry-After": str(RETRY_AFTER)}
         )

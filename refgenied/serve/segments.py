@@ -18,7 +18,8 @@ from typing import Any
 
 import structlog
 
-from refgenied.files.durable import NEW, open_regular, partial_of, read_regular, sync_folder, write_all
+from refgenied.files.durable import NEW_FILE_FLAGS, partial_of, sync_folder, write_all
+from refgenied.files.regular import open_regular, read_regular
 
 log = structlog.get_logger("serve")
 
@@ -122,7 +123,7 @@ class Segments:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f"{time.time_ns():020}-{os.getpid()}{SUFFIX}"
         hidden = partial_of(path)
-        fd = os.open(hidden, NEW | os.O_APPEND, 0o600)
+        fd = os.open(hidden, NEW_FILE_FLAGS | os.O_APPEND, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # before it is seen, or another might take it for left
             hidden.rename(path)

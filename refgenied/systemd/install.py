@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from refgenied.config import SYSTEM_SOCKET, Settings, clashes
-from refgenied.files.durable import keep_beside, read_regular, save_atomically
+from refgenied.files.durable import keep_beside, save_atomically
+from refgenied.files.regular import read_regular
 from refgenied.model import ConfigError, WriteError
 from refgenied.systemd import accounts
 from refgenied.systemd.units import NOT_OURS, SERVING_STATE, SYSTEM_STATE, serving_state, system_units, user_units

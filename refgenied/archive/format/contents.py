@@ -10,7 +10,7 @@ from refgenied.archive.format.entries import Entry, new_entry
 from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.format.reader import Members, TarMember
 from refgenied.archive.format.stream import Observe, open_source
-from refgenied.files.durable import unreadable
+from refgenied.files.regular import unreadable
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnsafeTreeError

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.archive.format.codec import Libdeflate
-from refgenied.files.durable import NEW, opener, unreadable, write_all, writing
+from refgenied.files.durable import NEW_FILE_FLAGS, write_all, writing
+from refgenied.files.regular import opener, unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import Access, DamagedArchiveError
 
@@ -207,7 +208,7 @@ class EntryList:
 
     def _move_to_disk(self) -> None:
         with writing(self._partial):
-            self._file = open(os.open(self._partial, NEW, self._mode), "wb", buffering=0)  # noqa: SIM115 - closed by exit
+            self._file = open(os.open(self._partial, NEW_FILE_FLAGS, self._mode), "wb", buffering=0)  # noqa: SIM115 - closed by exit
         self._write(self._inline)
         self._inline.clear()
 

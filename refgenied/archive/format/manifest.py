@@ -18,7 +18,7 @@ from refgenied.archive.format import seal
 from refgenied.archive.format.arguments import path_of
 from refgenied.archive.format.codec import CodecRecord
 from refgenied.archive.format.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
-from refgenied.files.durable import NO_FILE, read_regular, unreadable
+from refgenied.files.regular import WRONG_FILE_ERRNOS, read_regular, unreadable
 from refgenied.model import (
     Access,
     ArchiveNotFoundError,
@@ -200,7 +200,7 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no manifest {path}") from error
     except OSError as error:
-        if error.errno in NO_FILE:
+        if error.errno in WRONG_FILE_ERRNOS:
             raise DamagedArchiveError(f"{path} is not a manifest ({error.strerror})") from error
         raise unreadable(path, error) from error
     try:

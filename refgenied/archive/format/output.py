@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from refgenied.files.durable import NEW, write_all, writing
+from refgenied.files.durable import NEW_FILE_FLAGS, write_all, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ class Output:
         self._unsynced = 0
         self._unwritten = 0
         with writing(path):
-            self._fd = os.open(path, NEW, mode)
+            self._fd = os.open(path, NEW_FILE_FLAGS, mode)
 
     def __enter__(self) -> Self:
         return self

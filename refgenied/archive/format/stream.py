@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, Self
 
 from refgenied.archive.format.codec import decompress
-from refgenied.files.durable import SHORT, open_regular, unreadable
+from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def open_archive(path: Path) -> int:
 def damage(path: Path, at: int, error: OSError) -> DamagedArchiveError | ShortageError:
     """What to raise when an archive that is open cannot be read at a byte: its disk has lost it."""
     message = f"{path} cannot be read at byte {at}: {error.strerror or error}"
-    return ShortageError(message) if error.errno in SHORT else DamagedArchiveError(message)
+    return ShortageError(message) if error.errno in SHORTAGE_ERRNOS else DamagedArchiveError(message)
 
 
 class Blocks:

@@ -1,0 +1,88 @@
+"""Regular files, read although other people may have put anything under the name.
+
+Nothing that is there can block us: a FIFO without a writer, a terminal, a device.
+`reading` tells two failures apart: the machine is short of something (descriptors, memory), or this file is at fault.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from refgenied.model import ShortageError, UnreadableError
+
+SHORTAGE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOLCK})
+"""The process or the machine is short of something for the moment; the file that was asked for is not at fault."""
+WRONG_FILE_ERRNOS = frozenset({errno.EINVAL, errno.EFBIG, errno.ELOOP})
+"""What `read_regular` raises when something else than the expected file is there; the disk is not at fault."""
+
+StrPath = str | os.PathLike[str]
+
+
+def open_regular(path: StrPath) -> int:
+    """A read-only descriptor of a regular file; a link is followed. Never blocks.
+
+    OSError, also when something else than a regular file is there. That is never opened: a device may act on an open.
+    """
+    at = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if stat.S_ISREG(os.fstat(at).st_mode):
+            # O_NONBLOCK: no lease or pseudo-file makes us wait. O_NOCTTY: no terminal becomes ours.
+            return os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+    finally:
+        os.close(at)
+    raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+
+
+def opener(path: str, _flags: int) -> int:
+    """`open_regular` for `open(path, "rb", opener=opener)`."""
+    return open_regular(path)
+
+
+def read_regular(path: StrPath, limit: int | None = None) -> bytes:
+    """The content of a regular file. OSError; its errno is EFBIG when the file has more than `limit` bytes.
+
+    The kernel's own files (`/proc`, `/sys`) report a size of 0 and are not read: reading some of them blocks, or takes
+    away data that other processes wait for.
+    """
+    with open(open_regular(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""
+        if limit is None:
+            return file.read()
+        data = file.read(limit + 1)
+        if len(data) <= limit:
+            return data
+        size = max(os.fstat(file.fileno()).st_size, len(data))
+        raise OSError(errno.EFBIG, f"it has {size} bytes, and at most {limit} are read", os.fspath(path))
+
+
+def identity(path: StrPath) -> tuple[int, ...]:
+    """Values that differ when another file has the name, or the file was written; empty when there is no file."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return ()
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+
+
+@contextmanager
+def reading(path: StrPath) -> Generator[None]:
+    """Around system calls that read `path`: raises UnreadableError or ShortageError instead of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: StrPath, error: OSError) -> UnreadableError | ShortageError:
+    """The error to raise when reading `path` failed with this OSError."""
+    message = f"{os.fspath(path)} cannot be read: {error.strerror or error}"
+    if error.errno in SHORTAGE_ERRNOS:
+        return ShortageError(message)
+    return UnreadableError(message)
