@@ -1,0 +1,18 @@
+"""The genome folder: which assets there are, in what state each is, and a safe walk over the files of one.
+
+A library that blocks: it knows no asyncio, no SQL and no sockets.
+
+*What other people wrote.* Anybody who may write to the genome folder may put anything there. Files are opened by
+`files.regular.open_regular`: it looks before it opens, so a FIFO, a terminal or a device is never opened, it does not
+block, and reads have a limit. YAML has one reader (`yaml_reader`), made from the parser's events, because PyYAML
+composes by recursion in C: 200 kB of `[` end the process. It counts bytes, depth and values, each alias written out
+(64 MiB, 50 and 2,000,000 at most). It reads names and numbers as refgenconf 0.13.1 does (`2.50:` is the tag "2.5"). A
+value without a meaning is left out and reported with its line; the rest of the config stays. One look takes at most
+100,000 assets, 1,000 aliases of a genome, 128 KiB of one entry and a million names of one folder, and reports at most
+100 problems.
+
+*Stamps.* A stamp covers the metadata of the asset's files (path, type, mode, size, mtime, ctime, inode), the identity
+of the completed flag, and refgenie's entry. Equal stamps mean that nothing was built and nothing was touched. The
+files have a stamp of their own: `refgenie build` without a change, or with `-R`, writes the flags only, and then
+there is nothing to read.
+"""

@@ -1,0 +1,31 @@
+"""Jobs: from the wish that an asset is archived to the job's last arrow.
+
+            claim            succeed
+ queued ------------> running ------> succeeded
+   ^  |                | | |  fail (a permanent error)
+   |  | cancel_queued  | | +--------> failed
+   |  v                | |  cancel_running, fold (another job of the asset takes over)
+   | cancelled <-------|-+
+   +-------------------+  retry_later (an attempt is charged; the job waits), hand_back (shutdown, or a condition:
+   |                      nothing is charged), crashed (found running at start: an attempt is charged)
+   +-- revive: a user retries a job that failed, was cancelled, or waits to be tried again
+
+The table is `model.ARROWS`. Each change is `UPDATE … WHERE id = ? AND state IN (…)`, which must change one row.
+
+*Whose fault is it?* A permanent error (an unsafe tree, a wrong digest) ends the job. After any other error the daemon
+writes, syncs, renames and deletes a small file at the top of the archive folder. If that fails too, the error is a
+*condition* (`conditions`): the archive folder, room in it, the database, and descriptors and memory are what every
+job needs. Then no job is charged, one line of the health says what is wrong and where, and the queue waits. Each
+condition is looked at every 3 seconds, also when no job waits, and without a write while all is well; the queue goes
+on by itself. If the small file can be written, the fault is that of the asset: only its job waits, twice as long each
+time, up to an hour, for ever, and `status` names it.
+
+A job that was running when the daemon was killed goes last from then on. After the third kill in a row it waits for a
+day, then for two, four … (at most 32), also over restarts, until the asset is built again or `queue retry` is given.
+
+Waits do not depend on the clock: when somebody sets it, what waits is moved by as much.
+
+*Order.* What a user asked for comes first, then new builds, then what was built before the first start; within each
+the oldest. A failed or cancelled job holds for its stamp: no look queues the asset again until it is built again or a
+user asks. An error that is only true for a moment (the asset is being built again) holds nothing.
+"""
