@@ -361,7 +361,7 @@ async def test_success_records_the_archive_and_keeps_the_download_count(jobs: Jo
 
 
 async def test_a_published_archive_ends_a_removal(jobs: Jobs) -> None:
-    await jobs.remove_archive(Removal(FASTA, "s", 1.0, "ann"), ANN, 1)
+    await jobs.records.removed(Removal(FASTA, "s", 1.0, "ann"), ANN, 1)
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED)
     job = await jobs.claim()
     assert job

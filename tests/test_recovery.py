@@ -164,7 +164,7 @@ async def test_a_kill_during_a_change_is_no_older_database(point, genomes, manif
         with monkeypatch.context() as patch, pytest.raises((Killed, BaseExceptionGroup)):
             desk = Desk(context_of(parts))
             if point == "marked":
-                patch.setattr(parts.jobs, "remove_archive", killed)
+                patch.setattr(parts.jobs.records, "removed", killed)
                 await desk.ask("archive.remove", path="t7/asset")
             else:
                 genomes.build("asset", a=b"changed")

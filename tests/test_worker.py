@@ -173,7 +173,7 @@ async def test_a_lost_database_is_filled_from_the_manifests_and_honours_removals
         from refgenied.archive import remove  # noqa: PLC0415
 
         remove(Place(parts.archive_folder.path, gone), at=1.0, by="ann", stamp=stamp, delete_file=False)
-        await parts.jobs.remove_archive(Removal(gone, stamp, 1.0, "ann"), ANN, 3)
+        await parts.jobs.records.removed(Removal(gone, stamp, 1.0, "ann"), ANN, 3)
     monkeypatch.setattr(archiver, "pack_asset", None)
     async with running(genomes, state="new") as parts:
         await parts.settle()

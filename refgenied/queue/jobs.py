@@ -23,12 +23,12 @@ from refgenied.model import (
     Outcome,
     Priority,
     RefgeniedError,
-    Removal,
     Requester,
     StateError,
 )
 from refgenied.queue.eventlog import Change, EventLog, since_boot
 from refgenied.queue.feed import Feed
+from refgenied.queue.records import Records
 from refgenied.queue.waits import LONGEST_ASIDE, LONGEST_BACK_OFF, MAX_CRASHES, aside, back_off
 from refgenied.shared.progress import Progress
 from refgenied.store import Store, Transaction, archives
@@ -49,6 +49,7 @@ class Jobs:
         self._log = EventLog(store, feed, clock, steady)
         self.change = self._log.change
         """One transaction with its events."""
+        self.records = Records(store, self.change)
         self._wake = anyio.Event()
         self._running: dict[int, anyio.CancelScope] = {}
         self._cancelled_by: dict[int, Requester] = {}
@@ -302,14 +303,6 @@ class Jobs:
                     crashed_at=json.dumps([*job.crashed_at, change.now][-MAX_CRASHES:]),
                 )
         return found
-
-    async def remove_archive(self, removal: Removal, requester: Requester, generation: int) -> None:
-        """Forget the archive and remember that a user wanted that. `generation`: of the archive folder."""
-        async with self.change() as change:
-            await archives.put_generation(change.tx, generation)
-            await archives.forget(change.tx, removal.key)
-            await archives.put_removal(change.tx, removal)
-            await change.log("archive.removed", removal.key, removed_by=requester.name)
 
     # ----------------------------------------------------------------- arrows
 

@@ -158,6 +158,8 @@ async def forget_fact(tx: Transaction, name: str) -> None:
 
 
 GENERATION = "generation"
+READ_FROM = "records_read_from"
+"""The id of the archive folder whose manifests the database has read."""
 
 
 async def generation(tx: Transaction) -> int | None:

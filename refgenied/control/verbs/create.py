@@ -226,7 +226,7 @@ async def _forget(context: Context, place: Place, removal: Removal, requester: R
     async with context.archive_folder.changing(removal.key, context.store) as generation:
         # First the manifest: after a crash the next start reads it, and the database follows.
         await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
-        await context.jobs.remove_archive(removal, requester, generation)
+        await context.jobs.records.removed(removal, requester, generation)
 
 
 async def _deleted(context: Context, removal: Removal) -> ArchiveRemoved:

@@ -1,0 +1,121 @@
+"""Writes what becomes of archives outside a job. Each change and its events are one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from refgenied.model import Access, ArchiveRecord, AssetKey, Removal, Requester
+from refgenied.queue.eventlog import Change
+from refgenied.store import Store, archives
+
+
+class Records:
+    """`generation` is everywhere the number that `ArchiveFolder.changing` gave. Every method may raise StateError."""
+
+    def __init__(self, store: Store, change: Callable[[], AbstractAsyncContextManager[Change]]) -> None:
+        self._store = store
+        self._change = change
+
+    async def imported(self, record: ArchiveRecord, requester: Requester, generation: int, *, maker: str) -> None:
+        """An archive that was made elsewhere is in place. `maker`: the program that made it."""
+        async with self._change() as change:
+            await archives.put(change.tx, record)
+            await archives.put_generation(change.tx, generation)
+            about: dict[str, Any] = {"maker": maker, "digest": record.digest, "size": record.size}
+            await change.log("archive.imported", record.key, by=requester.name, **about)
+
+    async def removed(self, removal: Removal, requester: Requester, generation: int) -> None:
+        """Forget the archive, and remember that a user removed it."""
+        async with self._change() as change:
+            await archives.put_generation(change.tx, generation)
+            await archives.forget(change.tx, removal.key)
+            await archives.put_removal(change.tx, removal)
+            await change.log("archive.removed", removal.key, removed_by=requester.name)
+
+    async def removed_elsewhere(self, removal: Removal, generation: int) -> None:
+        """An archive that the database does not know was removed by a user of another daemon."""
+        async with self._store.transaction() as tx:
+            await archives.put_generation(tx, generation)
+            if await archives.get(tx, removal.key) is None:
+                await archives.put_removal(tx, removal)
+
+    async def proved(self, record: ArchiveRecord, requester: Requester, *, at: float, seconds: float) -> bool:
+        """The file was read back and is right. False when another archive is recorded now."""
+        async with self._change() as change:
+            known = await archives.mark_proved(change.tx, record, at)
+            if known:
+                size = record.size
+                await change.log("archive.verified", record.key, by=requester.name, size=size, seconds=seconds)
+        return known
+
+    async def damaged(self, record: ArchiveRecord, requester: Requester, *, damage: str) -> bool:
+        """The file is not what its manifest says. False when another archive is recorded now."""
+        async with self._change() as change:
+            known = await archives.mark_damaged(change.tx, record, damage)
+            if known:
+                await change.log("archive.damaged", record.key, by=requester.name, error=damage)
+        return known
+
+    async def put_right(self, old: ArchiveRecord, new: ArchiveRecord, requester: Requester, *, mended: str) -> bool:
+        """The record `old` was wrong. `mended`: what was wrong in the archive, or empty. False: it is gone by now."""
+        async with self._change() as change:
+            known = await archives.put_right(change.tx, old, new)
+            if known and mended:
+                await change.log("archive.mended", old.key, by=requester.name, what=mended)
+        return known
+
+    async def learned(self, access: Mapping[AssetKey, Access]) -> None:
+        """Who may read these assets was not known before, or has changed."""
+        async with self._store.transaction() as tx:
+            for key, who in access.items():
+                await archives.put_access(tx, key, who)
+
+    async def protected(self, given: Mapping[AssetKey, tuple[Access, Access]], requester: Requester) -> None:
+        """Fewer people can read these archives than before. `given`: who could before, and who can now."""
+        async with self._change() as change:
+            for key, (before, access) in given.items():
+                await change.log("archive.protected", key, by=requester.name, before=before, access=access)
+
+    async def caught_up(
+        self, archives_: Collection[ArchiveRecord], removals: Collection[Removal], generation: int
+    ) -> None:
+        """After a crash: a few manifests in the archive folder were newer than the database."""
+        async with self._change() as change:
+            await self._take(change, archives_, removals, generation)
+            for record in archives_:
+                about: dict[str, Any] = {"digest": record.digest, "size": record.size, "path": record.path}
+                await change.log("archive.adopted", record.key, **about)
+            for removal in removals:
+                await change.log("archive.removed", removal.key, removed_by=removal.removed_by)
+
+    async def rebuilt(
+        self,
+        archives_: Collection[ArchiveRecord],
+        removals: Collection[Removal],
+        generation: int,
+        *,
+        folder_id: str,
+        why: str,
+    ) -> None:
+        """All manifests of the archive folder with this id were read. `why`: what the database was before."""
+        async with self._change() as change:
+            await archives.put_fact(change.tx, archives.READ_FROM, folder_id)
+            await self._take(change, archives_, removals, generation)
+            if archives_ or removals:
+                await change.log("database.rebuilt", archives=len(archives_), removals=len(removals), was=why)
+
+    async def _take(
+        self,
+        change: Change,
+        archives_: Collection[ArchiveRecord],
+        removals: Collection[Removal],
+        generation: int,
+    ) -> None:
+        for record in archives_:
+            await archives.put(change.tx, record)
+        for removal in removals:
+            await archives.forget(change.tx, removal.key)
+            await archives.put_removal(change.tx, removal)
+        await archives.put_generation(change.tx, generation)
