@@ -4,19 +4,24 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+# Twice as many as there are cores: most tests wait for other processes.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 
 BIN     := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
 TESTS   := $(VENV)/.ready-to-test-$(VERSION)
 LINTS   := $(VENV)/.ready-to-lint-$(VERSION)
+PYTEST  := $(BIN)/python -m pytest
+IN_PARALLEL := -n $(WORKERS) --dist loadgroup
 PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
-.PHONY: help demo test bench lint sample release clean
+.PHONY: help check quick demo test bench lint sample release clean
 .DEFAULT_GOAL := help
 
 help:
+	@echo "make check    lint and the quick tests: about a minute"
 	@echo "make demo     a real refgenie build is archived before your eyes (10 s after the set-up; all in .demo/)"
-	@echo "make test     all tests; one file: make test ARGS=tests/test_imports.py"
+	@echo "make test     all tests, in parallel; one file, in one process: make test ARGS=tests/test_imports.py"
 	@echo "make bench    the archive engine against tar | pigz; see benchmarks/README.md (a quick look: make bench ARGS=--quick)"
 	@echo "make lint     ruff and pyright"
 	@echo "make sample   keep what this version leaves behind in tests/released/, for the tests of later ones"
@@ -27,7 +32,14 @@ demo: $(TESTS)
 	@BIN=$(abspath $(BIN)) sh demo/demo.sh
 
 test: $(TESTS)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(or $(ARGS),$(IN_PARALLEL))
+
+check: $(LINTS)
+	@$(MAKE) --no-print-directory --jobs=2 lint quick
+
+# What is not about the real refgenie, real servers and disks, or a real systemd.
+quick: $(TESTS)
+	@$(PYTEST) $(IN_PARALLEL) -q -m "not real" --ignore=tests/systemd $(ARGS)
 
 bench: $(TESTS)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.stash[OWN] = (own, held)
     session.stash[ENVIRONMENT] = set_environment(own_environment(own))
     # pytest tidies the folders of earlier runs; the repository has its and Python's caches
-    temporary = base.parent if base.parent.name.startswith("pytest-of-") else base
+    alone = (
+        base.parent if hasattr(session.config, "workerinput") else base
+    )  # each of several workers has a folder in it
+    temporary = alone.parent if alone.parent.name.startswith("pytest-of-") else alone
     session.stash[FENCE] = Fence([temporary, own, REPOSITORY])
     session.stash[FENCE].raise_()
 
@@ -58,8 +62,10 @@ def fence(request: pytest.FixtureRequest) -> Fence:
     return request.session.stash[FENCE]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("real") is not None)  # the quick ones first
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    several = hasattr(config, "workerinput")
+    # the quick ones first; with several workers last, so that none has to wait for a long one at the end
+    items.sort(key=lambda item: item.get_closest_marker("real") is not None, reverse=several)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -83,6 +89,14 @@ def _lacking(name: str) -> str:
         return "" if found else f"needs {name}: pip install {name} (make test does it)"
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")  # servers are not in everybody's PATH
     return "" if found else f"needs {name}: apt-get install {PACKAGES.get(name, name)}"
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 from collections.abc import AsyncGenerator, Generator
@@ -169,22 +168,20 @@ async def test_help_has_an_example_for_every_command(parts: Parts) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-async def test_not_permitted(parts: Parts, genomes: Genomes) -> None:
+async def test_not_permitted(parts: Parts, genomes: Genomes, open_folder: Path) -> None:
     genomes.build()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        path = f"{folder}/control.sock"
-        code = (  # what another user may not read is imported before
-            "import locale, os, shutil, sys; from refgenied.client import main, cli\n"
-            "from refgenied.client.commands import orders\n"
-            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            f"sys.exit(main(['--socket', {path!r}, 'scan']))"
-        )
-        async with served(parts, socket=path):
-            run = partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False)
-            closed = await anyio.to_thread.run_sync(partial(run, env=environment(parts)))
-            os.chmod(path, 0o666)
-            refused = await anyio.to_thread.run_sync(partial(run, env=environment(parts)))
+    path = f"{open_folder}/control.sock"
+    code = (  # what another user may not read is imported before
+        "import locale, os, shutil, sys; from refgenied.client import main, cli\n"
+        "from refgenied.client.commands import orders\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"sys.exit(main(['--socket', {path!r}, 'scan']))"
+    )
+    async with served(parts, socket=path):
+        run = partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        closed = await anyio.to_thread.run_sync(partial(run, env=environment(parts)))
+        os.chmod(path, 0o666)
+        refused = await anyio.to_thread.run_sync(partial(run, env=environment(parts)))
     assert (closed.returncode, "you may not connect" in closed.stderr) == (4, True), closed
     assert (refused.returncode, "members of the group no-such-group" in refused.stderr) == (4, True), refused
 

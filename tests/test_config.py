@@ -281,31 +281,29 @@ def test_check_config_says_of_folders_what_run_would(tmp_path: Path, home: dict[
 
 @contextmanager
 def nobody(folder: Path) -> Iterator[None]:
-    """For root, who may write everything: somebody who may only search the folder and those above it."""
-    before = {path: path.stat().st_mode & 0o7777 for path in (folder, *folder.parents) if not path.stat().st_mode & 1}
+    """For root, who may write everything: somebody who may only search the folder."""
+    folder.chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
     try:
-        for path in (*before, folder):
-            path.chmod(0o555)
-        if os.geteuid() == 0:
-            os.seteuid(65534)
         yield
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
-        for path, mode in ({folder: 0o755} | before).items():
-            path.chmod(mode)
+        folder.chmod(0o755)
 
 
-def test_check_config_says_what_this_user_may_not_do(tmp_path: Path, home: dict[str, str]) -> None:
-    home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
-    file = write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/genomes"\ngenome_archive_folder = "{tmp_path}/a"')
-    settings = config.load(file, env=home)
-    with nobody(tmp_path):
+def test_check_config_says_what_this_user_may_not_do(open_folder: Path) -> None:
+    (open_folder / "genomes").mkdir()
+    home = {"XDG_RUNTIME_DIR": str(open_folder / "run"), "XDG_STATE_HOME": str(open_folder / "state")}
+    places = f'genome_folder = "{open_folder}/genomes"\ngenome_archive_folder = "{open_folder}/a"'
+    settings = config.load(write(open_folder, f"[refgenie]\n{places}"), env=home)
+    with nobody(open_folder):
         found = config.check_folders(settings)
     assert [one.refused for one in found] == [True, True, True]
     names = ("refgenie.genome_archive_folder", "state.folder", "control.socket")
     for name, (message, _) in zip(names, found, strict=True):
-        assert message.startswith(f"{name}: {tmp_path}/")
+        assert message.startswith(f"{name}: {open_folder}/")
         assert "not writable for the user" in message
 
 

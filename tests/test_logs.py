@@ -55,6 +55,7 @@ def test_names_in_a_text_log_cannot_steer_the_terminal(capfd: pytest.CaptureFixt
             int(evil, 10)
         except ValueError:
             structlog.get_logger().exception("library")
+        logs.flush()
     finally:
         structlog.configure(**before)
     told = capfd.readouterr().err

@@ -519,16 +519,6 @@ def as_user(uid: int, groups: list[int], path: str, methods: list[str]) -> list[
     return [json.loads(line) for line in out.splitlines()]
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user may enter (pytest's own is private)."""
-    import tempfile  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory(prefix="control-test-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
 @as_root
 async def test_others_may_read_but_not_write(open_folder: Path, toys: Toys) -> None:
     async with serving(open_folder, toys, group="daemon") as server:

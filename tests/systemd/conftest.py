@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.needs("root", "unshare", "nsenter", "pgrep", "setpriv", "systemd-analyze"))
+            item.add_marker(pytest.mark.xdist_group("machine"))  # it is booted once, by one of the workers
 
 
 @pytest.fixture(scope="session")
