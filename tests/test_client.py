@@ -173,7 +173,7 @@ async def test_not_permitted(parts: Parts, genomes: Genomes, open_folder: Path) 
     path = f"{open_folder}/control.sock"
     code = (  # what another user may not read is imported before
         "import locale, os, shutil, sys; from refgenied.client import main, cli\n"
-        "from refgenied.client.commands import orders\n"
+        "from refgenied.client.commands import queue\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"sys.exit(main(['--socket', {path!r}, 'scan']))"
     )

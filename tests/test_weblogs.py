@@ -18,7 +18,7 @@ from web_servers import acts
 
 from refgenied.client.commands import downloads as client_downloads
 from refgenied.client.commands.downloads import Reader, lines_of, numbered
-from refgenied.client.logged import Targets
+from refgenied.client.targets import Targets
 from refgenied.client.weblogs import StrangeLineError, hit_of
 from refgenied.shared.pulls import remembered
 

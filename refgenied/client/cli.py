@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         output.let_go_of(sys.stdout)
         return BROKEN_PIPE
     except ClientError as error:
-        if isinstance(error, DaemonError) and arguments.action != "orders.call" and _is_of_another_version(error):
+        if isinstance(error, DaemonError) and arguments.action != "queue.call" and _is_of_another_version(error):
             error.hint = "the daemon that runs is of another version: restart it (`systemctl restart refgenied`)"
         complain(error)
         return status_of(error)
@@ -144,7 +144,7 @@ class _Commands:
 
 
 def _fill(commands: _Commands, named: set[str]) -> None:
-    commands.add("status", "status.status", "show how the daemon is: folders, counts, queue, health")
+    commands.add("status", "server.status", "show how the daemon is: folders, counts, queue, health")
     for name, fill, what in (
         ("config", _fill_config, "the configuration in force"),
         ("asset", _fill_asset, "what is in the genome folder"),
@@ -163,27 +163,25 @@ def _fill(commands: _Commands, named: set[str]) -> None:
         metavar="N|TIME",
         help="begin after the event with this number, or at a time: 2h, 3d, yesterday, 14:03, '2025-11-21 14:03'",
     )
-    commands.add("scan", "orders.scan", "look at the genome folder now")
-    commands.add("reload", "orders.reload", "read the configuration again")
-    call = commands.add(
-        "call", "orders.call", "call any verb of the protocol", """asset.get '{"path": "hg38/fasta"}'"""
-    )
+    commands.add("scan", "queue.scan", "look at the genome folder now")
+    commands.add("reload", "queue.reload", "read the configuration again")
+    call = commands.add("call", "queue.call", "call any verb of the protocol", """asset.get '{"path": "hg38/fasta"}'""")
     call.add_argument("method", metavar="METHOD", help="rpc.describe lists them")
     call.add_argument("params", nargs="?", default="{}", metavar="JSON", help="its params, an object")
 
 
 def _fill_config(config: _Commands) -> None:
-    config.add("get", "lists.config_get", "show refgenie's settings, and all others with where each came from")
+    config.add("get", "archives.config_get", "show refgenie's settings, and all others with where each came from")
 
 
 def _fill_asset(asset: _Commands) -> None:
-    listed = asset.add("list", "lists.asset_list", "list every asset with its state", "'hg38/*' --state failed")
+    listed = asset.add("list", "archives.asset_list", "list every asset with its state", "'hg38/*' --state failed")
     listed.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="registry path with * and ?")
     listed.add_argument("--state", choices=STATES, metavar="STATE", help=", ".join(STATES))
 
 
 def _fill_archive(archive: _Commands) -> None:
-    listed = archive.add("list", "lists.archive_list", "list the archives", "'hg38/*' --json")
+    listed = archive.add("list", "archives.archive_list", "list the archives", "'hg38/*' --json")
     listed.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="registry path with * and ?")
     create = archive.add(
         "create", "create.create", "archive assets, and wait until it is done", "hg38/fasta mm10/fasta"
@@ -192,10 +190,10 @@ def _fill_archive(archive: _Commands) -> None:
     create.add_argument("--force", action="store_true", help="make it anew, also when nothing has changed")
     create.add_argument("--no-wait", action="store_true", help="return as soon as it is queued")
     show = archive.add(
-        "show", "status.archive_show", "show one archive: record, contents, build commands", "hg38/fasta"
+        "show", "server.archive_show", "show one archive: record, contents, build commands", "hg38/fasta"
     )
     show.add_argument("path", metavar="P")
-    remove = archive.add("remove", "orders.remove", "forget an archive; its file stays", "hg38/fasta --delete-file")
+    remove = archive.add("remove", "queue.remove", "forget an archive; its file stays", "hg38/fasta --delete-file")
     remove.add_argument("path", metavar="P")
     remove.add_argument("--delete-file", action="store_true", help="delete the file too")
     wait = archive.add(
@@ -204,7 +202,7 @@ def _fill_archive(archive: _Commands) -> None:
     wait.add_argument("path", metavar="P")
     wait.add_argument("--timeout", type=_seconds, metavar="S", help="seconds; exit status 6 when they are over")
 
-    cat = archive.add("cat", "cat.cat", "write one file of an archive to stdout", "hg38/fasta hg38.fa.fai")
+    cat = archive.add("cat", "read.cat", "write one file of an archive to stdout", "hg38/fasta hg38.fa.fai")
     cat.add_argument("path", metavar="P")
     cat.add_argument("file", metavar="FILE", help="its path in the asset, as `archive show` lists it")
     _fill_keeping(archive)
@@ -258,9 +256,9 @@ def _fill_downloads(downloads: _Commands) -> None:
 
 
 def _fill_queue(queue: _Commands) -> None:
-    listed = queue.add("list", "lists.queue_list", "list running and queued jobs")
+    listed = queue.add("list", "archives.queue_list", "list running and queued jobs")
     listed.add_argument("--all", action="store_true", help="and the last 100 that have ended")
-    queue.add("pause", "orders.pause", "start no more jobs; a running one goes on")
-    queue.add("resume", "orders.resume", "start jobs again")
+    queue.add("pause", "queue.pause", "start no more jobs; a running one goes on")
+    queue.add("resume", "queue.resume", "start jobs again")
     for name, what in (("cancel", "cancel a job"), ("retry", "queue an ended job again")):
-        queue.add(name, f"orders.{name}", what, "17").add_argument("job", type=int, metavar="JOB", help="its number")
+        queue.add(name, f"queue.{name}", what, "17").add_argument("job", type=int, metavar="JOB", help="its number")

@@ -8,7 +8,7 @@ from functools import partial
 
 from refgenied.client import Client, DaemonError, HungUpError, Json, NoDaemonError, draw, interrupt, words
 from refgenied.client.cli import DONE, JOB_FAILED, TIME_OVER, complain, status_of
-from refgenied.client.lasting import Lasting
+from refgenied.client.reconnect import Lasting
 from refgenied.shared import output
 from refgenied.shared.progress import Progress
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
-from refgenied.control import lookup, private
+from refgenied.control import lookup, privacy
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
 from refgenied.control.protocol import encode
@@ -128,7 +128,7 @@ async def archive_get(context: Context, call: Call, params: ArchiveGetParams) ->
             raise
         record = await lookup.removed_record(context, removal)
         view = archive_view(context, record, "removed", f"removed by {removal.removed_by}")
-    contents, problem = None, await private.why_hidden(context, call.peer, record)
+    contents, problem = None, await privacy.why_hidden(context, call.peer, record)
     if not problem:
         contents, problem = await anyio.to_thread.run_sync(_contents, lookup.place(context, record.key))
     return ArchiveDetails(archive=view, contents=contents, problem=problem)
@@ -193,7 +193,7 @@ class ArchiveFiles(msgspec.Struct, frozen=True):
 )
 async def archive_files(context: Context, call: Call, params: ArchiveFilesParams) -> ArchiveFiles:
     record, _ = await lookup.find(context, params.path)
-    await private.require_readable(context, call.peer, record)
+    await privacy.require_readable(context, call.peer, record)
     place = lookup.place(context, record.key)
 
     def read() -> ArchiveFiles:
@@ -214,6 +214,6 @@ async def archive_files(context: Context, call: Call, params: ArchiveFilesParams
 )
 async def archive_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:
     record, _ = await lookup.find(context, params.path)
-    await private.require_readable(context, call.peer, record)
+    await privacy.require_readable(context, call.peer, record)
     place = lookup.place(context, record.key)
     return await anyio.to_thread.run_sync(lambda: seek_keys_page(read_manifest(place.manifest).seek_keys, params))

@@ -9,7 +9,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import Meta
 
-from refgenied.control import lookup, private
+from refgenied.control import lookup, privacy
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
 from refgenied.control.verbs.assets import RegistryPathText
@@ -64,7 +64,7 @@ class Range(msgspec.Struct, frozen=True):
 )
 async def archive_read(context: Context, call: Call, params: ArchiveReadParams) -> Range:
     record, _ = await lookup.find(context, params.path)
-    await private.require_readable(context, call.peer, record)
+    await privacy.require_readable(context, call.peer, record)
     place = lookup.place(context, record.key)
 
     def read() -> Range:
