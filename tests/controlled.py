@@ -126,7 +126,7 @@ class Desk:
 
 @asynccontextmanager
 async def served(parts: Parts, *, work: bool = True, **control: object) -> AsyncGenerator[Server[Context]]:
-    """The parts behind a real socket, with a worker."""
+    """The parts behind a real socket, with a worker and the catalog."""
     settings = parts.current.settings
     fields: Row = {"socket": str(parts.root / "control.sock"), "group": "no-such-group"} | control
     parts.current.settings = msgspec.structs.replace(settings, control=msgspec.convert(fields, Control))
@@ -136,5 +136,6 @@ async def served(parts: Parts, *, work: bool = True, **control: object) -> Async
         group.start_soon(server.run)
         if work:
             group.start_soon(parts.worker.run)
+            group.start_soon(parts.keeper.run)
         yield server
         group.cancel_scope.cancel()

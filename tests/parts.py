@@ -58,19 +58,20 @@ class Parts:
         self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
         self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
         self.keeper = Keeper(archive_folder, self.jobs, self.reconciler, self.current, self.health, self.scrubber.doubt)
-        self.worker = Worker(self.folder, archive_folder, self.jobs, self.pause, self.keeper, self.current, time.time)
+        self.worker = Worker(self.folder, archive_folder, self.jobs, self.pause, self.current, time.time)
         self.rights = Rights(archive_folder, self.jobs, self.reconciler, self.current, self.health)
         self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
         self.tidier = Tidier(archive_folder, self.jobs, self.importer, self.health)
 
     async def settle(self) -> None:
-        """One look, and every job that is due."""
+        """One look, and every job that is due; the catalog follows each."""
         await self.reconciler.look_again()
         await self.work()
 
     async def work(self) -> None:
         while job := await self.jobs.claim():
             await self.worker._work(job)
+            await self.keeper.follow()
 
     async def bring(self, folder: Path | None = None) -> list[Import]:
         """`archive import`."""

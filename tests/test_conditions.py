@@ -162,7 +162,7 @@ async def test_a_disk_that_goes_while_nothing_is_to_do_is_noticed_and_what_was_b
         await parts.settle()
         folder = Path(parts.archive_folder.path)
         async with anyio.create_task_group() as group:
-            for task in (parts.worker.run, parts.pause.run, parts.reconciler.run):
+            for task in (parts.worker.run, parts.pause.run, parts.reconciler.run, parts.keeper.run):
                 group.start_soon(task)
             await parts.reconciler.first_look.wait()
             for archived, there in enumerate((None, "another-id"), start=2):

@@ -111,7 +111,7 @@ async def test_a_refresh_with_nothing_new_writes_nothing(genomes: Genomes) -> No
 async def test_a_long_row_of_publishes_costs_few_refreshes_and_ends_with_one(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(updater, "RESTS", 1e9)
+    monkeypatch.setattr(updater, "REST_PER_REFRESH", 1e9)
     keys = [genomes.build(f"a{number}") for number in range(12)]
     async with running(genomes) as parts:
         await parts.settle()
@@ -120,10 +120,29 @@ async def test_a_long_row_of_publishes_costs_few_refreshes_and_ends_with_one(
             agree(parts, key)
 
 
+async def test_the_catalog_follows_the_worker_and_the_last_of_a_row_is_served_at_once(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(updater, "REST_PER_REFRESH", 1e9)
+    keys = [genomes.build(f"a{number}") for number in range(12)]
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        await parts.reconciler.look_again()
+        group.start_soon(parts.keeper.run)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(parts.worker.run)
+        with anyio.fail_after(60):
+            while parts.keeper.served.archives < len(keys):
+                await anyio.sleep(0.01)
+        assert capsys.readouterr().out.count("serving.config_written") <= 4
+        for key in keys:
+            agree(parts, key)
+        group.cancel_scope.cancel()
+
+
 async def test_a_stop_in_a_row_of_publishes_leaves_nothing_unserved(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(updater, "RESTS", 1e9)
+    monkeypatch.setattr(updater, "REST_PER_REFRESH", 1e9)
     keys = [genomes.build(f"a{number}") for number in range(5)]
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
@@ -134,6 +153,7 @@ async def test_a_stop_in_a_row_of_publishes_leaves_nothing_unserved(
                 while published < 3:
                     published += [event.kind for event in await subscription.take()].count("archive.published")
                 parts.worker.drain()
+        await parts.keeper.catch_up()  # as the daemon does
         archived = [key for key in keys if await parts.record(key)]
         assert 3 <= len(archived) <= 5
         for key in archived:
@@ -143,7 +163,7 @@ async def test_a_stop_in_a_row_of_publishes_leaves_nothing_unserved(
 async def test_who_watched_a_job_to_its_end_finds_its_archive_served(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(updater, "RESTS", 1e9)
+    monkeypatch.setattr(updater, "REST_PER_REFRESH", 1e9)
     for number in range(3):
         genomes.build(f"a{number}")
     async with running(genomes) as parts:
@@ -513,7 +533,7 @@ async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Ge
 
 
 async def test_what_was_mended_is_served_by_itself(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(updater, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(updater, "REPAIR_SECONDS", 0.01)
     key = genomes.build()
     async with running(genomes) as parts, anyio.create_task_group() as group:
         names = names_of(parts, key)
@@ -530,7 +550,7 @@ async def test_what_was_mended_is_served_by_itself(genomes: Genomes, monkeypatch
 
 
 async def test_kept_archives_go_while_the_daemon_idles(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(updater, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(updater, "REPAIR_SECONDS", 0.01)
     monkeypatch.setattr(kept, "KEPT_SECONDS", 0.0)
     key = genomes.build(a=b"one")
     async with archived(genomes, key) as parts, anyio.create_task_group() as group:

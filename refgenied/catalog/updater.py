@@ -24,14 +24,10 @@ from refgenied.store import archives
 log = structlog.get_logger("serving")
 
 _CAUSES = ("archive.", "database.")
-"""Kinds of events after which the served state is another."""
-
-
-AGAIN_SECONDS = 60.0
-"""While something is wrong, or replaced archives are kept, the folder is looked at so often."""
-
-
-RESTS = 4.0
+"""Kinds of events after which something else is to be served."""
+REPAIR_SECONDS = 60.0
+"""Between two refreshes while something is wrong, or while replaced archives are kept."""
+REST_PER_REFRESH = 4.0
 """A refresh looks at every archive: in a row of publishes this many times its duration passes before the next."""
 
 
@@ -55,11 +51,11 @@ class Keeper:
         self._current = current
         self._health = health
         self._folder = ServedFolder(archive_folder.path)
+        self._causes = jobs.feed.subscribe(*_CAUSES)
         self._again = anyio.Event()
+        """Set when there is something that no refresh has seen."""
         self._unwell = False
         self._rested_at = 0.0
-        self._behind = False
-        """Whether something was published that no refresh has seen."""
         self.served = Served()
         """As the last refresh left it."""
 
@@ -74,14 +70,10 @@ class Keeper:
         """Whether there was a look: before it little is known of aliases and default assets."""
         return self._reconciler.look.ok or self._reconciler.first_look.is_set()
 
-    def publishes(self) -> None:
-        """Called before a publish is recorded, so that who hears of it can `catch_up`."""
-        self._behind = True
+    async def follow(self) -> None:
+        """Refresh, unless the last refresh was just now and the next publish follows soon.
 
-    async def published(self) -> None:
-        """Called after each publish: refresh, unless the last one was just now and the next publish follows soon.
-
-        Else each of 2,000 archives would cost a look at all others. The last of a row is always followed by one.
+        Else each of 2,000 archives would cost a look at all others. A row of publishes always ends with a refresh.
         """
         try:
             soon = self._rest > 0 and await self._jobs.more_due()
@@ -91,9 +83,12 @@ class Keeper:
             await self.refresh()
 
     async def catch_up(self) -> None:
-        """Serve what `published` has left for later. As `refresh`."""
-        if self._behind:
-            await self.refresh()
+        """Return when all that was recorded before this call is served. Whoever has heard of a publish may rely on it:
+        the feed offers events right after their commit, before anybody else can hear of them.
+        """
+        async with self._archive_folder.publishing:  # a refresh that is under way ends first
+            if self._causes.pending or self._again.is_set():
+                await self._refresh()
 
     @property
     def _rest(self) -> float:
@@ -102,35 +97,39 @@ class Keeper:
     async def refresh(self) -> None:
         """Return when the folder serves what is recorded now. What goes wrong is a health warning, not an error."""
         async with self._archive_folder.publishing:  # between a first rename and its record no served name may change
-            began = time.monotonic()
-            self._behind = False
-            try:
-                await self._refresh()
-            except (OSError, RefgeniedError) as error:
-                self._unwell = True
-                self._health.set("serving", f"nothing new is served: {explained(error)}")
-            except Exception as error:
-                self._unwell = True
-                log.exception("serving.failed")
-                self._health.set("serving", f"an unexpected error: {type(error).__name__}: {error}")
-            else:
-                number = self.served.faulty
-                them = "1 archive is" if number == 1 else f"{number} archives are"
-                self._health.note(
-                    "serving", f"{them} not served; `not served` in the status says why" if number else ""
-                )
-            ended = time.monotonic()
-            self._rested_at = ended + RESTS * (ended - began)
+            await self._refresh()
 
     async def _refresh(self) -> None:
+        began = time.monotonic()
+        self._causes.skip()
+        if self._again.is_set():
+            self._again = anyio.Event()
+        try:
+            await self._serve()
+        except anyio.get_cancelled_exc_class():  # a client has hung up
+            self._again.set()
+            raise
+        except (OSError, RefgeniedError) as error:
+            self._unwell = True
+            self._health.set("serving", f"nothing new is served: {explained(error)}")
+        except Exception as error:
+            self._unwell = True
+            log.exception("serving.failed")
+            self._health.set("serving", f"an unexpected error: {type(error).__name__}: {error}")
+        else:
+            number = self.served.faulty
+            them = "1 archive is" if number == 1 else f"{number} archives are"
+            self._health.note("serving", f"{them} not served; `not served` in the status says why" if number else "")
+        ended = time.monotonic()
+        self._rested_at = ended + REST_PER_REFRESH * (ended - began)
+
+    async def _serve(self) -> None:
         settings = self._current.settings
         if not self._knows:
             return
         if not self.config or await anyio.to_thread.run_sync(self._archive_folder.problem):
             return
-        async with self._jobs.store.transaction() as tx:
-            records = await archives.everything(tx)
-            removals = await archives.removals(tx)
+        records, removals = await self._jobs.store.ask(archives.known)
         wanted = Wanted(
             records=records,
             removals=removals,
@@ -148,15 +147,16 @@ class Keeper:
     async def run(self) -> None:
         """Refresh after each cause, and after each look. Ends only by cancellation."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._listen)
+            group.start_soon(self._follow_events)
             group.start_soon(self._follow_looks)
             while True:
-                with anyio.move_on_after(AGAIN_SECONDS if self._unwell or self._folder.kept.waiting else None):
+                with anyio.move_on_after(REPAIR_SECONDS if self._unwell or self._folder.kept.waiting else None):
                     await self._again.wait()
-                if self._unwell or self._again.is_set():
+                if self._unwell:
+                    self._again.set()
+                if self._again.is_set():
                     await anyio.sleep(max(0.0, self._rest))
-                    self._again = anyio.Event()
-                    await self.refresh()
+                    await self.catch_up()
                 await self._tidy()
 
     async def _tidy(self) -> None:
@@ -165,13 +165,13 @@ class Keeper:
             if self._archive_folder.path and not await anyio.to_thread.run_sync(self._archive_folder.problem):
                 await anyio.to_thread.run_sync(self._folder.kept.tidy)
 
-    async def _listen(self) -> None:
-        with self._jobs.feed.subscribed() as subscription:
-            while True:
-                arrived = await subscription.take()
-                if subscription.lagged or any(event.kind.startswith(_CAUSES) for event in arrived):
-                    subscription.lagged = False
-                    self._again.set()
+    async def _follow_events(self) -> None:
+        while True:
+            arrived = await self._causes.take()
+            self._causes.lagged = False
+            self._again.set()
+            if any(event.job is not None for event in arrived):  # not of an import, which may be one of thousands
+                await self.follow()
 
     async def _follow_looks(self) -> None:
         while True:

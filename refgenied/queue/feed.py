@@ -1,4 +1,4 @@
-"""Event fan-out: subscribers hear of a change after its commit, in order, and never hold the daemon up."""
+"""Events for subscribers: each hears of a change after its commit, in order. None of them can hold the daemon up."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ import anyio
 from refgenied.model import Event
 
 QUEUE = 1000
-"""Events that may wait for one subscriber; one that is slower than that is told `lagged` and cut."""
+"""Events that may wait for one subscriber. A subscriber that is slower is told `lagged` and gets nothing more."""
 
 
 class Subscription:
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, kinds: tuple[str, ...]) -> None:
         self._limit = limit
+        self._kinds = kinds
         self._waiting: list[Event] = []
         self._arrived = anyio.Event()
         self.lagged = False
 
+    @property
+    def pending(self) -> bool:
+        """Whether `take` would return at once."""
+        return bool(self._waiting) or self.lagged
+
     def offer(self, event: Event) -> None:
+        if not event.kind.startswith(self._kinds):
+            return
         if len(self._waiting) >= self._limit:
             self.lagged = True
             self._waiting.clear()
@@ -30,21 +38,32 @@ class Subscription:
 
     async def take(self) -> list[Event]:
         """Wait for events and take all that are there; an empty list once the subscriber has lagged."""
-        while not self._waiting and not self.lagged:
+        while not self.pending:
             self._arrived = anyio.Event()
             await self._arrived.wait()
         taken, self._waiting = self._waiting, []
         return taken
+
+    def skip(self) -> None:
+        """Drop the events that are there, and begin anew after a lag."""
+        self._waiting.clear()
+        self.lagged = False
 
 
 class Feed:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
 
-    @contextmanager
-    def subscribed(self, limit: int = QUEUE) -> Generator[Subscription]:
-        subscription = Subscription(limit)
+    def subscribe(self, *kinds: str, limit: int = QUEUE) -> Subscription:
+        """Events whose kind begins with one of `kinds` (none given: all), until the daemon ends."""
+        subscription = Subscription(limit, kinds or ("",))
         self._subscriptions.add(subscription)
+        return subscription
+
+    @contextmanager
+    def subscribed(self, *kinds: str, limit: int = QUEUE) -> Generator[Subscription]:
+        """`subscribe` until the end of the `with`."""
+        subscription = self.subscribe(*kinds, limit=limit)
         try:
             yield subscription
         finally:

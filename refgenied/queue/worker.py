@@ -12,7 +12,6 @@ import structlog
 from refgenied.archive import Draft, make_way
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
-from refgenied.catalog.updater import Keeper
 from refgenied.config import Current
 from refgenied.files.durable import writing
 from refgenied.genomes.folder import GenomeFolder
@@ -47,14 +46,12 @@ class Worker:
         archive_folder: ArchiveFolder,
         jobs: Jobs,
         pause: Pause,
-        keeper: Keeper,
         current: Current,
         clock: Clock,
     ) -> None:
         self._archive_folder = archive_folder
         self._jobs = jobs
         self._pause = pause
-        self._keeper = keeper
         self._archiver = Archiver(folder, archive_folder, jobs, current, clock)
         self._scope: anyio.CancelScope | None = None
         self.draining = False
@@ -80,7 +77,6 @@ class Worker:
                 continue
             if job is not None:
                 await self._work(job)
-        await self._keeper.catch_up()
 
     async def _wait_for_database(self, error: StateError) -> None:
         await self._pause.caused(error)
@@ -175,13 +171,11 @@ class Worker:
             async with self._archive_folder.changing(job.key, self._jobs.store) as generation:
                 if draft is not None:
                     await self._appear(job, result.outcome, draft)
-                self._keeper.publishes()
                 await self._succeed(job, result, generation)
         except BaseException:
             if draft is not None:
                 await anyio.to_thread.run_sync(draft.discard)
             raise
-        await self._keeper.published()
 
     async def _appear(self, job: Job, outcome: Outcome, draft: Draft) -> None:
         for aside in await anyio.to_thread.run_sync(_make_way, draft, outcome):

@@ -143,6 +143,11 @@ async def removals(tx: Transaction) -> dict[AssetKey, Removal]:
     }
 
 
+async def known(tx: Transaction) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Removal]]:
+    """Every archive and every removal, as they are at one moment."""
+    return await everything(tx), await removals(tx)
+
+
 async def fact(tx: Transaction, name: str) -> str | None:
     """Something remembered between starts: `first_started_at`, `paused_by`, `archive_folder_id`."""
     row = await tx.one("SELECT value FROM fact WHERE name = ?", (name,))
