@@ -10,7 +10,7 @@ from refgenied.archive import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
 from refgenied.serve import editions
-from refgenied.serve.held import Held, Identity
+from refgenied.serve.served_archive import Held, Identity
 
 pytest.importorskip("refgenieserver", reason="an extra")
 

@@ -19,7 +19,7 @@ import anyio.to_thread
 import structlog
 from starlette.responses import FileResponse, Response
 
-from refgenied.serve.held import Held, Opened
+from refgenied.serve.served_archive import Held, Opened
 
 log = structlog.get_logger("serve")
 

@@ -22,7 +22,7 @@ from refgenied.catalog.sound import Sound, Tree
 from refgenied.files.regular import SHORTAGE_ERRNOS, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
-from refgenied.serve.held import Held, Identity, kept_for
+from refgenied.serve.served_archive import Held, Identity, kept_for
 
 log = structlog.get_logger("serve")
 

@@ -15,8 +15,8 @@ from refgenied.model import AssetKey
 from refgenied.serve.asking import in_origin_form
 from refgenied.serve.delivery import given_out
 from refgenied.serve.editions import Edition
-from refgenied.serve.held import Held
-from refgenied.serve.http import SCOPE_KEY, Wire
+from refgenied.serve.served_archive import Held
+from refgenied.serve.wire import SCOPE_KEY, Wire
 from refgenied.serve.shelf import Shelf, in_view
 from refgenied.serve.spool import Spool
 from refgenied.shared.pulls import Answer, Pulls, asks_twice

@@ -25,10 +25,10 @@ from refgenied.model import ConfigError, ShortageError
 from refgenied.serve import refgenieserver
 from refgenied.serve.connections import Acceptor, allow_many_files, answers, listening
 from refgenied.serve.editions import Edition, NotReadyError, load
-from refgenied.serve.held import Identity
-from refgenied.serve.http import Wire
+from refgenied.serve.served_archive import Identity
+from refgenied.serve.wire import Wire
 from refgenied.serve.middleware import Traffic
-from refgenied.serve.notices import Notices
+from refgenied.serve.follower import Notices
 from refgenied.serve.partial_downloads import Unfinished
 from refgenied.serve.shelf import Shelf
 from refgenied.serve.spool import Spool

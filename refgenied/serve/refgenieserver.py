@@ -23,7 +23,7 @@ from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.model import ShortageError
 from refgenied.serve.asking import Asking
 from refgenied.serve.delivery import at_hand, file_response
-from refgenied.serve.held import ReplacedError
+from refgenied.serve.served_archive import ReplacedError
 from refgenied.serve.shelf import InView, Shelf, in_view
 
 log = structlog.get_logger("serve")
