@@ -10,7 +10,7 @@ from refgenied.archive import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
 from refgenied.serve import editions
-from refgenied.serve.served_archive import Held, Identity
+from refgenied.serve.served_archive import Identity, ServedArchive
 
 pytest.importorskip("refgenieserver", reason="an extra")
 
@@ -41,7 +41,7 @@ def test_reading_a_whole_archive_once_more_can_be_stopped(tmp_path: Path) -> Non
     flat = ServedNames(Place(tmp_path, key)).archive
     flat.parent.mkdir()
     flat.write_bytes(b"an archive")
-    held = Held(tmp_path, key, "0" * 32, Identity(0, 0, 0))
+    archive = ServedArchive(tmp_path, key, "0" * 32, Identity(0, 0, 0))
 
     class StoppedError(Exception):
         pass
@@ -50,4 +50,4 @@ def test_reading_a_whole_archive_once_more_can_be_stopped(tmp_path: Path) -> Non
         raise StoppedError
 
     with pytest.raises(StoppedError):
-        held.prove_again(stop)
+        archive.prove_again(stop)

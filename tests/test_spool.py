@@ -16,7 +16,7 @@ from synthetic import Genomes
 
 from refgenied.model import AssetKey
 from refgenied.serve import segments
-from refgenied.serve.partial_downloads import Unfinished
+from refgenied.serve.partial_downloads import PartialDownloads
 from refgenied.serve.segments import Segments
 from refgenied.serve.spool import Spool
 from refgenied.shared.pulls import Answer, Pulls
@@ -288,7 +288,7 @@ async def test_garbled_unfinished_downloads_are_begun_anew(tmp_path: Path, garba
     half, rest = (Answer(1.0, 1.0, 1000, first, 500, 500, ranged=True) for first in (0, 500))
     for count in (False, True):
         pulls = Pulls()
-        unfinished = Unfinished(tmp_path, pulls)
+        unfinished = PartialDownloads(tmp_path, pulls)
         unfinished.open()
         assert pulls.take(("a", "b"), rest if count else half) == count
         await unfinished.keep()

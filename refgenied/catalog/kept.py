@@ -1,7 +1,7 @@
 """Archives that were replaced or removed a moment ago, kept for those who were told of them.
 
 `refgenie pull` asks for the digest first and for the archive after that. A server may promise the old archive for up to
-10 minutes after it was replaced (`server/shelf.py`); its file is kept longer than that, and then taken away.
+10 minutes after it was replaced (`serve/editions.py`); its file is kept longer than that, and then taken away.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import anyio.to_thread
 import structlog
 from starlette.responses import FileResponse, Response
 
-from refgenied.serve.served_archive import Held, Opened
+from refgenied.serve.served_archive import OpenedArchive, ServedArchive
 
 log = structlog.get_logger("serve")
 
@@ -29,9 +29,9 @@ MOST_RANGES = 100
 HEAD = "refgenied.head"
 """In the scope of a request whose method is HEAD, and which the app is to take for a GET."""
 
-at_hand: ContextVar[Opened] = ContextVar("at_hand")
+at_hand: ContextVar[OpenedArchive] = ContextVar("at_hand")
 """The archive that was opened for the request under way."""
-given_out: ContextVar[Callable[[Held], None]] = ContextVar("given_out")
+given_out: ContextVar[Callable[[ServedArchive], None]] = ContextVar("given_out")
 """Told of the archive whose bytes the request under way is answered with."""
 
 Span = tuple[int, int]
@@ -47,10 +47,10 @@ def file_response(path: str, **named: Any) -> Response:
 
 
 class ArchiveResponse(Response):
-    def __init__(self, opened: Opened, filename: str) -> None:
+    def __init__(self, opened: OpenedArchive, filename: str) -> None:
         super().__init__(media_type="application/octet-stream")
         self._opened = opened
-        self._etag = f'"{_tag(opened.held.digest)}"'
+        self._etag = f'"{_tag(opened.archive.digest)}"'
         self._modified = formatdate(int(opened.stat.st_mtime), usegmt=True)
         quoted = quote(filename)
         name = f'filename="{filename}"' if quoted == filename else f"filename*=utf-8''{quoted}"
@@ -80,7 +80,7 @@ class ArchiveResponse(Response):
             if not head:
                 tell = given_out.get(None)
                 if tell is not None:
-                    tell(self._opened.held)
+                    tell(self._opened.archive)
             await self._send_body(receive, send, spans, head=head)
         finally:
             self._opened.close()
@@ -175,7 +175,7 @@ class ArchiveResponse(Response):
                 data, problem = b"", error.strerror or str(error)
             first += len(data)
             if not data or (first == end and not self._opened.untouched):
-                log.warning("serve.archive_cut", asset=self._opened.held.key.registry_path, reason=problem)
+                log.warning("serve.archive_cut", asset=self._opened.archive.key.registry_path, reason=problem)
                 return False
             await send({"type": "http.response.body", "body": data, "more_body": True})
         return True

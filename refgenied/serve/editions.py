@@ -1,15 +1,23 @@
-"""One reading of `genome_config.yaml`, and the archives that it names.
+"""Editions: readings of `genome_config.yaml` with the archives that it names. Which edition does a client see?
 
-The flat name of a republished archive leads to the new file before the config says so. Who has the old config in force
-must still give out the old file: which file that is was noted when the config was read (`held`).
+The flat name of an archive that is published again leads to the new file before the config says so. A server that has
+the old config must still give out the old file. Which file that is was noted when the config was read
+(`served_archive`).
+
+`refgenie pull` asks for the digest first and for the archive after that. When the archive is published again in
+between, the client must get the archive that it was told of, or it refuses what it gets. So a client that was told of
+an archive sees the edition with that archive until it has it, for two minutes at most.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +30,29 @@ from refgenied.catalog.sound import Sound, Tree
 from refgenied.files.regular import SHORTAGE_ERRNOS, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
-from refgenied.serve.served_archive import Held, Identity, kept_for
+from refgenied.serve.served_archive import Identity, ServedArchive
 
 log = structlog.get_logger("serve")
 
+PROMISE_SECONDS = 120.0
+"""From the digest to the archive."""
+SUPERSEDED_SECONDS = 600.0
+"""An edition that was replaced this long ago is promised to nobody any more."""
+MOST_PROMISES = 10_000
+
 
 class NotReadyError(Exception):
-    """A publish is under way: the config will be rewritten in a moment."""
+    """An archive is being published: the config will be rewritten in a moment."""
 
 
-class Edition:
+class ConfigEdition:
     """`rgc` is refgenie's own object over the config, without what cannot be served."""
 
     def __init__(
         self,
         rgc: Any,
         genomes: Tree,
-        archives: dict[AssetKey, Held],
+        archives: dict[AssetKey, ServedArchive],
         identity: Identity | None,
         mended: tuple[str, ...],
     ) -> None:
@@ -49,9 +63,10 @@ class Edition:
         """What of the config was changed or left out, so that it can be served."""
         self.archives = archives
         self.identity = identity
-        self._by_name = {(key.genome_digest, f"{key.asset_group}__{key.asset}"): held for key, held in archives.items()}
+        """Of the config; None when there is none."""
         self.superseded_at: float | None = None
-        """Monotonic; when another took its place."""
+        """When another edition took its place, in monotonic seconds."""
+        self._by_name = {_shared_name(key): archive for key, archive in archives.items()}
 
     @property
     def remotes(self) -> dict[str, str]:
@@ -59,15 +74,15 @@ class Edition:
         remotes: dict[str, dict[str, str]] = self.rgc["remotes"]
         return {name: remote["prefix"] for name, remote in remotes.items()}
 
-    def named(self, genome: str, name: str) -> Held | None:
-        """The archive whose files are named so (`{asset group}__{asset}`); None when it is not served."""
+    def named(self, genome: str, name: str) -> ServedArchive | None:
+        """The archive whose files are named `{asset group}__{asset}`; None when it is not served."""
         return self._by_name.get((genome, name))
 
     def digest_of(self, genome: str) -> str:
         """The genome's digest, for a digest or an alias; the same text when it is neither."""
         try:
             return str(self.rgc.get_genome_alias_digest(alias=genome, fallback=True))
-        except Exception:  # noqa: BLE001 - yacman has an error of its own for each of its versions
+        except Exception:  # noqa: BLE001 - each version of yacman raises another error
             return genome
 
     def key_of(self, genome: str, group: str, asset: str | None) -> AssetKey:
@@ -76,10 +91,82 @@ class Edition:
         return AssetKey(digest, group, asset or str(self.rgc.get_default_tag(digest, group)))
 
 
-def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = True) -> Edition:
-    """Read the config and note which files its archives are; those with the digest of `before` are taken over from it.
+in_view: ContextVar[ConfigEdition] = ContextVar("in_view")
+"""The edition that the current request sees, from its first line to its last."""
 
-    NotReadyError (when `patient`) for an archive that is newer than the config; without patience it is left out.
+
+class _Promise:
+    def __init__(self, edition: ConfigEdition) -> None:
+        self.edition = edition
+        self.told: deque[float] = deque()
+
+    @property
+    def is_over(self) -> bool:
+        now = time.monotonic()
+        while self.told and self.told[0] < now - PROMISE_SECONDS:
+            self.told.popleft()
+        since = self.edition.superseded_at
+        return not self.told or (since is not None and since < now - SUPERSEDED_SECONDS)
+
+
+class Shelf:
+    """The current edition, and the ones that clients were told of."""
+
+    def __init__(self, edition: ConfigEdition) -> None:
+        self.current = edition
+        self._promises: dict[tuple[str, AssetKey], _Promise] = {}
+
+    def put(self, edition: ConfigEdition) -> None:
+        """From now on new requests see this edition."""
+        self.current.superseded_at = time.monotonic()
+        self.current = edition
+        self.tidy()
+
+    def view(self, client: str, key: AssetKey) -> ConfigEdition:
+        """The edition that this client sees of the asset."""
+        promise = self._promises.get((client, key))
+        if promise is None:
+            return self.current
+        if promise.is_over:
+            del self._promises[client, key]
+            return self.current
+        promised, now = promise.edition.archives.get(key), self.current.archives.get(key)
+        same = promised is None or (now is not None and now.digest == promised.digest)
+        return self.current if same else promise.edition
+
+    def told(self, client: str, key: AssetKey, edition: ConfigEdition) -> None:
+        """The client was told the digest that this edition has."""
+        promise = self._promises.get((client, key))
+        if promise is None or promise.edition.archives.get(key) is not edition.archives.get(key):
+            promise = self._promises[client, key] = _Promise(edition)
+        promise.told.append(time.monotonic())
+        while len(self._promises) > MOST_PROMISES:
+            del self._promises[next(iter(self._promises))]
+
+    def kept(self, client: str, key: AssetKey) -> None:
+        """The client has the archive."""
+        promise = self._promises.get((client, key))
+        if promise is not None:
+            promise.told.popleft()
+            if not promise.told:
+                del self._promises[client, key]
+
+    def forget(self, client: str, key: AssetKey) -> None:
+        """The archive that this client was told of is gone: the next time it is told of the current one."""
+        self._promises.pop((client, key), None)
+
+    def tidy(self) -> None:
+        """Forget the promises whose time is over."""
+        self._promises = {who: promise for who, promise in self._promises.items() if not promise.is_over}
+
+
+# ----------------------------------------------------------------- reading the config
+
+
+def load(folder: Path, config: Path, before: ConfigEdition | None, *, patient: bool = True) -> ConfigEdition:
+    """Read the config and note which files its archives are. Archives with the same digest are taken from `before`.
+
+    NotReadyError (when `patient`): an archive is newer than the config. Without patience such an archive is left out.
     ShortageError: try again. OSError, UnreadableConfigError, or whatever refgenconf raises for what it cannot take.
     """
     from refgenconf import RefGenConf  # noqa: PLC0415 - an extra
@@ -87,26 +174,25 @@ def load(folder: Path, config: Path, before: Edition | None, *, patient: bool = 
     identity = Identity.at(config)
     text = _read(config) if identity else b"config_version: 0.4\n"
     sound = Sound(server_config.parse(text).tree)
-    archives: dict[AssetKey, Held] = {}
-    entries = dict(_tags(sound.tree))
-    for key in _of_another_asset(folder, entries):
+    archives: dict[AssetKey, ServedArchive] = {}
+    tags_of = dict(_tags(sound.tree))
+    for key in _of_another_asset(folder, tags_of):
         log.warning("serve.name_of_another_asset", asset=key.registry_path)
-        del entries.pop(key)[key.asset]
-    for key, tags in entries.items():
+        del tags_of.pop(key)[key.asset]
+    for key, tags in tags_of.items():
         digest = tags[key.asset]["archive_digest"]
         old = before.archives.get(key) if before else None
-        held = old if old and old.digest == digest else _held(folder, key, digest, patient=patient)
-        if held is not None:
-            archives[key] = held
+        archive = old if old and old.digest == digest else _found(folder, key, digest, patient=patient)
+        if archive is not None:
+            archives[key] = archive
         else:
             del tags[key.asset]
     for line in sound.lines if before is None or before.mended != sound.lines else ():
         log.warning("serve.config_mended", what=line)
     tree = Sound(sound.tree).tree  # without the files that are not there
-    # not from_yaml_file: that writes lock files beside the config, where we may not write, and takes 20 times as long
     tree.setdefault("remotes", {})
-    rgc: Any = RefGenConf(entries=tree)
-    return Edition(rgc, tree["genomes"], archives, identity, sound.lines)
+    # Not from_yaml_file: that takes 20 times as long and writes lock files beside the config, where we may not write.
+    return ConfigEdition(RefGenConf(entries=tree), tree["genomes"], archives, identity, sound.lines)
 
 
 def _read(config: Path) -> bytes:
@@ -118,11 +204,16 @@ def _read(config: Path) -> bytes:
         raise
 
 
+def _shared_name(key: AssetKey) -> tuple[str, str]:
+    """Genome and file name. Two assets may have the same (`a__b:c` and `a:b__c`)."""
+    return key.genome_digest, f"{key.asset_group}__{key.asset}"
+
+
 def _of_another_asset(folder: Path, keys: Iterable[AssetKey]) -> list[AssetKey]:
-    """Assets whose archive would have the file name of another one's (`a__b:c` and `a:b__c`), which it is."""
+    """Assets whose archive would have a file name that the archive of another asset has already."""
     by_name: dict[tuple[str, str], list[AssetKey]] = {}
     for key in keys:
-        by_name.setdefault((key.genome_digest, f"{key.asset_group}__{key.asset}"), []).append(key)
+        by_name.setdefault(_shared_name(key), []).append(key)
 
     def is_shown(key: AssetKey) -> bool:
         with suppress(BadRegistryPathError):
@@ -145,7 +236,8 @@ def _tags(tree: Tree) -> Iterator[tuple[AssetKey, Tree]]:
                 yield AssetKey(genome, group, name), asset["tags"]
 
 
-def _held(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Held | None:
+def _found(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> ServedArchive | None:
+    """The archive with this digest; None when it is not there. NotReadyError, ShortageError."""
     try:
         names = ServedNames(Place(folder, key))
         flat = names.archive.stat()
@@ -155,18 +247,19 @@ def _held(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Held | 
     if not stat.S_ISREG(flat.st_mode):
         log.warning("serve.archive_unreadable", asset=key.registry_path, error=f"{names.archive} is not a regular file")
         return None
+    archive = ServedArchive(folder, key, digest, Identity.of(flat))
     try:
         nested = os.stat(names.place.archive)
         manifest = read_manifest(names.place.manifest)
     except ShortageError:
         raise
-    except (OSError, RefgeniedError):  # made by another program: its config is all there is to know
-        return Held(folder, key, digest, Identity.of(flat))
+    except (OSError, RefgeniedError):  # another program made it: nothing but its config tells of it
+        return archive
     if not os.path.samestat(nested, flat) or manifest.digest == digest:
-        return Held(folder, key, digest, Identity.of(flat))
-    held = kept_for(folder, key, digest)
-    if held is None and patient:
+        return archive
+    kept = ServedArchive.kept(folder, key, digest)
+    if kept is None and patient:
         raise NotReadyError(f"{key.registry_path} was published again a moment ago")
-    if held is None:
+    if kept is None:
         log.warning("serve.archive_is_newer_than_config", asset=key.registry_path)
-    return held
+    return kept

@@ -1,41 +1,138 @@
-"""The kernel's notices that the server's config has changed. They may be lost: whoever waits also looks by himself."""
+"""Follows the config of the archive folder: each new version of it becomes the current edition."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
+import structlog
 import watchfiles
+from anyio.from_thread import check_cancelled
 
 from refgenied.catalog.server_config import CONFIG_NAME
+from refgenied.model import ShortageError
+from refgenied.serve import refgenieserver
+from refgenied.serve.editions import ConfigEdition, NotReadyError, Shelf, load
+from refgenied.serve.served_archive import Identity
+
+log = structlog.get_logger("serve")
+
+POLL_SECONDS = 1.0
+"""Between two looks at the config's identity. The kernel's notices are quicker, but may be lost."""
+PUBLISH_POLL_SECONDS = 0.05
+"""The same, while an archive is being published."""
+NEWER_ARCHIVE_SECONDS = 3.0
+"""The config may name an older archive than the one that is there for this long."""
 
 
-class Notices:
-    """The kernel's notices about a folder."""
+class Follower:
+    """Reads the config when it is made: what there is at the start. `run` follows it."""
 
-    def __init__(self) -> None:
-        self._event = anyio.Event()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.config = folder / CONFIG_NAME
+        self.shelf = Shelf(self._first())
+        self.app = refgenieserver.build(folder, self.shelf)
+        """refgenieserver, for the remotes of the current edition."""
+        self.loaded_at = time.time()
+        """When the current edition was read, in Unix seconds."""
+        self._refused = ""
+        self._noticed = anyio.Event()
 
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event = anyio.Event()
+    @property
+    def problem(self) -> str:
+        """Why the current edition is not what the config says; empty when it is."""
+        return self._refused or ("" if self.shelf.current.identity else f"{self.config} is not there (yet)")
 
-    async def watch(self, folder: Path) -> None:
+    def _first(self) -> ConfigEdition:
+        """A config that cannot be read is waited for later; nothing is served meanwhile."""
+        deadline = time.monotonic() + NEWER_ARCHIVE_SECONDS
+        while True:
+            try:
+                return load(self._folder, self.config, None, patient=time.monotonic() < deadline)
+            except NotReadyError:
+                time.sleep(PUBLISH_POLL_SECONDS)
+            except ShortageError:
+                raise
+            except Exception as error:  # noqa: BLE001 - refgenconf has many
+                log.warning("serve.config_unreadable", path=str(self.config), error=str(error))
+                return load(self._folder, self._folder / ".none", None)
+
+    async def run(self) -> None:
+        """Ends only by cancellation."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch)
+            group.start_soon(self._prove_again)
+            await self._follow()
+
+    async def _follow(self) -> None:
+        refused: Identity | None = None
+        since: float | None = None
+        while True:
+            with anyio.move_on_after(POLL_SECONDS if since is None else PUBLISH_POLL_SECONDS):
+                await self._noticed.wait()
+            self._noticed = anyio.Event()
+            self.shelf.tidy()
+            identity = Identity.at(self.config)
+            if identity in (self.shelf.current.identity, refused) or identity is None:
+                continue
+            since = since or time.monotonic()
+            patient = time.monotonic() - since < NEWER_ARCHIVE_SECONDS
+            try:
+                edition = await anyio.to_thread.run_sync(
+                    lambda patient=patient: load(self._folder, self.config, self.shelf.current, patient=patient)
+                )
+            except NotReadyError:
+                continue
+            except ShortageError as error:
+                since = None  # not 20 times a second: each try reads the whole config
+                self._refuse(error.message)
+                continue
+            except Exception as error:  # noqa: BLE001 - refgenconf has many
+                refused, since = identity, None
+                self._refuse(f"{self.config}: {' '.join(str(error).split())}")
+                continue
+            refused, since, self._refused = None, None, ""
+            self._swap(edition)
+
+    def _refuse(self, problem: str) -> None:
+        if problem != self._refused:
+            log.warning("serve.config_refused", error=problem)
+        self._refused = problem
+
+    def _swap(self, edition: ConfigEdition) -> None:
+        remotes_changed = edition.remotes != self.shelf.current.remotes
+        self.shelf.put(edition)
+        self.loaded_at = time.time()
+        if remotes_changed:
+            self.app = refgenieserver.build(self._folder, self.shelf)
+        log.info("serve.config_loaded", archives=len(edition.archives))
+
+    async def _prove_again(self) -> None:
+        """Read archives whose file is not the one that was there when the config was read."""
+        while True:
+            await anyio.sleep(POLL_SECONDS)
+            for archive in [archive for archive in self.shelf.current.archives.values() if archive.in_doubt]:
+                await anyio.to_thread.run_sync(archive.prove_again, check_cancelled)
+
+    async def _watch(self) -> None:
         stop = anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._watch, folder, stop)
+            group.start_soon(self._take_notices, stop)
             try:
                 await anyio.sleep_forever()
             finally:
                 stop.set()  # cancelling alone waits for the watcher's own timeout
 
-    async def _watch(self, folder: Path, stop: anyio.Event) -> None:
-        with suppress(OSError, RuntimeError):  # then the poll alone must do
-            async for changes in _notices(folder, stop):
+    async def _take_notices(self, stop: anyio.Event) -> None:
+        with suppress(OSError, RuntimeError):  # then there is only the poll
+            async for changes in _notices(self._folder, stop):
                 if any(path.endswith(f"/{CONFIG_NAME}") for _, path in changes):
-                    self._event.set()
+                    self._noticed.set()
 
 
 def _notices(folder: Path, stop: anyio.Event) -> AsyncIterator[set[tuple[watchfiles.Change, str]]]:

@@ -1,4 +1,4 @@
-"""What clients have got of archives and is no download yet, kept over a restart: who goes on then still counts."""
+"""Parts of archives that clients have got, kept over a restart: a client that goes on after it still counts."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from refgenied.shared.pulls import Pulls
 log = structlog.get_logger("serve")
 
 KEEP_SECONDS = 5.0
-"""A kill loses what is younger."""
+"""Between two writes. When the process is killed, what is younger is lost."""
 MOST_BYTES = 64 << 20
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Unfinished:
+class PartialDownloads:
     def __init__(self, folder: Path, pulls: Pulls) -> None:
         self._path = folder / "unfinished.json"
         self._pulls = pulls
         self._said = False
 
     def open(self) -> None:
-        """Blocking. Whatever is wrong with the file, it is begun anew."""
+        """Read the file; one that cannot be read is begun anew. Blocking."""
         try:
             kept: Any = json.loads(read_regular(self._path, MOST_BYTES))
-            if kept["boot"] == _boot():  # its times are those since the machine was started
+            if kept["boot"] == _boot():  # its times count from the start of the machine
                 self._pulls.load(kept["pulls"])
         except FileNotFoundError:
             return
@@ -40,7 +40,7 @@ class Unfinished:
             log.warning("serve.unfinished_unreadable", path=str(self._path), reason=str(error))
 
     async def run(self) -> None:
-        """Ends only by cancellation; `keep` after that."""
+        """Ends only by cancellation. Call `keep` after that."""
         while True:
             await anyio.sleep(KEEP_SECONDS)
             await self.keep()

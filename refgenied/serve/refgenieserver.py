@@ -1,10 +1,15 @@
-"""The real refgenieserver app, for any folder, on the versions that pip installs today.
+"""The real refgenieserver app, for any folder, with the versions of its libraries that pip installs today.
 
-As its `serve` command builds it (v3 at the root and under /v3, v1, v2, the private routes, static files), with these
-differences: its config object is the one in view, archives are found by their digest, Starlette 1's
-`TemplateResponse` takes the old form that refgenieserver 0.8.0 calls, three of its requests that always fail
-(v1's attributes, /remotes/dict without remotes, /assets/file_path without a remote class) don't, and a name that
-is not there is answered with 404 everywhere.
+It is built as its `serve` command builds it (v3 at the root and under /v3, v1, v2, the private routes, static files),
+with these differences:
+
+- Its config object is the edition in view, and archives are found by their digest.
+- `TemplateResponse` of Starlette 1 takes the old form that refgenieserver 0.8.0 calls.
+- Three requests that always fail there work: v1's attributes, /remotes/dict without remotes, /assets/file_path without
+  a remote class.
+- HEAD is a GET without the body.
+- A name that does not exist is answered with 404 everywhere, also on pages, which would fail (500) while they are
+  drawn. A name that cannot exist (with a NUL or a line's end) is answered so, too.
 """
 
 from __future__ import annotations
@@ -14,31 +19,45 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qs
 
 import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.model import ShortageError
-from refgenied.serve.asking import Asking
-from refgenied.serve.delivery import at_hand, file_response
+from refgenied.serve.delivery import HEAD, at_hand, file_response
+from refgenied.serve.editions import ConfigEdition, Shelf, in_view
 from refgenied.serve.served_archive import ReplacedError
-from refgenied.serve.shelf import InView, Shelf, in_view
 
 log = structlog.get_logger("serve")
 
 _PACKAGE = "refgenieserver"
+_ROUTERS = {"version1": "/v1", "version2": "/v2", "version3": "/v3", "private": "/_private_api"}
+_NOT_THERE = (("yacman", "UndefinedAliasError"), ("jinja2", "UndefinedError"), ("builtins", "KeyError"))
+"""How its pages and some of its older requests fail (500) when a genome, group or asset does not exist."""
 _SERVED = re.compile(
     r"(?:asset_dir_contents|build_recipe|build_log)_(?P<page>.+)\.(?:json|md)|(?P<archive>.+)\.tgz", re.DOTALL
 )
 """The files that refgenieserver serves, by the name that they have in common."""
-RETRY_AFTER = 5
+_PAGE = re.compile(
+    r"(?:/v3)?/(?:genomes|assets)/splash/(?P<genome>[^/]+)(?:/(?P<group>[^/]+))?"
+    r"|/v2/asset/(?P<genome2>[^/]+)/(?P<group2>[^/]+)/splash"
+)
+_OF_RANGES = (b"range", b"if-range")
+"""Starlette refuses (400) ranges that should be ignored. Files that are not archives are sent whole."""
+_RETRY_AFTER = {"Retry-After": "5"}
 """Seconds."""
 
 
-def build(folder: Path, shelf: Shelf) -> Any:
-    """A new app; its classes of remotes are those of the config in force now."""
+def build(folder: Path, shelf: Shelf) -> ASGIApp:
+    """A new app. Its classes of remotes are those of the current config."""
     for name in [name for name in sys.modules if name.startswith((f"{_PACKAGE}.main", f"{_PACKAGE}.routers"))]:
         del sys.modules[name]  # they read the config when they are imported
     const: Any = importlib.import_module(f"{_PACKAGE}.const")
@@ -49,70 +68,65 @@ def build(folder: Path, shelf: Shelf) -> Any:
     helpers.original_datapath = original
     helpers.get_datapath_for_genome = _datapath(original)
     helpers.is_data_remote = _is_remote
-    main.rgc = InView(shelf)
+    main.rgc = _InView(shelf)
     main._LOGGER = logging.getLogger(_PACKAGE)  # noqa: SLF001 - the routers import it by this name
     main.templates.TemplateResponse = _old_form(main.templates.TemplateResponse)
     main.templates.env.filters["os_path_join"] = _joined
     app = main.app
-    routers = {name: importlib.import_module(f"{_PACKAGE}.routers.{name}").router for name in _ROUTERS}
-    sys.modules[f"{_PACKAGE}.routers.version1"].tag = const.DEFAULT_TAG  # type: ignore[attr-defined]  # it logs this name
-    for router in ("version1", "version2", "version3"):
-        sys.modules[f"{_PACKAGE}.routers.{router}"].FileResponse = file_response  # type: ignore[attr-defined]
-    pages: Any = sys.modules[f"{_PACKAGE}.routers.version3"]
-    pages.get_asset_dir_contents = _listed(helpers.get_asset_dir_contents)
+    routers: dict[str, Any] = {name: importlib.import_module(f"{_PACKAGE}.routers.{name}") for name in _ROUTERS}
+    routers["version1"].tag = const.DEFAULT_TAG  # it logs this name
+    for name in ("version1", "version2", "version3"):
+        routers[name].FileResponse = file_response
+    routers["version3"].get_asset_dir_contents = _listed(helpers.get_asset_dir_contents)
     for name, prefix in (("version3", ""), *_ROUTERS.items()):
-        app.include_router(routers[name], prefix=prefix)
+        app.include_router(routers[name].router, prefix=prefix)
     for module, name in _NOT_THERE:
         app.add_exception_handler(getattr(importlib.import_module(module), name), _not_found)
     for error in (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         app.add_exception_handler(error, _unreadable)
-    return Asking(app, shelf)
+    return _asked(app, shelf)
 
 
-_NOT_THERE = (("yacman", "UndefinedAliasError"), ("jinja2", "UndefinedError"), ("builtins", "KeyError"))
-"""What its pages and some of its older requests end with (500) when a genome, group or asset is not there."""
+# ----------------------------------------------------------------- what it answers
 
 
-async def _not_found(request: Any, error: Exception) -> Any:
-    responses: Any = importlib.import_module("fastapi.responses")
+async def _not_found(request: Request, error: Exception) -> Response:
     asked = (*request.path_params.values(), *request.query_params.values())
     missing = [name for name in asked if name and name in str(error)]
     if not missing:
         raise error  # a mistake on this side
-    return responses.JSONResponse({"detail": f"there is nothing here by the name {missing[0]}"}, 404)
+    return _no_such_name(missing[0])
 
 
-async def _unreadable(request: Any, error: Exception) -> Any:
+def _no_such_name(name: str) -> Response:
+    return JSONResponse({"detail": f"there is nothing here by the name {name[:200]}"}, 404)
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
     """A file that only a page needs is not what it should be, or cannot be opened now."""
-    responses: Any = importlib.import_module("fastapi.responses")
     log.warning("serve.page_unreadable", path=request.url.path, error=str(error)[:200])
     if isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS:
-        return responses.JSONResponse(
-            {"detail": "the server is short of something"}, 503, {"Retry-After": str(RETRY_AFTER)}
-        )
-    return responses.JSONResponse({"detail": "its file cannot be read"}, 404)
+        return JSONResponse({"detail": "the server is short of something"}, 503, _RETRY_AFTER)
+    return JSONResponse({"detail": "its file cannot be read"}, 404)
 
 
-def _listed(original: Any) -> Any:
-    """The directory contents that a page shows: names, whatever else stands in the file."""
+def _listed(original: Callable[..., object]) -> Callable[..., list[str]]:
+    """The directory contents that a page shows: names, whatever else is in the file."""
 
     def contents(*arguments: Any, **named: Any) -> list[str]:
-        found: object = original(*arguments, **named)
+        found = original(*arguments, **named)
         return [str(name) for name in cast("list[object]", found)] if isinstance(found, list) else []
 
     return contents
 
 
 def _is_remote(rgc: Any) -> bool:
-    """Whether downloads come from elsewhere. The config in view always has `remotes`, perhaps empty."""
+    """Whether clients download from another server. The config in view always has `remotes`, perhaps empty."""
     return bool(rgc["remotes"])
 
 
-_ROUTERS = {"version1": "/v1", "version2": "/v2", "version3": "/v3", "private": "/_private_api"}
-
-
 def _datapath(original: Any) -> Any:
-    """refgenieserver's way from a request to a file: through the digest, for aliases too (v1, v2)."""
+    """refgenieserver's way from a request to a file: through the digest, also for aliases (v1, v2)."""
 
     def datapath(rgc: Any, fill_dict: dict[str, str], *arguments: Any, **named: Any) -> tuple[str, bool]:
         edition = in_view.get()
@@ -124,32 +138,25 @@ def _datapath(original: Any) -> Any:
         found = _SERVED.fullmatch(name)
         if remote or found is None:
             return path, remote
-        held = edition.named(genome, found["page"] or found["archive"])
-        if held is None:
+        archive = edition.named(genome, found["page"] or found["archive"])
+        if archive is None:
             return f"/nonexistent/{genome}/{name}", False
         if found["page"]:
             return path, False
         try:
-            opened = held.open()
-        except (ReplacedError, ShortageError) as error:
-            log.warning("serve.archive_not_given_out", asset=held.key.registry_path, error=str(error))
-            raise _later() from None
+            opened = archive.open()
+        except (ReplacedError, ShortageError) as error:  # the archive is there again in a moment, or its successor
+            log.warning("serve.archive_not_given_out", asset=archive.key.registry_path, error=str(error))
+            detail = "this archive is being replaced, or the server is short of something"
+            raise HTTPException(503, detail, _RETRY_AFTER) from None
         at_hand.set(opened)
         return opened.path, False
 
     return datapath
 
 
-def _later() -> Exception:
-    """Nothing is wrong with the request: the archive is there again in a moment, or its successor."""
-    exceptions: Any = importlib.import_module("fastapi.exceptions")
-    return exceptions.HTTPException(
-        503, "this archive is being replaced, or the server is short of something", {"Retry-After": str(RETRY_AFTER)}
-    )
-
-
 def _joined(parts: list[str | None]) -> str:
-    """For a page's links to files; without an address to begin with, the file's name alone."""
+    """The links to files on a page. Where there is no address, the link is the file's name alone."""
     return "/".join(part.rstrip("/") for part in parts if part)
 
 
@@ -160,3 +167,90 @@ def _old_form(respond: Any) -> Any:
         return respond(context["request"], name, context)
 
     return template_response
+
+
+class _InView:
+    """Stands where refgenieserver has its config object: the one that the current request sees."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def _rgc(self) -> Any:
+        return in_view.get(self._shelf.current).rgc
+
+    def get_genome_alias(self, digest: str, **named: Any) -> Any:
+        """The page of an asset whose parent belongs to a genome that is not served shows that genome's digest."""
+        try:
+            return self._rgc().get_genome_alias(digest=digest, **named)
+        except Exception:  # noqa: BLE001 - each version of yacman raises another error
+            return digest
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rgc(), name)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._rgc()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rgc()
+
+
+# ----------------------------------------------------------------- what it is asked
+
+
+def in_origin_form(scope: Scope) -> Scope:
+    """A client that takes us for a proxy asks for a whole address, which every server must accept (RFC 9112, 3.2.2)."""
+    found = re.match(r"https?://[^/?#]*(?=/)", scope["path"], re.IGNORECASE)
+    if found is None:
+        return scope
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return {**scope, "path": scope["path"][found.end() :], "raw_path": raw[len(found[0].encode()) :]}
+
+
+def _asked(app: ASGIApp, shelf: Shelf) -> ASGIApp:
+    """The app around refgenieserver's: it changes requests into those that refgenieserver can answer."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        head = scope["method"] == "HEAD"
+        if head:
+            scope = {**scope, "method": "GET", HEAD: True}
+        if "/archive" not in scope["path"]:
+            scope = {**scope, "headers": [field for field in scope["headers"] if field[0] not in _OF_RANGES]}
+
+        async def answer(message: Message) -> None:
+            if message.get("status") == 405:  # where GET is allowed, HEAD is
+                headers = [(name, b"GET, HEAD" if name.lower() == b"allow" else it) for name, it in message["headers"]]
+                message = {**message, "headers": headers}
+            elif head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        missing = _missing(scope, shelf)
+        await (app if missing is None else _no_such_name(missing))(scope, receive, answer)
+
+    return asked
+
+
+def _missing(scope: Scope, shelf: Shelf) -> str | None:
+    """The name in a request for a page that does not exist; None when refgenieserver itself can answer."""
+    path: str = scope["path"]
+    if not path.isprintable():
+        return path
+    page = _PAGE.fullmatch(path)
+    if page is None:
+        return None
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    edition = in_view.get(shelf.current)
+    genome, group = page["genome"] or page["genome2"], page["group"] or page["group2"]
+    return _not_in(edition, genome, group, query.get("tag", [None])[-1])
+
+
+def _not_in(edition: ConfigEdition, genome: str, group: str | None, tag: str | None) -> str | None:
+    body = edition.genomes.get(edition.digest_of(genome))
+    if body is None:
+        return genome
+    if group is None:
+        return None
+    if group not in body["assets"]:
+        return group
+    return tag if tag and tag not in body["assets"][group]["tags"] else None

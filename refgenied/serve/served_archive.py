@@ -1,15 +1,14 @@
-"""One archive that an edition names: which file it is, and how it is opened when a client asks for it.
+"""One archive that the config names: which file it is, and how it is opened when a client asks for it.
 
-No descriptor is kept. The file is found by its flat name or, when another archive has that by now, by the hidden name
-with its digest that the daemon keeps for a while (`catalog/kept.py`). It is given out only if it proves to be the very
-file that was there when the edition was read: the same inode, size and mtime.
+No descriptor is kept open. The file is found by its flat name. When another archive has that name already, the file is
+found by the hidden name with its digest, which the daemon keeps for a while (`catalog/kept.py`). A file is given out
+only if it is the one that was there when the config was read: it has the same inode, size and mtime.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ _CHUNK = 1 << 20
 
 
 class Identity(NamedTuple):
-    """Of a file; another content is another identity."""
+    """Tells a file from another one, and from itself after a write."""
 
     inode: int
     mtime_ns: int
@@ -39,7 +38,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def at(cls, path: Path) -> Identity | None:
-        """None when there is no such file, or it cannot be known."""
+        """None when there is no such file, or when the system does not tell."""
         try:
             return cls.of(path.stat())
         except OSError:
@@ -47,30 +46,41 @@ class Identity(NamedTuple):
 
 
 class ReplacedError(Exception):
-    """Under its names is another file, or none, than the one that clients were told of."""
+    """The file that clients were told of has none of its names any more."""
 
 
-class Opened:
-    """An archive that is being given out; closed at the latest when nobody refers to it."""
+class OpenedArchive:
+    """An archive that is being given out. It is closed at the latest when nothing refers to it."""
 
-    def __init__(self, held: Held, fd: int) -> None:
-        self.held = held
+    def __init__(self, archive: ServedArchive, fd: int) -> None:
+        self.archive = archive
         self._fd = fd
         self.stat = os.fstat(fd)
+        self.identity = Identity.of(self.stat)
 
     @property
     def path(self) -> str:
-        """Leads to this very file, also when it has no name any more."""
+        """Leads to this very file, even when it has no name any more."""
         return f"/proc/self/fd/{self._fd}"
 
     def read(self, size: int, offset: int) -> bytes:
-        """Fewer bytes only at the end. OSError."""
+        """Returns fewer bytes only at the end. OSError."""
         return os.pread(self._fd, size, offset)
+
+    def md5(self, check: Check) -> str:
+        """Reads the whole file; calls `check` once per MiB."""
+        md5 = hashlib.md5(usedforsecurity=False)
+        offset = 0
+        while chunk := self.read(_CHUNK, offset):
+            check()
+            md5.update(chunk)
+            offset += len(chunk)
+        return md5.hexdigest()
 
     @property
     def untouched(self) -> bool:
         """Whether nobody has written to the file since it was opened."""
-        return Identity.of(os.fstat(self._fd)) == Identity.of(self.stat)
+        return Identity.of(os.fstat(self._fd)) == self.identity
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -81,8 +91,8 @@ class Opened:
         self.close()
 
 
-class Held:
-    """One archive; `identity` is that of its file, which was under one of its names a moment ago."""
+class ServedArchive:
+    """`identity` is the one of its file, which had one of the archive's names a moment ago."""
 
     def __init__(self, folder: Path, key: AssetKey, digest: str, identity: Identity) -> None:
         self._folder = folder
@@ -92,7 +102,20 @@ class Held:
         self._refused: Identity | None = None
         """A file under the flat name that has proved to be another archive."""
         self.in_doubt = False
-        """Somebody has asked for it, and it was not to be found: `prove_again` may help."""
+        """A client has asked for it and it was not found; `prove_again` may help."""
+
+    @classmethod
+    def kept(cls, folder: Path, key: AssetKey, digest: str) -> ServedArchive | None:
+        """The archive under the hidden name with this digest; its bytes are read to be sure. None: it is not there.
+
+        OSError, ShortageError.
+        """
+        archive = cls(folder, key, digest, Identity(0, 0, 0))
+        opened = archive._at(archive.names.kept(digest))
+        if opened is None or opened.md5(no_check) != digest:
+            return None
+        archive._identity = opened.identity
+        return archive
 
     @property
     def size(self) -> int:
@@ -102,89 +125,60 @@ class Held:
     def names(self) -> ServedNames:
         return ServedNames(Place(self._folder, self.key))
 
-    def open(self) -> Opened:
-        """ReplacedError, ShortageError (nothing is wrong with the archive)."""
+    def open(self) -> OpenedArchive:
+        """ReplacedError; ShortageError (nothing is wrong with the archive)."""
         names = self.names
-        for fd in _candidates(names, self.digest):
-            opened = Opened(self, fd)
-            if Identity.of(opened.stat) == self._identity:
+        for path in (names.archive, names.kept(self.digest)):
+            opened = self._at(path)
+            if opened is not None and opened.identity == self._identity:
                 return opened
-        return self._made_anew(names)
+        opened = self._at(names.archive)
+        if opened is None or not self._is_made_anew(opened, names):
+            self.in_doubt = True
+            raise ReplacedError(f"{names.archive} is not the archive that was told of")
+        self._identity = opened.identity
+        return opened
 
-    def _made_anew(self, names: ServedNames) -> Opened:
-        """The same bytes may have been archived again: the daemon's manifest says so."""
-        for fd in _opened(names.archive):
-            opened = Opened(self, fd)
-            try:
-                manifest = read_manifest(names.place.manifest)
-                nested = os.stat(names.place.archive)
-            except ShortageError:
-                raise
-            except (OSError, RefgeniedError):
-                continue
-            # In this order: a manifest gets its name before the flat name leads to its archive.
-            same = os.path.samestat(nested, opened.stat) and manifest.size == opened.stat.st_size
-            if same and manifest.digest == self.digest:
-                self._identity = Identity.of(opened.stat)
-                return opened
-        self.in_doubt = True
-        raise ReplacedError(f"{names.archive} is not the archive that was told of")
+    def _is_made_anew(self, opened: OpenedArchive, names: ServedNames) -> bool:
+        """Whether the daemon's manifest says that the same bytes were archived again."""
+        try:
+            manifest = read_manifest(names.place.manifest)
+            nested = os.stat(names.place.archive)
+        except ShortageError:
+            raise
+        except (OSError, RefgeniedError):
+            return False
+        # In this order: a manifest gets its name before the flat name leads to its archive.
+        same = os.path.samestat(nested, opened.stat) and manifest.size == opened.stat.st_size
+        return same and manifest.digest == self.digest
 
     def prove_again(self, check: Check = no_check) -> None:
-        """Another program may have put the same bytes there (a backup that was put back): read them once. Blocking;
-        `check` is called once per MiB, and what it raises ends it.
+        """Read the file under the flat name once: another program may have put the same bytes there (from a backup).
+
+        Blocking. `check` is called once per MiB, and what it raises ends the reading.
         """
         self.in_doubt = False
+        path = self.names.archive
         try:
-            for fd in _opened(self.names.archive):
-                opened = Opened(self, fd)
-                found = Identity.of(opened.stat)
-                if found == self._refused:
-                    return
-                if _md5(opened, check) == self.digest and opened.untouched:
-                    self._identity = found
-                    log.info("serve.archive_proved_again", asset=self.key.registry_path)
-                else:
-                    self._refused = found
-                    log.warning("serve.archive_is_another", asset=self.key.registry_path, path=str(self.names.archive))
+            opened = self._at(path)
+            if opened is None or opened.identity == self._refused:
+                return
+            if opened.md5(check) == self.digest and opened.untouched:
+                self._identity = opened.identity
+                log.info("serve.archive_proved_again", asset=self.key.registry_path)
+            else:
+                self._refused = opened.identity
+                log.warning("serve.archive_is_another", asset=self.key.registry_path, path=str(path))
         except (OSError, ShortageError) as error:
             log.warning("serve.archive_unreadable", asset=self.key.registry_path, error=str(error))
 
-
-def kept_for(folder: Path, key: AssetKey, digest: str) -> Held | None:
-    """The archive under the hidden name with this digest; its bytes are read to be sure. None when it is not there.
-
-    OSError, ShortageError.
-    """
-    hidden = ServedNames(Place(folder, key)).kept(digest)
-    for fd in _opened(hidden) if hidden else ():
-        held = Held(folder, key, digest, Identity.of(os.fstat(fd)))
-        if _md5(Opened(held, fd)) == digest:
-            return held
-    return None
-
-
-def _candidates(names: ServedNames, digest: str) -> Iterator[int]:
-    hidden = names.kept(digest)
-    for path in (names.archive, hidden):
-        if path is not None:
-            yield from _opened(path)
-
-
-def _opened(path: Path) -> Iterator[int]:
-    """A descriptor of the file, if there is one that can be read. ShortageError."""
-    try:
-        yield open_regular(path)
-    except OSError as error:
-        if error.errno in SHORTAGE_ERRNOS:
-            raise unreadable(path, error) from error
-
-
-def _md5(opened: Opened, check: Check = no_check) -> str:
-    md5 = hashlib.md5(usedforsecurity=False)
-    offset = 0
-    while chunk := opened.read(_CHUNK, offset):
-        check()
-        md5.update(chunk)
-        offset += len(chunk)
-    return md5.hexdigest()
+    def _at(self, path: Path | None) -> OpenedArchive | None:
+        """Open the file with this name, if there is one that can be read. ShortageError."""
+        if path is None:
+            return None
+        try:
+            return OpenedArchive(self, open_regular(path))
+        except OSError as error:
+            if error.errno in SHORTAGE_ERRNOS:
+                raise unreadable(path, error) from error
+            return None

@@ -1,7 +1,8 @@
-"""HTTP/1.1 on the wire, with one thing more than uvicorn tells: whether the client got all of an answer.
+"""HTTP/1.1 over one connection. More than uvicorn's protocol it tells whether the client got all of an answer.
 
 A socket takes megabytes before the client reads the first byte. A client that leaves in the middle resets the
-connection, one that has read everything closes it, asks the next thing, or stays with nothing left to acknowledge.
+connection. A client that has read everything closes the connection, asks the next thing, or stays with nothing left to
+acknowledge.
 """
 
 from __future__ import annotations
@@ -11,28 +12,24 @@ import fcntl
 import math
 import struct
 import termios
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import anyio
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 QUIET_SECONDS = 1.0
-"""A client that has acknowledged everything and stays connected has read it, unless it leaves within so long."""
-SEEMS_SECONDS = 0.02
-"""And after so long it seems so: nearly all that drop an answer have left by then."""
+"""A client that has acknowledged everything and stays connected for this long has read the answer."""
+SEEMS_READ_SECONDS = 0.02
+"""After this long it seems so: nearly all clients that drop an answer have left by then."""
 LOOK_SECONDS = 0.05
+"""Between two looks at what is not acknowledged."""
 CLOSE_LOOK_SECONDS = 0.01
-CLOSE_BYTES = 1 << 17
-"""As soon as fewer are not acknowledged, the looks are close."""
+"""The same, near the end of the answer."""
+CLOSE_LOOK_BYTES = 1 << 17
+"""The end is near when fewer bytes are not acknowledged."""
 STALLED_SECONDS = 600.0
-"""A client that takes nothing for so long is not waited for any more."""
+"""The server waits no longer for a client that takes nothing for this long."""
 
 SCOPE_KEY = "refgenied.wire"
 
@@ -45,8 +42,8 @@ class Wire(H11Protocol):
         self._moved = asyncio.Event()
         self._lost = False
         self._reset = False
-        self._asked_on = 0
-        app: Any = self.app
+        self._heard = 0
+        app = self.app
 
         async def with_wire(scope: Scope, receive: Receive, send: Send) -> None:
             scope[SCOPE_KEY] = self
@@ -55,7 +52,7 @@ class Wire(H11Protocol):
         self.app = with_wire
 
     def data_received(self, data: bytes) -> None:
-        self._asked_on += 1
+        self._heard += 1
         self._moved.set()
         super().data_received(data)
 
@@ -77,20 +74,19 @@ class Wire(H11Protocol):
     async def delivered(self, seems: Callable[[], None]) -> bool:
         """After the last byte was given to `send`: wait until the client has it all (True) or has left (False).
 
-        `seems` is called once when the client has acknowledged all and is still there: it is most likely True then.
+        `seems` is called once when the client has acknowledged all and is still there: the answer is most likely True.
         """
-        asked = self._asked_on
+        heard = self._heard
         quiet = stalled = 0.0
         least = math.inf
         said = False
         while not self._lost and not self._reset:
-            left = self._unacknowledged()
-            close = left < CLOSE_BYTES and not said
+            close = self._unacknowledged() < CLOSE_LOOK_BYTES and not said
             pause = CLOSE_LOOK_SECONDS if close else LOOK_SECONDS
             self._moved.clear()
             with anyio.move_on_after(pause):
                 await self._moved.wait()
-            if self._asked_on != asked:
+            if self._heard != heard:
                 return True
             if self._lost or self._reset:
                 break
@@ -98,7 +94,7 @@ class Wire(H11Protocol):
             quiet = quiet + pause if left == 0 else 0.0
             if quiet >= QUIET_SECONDS:
                 return True
-            if quiet >= SEEMS_SECONDS and not said:
+            if quiet >= SEEMS_READ_SECONDS and not said:
                 said = True
                 seems()
             least, stalled = (left, 0.0) if left < least else (least, stalled + pause)
@@ -107,7 +103,7 @@ class Wire(H11Protocol):
         return not self._reset
 
     def _unacknowledged(self) -> int:
-        """Bytes on this side of the client's kernel."""
+        """Bytes that have not reached the client's kernel."""
         waiting = self.transport.get_write_buffer_size()
         connection = self.transport.get_extra_info("socket")
         try:

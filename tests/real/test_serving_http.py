@@ -19,11 +19,10 @@ from asgi import Answer, ask
 from synthetic import DIGEST
 
 from refgenied.catalog.server_config import CONFIG_NAME
-from refgenied.serve import refgenieserver
 from refgenied.serve.delivery import spans_of
 from refgenied.serve.editions import load
+from refgenied.serve.follower import Follower
 from refgenied.serve.middleware import Traffic
-from refgenied.serve.shelf import Shelf
 from refgenied.serve.spool import Spool
 
 pytestmark = [
@@ -67,8 +66,9 @@ class Site:
             (folder / digest / "asset_dir_contents_fasta__default.json").write_text('["a"]')
             (folder / digest / "build_recipe_fasta__default.json").write_text("{}")
             (folder / digest / "build_log_fasta__default.md").write_text("log")
-        self.shelf = Shelf(self._edition(config()))
-        self.refgenieserver = refgenieserver.build(folder, self.shelf)
+        self._write(config())
+        self.follower = Follower(folder)
+        self.shelf = self.follower.shelf
 
     @asynccontextmanager
     async def open(self, state: Path) -> AsyncGenerator[None]:
@@ -76,20 +76,19 @@ class Site:
         self.take(config())
         self.spool = Spool(state, str(state / "no-socket"))
         self.spool.open()
-        self.app = Traffic(self.refgenieserver, self.shelf, self.spool, lambda: {"status": "ok"})
+        self.app = Traffic(self.follower, self.spool)
         async with anyio.create_task_group() as group:
             group.start_soon(self.spool.run)
             yield
             group.cancel_scope.cancel()
         await self.spool.flush()
 
-    def _edition(self, tree: dict[str, Any]) -> Any:
-        path = self.folder / CONFIG_NAME
-        path.write_text(yaml.safe_dump(tree, allow_unicode=True))
-        return load(self.folder, path, None, patient=False)
+    def _write(self, tree: dict[str, Any]) -> None:
+        (self.folder / CONFIG_NAME).write_text(yaml.safe_dump(tree, allow_unicode=True))
 
     def take(self, tree: dict[str, Any]) -> None:
-        self.shelf.put(self._edition(tree))
+        self._write(tree)
+        self.shelf.put(load(self.folder, self.follower.config, None, patient=False))
 
     def routes(self) -> list[str]:
         paths = [path for path in refgenieserver_paths() if not path.startswith("/v3")]  # they are those at the root
