@@ -9,10 +9,10 @@ import pytest
 from parts import running, until
 from synthetic import Genomes
 
-from refgenied import reconciler
 from refgenied.config.settings import Watch
 from refgenied.model import AssetKey, AssetState, BusyError, Look, Priority
 from refgenied.queue import conditions
+from refgenied.reconciler import reconciler
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio

@@ -32,7 +32,7 @@ from refgenied.model import (
 )
 from refgenied.queue import archiver, pause
 from refgenied.queue import worker as worker_module
-from refgenied.reconciler import _identified
+from refgenied.reconciler.reconciler import _identified
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio

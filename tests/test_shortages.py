@@ -13,13 +13,13 @@ import pytest
 from parts import running
 from synthetic import Genomes
 
-from refgenied import reconciler
 from refgenied.archive import find_archives, pack, places, read, read_manifest, verify
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.genomes.build_folder import moved_lately, read_build_record
 from refgenied.genomes.refgenie0 import RefgenconfLayout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
 from refgenied.model import Requester, ShortageError
+from refgenied.reconciler import reconciler
 
 pytestmark = pytest.mark.anyio
 

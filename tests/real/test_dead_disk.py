@@ -9,8 +9,8 @@ from lab import REPOSITORY, Lab
 HANG = """
 import os, sys, time
 if "run" in sys.orig_argv:
-    import refgenied.reconciler
-    refgenied.reconciler.FIRST_LOOK_SECONDS = 0.1
+    import refgenied.reconciler.reconciler
+    refgenied.reconciler.reconciler.FIRST_LOOK_SECONDS = 0.1
     from refgenied.genomes.folder import GenomeFolder
     look = GenomeFolder.look
     def hanging(self, now):
