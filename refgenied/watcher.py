@@ -16,6 +16,7 @@ import watchfiles
 from refgenied.config import Current
 from refgenied.health import Health
 from refgenied.reconciler import Reconciler, Watchable
+from refgenied.shared.output import fits
 
 log = structlog.get_logger("watcher")
 
@@ -70,7 +71,7 @@ class Watcher:
     async def _watch(self, wanted: Watchable) -> Exception | None:
         """Pass hints on until other folders are wanted, or one was made anew. The error that broke the watch."""
         folders = tuple(folder for folder, _ in wanted)
-        odd = next((folder for folder in folders if not _is_utf8(folder)), None)
+        odd = next((folder for folder in folders if not fits(folder)), None)
         if odd is not None:  # watchfiles takes no other names
             return ValueError(f"{odd} is not UTF-8")
         stop = anyio.Event()
@@ -102,11 +103,3 @@ class Watcher:
                 self.watching = ()
             group.cancel_scope.cancel()
         return broken
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

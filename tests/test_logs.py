@@ -33,12 +33,12 @@ def test_what_nobody_expected_is_one_event_of_the_log() -> None:
     code = """
 import sys
 from refgenied import logs
-from refgenied.__main__ import _ended
+from refgenied.__main__ import run_to_end
 from refgenied.config import Log
 async def fail():
     raise ValueError("why")
 logs.set_up(Log(format="json"))
-sys.exit(_ended(fail, "daemon"))
+sys.exit(run_to_end(fail, "daemon"))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     (line,) = done.stderr.splitlines()

@@ -22,7 +22,7 @@ from parts import Parts, running
 from synthetic import DIGEST, Genomes
 from terminal import COLOUR, Seen, Terminal
 
-from refgenied.__main__ import _parser as refgenied_parser
+from refgenied.__main__ import parser as refgenied_parser
 from refgenied.client import cli
 from refgenied.control.verbs import events, verify, wait
 from refgenied.model import AssetKey, Requester

@@ -1,19 +1,22 @@
-"""Reading: flags over environment over TOML over refgenie's own YAML over defaults. An unknown key is an error."""
+"""Reads the settings. The command line wins; then come the environment, `config.toml`, refgenie's YAML, the defaults.
+
+An unknown key is an error.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from refgenied.config.places import default_serving_state, default_socket, default_state, find_config
+from refgenied.config.places import default_places, find_config
 from refgenied.config.roles import clashes
-from refgenied.config.settings import FOLDERS, Settings, get, sections
+from refgenied.config.settings import FOLDERS, SETTINGS, Settings, get
 from refgenied.config.toml import parse_toml, read_toml, wrong
 from refgenied.genomes.refgenie0 import CONFIG_NAME, read_header
 from refgenied.genomes.registry_path import check_pattern
@@ -27,28 +30,28 @@ ENVIRONMENT = {
     "REFGENIE_LOG_LEVEL": "log.level",
     "REFGENIED_SOCKET": "control.socket",
 }
-"""Environment variables and the setting each one gives. `REFGENIE_HOME_PATH` gives two: see `_environment`."""
+"""Environment variables, and the setting that each gives. `REFGENIE_HOME_PATH` gives two: see `_environment`."""
 
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<plain>\w+)|(?P<dollar>\$))")
 
-_Layer = dict[str, tuple[Any, str]]
-"""`section.key` → its value, and where that came from."""
+_Found = dict[str, tuple[Any, str]]
+"""`section.key` → its value, and where the value came from."""
 
 
-class Draft(NamedTuple):
-    """A configuration file that is to be written."""
+class Unwritten(NamedTuple):
+    """A configuration file that is not written yet."""
 
     path: Path
     text: str
 
 
 class Examined(NamedTuple):
-    """Every source, read as far as it can be."""
+    """All sources together."""
 
     settings: Settings
-    """What is wrong in a source is left out."""
+    """Without the values that are wrong."""
     problems: list[ConfigError]
-    """Everything for which `load` refuses, one line each."""
+    """Every reason why `load` refuses, one line each."""
 
 
 def load(
@@ -60,9 +63,9 @@ def load(
 ) -> Settings:
     """Read all sources and return the effective settings.
 
-    `flags` maps `section.key` to a value from the command line. Without `genomes_needed` (a server of archives
-    alone) the genome folder may be empty. Raises ConfigError with one line that names
-    the file or variable, the key and what to do.
+    `flags` maps `section.key` to a value from the command line. Without `genomes_needed` (for a server that only
+    serves archives) the genome folder may be empty. Raises ConfigError with one line that names the file or variable,
+    the key and what to do.
     """
     settings, problems = examine(config, flags, env, genomes_needed=genomes_needed)
     if not problems:
@@ -78,142 +81,135 @@ def examine(
     env: Mapping[str, str] | None = None,
     *,
     genomes_needed: bool = True,
-    draft: Draft | None = None,
+    unwritten: Unwritten | None = None,
 ) -> Examined:
-    """As `load`, but with all that is wrong. `draft` is read instead of a file."""
-    env = os.environ if env is None else env
-    reading = _Reading(env)
+    """As `load`, but returns everything that is wrong. `unwritten` is read in place of a file."""
+    sources = _Sources(os.environ if env is None else env)
     try:
-        settings = reading.all(config, flags or {}, draft)
-        reading.check(settings, genomes_needed=genomes_needed)
+        settings = sources.read(config, flags or {}, unwritten)
+        sources.check(settings, genomes_needed=genomes_needed)
     except ConfigError as error:
-        return Examined(Settings(), [*reading.problems, error])
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL in a path, a home that cannot be found
-        return Examined(Settings(), [*reading.problems, ConfigError(f"the configuration cannot be used: {error}")])
-    return Examined(settings, reading.problems)
+        return Examined(Settings(), [*sources.problems, error])
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in a path, a home folder that cannot be found
+        return Examined(Settings(), [*sources.problems, ConfigError(f"the configuration cannot be used: {error}")])
+    return Examined(settings, sources.problems)
 
 
-class _Reading:
+class _Sources:
     """Puts the sources over one another, and collects what is wrong with each."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
-        self._values: dict[str, Any] = {}
-        self._origins: dict[str, str] = {}
+        self._found: _Found = {}
         self.problems: list[ConfigError] = []
 
-    def all(self, config: str | None, flags: Mapping[str, Any], draft: Draft | None) -> Settings:
-        path = draft.path if draft else find_config(config, self._env)
+    def read(self, config: str | None, flags: Mapping[str, Any], unwritten: Unwritten | None) -> Settings:
+        """The settings without the values that are wrong. ConfigError, OSError, ValueError, RuntimeError."""
+        path = unwritten.path if unwritten else find_config(config, self._env)
         if path is not None:
-            values, problems = parse_toml(draft.text, str(path)) if draft else read_toml(path)
+            values, problems = parse_toml(unwritten.text, str(path)) if unwritten else read_toml(path)
             self.problems += problems
-            self._put({key: (value, str(path)) for key, value in values.items()})
-        self._put(self._environment())
-        self._put({key: (value, "command line") for key, value in flags.items() if value not in (None, "")})
-        self._expand(FOLDERS)
+            self._found |= {name: (value, str(path)) for name, value in values.items()}
+        self._found |= self._environment()
+        self._found |= {name: (value, "command line") for name, value in flags.items() if value not in (None, "")}
+        self._expand_folders()
         header = self._refgenie_yaml()
-        servers = header.pop("servers", ((), ""))[0]
-        self._put({key: found for key, found in header.items() if not self._values.get(key)})
-        defaults = (
-            ("control.socket", default_socket),
-            ("state.folder", default_state),
-            ("serving.state_folder", default_serving_state),
-        )
-        self._put({key: (str(of(self._env) or ""), "default") for key, of in defaults if not self._values.get(key)})
-        settings = self._built()
-        return msgspec.structs.replace(settings, path=str(path or ""), servers=servers, origins=self._origins)
+        servers, _ = header.pop("servers", ((), ""))
+        defaults = {name: (place, "default") for name, place in default_places(self._env).items()}
+        for name, found in (*header.items(), *defaults.items()):
+            if not self._value(name):
+                self._found[name] = found
+        origins = {name: self._origin(name) for name in SETTINGS}
+        return msgspec.structs.replace(self._settings(), path=str(path or ""), servers=servers, origins=origins)
 
-    def _put(self, layer: _Layer) -> None:
-        for key, (value, origin) in layer.items():
-            self._values[key], self._origins[key] = value, origin
+    def _value(self, name: str) -> Any:
+        return self._found.get(name, (None, ""))[0]
+
+    def _origin(self, name: str) -> str:
+        return self._found.get(name, (None, "default"))[1]
 
     def _problem(self, message: str, hint: str = "") -> None:
         self.problems.append(ConfigError(message, hint=hint))
 
     # ----------------------------------------------------------------- the sources
 
-    def _environment(self) -> _Layer:
-        found: _Layer = {}
+    def _environment(self) -> _Found:
+        found: _Found = {}
         home = self._env.get("REFGENIE_HOME_PATH")
         if home:
             for key, folder in (("genome_folder", "genomes"), ("genome_archive_folder", "archives")):
                 found[f"refgenie.{key}"] = (str(Path(home) / folder), "environment REFGENIE_HOME_PATH")
-        for name, key in ENVIRONMENT.items():
-            if not self._env.get(name):
+        for variable, name in ENVIRONMENT.items():
+            if not self._env.get(variable):
                 continue
-            value = self._env[name].lower() if key == "log.level" else self._env[name]
-            other = found.get(key)
-            if other and other[1] != "environment REFGENIE_HOME_PATH" and other[0] != value:
-                older = other[1].removeprefix("environment ")
+            value = self._env[variable].lower() if name == "log.level" else self._env[variable]
+            other, by = found.get(name, (value, ""))
+            if other != value and by != "environment REFGENIE_HOME_PATH":
+                older = by.removeprefix("environment ")
                 self._problem(
-                    f"{older} and {name} name different folders: {other[0]} and {value}",
+                    f"{older} and {variable} name different folders: {other} and {value}",
                     "they are the older and the newer name of one setting: unset one",
                 )
-            found[key] = (value, f"environment {name}")
+            found[name] = (value, f"environment {variable}")
         return found
 
-    def _refgenie_yaml(self) -> _Layer:
+    def _refgenie_yaml(self) -> _Found:
         """What refgenie's own YAML says: genome folder, archive folder, servers."""
-        named = self._values.get("refgenie.genome_config")
-        folder = self._values.get("refgenie.genome_folder")
+        named, folder = self._value("refgenie.genome_config"), self._value("refgenie.genome_folder")
         path = Path(named) if named else Path(folder) / CONFIG_NAME if folder else None
-        if path is None or not (named or os.path.isfile(path)):  # one that may not be read is the daemon's to report
+        if path is None or not (named or os.path.isfile(path)):  # the daemon reports one that it may not read
             return {}
         try:
             header = read_header(str(path))
         except ConfigError as error:
-            if not folder:  # else the daemon reports it, and reads it again at each look
-                by = self._origins.get("refgenie.genome_config", "default")
-                self._problem(f"{error.message} (named by {by})", error.hint)
+            if not folder:  # with a folder the daemon starts, reports this, and reads the file again at each look
+                self._problem(f"{error.message} (named by {self._origin('refgenie.genome_config')})", error.hint)
             return {}
-        origin = f"refgenie's {path}"
-        found: _Layer = {"servers": (header.servers, origin)}
-        if header.genome_folder:
-            found["refgenie.genome_folder"] = (header.genome_folder, origin)
-        if header.genome_archive_folder:
-            found["refgenie.genome_archive_folder"] = (header.genome_archive_folder, origin)
-        return found
+        said = {
+            "servers": header.servers,
+            "refgenie.genome_folder": header.genome_folder,
+            "refgenie.genome_archive_folder": header.genome_archive_folder,
+        }
+        return {name: (value, f"refgenie's {path}") for name, value in said.items() if value}
 
-    def _expand(self, keys: Iterable[str]) -> None:
-        """Spell paths out. One that is wrong is left out."""
-        for key in keys:
-            value = self._values.get(key)
+    def _expand_folders(self) -> None:
+        """Write each path in full. A path that is wrong is left out."""
+        for name in FOLDERS:
+            value, origin = self._found.get(name, ("", ""))
             if value and isinstance(value, str):
                 try:
-                    self._values[key] = self._path(key, value, self._origins.get(key, ""))
+                    self._found[name] = self._path(name, value, origin), origin
                 except ConfigError as error:
                     self.problems.append(error)
-                    del self._values[key]
+                    self._found[name] = "", origin
 
-    def _path(self, key: str, value: str, origin: str) -> str:
+    def _path(self, name: str, value: str, origin: str) -> str:
         """`~`, `$NAME` and `$$` (a dollar) are replaced; a relative path has no meaning for a daemon. ConfigError."""
         full = os.path.expanduser(value)
         if origin != "command line":  # the shell has done that
-            full = _VARIABLE.sub(partial(_variable, key, self._env), full)
+            full = _VARIABLE.sub(partial(_variable, name, self._env), full)
         if "\0" in full:
-            raise ConfigError(f"{key} (from {origin}) has a NUL in it, which no path has")
+            raise ConfigError(f"{name} (from {origin}) has a NUL in it, which no path has")
         if not os.path.isabs(full) and not origin.startswith(("command line", "environment")):
-            raise ConfigError(f"{key} = {value!r} (from {origin}) must be an absolute path")
+            raise ConfigError(f"{name} = {value!r} (from {origin}) must be an absolute path")
         return os.path.normpath(os.path.abspath(full))
 
-    def _built(self) -> Settings:
+    def _settings(self) -> Settings:
         tree: dict[str, dict[str, Any]] = {}
-        for section, table in sections():
-            for key in table.__struct_fields__:
-                name = f"{section}.{key}"
-                if name in self._values:
-                    value = self._values[name]
-                    problem = wrong({section: {key: value}}, self._origins[name])
-                    if problem is None:
-                        tree.setdefault(section, {})[key] = value
-                    else:
-                        self.problems.append(problem)
-                self._origins.setdefault(name, "default")
+        for name, row in SETTINGS.items():
+            if name in self._found:
+                value, origin = self._found[name]
+                problem = wrong({row.section: {row.key: value}}, origin)
+                if problem is None:
+                    tree.setdefault(row.section, {})[row.key] = value
+                else:
+                    self.problems.append(problem)
         return msgspec.convert(tree, Settings)
 
     # ----------------------------------------------------------------- what they say together
 
     def check(self, settings: Settings, *, genomes_needed: bool) -> None:
+        """Look for values that are wrong only together with others."""
         for key in ("include", "exclude"):
             for pattern in getattr(settings.archive, key):
                 try:
@@ -229,16 +225,15 @@ class _Reading:
         needed = "state.folder" if genomes_needed else "serving.state_folder"
         if not get(settings, needed) and not self.problems:
             self._problem(f"{needed} is not set, and this user has no home folder (HOME) for it", f"set {needed}")
-        for message in clashes(settings):
-            self._problem(message)
+        self.problems += map(ConfigError, clashes(settings))
         if settings.watch.settle_max_seconds < settings.watch.settle_seconds:
             self._problem("watch.settle_max_seconds must not be less than watch.settle_seconds")
 
 
-def _variable(key: str, env: Mapping[str, str], found: re.Match[str]) -> str:
-    name = found["braced"] or found["plain"]
+def _variable(name: str, env: Mapping[str, str], found: re.Match[str]) -> str:
+    variable = found["braced"] or found["plain"]
     if found["dollar"]:
         return "$"
-    if name not in env:
-        raise ConfigError(f"{key}: the environment variable {name} is not set", hint="`$$` stands for a dollar")
-    return env[name]
+    if variable not in env:
+        raise ConfigError(f"{name}: the environment variable {variable} is not set", hint="`$$` stands for a dollar")
+    return env[variable]

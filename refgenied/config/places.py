@@ -15,7 +15,7 @@ LONGEST_SOCKET = 107
 
 
 def home(env: Mapping[str, str]) -> Path | None:
-    """The user's home folder; None without one, as in a container that runs under a bare number."""
+    """The user's home folder; None without one, as in a container whose user has only a number."""
     if env.get("HOME"):
         return Path(env["HOME"])
     try:
@@ -24,8 +24,15 @@ def home(env: Mapping[str, str]) -> Path | None:
         return None
 
 
+def there(place: Path | None, instead: str) -> Path:
+    """The place itself. ConfigError when it is None because this user has no home folder."""
+    if place is None:
+        raise ConfigError("this user has no home folder (HOME is not set)", hint=f"name a place with {instead}")
+    return place
+
+
 def user_config(env: Mapping[str, str]) -> Path | None:
-    """None when this user has no place for one."""
+    """The user's configuration file; None without a home folder."""
     return _below_home(env, "XDG_CONFIG_HOME", ".config", "refgenied/config.toml")
 
 
@@ -39,8 +46,8 @@ def _below_home(env: Mapping[str, str], variable: str, usual: str, name: str) ->
 def find_config(flag: str | None, env: Mapping[str, str]) -> Path | None:
     """The configuration file to read: `--config`, `$REFGENIED_CONFIG`, the user's, the system's.
 
-    Raises ConfigError when one was named and is not there. Something else than a file under such a name is found, too:
-    reading it says what it is, and a person's settings are never passed over in silence.
+    Raises ConfigError when a person named one and it is not there. Something that is not a file is found, too: reading
+    it gives an error, and so nobody's settings are ignored in silence.
     """
     for named, by in ((flag, "--config"), (env.get("REFGENIED_CONFIG"), "REFGENIED_CONFIG")):
         if named:
@@ -51,54 +58,19 @@ def find_config(flag: str | None, env: Mapping[str, str]) -> Path | None:
     return next((path for path in (user_config(env), SYSTEM_CONFIG) if path and os.path.lexists(path)), None)
 
 
-def default_socket(env: Mapping[str, str]) -> Path:
-    runtime = env.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "refgenied/control.sock" if runtime else SYSTEM_SOCKET
+def default_places(env: Mapping[str, str]) -> dict[str, str]:
+    """`section.key` → its default place; "" for a state folder without a home folder.
 
+    `$STATE_DIRECTORY` belongs to the unit that runs: the daemon and the server have one each.
+    """
+    runtime, given = env.get("XDG_RUNTIME_DIR"), env.get("STATE_DIRECTORY")
 
-def default_state(env: Mapping[str, str]) -> Path | None:
-    return _state(env, "refgenied")
+    def state(name: str) -> str:
+        folder = Path(given.split(":")[0]) if given else _below_home(env, "XDG_STATE_HOME", ".local/state", name)
+        return str(folder or "")
 
-
-def default_serving_state(env: Mapping[str, str]) -> Path | None:
-    """`$STATE_DIRECTORY` is of the unit that asks: the daemon and the server have one each."""
-    return _state(env, "refgenied-serve")
-
-
-def _state(env: Mapping[str, str], name: str) -> Path | None:
-    given = env.get("STATE_DIRECTORY")
-    if given:
-        return Path(given.split(":")[0])
-    return _below_home(env, "XDG_STATE_HOME", ".local/state", name)
-
-
-def may_make(path: Path) -> str:
-    """Why this process cannot make (or use) a folder there; empty when it can. Makes nothing."""
-    nearest = path
-    while not os.path.lexists(nearest) and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        return f"{nearest} is not a folder"
-    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        what = "is not writable" if nearest == path else f"cannot be made: {nearest} is not writable"
-        return f"{path} {what} for {_who()}"
-    return ""
-
-
-def may_read(folder: Path) -> str:
-    """Why this process cannot read a folder; empty when it can."""
-    try:
-        with os.scandir(folder) as entries:
-            next(entries, None)
-    except OSError as error:
-        return f"{folder} cannot be read by {_who()}: {error.strerror}"
-    return ""
-
-
-def _who() -> str:
-    import pwd  # noqa: PLC0415
-
-    try:
-        return f"the user {pwd.getpwuid(os.geteuid()).pw_name}"
-    except KeyError:
-        return f"the user {os.geteuid()}"
+    return {
+        "control.socket": str(Path(runtime, "refgenied/control.sock") if runtime else SYSTEM_SOCKET),
+        "state.folder": state("refgenied"),
+        "serving.state_folder": state("refgenied-serve"),
+    }

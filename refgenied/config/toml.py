@@ -1,4 +1,4 @@
-"""Our own TOML: every key that is wrong is named by its place in the file, and the others still count."""
+"""Reads `config.toml`. Each key that is wrong is named by its place in the file, and the others still count."""
 
 from __future__ import annotations
 
@@ -11,45 +11,48 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from refgenied.config.settings import File, sections
+from refgenied.config.settings import SETTINGS, File
 from refgenied.files.regular import read_regular
 from refgenied.model import ConfigError
 
-LARGEST = 1 << 20
-"""Bytes of a configuration file."""
+LARGEST_BYTES = 1 << 20
+"""Of a configuration file."""
 
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$\.?(?P<section>[^`]*)`)?")
 _PLACED = re.compile(r"(?P<what>.*) - at `\$\.(?P<key>[^`]*)`")
 
 
-class Read(NamedTuple):
+class Toml(NamedTuple):
+    """What a file says, and what is wrong in it."""
+
     values: dict[str, Any]
     """`section.key` → value, of the right type."""
     problems: list[ConfigError]
 
 
-def read_toml(path: Path) -> Read:
+def read_toml(path: Path) -> Toml:
+    """Read a configuration file. Never raises."""
     try:
-        return parse_toml(read_regular(path, LARGEST).decode("utf-8-sig"), str(path))
+        return parse_toml(read_regular(path, LARGEST_BYTES).decode("utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        return Read({}, [ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")])
+        return Toml({}, [ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")])
 
 
-def parse_toml(text: str, name: str) -> Read:
-    """`name` is what the messages call it."""
+def parse_toml(text: str, name: str) -> Toml:
+    """Read a configuration; `name` is what the messages call it. Never raises."""
     try:
         tree = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # not only its own: a number of 5,000 digits
-        return Read({}, [ConfigError(f"{name}: not valid TOML: {error}")])
+    except (ValueError, RecursionError) as error:  # also a ValueError of Python itself: a number of 5,000 digits
+        return Toml({}, [ConfigError(f"{name}: not valid TOML: {error}")])
     values: dict[str, Any] = {}
     problems: list[ConfigError] = []
-    for setting, one in _each(tree):
-        problem = wrong(one, name)
+    for section, key, value in _each(tree):
+        problem = wrong({section: value if key is None else {key: value}}, name)
         if problem is not None:
             problems.append(problem)
-        elif setting:
-            values[setting] = one[setting.partition(".")[0]][setting.partition(".")[2]]
-    return Read(values, problems)
+        elif key is not None:
+            values[f"{section}.{key}"] = value
+    return Toml(values, problems)
 
 
 def wrong(tree: Mapping[str, Any], name: str) -> ConfigError | None:
@@ -57,34 +60,27 @@ def wrong(tree: Mapping[str, Any], name: str) -> ConfigError | None:
     try:
         msgspec.convert(tree, File)
     except msgspec.ValidationError as error:
-        return ConfigError(f"{name}: {_plain(error)}", hint=_near(error))
+        return _in_words(str(error), name)
     return None
 
 
-def _each(tree: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each setting with the tree that holds it alone; ("", part) for what is no table."""
+def _each(tree: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any]]:
+    """Each setting as section, key and value; the key is None for what is no table, or an empty one."""
     for section, table in tree.items():
-        if not isinstance(table, dict) or not table:
-            yield "", {section: table}
-            continue
-        for key, value in cast("dict[str, Any]", table).items():
-            yield f"{section}.{key}", {section: {key: value}}
+        if isinstance(table, dict) and table:
+            yield from ((section, key, value) for key, value in cast("dict[str, Any]", table).items())
+        else:
+            yield section, None, table
 
 
-def _plain(error: msgspec.ValidationError) -> str:
+def _in_words(message: str, name: str) -> ConfigError:
     """msgspec's message in the words of a TOML file: first the key, then what is wrong with it."""
-    unknown = _UNKNOWN.search(str(error))
+    unknown = _UNKNOWN.search(message)
     if unknown:
-        return f"{'.'.join(filter(None, (unknown['section'], unknown['key'])))} is not a setting"
-    placed = _PLACED.fullmatch(str(error))
-    return f"{placed['key']}: {placed['what'][0].lower()}{placed['what'][1:]}" if placed else str(error)
-
-
-def _near(error: msgspec.ValidationError) -> str:
-    unknown = _UNKNOWN.search(str(error))
-    if not unknown:
-        return ""
-    known = [f"{section}.{key}" for section, table in sections() for key in table.__struct_fields__]
-    wanted = ".".join(filter(None, (unknown["section"], unknown["key"])))
-    near = get_close_matches(wanted, known, n=3) or [name for name in known if name.endswith(f".{unknown['key']}")]
-    return f"perhaps {' or '.join(near)}" if near else "`refgenied check-config` lists all settings"
+        wanted = ".".join(filter(None, (unknown["section"], unknown["key"])))
+        near = get_close_matches(wanted, SETTINGS, n=3) or [n for n in SETTINGS if n.endswith(f".{unknown['key']}")]
+        hint = f"perhaps {' or '.join(near)}" if near else "`refgenied check-config` lists all settings"
+        return ConfigError(f"{name}: {wanted} is not a setting", hint=hint)
+    placed = _PLACED.fullmatch(message)
+    said = f"{placed['key']}: {placed['what'][0].lower()}{placed['what'][1:]}" if placed else message
+    return ConfigError(f"{name}: {said}")

@@ -54,12 +54,13 @@ def spelled(text: str, encoding: str | None = "utf-8") -> str:
     Spelled out are control and format characters (those that turn the writing direction around, too), half
     surrogates (bytes of a name that is not UTF-8), odd spaces and line separators: what Python calls not printable.
     """
-    if text.isprintable() and (text.isascii() or _fits(text, encoding)):
+    if text.isprintable() and (text.isascii() or fits(text, encoding)):
         return text
-    return "".join(c if c.isprintable() and _fits(c, encoding) else _spelled(c) for c in text)
+    return "".join(c if c.isprintable() and fits(c, encoding) else _spelled(c) for c in text)
 
 
-def _fits(text: str, encoding: str | None) -> bool:
+def fits(text: str, encoding: str | None = "utf-8") -> bool:
+    """Whether the text can be written in this encoding."""
     try:
         text.encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):

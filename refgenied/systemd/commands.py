@@ -1,0 +1,48 @@
+"""The commands `refgenied install-units` and `refgenied uninstall-units`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from refgenied import config
+from refgenied.config.places import home, there
+from refgenied.model import ConfigError
+from refgenied.shared import output
+from refgenied.systemd.install import Installation
+
+
+def install(named: str | None, *, user: bool, prefix: str | None, dry_run: bool) -> None:
+    """Write the units of a configuration, and say how to start them. ConfigError, WriteError."""
+    settings = _settings(named, user=user)
+    _installation(settings, user=user, prefix=prefix, dry_run=dry_run).install()
+    if prefix is None:
+        manager = "systemctl --user enable --now" if user else "systemctl enable --now refgenied.socket"
+        output.say(f"start it with: {manager} refgenied.service")
+
+
+def uninstall(named: str | None, *, user: bool, prefix: str | None, dry_run: bool) -> None:
+    """Take the units away again. WriteError."""
+    try:
+        settings = _settings(named, user=user)
+    except ConfigError:
+        settings = config.Settings()  # an installation can be taken away without its configuration
+    _installation(settings, user=user, prefix=prefix, dry_run=dry_run).uninstall()
+
+
+def _settings(named: str | None, *, user: bool) -> config.Settings:
+    """A service does not see the caller's environment, so the settings of its units do not come from it either."""
+    if not user:
+        return config.load(named or str(config.SYSTEM_CONFIG), env={"STATE_DIRECTORY": "/var/lib/refgenied"})
+    own = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+    return config.load(named, env={name: os.environ[name] for name in own if name in os.environ})
+
+
+def _installation(settings: config.Settings, *, user: bool, prefix: str | None, dry_run: bool) -> Installation:
+    root = there(home(os.environ), "HOME") if user else Path(prefix or "/").absolute()
+    return Installation(settings, root, user=user, live=prefix is None, dry_run=dry_run, say=_say)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        output.say(line)
