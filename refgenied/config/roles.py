@@ -142,7 +142,7 @@ def _role(what: str, setting: str, *path: str, file: bool = False) -> Role:
 
 
 def _roles(settings: Settings) -> Iterator[Role]:
-    """Every place that is used. Places that are hard to move come first: of two that clash the later one must change."""
+    """Every place that is used, hard to move ones first: of two that clash the later one must change."""
     refgenie = settings.refgenie
     genomes, archives, state = refgenie.genome_folder, refgenie.genome_archive_folder, settings.state.folder
     yield _role(_GENOMES, "refgenie.genome_folder", genomes)
