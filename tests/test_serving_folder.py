@@ -23,15 +23,14 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.format.manifest import encode
-from refgenied.archive_folder.names import ServedNames, is_kept_name, write_whole
-from refgenied.catalog import kept, pages, updater
+from refgenied.archive_folder.names import ServedNames, is_kept_name
+from refgenied.catalog import entry, kept, updater
 from refgenied.catalog.faults import MOST_LINES
-from refgenied.catalog.folder import ServedFolder
+from refgenied.catalog.folder import ServedFolder, Wanted
 from refgenied.catalog.kept import KEPT_SECONDS, Kept
-from refgenied.catalog.server_config import CONFIG_NAME, Head
-from refgenied.catalog.wanted import Wanted
+from refgenied.catalog.server_config import CONFIG_NAME, ConfigFile, Head
 from refgenied.config import Serving
-from refgenied.files.durable import partial_of
+from refgenied.files.durable import partial_of, save_atomically
 from refgenied.model import AssetKey, JobState, Look
 from refgenied.store import archives
 
@@ -192,7 +191,7 @@ async def test_while_a_new_archive_takes_its_place_the_old_one_is_served(genomes
         kept = parts.root / "kept"
         os.link(names.place.archive, kept)
         replaced = names.place.archive.read_bytes() + b"\0"
-        write_whole(names.place.archive, replaced)
+        save_atomically(names.place.archive, replaced)
         await parts.keeper.refresh()
         assert agree(parts, key) == old
         assert names.archive.samefile(kept)
@@ -211,16 +210,16 @@ async def test_a_crash_at_any_step_heals(genomes: Genomes, monkeypatch: pytest.M
         old = agree(parts, key)
         genomes.build(a=b"two, longer")
 
-        def crash(*_: object) -> None:
+        def crash(*_: object, **__: object) -> None:
             raise PowerCutError
 
         with monkeypatch.context() as patch:
             if step == "contents":
-                patch.setattr(pages, "write_whole", crash)
+                patch.setattr(entry, "save_atomically", crash)
             elif step == "flat":
                 patch.setattr(ServedNames, "show", crash)
             else:
-                patch.setattr(ServedFolder, "_write_config", crash)
+                patch.setattr(ConfigFile, "write", crash)
             await parts.settle()
         assert "serving" in parts.health.conditions
         if step != "config":
@@ -582,11 +581,11 @@ async def test_a_full_disk_concerns_all(genomes: Genomes, monkeypatch: pytest.Mo
     async with archived(genomes, key) as parts:
         names_of(parts, key).contents.unlink()
 
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device", "x")
 
         with monkeypatch.context() as patch:
-            patch.setattr(pages, "write_whole", full)
+            patch.setattr(entry, "save_atomically", full)
             await parts.keeper.refresh()
         assert parts.health.conditions["serving"][0] == "nothing new is served: x: No space left on device"
         await parts.keeper.refresh()

@@ -24,7 +24,6 @@ from refgenied.files.durable import (
     NO_HARD_LINK_ERRNOS,
     keep_beside,
     partial_of,
-    save_atomically,
     sync_folder,
     writing,
 )
@@ -168,12 +167,3 @@ def _older(path: Path, moment: float) -> bool:
     except FileNotFoundError:
         return False
     return not stat.S_ISDIR(found.st_mode) and found.st_mtime <= moment
-
-
-def write_whole(path: Path, data: bytes | None, mode: int = 0o644) -> bool:
-    """Make the file hold this and nothing else, in one step and durably; None: no file. Whether that changed it."""
-    if data is None:
-        existed = os.path.lexists(path)
-        path.unlink(missing_ok=True)
-        return existed
-    return save_atomically(path, data, mode=mode)

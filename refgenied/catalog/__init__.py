@@ -11,7 +11,7 @@ of archives is. The last publish of a row, `archive wait`, `archive create` and 
 
 *Faults.* An error of the system about one archive leaves out that archive and is a line in the status; the folder is
 then looked at every minute. A full disk or a shortage of memory or descriptors ends the refresh. A page that cannot
-be written (`pages`) never keeps an archive from being served. `sound` changes what refgenieserver's models do not
+be written (`entry`) never keeps an archive from being served. `sound` changes what refgenieserver's models do not
 take: one description that is a number breaks its front page, one genome without an alias its list of all assets.
 Entries of archives that another program made (a flat file without a manifest of ours) stay in the config.
 

@@ -1,4 +1,4 @@
-"""One archive as the server's config shows it."""
+"""One archive as the server's config and its page there show it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,17 @@ from collections.abc import Iterable
 
 import msgspec
 
-from refgenied.archive import Entry, Manifest
+from refgenied.archive import Entry, Manifest, iter_files
+from refgenied.archive_folder.names import ServedNames
+from refgenied.catalog.faults import Faults
+from refgenied.files.durable import save_atomically
 from refgenied.genomes.walk import Kind
-from refgenied.model import ArchiveRecord, Asset, AssetKey
+from refgenied.model import Access, ArchiveRecord, Asset, AssetKey
 
 MOST_NAMES = 50_000
-"""File names in one page of directory contents; the server reads the whole list for each page."""
+"""File names in the directory contents of one page; the server reads the whole list for each page."""
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What an archive's manifest says of it: it stays true whatever becomes of the asset."""
-
-    description: str
-    seek_keys: dict[str, str]
-    parents: tuple[str, ...]
-    children: tuple[str, ...]
-    asset_digest: str
-    source_size: int
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Facts:
-        return cls(
-            manifest.description,
-            manifest.seek_keys,
-            manifest.parents,
-            manifest.children,
-            manifest.asset_digest,
-            manifest.totals.source_size,
-        )
 
 
 class ServedEntry(msgspec.Struct, frozen=True):
@@ -51,6 +32,38 @@ class ServedEntry(msgspec.Struct, frozen=True):
     seek_keys: dict[str, str]
     parents: tuple[str, ...]
     children: tuple[str, ...]
+
+    @classmethod
+    def of(cls, key: AssetKey, manifest: Manifest) -> ServedEntry:
+        """What stays true whatever becomes of the asset."""
+        return cls(
+            key,
+            manifest.description,
+            manifest.digest,
+            manifest.size,
+            manifest.asset_digest,
+            manifest.totals.source_size,
+            manifest.seek_keys,
+            manifest.parents,
+            manifest.children,
+        )
+
+    def brought_up(self, record: ArchiveRecord, asset: Asset | None) -> ServedEntry:
+        """The same with what the record says, and with description and relatives from the last look where it has them.
+
+        refgenie registers parents and children after the build has ended, so the manifest may be without them.
+        """
+        same = asset is not None and asset.asset_digest in (record.asset_digest, None)
+        return msgspec.structs.replace(
+            self,
+            description=(asset.description if asset else "") or self.description,
+            archive_digest=record.digest,
+            archive_size=record.size,
+            asset_digest=record.asset_digest,
+            asset_size=record.source_size,
+            parents=(asset.parents if asset and same else ()) or self.parents,
+            children=(asset.children if asset else ()) or self.children,
+        )
 
     @property
     def tag(self) -> dict[str, object]:
@@ -67,28 +80,6 @@ class ServedEntry(msgspec.Struct, frozen=True):
         }
 
 
-def entry_of(record: ArchiveRecord, facts: Facts, asset: Asset | None) -> ServedEntry:
-    """What the archive holds, from its manifest; who its relatives are, from the last look where that knows.
-
-    refgenie registers parents and children after the build has ended, so the manifest may be without them.
-    """
-    same = asset is not None and asset.asset_digest in (record.asset_digest, None)
-    parents = (asset.parents if asset and same else ()) or facts.parents
-    children = (asset.children if asset else ()) or facts.children
-    description = (asset.description if asset else "") or facts.description
-    return ServedEntry(
-        key=record.key,
-        description=description,
-        archive_digest=record.digest,
-        archive_size=record.size,
-        asset_digest=record.asset_digest,
-        asset_size=record.source_size,
-        seek_keys=facts.seek_keys,
-        parents=parents,
-        children=children,
-    )
-
-
 def human_size(size: float) -> str:
     """As refgenie writes it: base 1024, two digits (`8.58 MB`)."""
     for unit in _UNITS[:-1]:
@@ -98,7 +89,32 @@ def human_size(size: float) -> str:
     return f"{size:.2f} {_UNITS[-1]}"
 
 
-def contents(entries: Iterable[Entry]) -> list[str]:
+def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: Faults) -> bool:
+    """Write the files of an archive's page: its directory contents, its recipe and its build log.
+
+    Whether all are there. A file that cannot be written is noted as a fault, and the archive is served without it.
+    """
+    build = manifest.build
+    files = {
+        names.contents: msgspec.json.encode(_contents(iter_files(names.place.manifest))),
+        names.recipe: None if build.recipe is None else msgspec.json.encode(build.recipe),
+        names.log: build.log.encode("utf-8", "replace") if build.log else None,
+    }
+    mode = access.file_mode if access is Access.GROUP else 0o644  # what is private is shown to all or not at all
+    whole = True
+    for path, data in files.items():
+        try:
+            if data is None:
+                path.unlink(missing_ok=True)
+            else:
+                save_atomically(path, data, mode=mode)
+        except OSError as error:
+            faults.note(manifest.key, error, served=True)
+            whole = False
+    return whole
+
+
+def _contents(entries: Iterable[Entry]) -> list[str]:
     """The files inside, as the server lists them: relative paths of files and links."""
     names = (entry.path for entry in entries if entry.type is not Kind.FOLDER)
     found = list(itertools.islice(names, MOST_NAMES))

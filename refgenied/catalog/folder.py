@@ -1,31 +1,26 @@
 """The archive folder as refgenieserver wants it: brought up to what is archived, step by step, from any state.
 
-The order, after an archive was published and recorded: its side files, its flat name, then the config. So the config
-never names a digest before the file with that digest is under the flat name, and until then the old file is.
+The order, after an archive was published and recorded: the files of its page, its flat name, then the config. So the
+config never names a digest before the file with that digest is under the flat name, and until then the old file is.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import structlog
 
-from refgenied.archive import REPLACED, Place, read_manifest
-from refgenied.archive_folder.names import ServedNames, write_whole
-from refgenied.catalog import server_config
-from refgenied.catalog.entry import Facts, ServedEntry, entry_of
+from refgenied.archive import REPLACED, Manifest, Place, read_manifest
+from refgenied.archive_folder.names import ServedNames
+from refgenied.catalog.entry import ServedEntry, write_pages
 from refgenied.catalog.faults import Faults
 from refgenied.catalog.kept import Kept
-from refgenied.catalog.pages import write_pages
-from refgenied.catalog.server_config import CONFIG_NAME, UnreadableConfigError
-from refgenied.catalog.sound import Sound
-from refgenied.catalog.wanted import PRIVATE, Served, Wanted
+from refgenied.catalog.server_config import ConfigFile, Head, digest_of, why_not_served
 from refgenied.files.durable import keep_beside
-from refgenied.files.regular import read_regular
-from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import (
     Access,
     ArchiveNotFoundError,
@@ -35,12 +30,55 @@ from refgenied.model import (
     BadRegistryPathError,
     DamagedArchiveError,
     Genome,
+    Look,
     RefgeniedError,
+    Removal,
 )
+from refgenied.policy import access_now
 
 log = structlog.get_logger("serving")
 
 NOT_AS_RECORDED = "whose file is missing or is not as recorded"
+PRIVATE = "of private assets: only the owner may read some file (archive.publish_private = true serves them)"
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the folder is to be brought to."""
+
+    records: Mapping[AssetKey, ArchiveRecord]
+    removals: Mapping[AssetKey, Removal]
+    look: Look
+    """The last look; an empty one when the genome folder is away."""
+    head: Head
+    files: bool
+    """Link each asset's folder in the genome folder beside its archive."""
+    publish_private: bool = False
+    """Serve also archives that only their owner may read."""
+
+    def private(self, record: ArchiveRecord) -> bool:
+        """Whether nobody may see the archive, because only the owner may read some file in it."""
+        access = access_now(record, self.look.assets.get(record.key))
+        return access is Access.OWNER and not self.publish_private
+
+    def groups(self) -> frozenset[tuple[str, str]]:
+        """Genomes and asset groups: each may have a folder for its archives, whose name no link may take."""
+        return frozenset((key.genome_digest, key.asset_group) for key in (*self.look.assets, *self.records))
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What the folder was brought to."""
+
+    archives: int = 0
+    left_out: tuple[str, ...] = ()
+    """Plain lines: what is not in the server's config, and why; then what else is wrong with single archives."""
+    faulty: int = 0
+    """Archives that are not served because of something that a person can mend."""
+    unwell: bool = False
+    """Whether something is wrong that may be mended by the next refresh."""
+    changed: bool = False
+    """Whether the config was written now."""
+    doubtful: frozenset[AssetKey] = frozenset()
+    """Archives whose record, manifest and file do not fit together; each of them must be checked."""
 
 
 class ServedFolder:
@@ -48,32 +86,27 @@ class ServedFolder:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-        self.config = self.path / CONFIG_NAME
-        self._facts: dict[AssetKey, tuple[str, Facts]] = {}
-        """By the archive's digest."""
-        self._linked: dict[AssetKey, tuple[str, str]] = {}
-        """Where each asset's links lead, and its stamp then."""
-        self._shown: dict[AssetKey, str] = {}
-        """Digests whose side files are known to be right."""
-        self._faults = Faults()
+        self.config = ConfigFile(self.path)
         self.kept = Kept(self.path)
+        self._faults = Faults()
+        self._entries: dict[AssetKey, ServedEntry] = {}
+        """As the manifests of the archives that were shown last say."""
+        self._linked: dict[AssetKey, tuple[str, str]] = {}
+        """Where the links of each asset lead, and its stamp then."""
+        self._shown: dict[AssetKey, str] = {}
+        """Digests whose pages are known to be right."""
         self._groups: frozenset[tuple[str, str]] = frozenset()
         """What `Wanted.groups` said last."""
-        self._composed: tuple[object, ...] | None = None
-        """What the config was made of last, and what file it became."""
-        self._written: tuple[object, server_config.Tree] | None = None
-        """The config's identity and content when it was written or read last."""
-        self._mended: tuple[str, ...] = ()
-        """What of it was changed or left out for the server's sake."""
 
     def refresh(self, wanted: Wanted) -> Served:
         """Bring the folder up to what is wanted; costs a few system calls an archive when nothing has changed.
 
-        What is wrong with one archive's files leaves out that one. OSError and RefgeniedError for what concerns all:
-        the config cannot be written, the disk is full, the process is short of something.
+        An archive whose files are wrong is left out. OSError and RefgeniedError for what concerns all archives: the
+        config cannot be written, the disk is full, the process is short of something.
         """
-        self._faults.begin(wanted.records.values())
-        self._existing()  # when nothing can be known of it, nothing is changed
+        faults = self._faults
+        faults.begin(wanted.records.values())
+        self.config.read()  # when it cannot be read, nothing is changed
         self._groups = wanted.groups() if wanted.files else frozenset()
         skipped: Counter[str] = Counter()
         doubtful: set[AssetKey] = set()
@@ -81,164 +114,37 @@ class ServedFolder:
         flat: set[Path] = set()
         for key, record in sorted(wanted.records.items()):
             try:
-                entry, why_not = self._served(key, record, wanted, flat)
+                served = self._served(record, wanted, flat)
             except (OSError, RefgeniedError, ValueError) as error:
-                self._faults.note(key, error, served=False)
+                faults.note(key, error, served=False)
                 if isinstance(error, DamagedArchiveError | ArchiveNotFoundError):
                     doubtful.add(key)
                 continue
-            if entry is None:
-                skipped[why_not] += 1
-                if why_not == NOT_AS_RECORDED and os.path.exists(Place(self.path, key).archive):
-                    doubtful.add(key)
-            else:
-                entries.append(entry)
+            if isinstance(served, ServedEntry):
+                entries.append(served)
+                continue
+            skipped[served] += 1
+            if served == NOT_AS_RECORDED and os.path.exists(Place(self.path, key).archive):
+                doubtful.add(key)
         left_out = tuple(
             f"{number} {'archive' if number == 1 else 'archives'} {why}" for why, number in sorted(skipped.items())
         )
         changed = self._write_config(wanted, entries)
         self._clear_removed(wanted, flat)
-        faults = self._faults
         return Served(
             len(entries),
-            left_out + self._mended + faults.lines,
+            left_out + self.config.mended + faults.lines,
             faults.not_served,
             bool(faults),
             changed,
             frozenset(doubtful),
         )
 
-    # ----------------------------------------------------------------- one archive
-
-    def _served(
-        self, key: AssetKey, record: ArchiveRecord, wanted: Wanted, flat: set[Path]
-    ) -> tuple[ServedEntry | None, str]:
-        """Its entry in the config, or why it has none. `flat`: the names that are taken."""
-        why_not = "found damaged" if record.damaged is not None else server_config.why_not_served(key)
-        if not why_not and wanted.private(record):
-            why_not = PRIVATE
-        if why_not:
-            return None, why_not
-        names = ServedNames(Place(self.path, key), wanted.head.genome_folder)
-        if names.archive in flat:
-            return None, "whose file name another asset has already (two underscores in a name)"
-        entry = self._entry(names, record, wanted)
-        if entry is not None:
-            flat.add(names.archive)
-        return entry, NOT_AS_RECORDED
-
-    def _entry(self, names: ServedNames, record: ArchiveRecord, wanted: Wanted) -> ServedEntry | None:
-        """Make its names and side files; None when the archive is not there as recorded."""
-        asset = wanted.look.assets.get(record.key)
-        facts = self._shown_facts(names, record) or self._kept_facts(names, record)
-        if facts is None:
-            return None
-        self._link_files(names, asset, on=wanted.files)
-        return entry_of(record, facts, asset)
-
-    def _link_files(self, names: ServedNames, asset: Asset | None, *, on: bool) -> None:
-        """Let the server's file paths lead into the genome folder, unless another group's archives lie there."""
-        key = names.place.key
-        in_the_way = (key.genome_digest, f"{key.asset_group}__{key.asset}") in self._groups
-        folder, stamp = (asset.folder, asset.stamp) if on and asset and not in_the_way else ("", "")
-        if self._linked.get(key) == (folder, stamp) and names.files.path.exists() is bool(folder):
-            return
-        try:
-            names.files.lead_to(folder)
-        except OSError as error:
-            self._faults.note(key, error, served=True)
-        else:
-            self._linked[key] = folder, stamp
-
-    def _shown_facts(self, names: ServedNames, record: ArchiveRecord) -> Facts | None:
-        """Show the recorded archive under its flat name; None when another one, or none, is under the nested name."""
-        if _size(names.place.archive) != record.size:
-            return None
-        known = self._facts.get(record.key)
-        right = self._shown.get(record.key) == record.digest and names.shows() and os.path.exists(names.contents)
-        if right and known is not None and known[0] == record.digest:
-            return _agreed(record, known[1])
-        manifest = read_manifest(names.place.manifest)
-        if manifest.digest != record.digest:
-            return None
-        _agreed(record, Facts.of(manifest))
-        whole = write_pages(names, manifest, record.access or Access.EVERYONE, self._faults)
-        if not names.shows():
-            self._keep_foreign(names, record)
-            self._keep(names)
-            names.show()
-        if whole:
-            self._shown[record.key] = record.digest
-        self._facts[record.key] = (record.digest, Facts.of(manifest))
-        return Facts.of(manifest)
-
-    def _keep_foreign(self, names: ServedNames, record: ArchiveRecord) -> None:
-        """Another program has put its archive where this very one was shown. OSError."""
-        shown = self._shown.get(record.key) == record.digest
-        if shown and _size(names.archive) not in (None, record.size):  # one of ours made anew is byte for byte the same
-            aside = keep_beside(names.archive, REPLACED)
-            log.warning("archive.set_aside", asset=record.key.registry_path, path=str(aside))
-
-    def _kept_facts(self, names: ServedNames, record: ArchiveRecord) -> Facts | None:
-        """The recorded archive is being replaced (or a crash came between): its flat name may still lead to it."""
-        if names.shows() or _size(names.archive) != record.size:
-            return None
-        known = self._facts.get(record.key)
-        if known is not None and known[0] == record.digest:
-            return known[1]
-        return Facts.of(read_manifest(names.place.manifest))
-
-    def _keep(self, names: ServedNames) -> None:
-        """Keep for a while what the flat name leads to: the archive that was shown last, in this run or before it."""
-        known = self._facts.get(names.place.key)
-        shown = known[0] if known else server_config.digest_of(self._existing(), names.place.key)
-        self.kept.keep(names, shown)
-
-    # ----------------------------------------------------------------- the config
-
-    def _write_config(self, wanted: Wanted, entries: Sequence[ServedEntry]) -> bool:
-        genomes = {
-            key.genome_digest: Genome(key.genome_digest, record.aliases) for key, record in wanted.records.items()
-        }
-        genomes |= wanted.look.genomes
-        inputs = (entries, genomes, wanted.head, frozenset(wanted.records), frozenset(wanted.removals))
-        if self._composed == (inputs, _identity(self.config)):
-            return False
-        existing = self._existing()
-
-        def stays(key: AssetKey) -> bool:
-            return key not in wanted.records and key not in wanted.removals and self._is_foreign(key)
-
-        sound = Sound(server_config.compose(wanted.head, entries, genomes, existing, stays))
-        tree, self._mended = sound.tree, sound.lines
-        changed = write_whole(self.config, server_config.render(tree))
-        self._composed = (inputs, _identity(self.config))
-        self._written = (_identity(self.config), tree)
-        if changed:
-            log.info("serving.config_written", path=str(self.config), archives=len(entries))
-        return changed
-
-    def _existing(self) -> server_config.Tree:
-        identity = _identity(self.config)
-        if self._written is not None and self._written[0] == identity:
-            return self._written[1]  # reading it takes a second for 2,000 archives
-        try:
-            text = read_regular(self.config, MAX_BYTES)
-        except FileNotFoundError:
-            return {}
-        try:
-            existing = server_config.parse(text)
-        except UnreadableConfigError as error:
-            existing = server_config.Existing({}, str(error))
-        if existing.left_out:
-            aside = keep_beside(self.config, "unreadable")
-            error = existing.left_out
-            log.warning("serving.config_unreadable", path=str(self.config), kept_as=str(aside), error=error)
-        elif existing.tree and server_config.OURS not in existing.tree:
-            aside = keep_beside(self.config, "before-refgenied")
-            log.warning("serving.config_taken_over", path=str(self.config), kept_as=str(aside))
-        self._written = (identity, existing.tree)
-        return existing.tree
+    def _write_config(self, wanted: Wanted, entries: list[ServedEntry]) -> bool:
+        digests = {key.genome_digest: record.aliases for key, record in wanted.records.items()}
+        genomes = {digest: Genome(digest, aliases) for digest, aliases in digests.items()} | wanted.look.genomes
+        known = frozenset((*wanted.records, *wanted.removals))
+        return self.config.write(wanted.head, entries, genomes, known, self._is_foreign)
 
     def _is_foreign(self, key: AssetKey) -> bool:
         """Whether another program archived it: its file is there, and no manifest of ours."""
@@ -251,10 +157,94 @@ class ServedFolder:
             self._faults.note(key, error, served=False)
             return True
 
+    # ----------------------------------------------------------------- one archive
+
+    def _served(self, record: ArchiveRecord, wanted: Wanted, flat: set[Path]) -> ServedEntry | str:
+        """Its entry in the config, or why it has none. `flat`: the names that are taken."""
+        key = record.key
+        why_not = "found damaged" if record.damaged is not None else why_not_served(key)
+        if not why_not and wanted.private(record):
+            why_not = PRIVATE
+        if why_not:
+            return why_not
+        names = ServedNames(Place(self.path, key), wanted.head.genome_folder)
+        if names.archive in flat:
+            return "whose file name another asset has already (two underscores in a name)"
+        entry = self._show(names, record) or self._kept_entry(names, record)
+        if entry is None:
+            return NOT_AS_RECORDED
+        asset = wanted.look.assets.get(key)
+        self._link_files(names, asset, on=wanted.files)
+        flat.add(names.archive)
+        return entry.brought_up(record, asset)
+
+    def _link_files(self, names: ServedNames, asset: Asset | None, *, on: bool) -> None:
+        """Let the server's file paths lead into the genome folder, unless another group's archives are there."""
+        key = names.place.key
+        in_the_way = (key.genome_digest, f"{key.asset_group}__{key.asset}") in self._groups
+        folder, stamp = (asset.folder, asset.stamp) if on and asset and not in_the_way else ("", "")
+        if self._linked.get(key) == (folder, stamp) and names.files.path.exists() is bool(folder):
+            return
+        try:
+            names.files.lead_to(folder)
+        except OSError as error:
+            self._faults.note(key, error, served=True)
+        else:
+            self._linked[key] = folder, stamp
+
+    def _show(self, names: ServedNames, record: ArchiveRecord) -> ServedEntry | None:
+        """Show the recorded archive under its flat name; None when another one, or none, is under the nested name."""
+        if _size(names.place.archive) != record.size:
+            return None
+        entry, manifest = self._known_entry(record), None
+        shown = self._shown.get(record.key) == record.digest and names.shows() and os.path.exists(names.contents)
+        if entry is None or not shown:
+            manifest = read_manifest(names.place.manifest)
+            if manifest.digest != record.digest:
+                return None
+            entry = ServedEntry.of(record.key, manifest)
+        if (record.asset_digest, record.source_size) != (entry.asset_digest, entry.asset_size):
+            raise DamagedArchiveError("its record and its manifest differ; both are checked now")
+        if manifest is not None:
+            self._show_anew(names, record, manifest)
+            self._entries[record.key] = entry
+        return entry
+
+    def _show_anew(self, names: ServedNames, record: ArchiveRecord, manifest: Manifest) -> None:
+        whole = write_pages(names, manifest, record.access or Access.EVERYONE, self._faults)
+        if not names.shows():
+            self._keep_foreign(names, record)
+            self.kept.keep(names, self._shown_digest(names))
+            names.show()
+        if whole:
+            self._shown[record.key] = record.digest
+
+    def _keep_foreign(self, names: ServedNames, record: ArchiveRecord) -> None:
+        """Keep the archive of another program that has taken the name of this one. OSError."""
+        shown = self._shown.get(record.key) == record.digest
+        if shown and _size(names.archive) not in (None, record.size):  # one of ours made anew is byte for byte the same
+            aside = keep_beside(names.archive, REPLACED)
+            log.warning("archive.set_aside", asset=record.key.registry_path, path=str(aside))
+
+    def _shown_digest(self, names: ServedNames) -> str:
+        """Of the archive that was shown last, in this run or before it."""
+        known = self._entries.get(names.place.key)
+        return known.archive_digest if known else digest_of(self.config.read(), names.place.key)
+
+    def _kept_entry(self, names: ServedNames, record: ArchiveRecord) -> ServedEntry | None:
+        """While the recorded archive is being replaced, or after a crash then, its flat name may still lead to it."""
+        if names.shows() or _size(names.archive) != record.size:
+            return None
+        return self._known_entry(record) or ServedEntry.of(record.key, read_manifest(names.place.manifest))
+
+    def _known_entry(self, record: ArchiveRecord) -> ServedEntry | None:
+        entry = self._entries.get(record.key)
+        return entry if entry is not None and entry.archive_digest == record.digest else None
+
     # ----------------------------------------------------------------- what was removed
 
     def _clear_removed(self, wanted: Wanted, flat: set[Path]) -> None:
-        """A removed archive leaves none of its other names, nor its pages, behind; once the config is without it.
+        """Take away the other names and the pages of removed archives. The config is without them already.
 
         What another program has put there since then stays, and so does an archive that was left (`archive remove`).
         A private archive has no other names either.
@@ -276,36 +266,21 @@ class ServedFolder:
         if names.archive_is_over(removed_at):
             self.kept.keep(names, self._removed_digest(names))
         names.clear(removed_at)
-        self._facts.pop(names.place.key, None)
+        self._entries.pop(names.place.key, None)
 
     def _removed_digest(self, names: ServedNames) -> str:
-        known = self._facts.get(names.place.key)
+        known = self._entries.get(names.place.key)
         if known is not None:
-            return known[0]
+            return known.archive_digest
         try:
             return read_manifest(names.place.manifest).digest
         except RefgeniedError:
             return ""
 
 
-def _agreed(record: ArchiveRecord, facts: Facts) -> Facts:
-    """DamagedArchiveError: a value that is served is another in the database than in the manifest."""
-    if (record.asset_digest, record.source_size) != (facts.asset_digest, facts.source_size):
-        raise DamagedArchiveError("its record and its manifest differ; both are checked now")
-    return facts
-
-
 def _size(path: Path) -> int | None:
-    """None when it is not there. OSError when that cannot be known."""
+    """None when the file is not there. OSError when that cannot be known."""
     try:
         return path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

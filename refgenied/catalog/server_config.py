@@ -1,24 +1,30 @@
-"""`genome_config.yaml` of the archive folder: derived from what is archived; what a person wrote into it stays.
+"""`genome_config.yaml` of the archive folder: made from what is archived; what a person wrote into it stays.
 
-What is ours to write: the head, per genome `aliases` and the archived assets, per asset `default_tag`, per tag the
-eight keys. Everything else that is found in the file stays. A description is ours as long as it reads as we wrote it
-last; `refgenied:` at the end of the file remembers what that was.
+Ours are: the head, per genome `aliases` and the archived assets, per asset `default_tag`, per tag the eight keys.
+Everything else that is found in the file stays. A description is ours as long as it reads as we wrote it last;
+`refgenied:` at the end of the file remembers what that was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import msgspec
+import structlog
 import yaml
 
 from refgenied.catalog.entry import ServedEntry
-from refgenied.catalog.sound import Tree, mapping, sequence
-from refgenied.genomes.yaml_reader import GarbledError, read
+from refgenied.catalog.sound import Sound, Tree, mapping, sequence
+from refgenied.files.durable import keep_beside, save_atomically
+from refgenied.files.regular import identity, read_regular
+from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError, read
 from refgenied.model import AssetKey, Genome
+
+log = structlog.get_logger("serving")
 
 CONFIG_NAME = "genome_config.yaml"
 CONFIG_VERSION = 0.4
@@ -36,7 +42,68 @@ class Head(msgspec.Struct, frozen=True):
     genome_folder: str
     archive_folder: str
     remotes: dict[str, str]
-    """Name → address; empty: what the file has stays."""
+    """Name → address. When it is empty, what the file has stays."""
+
+
+class ConfigFile:
+    """The file in one archive folder. Blocking; one call at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / CONFIG_NAME
+        self.mended: tuple[str, ...] = ()
+        """What of the content was changed or left out so that the server can take it."""
+        self._composed: tuple[object, ...] | None = None
+        """What the config was made of last, and the identity of the file then."""
+        self._content: tuple[object, Tree] | None = None
+        """The file's identity and content when it was written or read last."""
+
+    def read(self) -> Tree:
+        """What is there. A copy is kept of a file that is not ours, or that cannot be read. OSError."""
+        found = identity(self.path)
+        if self._content is not None and self._content[0] == found:
+            return self._content[1]  # reading it takes a second for 2,000 archives
+        try:
+            text = read_regular(self.path, MAX_BYTES)
+        except FileNotFoundError:
+            return {}
+        try:
+            existing = parse(text)
+        except UnreadableConfigError as error:
+            existing = Existing({}, str(error))
+        if existing.left_out:
+            aside = keep_beside(self.path, "unreadable")
+            error = existing.left_out
+            log.warning("serving.config_unreadable", path=str(self.path), kept_as=str(aside), error=error)
+        elif existing.tree and OURS not in existing.tree:
+            aside = keep_beside(self.path, "before-refgenied")
+            log.warning("serving.config_taken_over", path=str(self.path), kept_as=str(aside))
+        self._content = (found, existing.tree)
+        return existing.tree
+
+    def write(
+        self,
+        head: Head,
+        entries: Sequence[ServedEntry],
+        genomes: Mapping[str, Genome],
+        known: frozenset[AssetKey],
+        is_foreign: Callable[[AssetKey], bool],
+    ) -> bool:
+        """Bring the file up to date. Whether that changed it. OSError.
+
+        Assets that are not `known` stay in it when another program has archived them (`is_foreign`).
+        """
+        inputs = (entries, genomes, head, known)
+        if self._composed == (inputs, identity(self.path)):
+            return False
+        composed = compose(head, entries, genomes, self.read(), lambda key: key not in known and is_foreign(key))
+        sound = Sound(composed)
+        self.mended = sound.lines
+        changed = save_atomically(self.path, render(sound.tree))
+        self._composed = (inputs, identity(self.path))
+        self._content = (identity(self.path), sound.tree)
+        if changed:
+            log.info("serving.config_written", path=str(self.path), archives=len(entries))
+        return changed
 
 
 def why_not_served(key: AssetKey) -> str:
@@ -49,16 +116,19 @@ def why_not_served(key: AssetKey) -> str:
     return ""
 
 
+# ----------------------------------------------------------------- reading
+
+
 class Existing(NamedTuple):
     """What a file holds already."""
 
     tree: Tree
     left_out: str
-    """What of it means nothing and is not in the tree, in one line; "" when it is all there."""
+    """What of it has no meaning and is not in the tree, in one line; "" when it is all there."""
 
 
 def parse(text: bytes) -> Existing:
-    """The file that is there; every name in it is a text. UnreadableConfigError."""
+    """The content of a file; every name in it is a text. UnreadableConfigError."""
     try:
         found = read(text)
     except GarbledError as error:
@@ -73,121 +143,112 @@ def parse(text: bytes) -> Existing:
 
 def digest_of(tree: Tree, key: AssetKey) -> str:
     """The archive's digest that a config has; "" when it has none."""
-    group = _by_name(mapping(_by_name(tree.get("genomes")).get(key.genome_digest)).get("assets")).get(key.asset_group)
-    digest: object = mapping(_by_name(mapping(group).get("tags")).get(key.asset)).get("archive_digest")
-    return digest if isinstance(digest, str) else ""
+    found: object = tree
+    for name in ("genomes", key.genome_digest, "assets", key.asset_group, "tags", key.asset, "archive_digest"):
+        found = _by_name(found).get(name)
+    return found if isinstance(found, str) else ""
+
+
+def _by_name(value: object) -> Tree:
+    """A mapping whose names are texts, also those that YAML takes for numbers."""
+    return {str(name): item for name, item in mapping(value).items()}
+
+
+# ----------------------------------------------------------------- composing
 
 
 def compose(
     head: Head,
-    entries: Sequence[ServedEntry],
+    entries: Iterable[ServedEntry],
     genomes: Mapping[str, Genome],
     existing: Tree,
     stays: Callable[[AssetKey], bool],
 ) -> Tree:
-    """The new content. `stays` says of assets that we have not archived, but that the file has, whether they stay.
+    """The new content. `stays` says of an asset that we have not archived, but that the file has, whether it stays.
 
-    What others have written is in it as they wrote it; `sound` makes it what a server can take.
+    What others have written is in it as they wrote it; `sound` changes it so that a server can take it.
     """
-    written = _Written(mapping(mapping(existing.get(OURS)).get("descriptions")))
-    tree: Tree = {
-        "config_version": CONFIG_VERSION,
-        "genome_folder": head.genome_folder,
-        "genome_archive_folder": head.archive_folder,
-    }
-    own_remotes = bool(mapping(existing.get(OURS)).get("remotes"))
-    tree |= {
-        name: value
-        for name, value in existing.items()
-        if name not in (*tree, "genomes", OURS) and not (name == "remotes" and own_remotes)
-    }
-    if head.remotes:
-        tree["remotes"] = {name: {"prefix": prefix.rstrip("/")} for name, prefix in head.remotes.items()}
-    old_genomes = _by_name(existing.get("genomes"))
-    by_genome: dict[str, list[ServedEntry]] = {}
-    for entry in sorted(entries, key=lambda entry: entry.key):
-        by_genome.setdefault(entry.key.genome_digest, []).append(entry)
-    found: Tree = {}
-    for digest in sorted({*by_genome, *old_genomes}):
-        genome = _genome(
-            genomes.get(digest, Genome(digest)),
-            by_genome.get(digest, []),
-            mapping(old_genomes.get(digest)),
-            stays,
-            written,
-        )
-        if genome["assets"]:
-            found[digest] = genome
-    tree["genomes"] = found
-    tree[OURS] = {"descriptions": written.marks} | ({"remotes": True} if head.remotes else {})
-    return tree
+    return _Composer(genomes, existing, stays).tree(head, entries)
 
 
-class _Written:
-    """Tells our descriptions from those that a person wrote."""
+class _Composer:
+    def __init__(self, genomes: Mapping[str, Genome], existing: Tree, stays: Callable[[AssetKey], bool]) -> None:
+        self._genomes = genomes
+        self._existing = existing
+        self._stays = stays
+        self._ours = mapping(existing.get(OURS))
+        self._before = mapping(self._ours.get("descriptions"))
+        self._marks: dict[str, str] = {}
+        """Of the descriptions that are ours."""
 
-    def __init__(self, before: Tree) -> None:
-        self._before = before
-        self.marks: dict[str, str] = {}
+    def tree(self, head: Head, entries: Iterable[ServedEntry]) -> Tree:
+        tree: Tree = {
+            "config_version": CONFIG_VERSION,
+            "genome_folder": head.genome_folder,
+            "genome_archive_folder": head.archive_folder,
+        }
+        ours = {*tree, "genomes", OURS, *(["remotes"] if self._ours.get("remotes") else [])}
+        tree |= {name: value for name, value in self._existing.items() if name not in ours}
+        if head.remotes:
+            tree["remotes"] = {name: {"prefix": prefix.rstrip("/")} for name, prefix in head.remotes.items()}
+        old = _by_name(self._existing.get("genomes"))
+        new: dict[str, dict[str, list[ServedEntry]]] = {}
+        for entry in sorted(entries, key=lambda entry: entry.key):
+            new.setdefault(entry.key.genome_digest, {}).setdefault(entry.key.asset_group, []).append(entry)
+        found = {
+            digest: self._genome(digest, new.get(digest, {}), mapping(old.get(digest)))
+            for digest in sorted({*new, *old})
+        }
+        tree["genomes"] = {digest: genome for digest, genome in found.items() if genome["assets"]}
+        tree[OURS] = {"descriptions": self._marks} | ({"remotes": True} if head.remotes else {})
+        return tree
 
-    def text(self, slot: str, ours: str, there: object) -> str:
-        """What is to stand there: a person's text, else ours, else what we wrote before."""
+    def _genome(self, digest: str, new: Mapping[str, list[ServedEntry]], old: Tree) -> Tree:
+        genome = self._genomes.get(digest, Genome(digest))
+        old_groups = _by_name(old.get("assets"))
+        assets = {
+            group: self._group(genome, group, new.get(group, []), mapping(old_groups.get(group)))
+            for group in sorted({*new, *old_groups})
+        }
+        description = self._text(digest, genome.description, old.get("genome_description"))
+        ours: Tree = {
+            "aliases": list(genome.aliases) or [str(alias) for alias in sequence(old.get("aliases"))],
+            "genome_description": description,
+            "assets": {group: body for group, body in assets.items() if body["tags"]},
+        }
+        return ours | {name: value for name, value in old.items() if name not in ours}
+
+    def _group(self, genome: Genome, group: str, entries: list[ServedEntry], old: Tree) -> Tree:
+        old_tags = {name: mapping(value) for name, value in _by_name(old.get("tags")).items()}
+        ours = {entry.key.asset: entry.tag for entry in entries}
+        tags: Tree = {}
+        for name in sorted({*ours, *old_tags}):
+            there = old_tags.get(name, {})
+            if name in ours:
+                tags[name] = ours[name] | {key: value for key, value in there.items() if key not in ours[name]}
+            elif self._stays(AssetKey(genome.digest, group, name)):
+                tags[name] = there
+        wanted = genome.default_assets.get(group) or str(old.get("default_tag") or "default")
+        default = wanted if wanted in tags else next(iter(tags), "default")
+        by_default = sorted(entries, key=lambda entry: entry.key.asset != default)
+        text = next((entry.description for entry in by_default if entry.description), "")
+        description = self._text(f"{genome.digest}/{group}", text, old.get("asset_description"))
+        body = {"asset_description": description, "default_tag": default, "tags": tags}
+        return body | {name: value for name, value in old.items() if name not in body}
+
+    def _text(self, slot: str, ours: str, there: object) -> str:
+        """The description that stands in this slot: a person's text, else ours, else what we wrote before."""
         if isinstance(there, str) and there and there != ours:
             if _mark(there) != self._before.get(slot):
                 return there
             ours = ours or there
         if ours:
-            self.marks[slot] = _mark(ours)
+            self._marks[slot] = _mark(ours)
         return ours
 
 
 def _mark(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _genome(
-    genome: Genome, entries: list[ServedEntry], old: Tree, stays: Callable[[AssetKey], bool], written: _Written
-) -> Tree:
-    groups: dict[str, list[ServedEntry]] = {}
-    for entry in entries:
-        groups.setdefault(entry.key.asset_group, []).append(entry)
-    old_groups = _by_name(old.get("assets"))
-    assets: Tree = {}
-    for group in sorted({*groups, *old_groups}):
-        body = _group(genome, group, groups.get(group, []), mapping(old_groups.get(group)), stays, written)
-        if body["tags"]:
-            assets[group] = body
-    description = written.text(genome.digest, genome.description, old.get("genome_description"))
-    aliases = list(genome.aliases) or [str(alias) for alias in sequence(old.get("aliases"))]
-    ours = {"aliases": aliases, "genome_description": description, "assets": assets}
-    return ours | {name: value for name, value in old.items() if name not in ours}
-
-
-def _group(
-    genome: Genome,
-    group: str,
-    entries: list[ServedEntry],
-    old: Tree,
-    stays: Callable[[AssetKey], bool],
-    written: _Written,
-) -> Tree:
-    old_tags = {name: mapping(value) for name, value in _by_name(old.get("tags")).items()}
-    ours: Tree = {entry.key.asset: entry for entry in entries}
-    tags: Tree = {}
-    for name in sorted({*ours, *old_tags}):
-        there = old_tags.get(name, {})
-        if name in ours:
-            tag = ours[name].tag
-            tags[name] = tag | {key: value for key, value in there.items() if key not in tag}
-        elif stays(AssetKey(genome.digest, group, name)):
-            tags[name] = there
-    wanted = genome.default_assets.get(group) or str(old.get("default_tag") or "default")
-    default = wanted if wanted in tags else next(iter(tags), "default")
-    text = next((entry.description for entry in entries if entry.key.asset == default and entry.description), "")
-    text = text or next((entry.description for entry in entries if entry.description), "")
-    description = written.text(f"{genome.digest}/{group}", text, old.get("asset_description"))
-    body = {"asset_description": description, "default_tag": default, "tags": tags}
-    return body | {name: value for name, value in old.items() if name not in body}
 
 
 def render(tree: Tree) -> bytes:
@@ -196,11 +257,6 @@ def render(tree: Tree) -> bytes:
         tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
     )
     return text.encode("utf-8", "replace")
-
-
-def _by_name(value: object) -> Tree:
-    """A mapping whose names are texts, also those that YAML takes for numbers."""
-    return {str(name): item for name, item in mapping(value).items()}
 
 
 _DUMPER = yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper

@@ -11,9 +11,8 @@ import structlog
 
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.faults import explained
-from refgenied.catalog.folder import ServedFolder
+from refgenied.catalog.folder import Served, ServedFolder, Wanted
 from refgenied.catalog.server_config import Head
-from refgenied.catalog.wanted import Served, Wanted
 from refgenied.config import Current
 from refgenied.health import Health
 from refgenied.model import AssetKey, RefgeniedError, StateError
@@ -63,7 +62,7 @@ class Keeper:
     def config(self) -> str:
         """Where the server's config is; "" when none is kept."""
         on = self._current.settings.serving.enabled and self._archive_folder.path
-        return str(self._folder.config) if on else ""
+        return str(self._folder.config.path) if on else ""
 
     @property
     def _knows(self) -> bool:
