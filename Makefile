@@ -21,7 +21,7 @@ PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-inp
 help:
 	@echo "make check    lint and the quick tests: about a minute"
 	@echo "make demo     a real refgenie build is archived before your eyes (10 s after the set-up; all in .demo/)"
-	@echo "make test     all tests, in parallel; one file, in one process: make test ARGS=tests/test_imports.py"
+	@echo "make test     all tests, in parallel; one file, in one process: make test ARGS=tests/unit/test_imports.py"
 	@echo "make bench    the archive engine against tar | pigz; see benchmarks/README.md (a quick look: make bench ARGS=--quick)"
 	@echo "make lint     ruff and pyright"
 	@echo "make sample   keep what this version leaves behind in tests/released/, for the tests of later ones"
@@ -39,7 +39,7 @@ check: $(LINTS)
 
 # What is not about the real refgenie, real servers and disks, or a real systemd.
 quick: $(TESTS)
-	@$(PYTEST) $(IN_PARALLEL) -q -m "not real" --ignore=tests/systemd $(ARGS)
+	@$(PYTEST) $(IN_PARALLEL) -q $(or $(ARGS),tests/unit tests/integration)
 
 bench: $(TESTS)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py $(ARGS)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import inputs
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/helpers"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lab import Lab

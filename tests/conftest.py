@@ -63,9 +63,11 @@ def fence(request: pytest.FixtureRequest) -> Fence:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    several = hasattr(config, "workerinput")
-    # the quick ones first; with several workers last, so that none has to wait for a long one at the end
-    items.sort(key=lambda item: item.get_closest_marker("real") is not None, reverse=several)
+    """The quick folders come first; with several workers last, so that no long test begins at the end."""
+    if hasattr(config, "workerinput"):
+        folders = [config.rootpath / folder for folder in config.getini("testpaths")]
+        order = {folder: -number for number, folder in enumerate(folders)}
+        items.sort(key=lambda item: min((order[up] for up in item.path.parents if up in order), default=0))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

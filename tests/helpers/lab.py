@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
+HELPERS = Path(__file__).parent
 SCRIPTS = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds after which something that never came counts as a failure. Nothing is expected to take so long."""

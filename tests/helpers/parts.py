@@ -122,3 +122,13 @@ async def until(condition: Callable[[], bool], reconciler: Reconciler) -> None:
     with anyio.fail_after(20):
         while not condition():
             await reconciler.looked.wait()
+
+
+def record_of(name: str, size: int, proved_at: float | None) -> ArchiveRecord:
+    """An archive in the database, of an asset group of this name."""
+    return msgspec.convert(
+        {"key": AssetKey("d", name, "a"), "aliases": (), "path": name, "size": size, "digest": "", "asset_digest": ""}
+        | {"content_digest": "", "files": 1, "source_size": 1, "stamp": "", "files_stamp": "", "created_at": 0.0}
+        | {"proved_at": proved_at},
+        ArchiveRecord,
+    )

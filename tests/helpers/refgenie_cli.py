@@ -16,7 +16,7 @@ from lab import PATIENCE, Lab
 
 WRITE_ASSET = Path(__file__).with_name("write_asset.py")
 LAMBDA = Path("/usr/share/doc/bowtie2/examples/reference/lambda_virus.fa.gz")
-DEMO = Path(__file__).parents[1] / "demo"
+DEMO = Path(__file__).parents[2] / "demo"
 
 
 class Refgenie:

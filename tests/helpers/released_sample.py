@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from lab import Lab
 
-SAMPLES = sorted((Path(__file__).parent / "released").glob("*.tar.xz"))
+SAMPLES = sorted((Path(__file__).parents[1] / "released").glob("*.tar.xz"))
 BUILD = "_refgenie_build"
 
 

@@ -166,7 +166,7 @@ def _run(job: dict[str, Any]) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).parents[1])
+    sys.path[0] = str(Path(__file__).parents[2])
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         answers.write(json.dumps(_run(json.loads(line))) + "\n")

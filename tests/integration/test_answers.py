@@ -10,10 +10,10 @@ import anyio
 import anyio.to_thread
 import msgspec
 import pytest
+from commands import ctl
 from controlled import Desk, context_of, served
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
-from test_client import ctl
 
 from refgenied.client import when
 from refgenied.control import waiting

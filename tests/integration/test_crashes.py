@@ -2,12 +2,11 @@
 
 import signal
 import sys
-from pathlib import Path
 
-from lab import Lab
+from lab import HELPERS, Lab
 from synthetic import Genomes
 
-KILLING = [sys.executable, str(Path(__file__).with_name("killing.py"))]
+KILLING = [sys.executable, str(HELPERS / "killing.py")]
 
 
 def test_an_asset_whose_pack_always_kills_the_daemon_leaves_all_others_archived(lab: Lab) -> None:

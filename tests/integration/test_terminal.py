@@ -30,7 +30,7 @@ from refgenied.shared import output
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WIDTHS = (60, 80, 160)
 LOOKS = {"colour": {}, "no colour": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}
 ENCODINGS = ("utf-8", "ascii")

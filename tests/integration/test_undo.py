@@ -10,10 +10,10 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from commands import Said, ctl
 from controlled import Desk, context_of, served
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
-from test_client import Said, ctl
 
 from refgenied.archive import read_manifest
 from refgenied.model import AssetKey

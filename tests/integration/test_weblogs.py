@@ -24,7 +24,7 @@ from refgenied.shared.pulls import remembered
 
 pytestmark = pytest.mark.anyio
 
-LOGS = Path(__file__).with_name("logs")
+LOGS = Path(__file__).parents[1] / "data/logs"
 TRUE = sum(act.downloads for act in acts(slow_seconds=1, pieces=20))
 AGENT = "Python-urllib/3.11"
 FILE = f"/archives/{DIGEST}/even__default.tgz"

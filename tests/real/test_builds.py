@@ -9,7 +9,7 @@ from lab import Daemon, Lab
 from proof import files_in, md5_of, prove
 from refgenie_cli import Refgenie, recipe_of
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("refgenie")]
+pytestmark = pytest.mark.needs("refgenie")
 
 
 def test_a_failed_build_is_never_archived(lab: Lab, daemon: Daemon, refgenie: Refgenie, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from lab import PATIENCE, Lab, Row
 from synthetic import DIGEST, Genomes
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("root")]
+pytestmark = pytest.mark.needs("root")
 
 
 def mount(*arguments: str) -> None:

@@ -11,7 +11,7 @@ from lab import Lab
 from proof import prove
 from refgenie_cli import Refgenie, recipe_of
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("refgenie")]
+pytestmark = pytest.mark.needs("refgenie")
 
 
 def listing(folder: Path) -> dict[str, tuple[int, ...]]:

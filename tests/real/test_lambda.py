@@ -11,7 +11,7 @@ from lab import Daemon, Lab
 from proof import files_in, prove, refgenie_digest
 from refgenie_cli import LAMBDA, Refgenie
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("refgenie", "samtools", "bowtie2-build", "lambda")]
+pytestmark = pytest.mark.needs("refgenie", "samtools", "bowtie2-build", "lambda")
 
 GENOME = "bcb56c8ff34e0bdb094db8bffd245b0a7758e40c8638479e"
 """refgenie's digest of lambda phage."""

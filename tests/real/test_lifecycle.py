@@ -14,7 +14,7 @@ from lab import Lab
 from proof import md5_of, prove
 from refgenie_cli import Refgenie, recipe_of
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("refgenie")]
+pytestmark = pytest.mark.needs("refgenie")
 
 
 DIGEST = "0123456789abcdef0123456789abcdef0123456789abcdef"

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from lab import Lab
+from lab import HELPERS, Lab
 from proof import prove
 from refgenie_cli import Refgenie, recipe_of
 
-pytestmark = pytest.mark.real
-
 DIGEST = "0123456789abcdef0123456789abcdef0123456789abcdef"
-BUILDER = Path(__file__).with_name("imitated_builds.py")
+BUILDER = HELPERS / "imitated_builds.py"
 ROUNDS = 200
 
 

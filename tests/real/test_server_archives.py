@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("refgenieserver", "pigz")]
+pytestmark = pytest.mark.needs("refgenieserver", "pigz")
 
 
 def test_a_real_servers_archives_are_imported_and_restored(lab, refgenie):

@@ -16,7 +16,7 @@ from server_lab import Process, Puller, files_of, plain, serve
 
 from refgenied.serve.segments import Segments
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("refgenie", "refgenieserver")]
+pytestmark = pytest.mark.needs("refgenie", "refgenieserver")
 
 DEBIAN = pytest.mark.needs("samtools", "bowtie2-build", "bwa", "lambda")
 

@@ -26,7 +26,6 @@ from refgenied.serve.middleware import Traffic
 from refgenied.serve.spool import Spool
 
 pytestmark = [
-    pytest.mark.real,
     pytest.mark.anyio,
     pytest.mark.needs("refgenieserver"),
     pytest.mark.filterwarnings("ignore:Duplicate Operation ID"),

@@ -17,7 +17,7 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.serve.segments import Segments
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("refgenieserver")]
+pytestmark = pytest.mark.needs("refgenieserver")
 
 
 @pytest.fixture

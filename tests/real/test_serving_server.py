@@ -30,7 +30,7 @@ from refgenied.catalog.server_config import CONFIG_NAME
 from refgenied.config import Serving
 from refgenied.model import AssetKey, Requester
 
-pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.needs("refgenieserver")]
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("refgenieserver")]
 
 ATTRS = f"/v3/assets/attrs/{DIGEST}/fasta?tag=default"
 ARCHIVE = f"/v3/assets/archive/{DIGEST}/fasta?tag=default"

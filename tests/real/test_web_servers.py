@@ -19,7 +19,7 @@ from server_lab import Puller, plain, serve
 from synthetic import ALIAS, DIGEST, Genomes
 from web_servers import SIZES, WebServer, acts, all_at_once
 
-pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.needs("refgenieserver", "root")]
+pytestmark = [pytest.mark.anyio, pytest.mark.needs("refgenieserver", "root")]
 
 ACTS = acts(slow_seconds=3, pieces=200)
 TRUE = sum(act.downloads for act in ACTS)

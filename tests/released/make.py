@@ -1,8 +1,8 @@
 """Make the sample of the installed version: `python tests/released/make.py` writes tests/released/VERSION.tar.xz.
 
 Once for each release, with the real refgenie, refgenieserver and daemon: a genome folder, an archive folder and a
-database that hold a little of everything that a later version must understand. `tests/test_released.py` runs every
-later version on a copy. A sample that was released is never made again.
+database that hold a little of everything that a later version must understand. `test_released.py` runs every later
+version on a copy. A sample that was released is never made again.
 
 What is in it is told by `expected.json` in the sample: what the clients of that version were told of it.
 """
@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "helpers"))
 
 from lab import REPOSITORY, SCRIPTS, Lab  # noqa: E402
 from refgenie_cli import Refgenie  # noqa: E402

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from installed import ARCHIVES, CONFIG, GENOMES, SETTINGS, Service
-from lab import SCRIPTS
+from lab import HELPERS, SCRIPTS
 from machine import Machine
 from refgenie_cli import DEMO
 from synthetic import DIGEST
 
-PROBE = Path(__file__).with_name("probe.py")
+PROBE = HELPERS / "probe.py"
 BIG = 3 << 30
 NAME = f"{DIGEST}/fasta:default"
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 from controlled import Desk, context_of
-from parts import Parts, running
+from parts import Parts, record_of, running
 from synthetic import Genomes
-from test_verifier import record_of
 
 from refgenied import config
 from refgenied.config.settings import Refgenie, Watch

@@ -15,7 +15,7 @@ from refgenied import config
 from refgenied.config.load import ENVIRONMENT
 from refgenied.model import ConfigError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

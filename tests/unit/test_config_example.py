@@ -6,7 +6,7 @@ from pathlib import Path
 from refgenied import config
 from refgenied.config.settings import SETTINGS
 
-EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 
 def uncommented(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = dict(re.match(r"([\w-]+)(.*)", line).groups() for line in PROJECT["dependencies"])
 SERVER = dict(re.match(r"([\w-]+)(.*)", line).groups() for line in PROJECT["optional-dependencies"]["server"])

@@ -12,7 +12,7 @@ from refgenied.client import cli
 from refgenied.genomes.registry_path import check_pattern
 from refgenied.model import AssetState, JobState, Outcome
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
@@ -97,7 +97,7 @@ def test_patterns_named_in_the_readme_are_patterns() -> None:
 
 
 def test_every_test_that_architecture_names_is_there() -> None:
-    named = set(re.findall(r"`(test_[a-z0-9_]+\.py|real/)`", (ROOT / "ARCHITECTURE.md").read_text()))
+    named = set(re.findall(r"`(test_[a-z0-9_]+\.py|real)`", (ROOT / "ARCHITECTURE.md").read_text()))
     assert named
     for name in named:
-        assert (ROOT / "tests" / name).exists(), name
+        assert list((ROOT / "tests").rglob(name)), name

@@ -35,7 +35,7 @@ from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 pytestmark = pytest.mark.anyio
 
 KEY = AssetKey(DIGEST, "fasta", "default")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """Import: archives that are there already come into the database as they are, whoever made them."""
 
-import json
 import os
 import shutil
 import sqlite3
-import subprocess
 import threading
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 import yaml
+from foreign import server_folder, tar
 from packing import md5
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
@@ -32,31 +31,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def genomes(tmp_path) -> Genomes:
     return Genomes(tmp_path / "genomes")
-
-
-def tar(folder: Path, archive: Path) -> Path:
-    """As refgenieserver and refgenie 1 pack: GNU tar piped into gzip."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    command = f"tar --exclude _refgenie_build -C {folder.parent} -cf - {folder.name} | gzip > {archive}"
-    subprocess.run(["sh", "-c", command], check=True)
-    return archive
-
-
-def server_folder(genomes: Genomes, root: Path, *keys: AssetKey) -> Path:
-    """What `refgenieserver archive` leaves: flat names, its config, its sidecars, a copy under the alias."""
-    config = yaml.safe_load(genomes.config.read_text())
-    for key in keys:
-        name = f"{key.asset_group}__{key.asset}"
-        archive = tar(genomes.folder(key), root / key.genome_digest / f"{name}.tgz")
-        entry = config["genomes"][DIGEST]["assets"][key.asset_group]["tags"][key.asset]
-        entry |= {"archive_digest": md5(archive.read_bytes()), "archive_size": "1KB", "asset_size": "1KB"}
-        (archive.parent / f"asset_dir_contents_{name}.json").write_text("[]")
-        (archive.parent / f"build_recipe_{name}.json").write_text(json.dumps({"name": key.asset_group}))
-        (archive.parent / f"build_log_{name}.md").write_text("### log")
-        (root / "t7").mkdir(exist_ok=True)
-        shutil.copy(archive, root / "t7" / archive.name)
-    (root / "genome_config.yaml").write_text(yaml.safe_dump(config))
-    return root
 
 
 def told(imports: list) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "refgenied"
+PACKAGE = Path(__file__).parents[2] / "refgenied"
 
 # Lower layers first. A module may import from its own layer's package and from lower layers only.
 LAYERS = [

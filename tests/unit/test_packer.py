@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lab import HELPERS
 from packing import FOLDER, KEY, below, draft_of, make_tree, md5, noise, publish
 
 from refgenied.archive import About, Phase, Place, iter_files
@@ -398,10 +399,10 @@ except NoSpaceError as error:
 def test_a_full_disk_is_no_space_and_leaves_nothing(tmp_path):
     source = make_tree(tmp_path / "source", {b"a": noise(30_000_000)})
     (tmp_path / "disk").mkdir()
-    code = FULL_DISK.format(tests=str(Path(__file__).parent), source=str(source))
+    code = FULL_DISK.format(tests=str(HELPERS), source=str(source))
     script = 'mount -t tmpfs -o size=8m tmpfs disk && exec "$@"'
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", code]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip(f"no private tmpfs can be mounted here: {done.stderr.strip()}")
@@ -443,12 +444,12 @@ def test_memory_stays_bounded_with_many_files_and_a_big_one(tmp_path):
     for number in range(1500):
         (source / f"{number:04}").write_bytes(b"%d" % number)
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys; sys.path.insert(0, {str(HELPERS)!r})\n"
         "from pathlib import Path; from packing import publish\n"
         f"publish(Path({str(source)!r}), Path({str(tmp_path / 'archives')!r}), threads=2)\n"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert int(done.stdout) < 100_000
     place = Place(tmp_path / "archives", KEY)

@@ -13,7 +13,7 @@ import pytest
 
 from refgenied import __version__
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("release", ROOT / ".ci/release.py")
 release = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(release)

@@ -243,7 +243,7 @@ def test_every_command_refuses_in_one_line_and_touches_nothing(root: Path, of_re
     done = subprocess.run(
         [sys.executable, "-m", "refgenied", *order],
         env={"PATH": os.environ["PATH"], "HOME": str(root), "XDG_RUNTIME_DIR": f"{root}/run"},
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

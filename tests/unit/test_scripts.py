@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-SCRIPTS = [ROOT / ".ci/run", ROOT / "demo/demo.sh", ROOT / "tests/systemd/with-systemd"]
+ROOT = Path(__file__).parents[2]
+SCRIPTS = [ROOT / ".ci/run", ROOT / "demo/demo.sh", ROOT / "tests/helpers/with-systemd"]
 CONDITION = re.compile(r"\s*(?:if|elif|while|until)\b")
 HIDDEN = re.compile(r"&&|\b(?:export|local|readonly|declare)\s[^=]+=.*\$\(")
 """`set -e` does not see `a` fail in `a && b`, nor `c` in `export x=$(c)`."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from controlled import Desk, context_of
+from foreign import server_folder
 from packing import md5
 from parts import running
 from synthetic import DIGEST, Genomes
-from test_importer import server_folder
 
 from refgenied import config
 from refgenied.catalog.server_config import CONFIG_NAME, OURS

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 import pytest
-from parts import Parts, running
+from parts import Parts, record_of, running
 from synthetic import ALIAS, Genomes
 
 from refgenied.archive.examiner import Finding
@@ -312,15 +312,6 @@ async def test_no_record_no_verdict(genomes):
     async with running(genomes) as parts:
         with pytest.raises(ArchiveNotFoundError):
             await parts.verifier.verify(AssetKey("d", "g", "a"), ANN)
-
-
-def record_of(name: str, size: int, proved_at: float | None) -> ArchiveRecord:
-    return msgspec.convert(
-        {"key": AssetKey("d", name, "a"), "aliases": (), "path": name, "size": size, "digest": "", "asset_digest": ""}
-        | {"content_digest": "", "files": 1, "source_size": 1, "stamp": "", "files_stamp": "", "created_at": 0.0}
-        | {"proved_at": proved_at},
-        ArchiveRecord,
-    )
 
 
 def test_everything_is_proved_once_in_its_days_and_a_share_each_day():
