@@ -18,8 +18,8 @@ from web_servers import acts
 
 from refgenied.client.commands import downloads as client_downloads
 from refgenied.client.commands.downloads import Reader, lines_of, numbered
-from refgenied.client.targets import Targets
-from refgenied.client.weblogs import StrangeLineError, hit_of
+from refgenied.client.weblogs.lines import StrangeLineError, hit_of
+from refgenied.client.weblogs.targets import Targets
 from refgenied.shared.pulls import remembered
 
 pytestmark = pytest.mark.anyio

@@ -24,7 +24,7 @@ from synthetic import ALIAS, DIGEST, Genomes
 from refgenied.client import ClientError
 from refgenied.client.commands import downloads as client_downloads
 from refgenied.client.commands.downloads import Reader
-from refgenied.client.targets import Targets
+from refgenied.client.weblogs.targets import Targets
 from refgenied.control import peer as peer_module
 from refgenied.control.peer import identify
 from refgenied.control.protocol import MAX_REQUEST

@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 from refgenied.client import Client, ClientError, Json, interrupt, words
 from refgenied.client.commands.archives import pages
-from refgenied.client.targets import Sent, Target, Targets, sent_of
-from refgenied.client.weblogs import Hit, StrangeLineError, clues_of, hit_of, is_complete
+from refgenied.client.weblogs.lines import Hit, StrangeLineError, clues_of, hit_of, is_complete
+from refgenied.client.weblogs.targets import Sent, Target, Targets, sent_of
 from refgenied.shared import output
 from refgenied.shared.pulls import SWALLOWED, asks_twice
 

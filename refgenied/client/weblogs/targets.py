@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from refgenied.client import Json
-from refgenied.client.weblogs import Hit
+from refgenied.client.weblogs.lines import Hit
 from refgenied.shared.pulls import remembered
 
 API = re.compile(

@@ -1,0 +1,1 @@
+"""Finds downloads in the access logs of other web servers: `lines` → `targets` → `reader`."""
