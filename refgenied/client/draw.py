@@ -6,9 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from refgenied.client import words
+from refgenied.client import Json, words
 from refgenied.shared import output
-from refgenied.shared.progress import Progress
 
 
 class Column(NamedTuple):
@@ -115,8 +114,8 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) 
     return widths
 
 
-Show = Callable[[Progress], None]
-"""Takes one reading."""
+Show = Callable[[Json], None]
+"""Takes one reading: a row with `phase`, `done`, `total` and `rate`, as the daemon sends it."""
 
 
 @contextmanager
@@ -134,14 +133,37 @@ def progress(label: str, *, quiet: bool = False) -> Generator[Show]:
         yield _lines(label)
 
 
+@contextmanager
+def notices(
+    label: str, *, json: bool, tell: Callable[[Json], None] | None = None
+) -> Generator[Callable[[str, Json], None]]:
+    """Take the notifications of an order that lasts: draw its progress, and say what it waits for.
+
+    The rows of other notifications are for `tell`, or with `json` printed for programs.
+    """
+
+    def heard(method: str, row: Json) -> None:
+        if method == "progress":
+            show(row)
+        elif method == "waiting":
+            output.note("refgeniectl", f"{label} waits: {row['reason']}")
+        elif tell and json:
+            output.print_json(words.without_watch(row))
+        elif tell:
+            tell(row)
+
+    with progress(label, quiet=json) as show:
+        yield heard
+
+
 def _lines(label: str) -> Show:
     phase = ""
 
-    def show(reading: Progress) -> None:
+    def show(reading: Json) -> None:
         nonlocal phase
-        if reading.phase != phase:
-            phase = reading.phase
-            of = f" ({words.size(reading.total)})" if reading.total else ""
+        if reading["phase"] != phase:
+            phase = reading["phase"]
+            of = f" ({words.size(reading['total'])})" if reading["total"] else ""
             output.say(f"{label}: {phase}{of}")
 
     return show
@@ -171,23 +193,22 @@ def _bar(label: str) -> Generator[Show]:
     ) as bars:
         task = bars.add_task(named("waiting"), total=None, told="")
 
-        def show(reading: Progress) -> None:
+        def show(reading: Json) -> None:
             bars.update(
                 task,
-                description=named(reading.phase),
-                completed=reading.done,
-                total=reading.total or None,
+                description=named(reading["phase"]),
+                completed=reading["done"],
+                total=reading["total"] or None,
                 told=_told(reading),
             )
 
         yield show
 
 
-def _told(reading: Progress) -> str:
+def _told(reading: Json) -> str:
     """Source bytes, rate, time left: each as far as it is known."""
-    left = ""
-    if reading.rate > 0 and reading.done < reading.total:
-        left = f" {words.span((reading.total - reading.done) / reading.rate)}"
-    of = f"/{words.size(reading.total)}" if reading.total else ""
-    rate = f" {words.size(reading.rate)}/s" if reading.rate > 0 else ""
-    return f"{words.size(reading.done)}{of}{rate}{left}"
+    done, total, rate = reading["done"], reading["total"], reading["rate"]
+    of = f"/{words.size(total)}" if total else ""
+    speed = f" {words.size(rate)}/s" if rate > 0 else ""
+    left = f" {words.span((total - done) / rate)}" if rate > 0 and done < total else ""
+    return f"{words.size(done)}{of}{speed}{left}"

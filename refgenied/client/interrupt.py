@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves behind, in one line: a person who pressed it should know what goes on and what is undone."""
+"""When a person presses Ctrl-C, one line says what goes on and what is undone."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from refgenied.shared import output
 
 
 @contextmanager
-def told(what: Callable[[], str]) -> Generator[None]:
-    """Say `what` holds when Ctrl-C is pressed meanwhile, and pass it on. SIGTERM, and a terminal that is closed, count
-    as Ctrl-C: a bar leaves the terminal as it was.
+def told(what: str | Callable[[], str]) -> Generator[None]:
+    """Say `what` when Ctrl-C is pressed meanwhile, and pass Ctrl-C on.
+
+    SIGTERM and a terminal that is closed count as Ctrl-C, so that a bar leaves the terminal as it was.
     """
     before = _caught(signal.SIGTERM, signal.SIGHUP)
     try:
         yield
     except KeyboardInterrupt:
-        output.note("refgeniectl", what(), below=True)
+        output.note("refgeniectl", what if isinstance(what, str) else what(), below=True)
         raise
     finally:
         for number, handler in before.items():
@@ -28,7 +29,7 @@ def told(what: Callable[[], str]) -> Generator[None]:
 
 
 def _caught(*numbers: signal.Signals) -> dict[signal.Signals, signal.Handlers]:
-    """Those that would have ended the process at once. What `nohup` ignores stays ignored."""
+    """Those that would have ended the process at once. A signal that `nohup` ignores stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]

@@ -1,65 +1,115 @@
-"""Questions that outlive a restart of the daemon: asked again when it is back."""
+"""What the client does when the daemon is silent, or goes away and comes back."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from refgenied.client import Client, DaemonError, HungUpError, NoDaemonError
-from refgenied.client.silence import Silence, reached
+from refgenied.client import Client, ClientError, DaemonError, HungUpError, NoDaemonError
 from refgenied.shared import output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
+    from refgenied.client.session import Session
+
     T = TypeVar("T")
 
-PATIENCE = 60.0
-"""Seconds without a connection after which a daemon that went away counts as gone."""
-BREATH = 0.5
-"""Seconds between two tries."""
+SILENCE_TOLD_SECONDS = 3.0
+"""After so long without an answer, a person is told."""
+SILENCE_SECONDS = 120.0
+"""After so long without an answer, there is no daemon. systemd's watchdog needs 70 s to end one that hangs."""
+PROBE_SECONDS = 1.0
+"""A daemon that works answers a simple question within this time."""
+RESTART_SECONDS = 60.0
+"""A daemon that went away may take so long to come back."""
+RETRY_SECONDS = 0.5
+"""Between two tries to connect again."""
+
+
+class Silence:
+    """An `on_silence` for `Client`. systemd accepts connections for a daemon that does not start, and nobody answers.
+
+    True when the daemon works, and only the answer takes long.
+    """
+
+    def __init__(self, socket: str | None, *, deadline: float | None = None) -> None:
+        self._socket = socket
+        self._deadline = deadline
+        self._began = time.monotonic()
+        self._told = False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._deadline is not None and now >= self._deadline + PROBE_SECONDS:  # the daemon answers at the deadline
+            raise NoDaemonError("the daemon does not answer")
+        if now < self._began + SILENCE_TOLD_SECONDS:
+            return False
+        if self._daemon_works():
+            return True
+        if now >= self._began + SILENCE_SECONDS:
+            raise NoDaemonError(
+                f"the daemon has not answered for {SILENCE_SECONDS:.0f} s: it does not start, or hangs",
+                "`systemctl status refgenied` and `journalctl -u refgenied` say why",
+            )
+        if not self._told:
+            self._told = True
+            output.note("refgeniectl", "the daemon does not answer yet; waiting until it has started")
+        return False
+
+    def _daemon_works(self) -> bool:
+        try:
+            with Client.connect(self._socket, timeout=PROBE_SECONDS) as other:
+                other.call("config.get")  # this needs neither disk nor database
+        except ClientError:
+            return False
+        return True
+
+
+def reached(socket: str | None, *, deadline: float | None = None) -> Client:
+    """Connect as `Client.connect` does, but do not wait for a silent daemon without an end."""
+    client = Client.connect(socket)
+    client.on_silence = Silence(socket, deadline=deadline)
+    return client
 
 
 class Lasting:
-    """A connection that is made anew when the daemon stops in between. Only for questions that may be asked twice."""
+    """Asks questions that may be asked twice. If the daemon stops in between, it connects again and asks again."""
 
-    def __init__(self, client: Client, socket: str | None, *, deadline: float | None = None) -> None:
-        self._client = client
-        self._socket = socket
+    def __init__(self, session: Session, *, deadline: float | None = None) -> None:
+        self._session = session
         self._deadline = deadline
-        client.on_silence = Silence(socket, deadline=deadline)
         self._away_since: float | None = None
+        session.client.on_silence = Silence(session.socket, deadline=deadline)
 
     def ask(self, question: Callable[[Client], T]) -> T:
         """The answer. HungUpError, NoDaemonError when the daemon does not come back (before the deadline)."""
         while True:
             try:
-                answer = question(self._client)
+                answer = question(self._session.client)
             except HungUpError as error:
-                self._come_back(error)
+                self._connect_again(error)
             except DaemonError as error:
                 if error.kind != "shutting_down":
                     raise
-                self._come_back(error)
+                self._connect_again(error)
             else:
                 self._away_since = None
                 return answer
 
-    def _come_back(self, why: HungUpError | DaemonError) -> None:
+    def _connect_again(self, why: HungUpError | DaemonError) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
             output.note("refgeniectl", "the daemon went away; waiting until it is back")
-        latest = self._away_since + PATIENCE
+        latest = self._away_since + RESTART_SECONDS
         if self._deadline is not None:
             latest = min(latest, self._deadline)
         while time.monotonic() < latest:
-            time.sleep(BREATH)
+            time.sleep(RETRY_SECONDS)
             try:
-                back = reached(self._socket, deadline=self._deadline)
+                self._session.replace_client(reached(self._session.socket, deadline=self._deadline))
             except NoDaemonError:
                 continue
-            self._client.close()
-            self._client = back
             return
         raise HungUpError("the daemon went away and did not come back", "its log says why") from why

@@ -9,7 +9,6 @@ from refgenied.shared import output
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from refgenied.client import Json
-    from refgenied.shared.progress import Progress
 
 
 def size(number: float) -> str:
@@ -43,6 +42,16 @@ def name(row: Json) -> str:
     path = str(row.get("registry_path") or "-")
     aliases: list[str] = row.get("aliases") or []
     return f"{aliases[0]}/{path.partition('/')[2]}" if aliases else path
+
+
+def archive(row: Json) -> str:
+    """`8.6 MB, md5 …, /archives/….tgz`."""
+    return f"{size(row['size'])}, md5 {row['digest']}, {row['path']}"
+
+
+def without_watch(row: Json) -> Json:
+    """A notification's row, without the number of the request that it belongs to."""
+    return {name: value for name, value in row.items() if name != "watch"}
 
 
 def middle(text: str, width: int) -> str:
@@ -79,10 +88,10 @@ def several(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def progress(reading: Progress) -> str:
+def progress(row: Json) -> str:
     """`packing 45 % of 8.6 MB, 120.0 MB/s`."""
-    share = f" {100 * reading.done // reading.total} % of {size(reading.total)}" if reading.total else ""
-    return f"{reading.phase}{share}, {size(reading.rate)}/s"
+    share = f" {100 * row['done'] // row['total']} % of {size(row['total'])}" if row["total"] else ""
+    return f"{row['phase']}{share}, {size(row['rate'])}/s"
 
 
 def event(row: Json) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,11 +25,6 @@ class Progress:
     """0: not known yet."""
     rate: float
     """Bytes a second, over the last seconds; 0: not known yet."""
-
-    @classmethod
-    def received(cls, row: Mapping[str, Any]) -> Progress:
-        """From a message of the daemon, which may carry more than this."""
-        return cls(row["phase"], row["done"], row["total"], row["rate"])
 
     def message(self) -> dict[str, Any]:
         """For a message of the daemon."""

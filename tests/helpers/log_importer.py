@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, redirect_stdout
 from io import StringIO
@@ -18,6 +17,7 @@ from web_servers import SIZES
 
 from refgenied.client import Client
 from refgenied.client.commands.downloads import import_log
+from refgenied.client.session import Session
 
 
 class Importer:
@@ -44,7 +44,7 @@ class Importer:
     def _import(self, path: Path) -> None:
         with Client.connect(str(self.parts.root / "control.sock"), timeout=60) as client, StringIO() as out:
             with redirect_stdout(out):
-                import_log(client, Namespace(log=str(path), json=True))
+                import_log(Session(client=client, json=True), log=str(path))
             self.said = json.loads(out.getvalue())
 
 

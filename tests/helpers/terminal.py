@@ -142,7 +142,7 @@ def _draw(label: str, readings: list[list[Any]]) -> int:
     output.set_up()
     with draw.progress(label) as show:
         for reading in readings:
-            show(Progress(*reading))
+            show(Progress(*reading).message())
     return 0
 
 

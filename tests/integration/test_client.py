@@ -21,7 +21,7 @@ from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
 from refgenied import __version__
-from refgenied.client import Client, DaemonError, NoDaemonError, draw, silence, words
+from refgenied.client import Client, DaemonError, NoDaemonError, draw, reconnect, words
 from refgenied.client import main as refgeniectl
 from refgenied.model import AssetKey, UnsafeTreeError
 
@@ -112,7 +112,6 @@ async def test_not_permitted(parts: Parts, genomes: Genomes, open_folder: Path) 
     path = f"{open_folder}/control.sock"
     code = (  # what another user may not read is imported before
         "import locale, os, shutil, sys; from refgenied.client import main, cli\n"
-        "from refgenied.client.commands import queue\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         f"sys.exit(main(['--socket', {path!r}, 'scan']))"
     )
@@ -348,9 +347,9 @@ async def test_tables_fit_the_terminal_and_stay_readable(parts: Parts, genomes: 
 def unheard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
     """A socket that somebody holds, as systemd does, for a daemon that does not start."""
     path = str(tmp_path / "held.sock")
-    monkeypatch.setattr(silence, "SHORT", 0.1)
-    monkeypatch.setattr(silence, "ANSWER", 0.1)
-    monkeypatch.setattr(silence, "PATIENCE", 1.0)
+    monkeypatch.setattr(reconnect, "SILENCE_TOLD_SECONDS", 0.1)
+    monkeypatch.setattr(reconnect, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(reconnect, "SILENCE_SECONDS", 1.0)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(100)
@@ -368,7 +367,7 @@ def test_a_daemon_that_never_accepts_is_told_of_and_given_up(unheard: str, capsy
 def test_a_timeout_holds_without_a_daemon(
     unheard: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(silence, "PATIENCE", 30.0)
+    monkeypatch.setattr(reconnect, "SILENCE_SECONDS", 30.0)
     assert refgeniectl(["--socket", unheard, "archive", "wait", "t7/fasta", "--timeout", "0.5"]) == 6
     assert "time is over: the daemon does not answer" in capsys.readouterr().err
 
@@ -376,8 +375,8 @@ def test_a_timeout_holds_without_a_daemon(
 async def test_a_long_question_to_a_daemon_that_lives_is_waited_for(
     parts: Parts, genomes: Genomes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(silence, "SHORT", 0.1)
-    monkeypatch.setattr(silence, "PATIENCE", 0.2)
+    monkeypatch.setattr(reconnect, "SILENCE_TOLD_SECONDS", 0.1)
+    monkeypatch.setattr(reconnect, "SILENCE_SECONDS", 0.2)
     genomes.start(AssetKey(DIGEST, "fasta", "default"))
     genomes.build("other")
     asked = ["--socket", str(parts.root / "control.sock"), "archive", "wait", "t7/fasta", "--timeout", "2"]

@@ -146,7 +146,7 @@ def words_of(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> li
 
 
 GROUPS = ["config", "asset", "archive", "downloads", "queue"]
-COMMANDS = words_of(cli._parser(GROUPS))
+COMMANDS = words_of(cli.parser(GROUPS))
 
 
 async def test_every_other_command_and_what_it_says_when_it_refuses(

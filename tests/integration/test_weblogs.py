@@ -16,9 +16,9 @@ from log_importer import Importer, importing
 from synthetic import DIGEST, Genomes
 from web_servers import acts
 
-from refgenied.client.commands import downloads as client_downloads
-from refgenied.client.commands.downloads import Reader, lines_of, numbered
+from refgenied.client.weblogs import reader as reader_module
 from refgenied.client.weblogs.lines import StrangeLineError, hit_of
+from refgenied.client.weblogs.reader import Reader, lines_of, numbered
 from refgenied.client.weblogs.targets import Targets
 from refgenied.shared.pulls import remembered
 
@@ -227,7 +227,7 @@ async def test_a_line_that_is_being_written_is_left_for_the_next_time(importer: 
 
 def test_a_log_of_millions_of_lines_needs_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sizes are those of the one table that grows."""
-    monkeypatch.setattr(client_downloads, "MOST_EQUAL", 500)
+    monkeypatch.setattr(reader_module, "MOST_EQUAL", 500)
     rows = [
         {
             "registry_path": f"{DIGEST}/even:default",

@@ -42,7 +42,7 @@ def event_kinds() -> set[str]:
 
 def all_words() -> list[tuple[str, ...]]:
     names = ["status", "config", "asset", "archive", "queue", "events", "scan", "reload", "call", "downloads"]
-    return commands(cli._parser(names))
+    return commands(cli.parser(names))
 
 
 @pytest.mark.parametrize("words", all_words(), ids=" ".join)

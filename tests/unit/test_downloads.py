@@ -10,7 +10,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from argparse import Namespace
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from controlled import ANN, BOB, Desk, context_of, served
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.client import ClientError
-from refgenied.client.commands import downloads as client_downloads
-from refgenied.client.commands.downloads import Reader
+from refgenied.client import Client, ClientError
+from refgenied.client.commands.downloads import import_log
+from refgenied.client.session import Session
+from refgenied.client.weblogs.reader import Reader, batches
 from refgenied.client.weblogs.targets import Targets
 from refgenied.control import peer as peer_module
 from refgenied.control.peer import identify
@@ -214,25 +214,34 @@ def test_other_lines_are_no_downloads(other: str) -> None:
 
 def test_requests_stay_below_the_longest_line() -> None:
     rows = [{"asset": "é" * 200, "id": number} for number in range(1000)]
-    made = list(client_downloads.batches(rows))
+    made = list(batches(rows))
     assert [row for batch in made for row in batch] == rows
     assert max(len(json.dumps(batch)) for batch in made) < MAX_REQUEST - 1000
 
 
-def test_a_damaged_log_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Recorded(Client):
+    """A daemon that knows the archives of ROWS, and is asked for nothing else."""
+
+    def __init__(self) -> None:
+        pass
+
+    def call(self, method: str, on_notice: object = None, **params: object) -> Any:
+        assert (method, on_notice, params) == ("download.editions", None, {})
+        return {"assets": ROWS, "next": None}
+
+
+def test_a_damaged_log_is_named(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(os.urandom(1000).hex().encode()))
     packed[10] ^= 0xFF  # a garbled block is zlib's error, and no OSError
     log = tmp_path / "access.log.gz"
     log.write_bytes(packed)
-    monkeypatch.setattr(client_downloads, "pages", lambda *_: ROWS)
     with pytest.raises(ClientError, match=re.escape(str(log))):
-        client_downloads.import_log(None, Namespace(log=str(log), json=False))  # type: ignore[arg-type]
+        import_log(Session(client=Recorded()), log=str(log))
 
 
-def test_a_folder_in_place_of_a_log_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_downloads, "pages", lambda *_: ROWS)
+def test_a_folder_in_place_of_a_log_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(ClientError, match=f"^{tmp_path} cannot be read: Is a directory$"):
-        client_downloads.import_log(None, Namespace(log=str(tmp_path), json=False))  # type: ignore[arg-type]
+        import_log(Session(client=Recorded()), log=str(tmp_path))
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -1,53 +1,55 @@
-"""`events`: what happened, and with `--follow` what happens, over lags and restarts of the daemon."""
+"""`events`: shows what happened, and with `--follow` what happens, also when the daemon restarts."""
 
 from __future__ import annotations
 
 import time
-from argparse import Namespace
 
 from refgenied.client import Client, HungUpError, Json, NoDaemonError, words
+from refgenied.client.reconnect import RETRY_SECONDS
+from refgenied.client.session import DONE, Session
 from refgenied.shared import output
 
-LATELY = 50
-"""Events that are shown when no `--since` is given."""
-PATIENCE = 1.0
-"""Seconds between two tries to reach a daemon that went away."""
+MOST_WITHOUT_SINCE = 50
+"""So many of the newest events are shown when no `--since` is given."""
 
 
-def events(client: Client, arguments: Namespace) -> int:
-    since: int | float | None = arguments.since
-    if since is None and not arguments.follow:
-        newest: Json = client.watch("event.watch", follow=False).state
-        since = max(0, newest["seq"] - LATELY)
-    following = _Following(arguments, since)
-    following.run(client)
-    if not following.told and not arguments.json:
-        output.say("no events yet" if arguments.since is None else "no events since then")
-    return 0
+def events(session: Session, *, follow: bool, since: float | None) -> int:
+    """`since`: an event's number as an int, or a time as a float."""
+    start = since
+    if since is None and not follow:
+        newest = session.client.watch("event.watch", follow=False).state
+        start = max(0, newest["seq"] - MOST_WITHOUT_SINCE)
+    following = _Following(session, start, follow=follow)
+    following.run()
+    if not following.told and not session.json:
+        output.say("no events yet" if since is None else "no events since then")
+    return DONE
 
 
 class _Following:
-    def __init__(self, arguments: Namespace, since: float | None) -> None:
-        self._arguments = arguments
+    def __init__(self, session: Session, since: float | None, *, follow: bool) -> None:
+        self._session = session
+        self._follow = follow
         self._from = since if isinstance(since, float) else None
         self._last = since if isinstance(since, int) else None
         self.told = False
         """Whether an event was printed."""
 
-    def run(self, client: Client) -> None:
-        with client:
-            reason = self._once(client)
-        while reason != "done":
-            with self._again(reason) as another:
-                reason = self._once(another)
+    def run(self) -> None:
+        while (reason := self._once()) != "done":
+            if reason != "lagged":
+                _note("the daemon went away; waiting until it is back")
+            self._session.replace_client(self._connected_again())
 
-    def _once(self, client: Client) -> str:
+    def _once(self) -> str:
         """Print events until the watch ends; why it did."""
-        params: dict[str, float] = {} if self._last is None else {"since": self._last}
-        if self._last is None and self._from is not None:
+        params: dict[str, float] = {}
+        if self._last is not None:
+            params = {"since": self._last}
+        elif self._from is not None:
             params = {"at": self._from}
         try:
-            watch = client.watch("event.watch", follow=self._arguments.follow, **params)
+            watch = self._session.client.watch("event.watch", follow=self._follow, **params)
             if self._last is None:
                 self._last = watch.state["since"]
             if watch.state["lagged"]:
@@ -62,19 +64,14 @@ class _Following:
     def _print(self, row: Json) -> None:
         self._last = row["seq"]
         self.told = True
-        if self._arguments.json:
-            output.print_json({name: value for name, value in row.items() if name != "watch"})
-        else:
-            output.say(words.event(row))
+        self._session.tell(words.without_watch(row), words.event(row))
 
-    def _again(self, reason: str) -> Client:
-        if reason != "lagged":
-            _note("the daemon went away; waiting until it is back")
+    def _connected_again(self) -> Client:
         while True:
             try:
-                return Client.connect(self._arguments.socket)
+                return Client.connect(self._session.socket)
             except NoDaemonError:
-                time.sleep(PATIENCE)
+                time.sleep(RETRY_SECONDS)
 
 
 def _note(text: str) -> None:

@@ -1,32 +1,33 @@
-"""Commands that show one thing in full: the daemon, an archive. They draw nothing, and so start fast."""
+"""`status`, `scan`, `reload` and `call`. They draw nothing, and so start fast."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+import json
 from collections.abc import Iterator
 
-from refgenied.client import Client, words
+from refgenied.client import DaemonError, Json, UsageError, words
+from refgenied.client.session import DONE, Session, complain, say_fields
 from refgenied.shared import output
-from refgenied.shared.progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from refgenied.client import Json
+    from typing import Any
+
+CALL_EXAMPLE = """write it as '{"path": "hg38/fasta"}'"""
 
 
-def status(client: Client, arguments: Namespace) -> int:
-    info: Json = client.call("server.info")
-    if arguments.json:
-        output.print_json(info)
-        return 0
+def status(session: Session) -> int:
+    info = session.ask("server.info")
+    if session.json:
+        return session.tell(info)
     output.say(f"refgenied {info['version']}, pid {info['pid']}, up {words.span(info['uptime'])}")
-    _lines(_status(info))
+    say_fields(_status(info))
     for title, rows in (("warnings", _warnings(info)), ("problems in the genome folder", _problems(info))):
         if rows:
             output.say(f"{title}:")
             for row in rows:
                 output.say(f"  {row}", indent=4)
-    return 0
+    return DONE
 
 
 def _status(info: Json) -> Iterator[tuple[str, str]]:
@@ -48,7 +49,7 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
     paused = f"; {queue['paused']}" if queue["paused"] else ""
     yield "queue", f"{queue['running']} running, {queue['queued']} queued{failed}{paused}"
     for job in info["running"]:
-        reading = words.progress(Progress.received(job["progress"])) if job["progress"] else "starting"
+        reading = words.progress(job["progress"]) if job["progress"] else "starting"
         yield f"  job {job['job']}", f"{words.name(job)}: {reading}"
     took = f" (took {look['took']:.2f} s), next sweep {words.moment(info['next_sweep_at'])}"
     yield "last look", words.moment(look["at"]) + took if look["at"] else "not yet"
@@ -56,7 +57,7 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
 
 
 def _warnings(info: Json) -> list[str]:
-    """What is wrong; what the list of problems says is not said here too."""
+    """What is wrong, without what the list of problems says."""
     said = [f"{row['path']}: {row['message']}" for row in info["problems"][:1]]
     return [
         f"{row['name']}: {row['message']} (since {words.moment(row['since'])})"
@@ -71,63 +72,48 @@ def _problems(info: Json) -> list[str]:
     return [*rows, f"and {more} more"] if more else rows
 
 
-def _lines(pairs: Iterator[tuple[str, str]]) -> None:
-    for name, value in pairs:
-        output.say(f"{name:<15} {value}", indent=16)
+def scan(session: Session) -> int:
+    found = session.ask("server.scan")
+    counts = words.counts(found["states"]) or "none"
+    queued = f"; queued {found['queued_total']}" if found["queued_total"] else ""
+    return session.tell(found, f"looked in {found['took']:.2f} s: {found['assets']} assets ({counts}){queued}")
 
 
-def archive_show(client: Client, arguments: Namespace) -> int:
-    found: Json = client.call("archive.get", path=arguments.path, removed=True)
-    if arguments.json:
-        output.print_json(found)
-        return 0
-    archive: Json = found["archive"]
-    output.say(words.name(archive))
-    _lines(_archive(archive))
-    if archive["state"] == "removed":
-        output.say(f"it comes back with: `refgeniectl archive import {arguments.path}`")
-    if found["contents"] is None:
-        output.say(f"what is inside is not shown: {found['problem']}")
-        return 0
-    contents: Json = found["contents"]
-    _lines(_contents(contents))
-    output.say("contents")
-    for entry in contents["files"]:
-        detail = f" -> {entry['target']}" if entry["type"] == "link" else ""
-        length = words.size(entry.get("size", 0)) if entry["type"] == "file" else entry["type"]
-        output.say(f"  {length:>10}  {entry['path'] or '.'}{detail}")
-    if len(contents["files"]) < contents["files_total"]:
-        output.say(
-            f'  … {contents["files_total"]} in all: refgeniectl call archive.files \'{{"path": …, "skip": 1000}}\''
-        )
-    output.say("build commands" if contents["build"]["commands"] else "no build commands are known")
-    for command in contents["build"]["commands"]:
-        output.say(f"  {command}")
-    return 0
+def reload(session: Session) -> int:
+    found = session.ask("server.reload")
+    needs = ", ".join(found["restart_needed"])
+    return session.tell(found, "reloaded" + (f"; these need a restart: {needs}" if needs else ""))
 
 
-def _archive(row: Json) -> Iterator[tuple[str, str]]:
-    yield "registry path", row["registry_path"]
-    yield "aliases", words.first(row["aliases"], row["aliases_total"])
-    yield "state", row["state"] + (f" ({row['problem']})" if row["problem"] else "")
-    yield "path", row["path"]
-    yield "size", f"{words.size(row['size'])} ({row['size']} bytes), from {words.size(row['source_size'])}"
-    yield "md5", row["digest"]
-    yield "asset digest", row["asset_digest"]
-    yield "content digest", row["content_digest"]
-    yield "made", f"{words.moment(row['created_at'])}, asked by {row['requested_by']}"
-    yield "proved", words.moment(row["proved_at"])
-    yield "downloads", str(row["download_count"])
+def call(session: Session, *, method: str, params: str) -> int:
+    client = session.client
+    given = _object(params)
+
+    def show(value: object) -> None:
+        output.print_json(value, indent=None if session.json else 2)
+
+    def heard(name: str, row: Json) -> None:
+        show({"method": name, "params": row})
+
+    try:
+        if not method.endswith(".watch"):
+            show(client.request(method, given, heard))
+            return DONE
+        watch = client.watch_with(method, given)
+        show(watch.state)
+        for name, row in watch:
+            heard(name, row)
+    except DaemonError as error:  # a person chose method and params: not a matter of the versions
+        return complain(error)
+    heard("end", watch.end)
+    return DONE
 
 
-def _contents(row: Json) -> Iterator[tuple[str, str]]:
-    if row["description"]:
-        yield "description", row["description"]
-    yield (
-        "seek keys",
-        words.first([f"{key} = {value}" for key, value in row["seek_keys"].items()], row["seek_keys_total"]),
-    )
-    yield "parents", ", ".join(row["parents"]) or "-"
-    yield "codec", f"{row['codec']['name']} {row['codec']['level']}"
-    yield "manifest", row["manifest"]
-    yield "members", ", ".join(words.several(row["totals"][f"{word}s"], word) for word in ("file", "folder", "link"))
+def _object(text: str) -> Json:
+    try:
+        given: Any = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"the params are not JSON: {error}", CALL_EXAMPLE) from None
+    if not isinstance(given, dict):
+        raise UsageError("the params must be an object", CALL_EXAMPLE)
+    return given  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,29 @@
+"""`config get`."""
+
+from __future__ import annotations
+
+from refgenied.client import Json, draw, words
+from refgenied.client.session import DONE, Session
+
+
+def get(session: Session) -> int:
+    found = session.ask("config.get")
+    if session.json:
+        return session.tell(found)
+    refgenie: Json = found["refgenie"]
+    columns = [draw.Column(name, 10, words.middle) for name in refgenie]
+    draw.table("Refgenie configuration", columns, [[_value(value) for value in refgenie.values()]])
+    columns = [draw.Column("Setting"), draw.Column("Value", 12, words.middle), draw.Column("From", 10, words.middle)]
+    title = f"refgenied ({found['path'] or 'no configuration file'})"
+    draw.table(title, columns, [[row["name"], _value(row["value"]), row["origin"]] for row in found["settings"]])
+    return DONE
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {item}" for key, item in value.items()) or "-"  # pyright: ignore[reportUnknownVariableType]
+    return "-" if value in ("", None) else str(value)

@@ -1,0 +1,94 @@
+"""What each command is given: the daemon it asks, and how it answers, and the exit statuses it may return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from refgenied.client import Client, ClientError, DaemonError, Json, NoDaemonError, NotPermittedError, UsageError
+from refgenied.client.reconnect import reached
+from refgenied.shared import output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+DONE, REFUSED, USAGE, NO_DAEMON, NOT_PERMITTED, JOB_FAILED, TIME_OVER, DAMAGED = range(8)
+FIELD_WIDTH = 15
+"""Columns of the names in `say_fields`."""
+
+
+class Session:
+    """One run of `refgeniectl`. A context manager, which closes the connection."""
+
+    def __init__(self, socket: str | None = None, *, json: bool = False, client: Client | None = None) -> None:
+        self.socket = socket
+        self.json = json
+        """Whether programs read what is printed on stdout."""
+        self._client = client
+
+    @property
+    def client(self) -> Client:
+        """The connection to the daemon, made when it is first asked for. NoDaemonError, NotPermittedError."""
+        if self._client is None:
+            self._client = reached(self.socket)
+        return self._client
+
+    def replace_client(self, client: Client) -> None:
+        """Go on with a new connection."""
+        self.client.close()
+        self._client = client
+
+    def ask(self, method: str, **params: Any) -> Json:
+        return self.client.call(method, **params)
+
+    def pages(self, method: str, key: str, cursor: str = "after", **params: Any) -> Iterator[Json]:
+        """The rows of all pages. `key`: where a page has them; `cursor`: the parameter that takes the page's `next`."""
+        while True:
+            page = self.ask(method, **params)
+            yield from page[key]
+            if page["next"] is None:
+                return
+            params[cursor] = page["next"]
+
+    def tell(self, row: Json, *lines: str) -> int:
+        """Print the row for programs, or the lines for people."""
+        if self.json:
+            output.print_json(row)
+        else:
+            for line in lines:
+                output.say(line)
+        return DONE
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+def print_rows(rows: Iterable[Json]) -> int:
+    """One line of JSON for each row."""
+    for row in rows:
+        output.print_json(row)
+    return DONE
+
+
+def say_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """One line for each name and its value."""
+    for name, value in fields:
+        output.say(f"{name:<{FIELD_WIDTH}} {value}", indent=FIELD_WIDTH + 1)
+
+
+def complain(error: ClientError) -> int:
+    """Say what went wrong; the exit status for it."""
+    output.complain("refgeniectl", error.message, error.hint, kind=error.kind)
+    if isinstance(error, UsageError):
+        return USAGE
+    if isinstance(error, NoDaemonError):
+        return NO_DAEMON
+    if isinstance(error, NotPermittedError):
+        return NOT_PERMITTED
+    if isinstance(error, DaemonError):
+        return {"permission_denied": NOT_PERMITTED, "archive_damaged": DAMAGED}.get(error.kind, REFUSED)
+    return REFUSED
