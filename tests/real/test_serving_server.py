@@ -25,9 +25,10 @@ from server_lab import Process, free_port, serve
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place
-from refgenied.archive_folder.names import ServedNames, write_whole
+from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog.server_config import CONFIG_NAME
 from refgenied.config import Serving
+from refgenied.files.durable import save_atomically
 from refgenied.model import AssetKey, Requester
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("refgenieserver")]
@@ -373,12 +374,14 @@ async def test_a_file_that_another_program_replaced_is_never_given_out(tmp_path:
         content = names.archive.read_bytes()
         nested = names.place.archive.rename(tmp_path / "aside")
         for data in (b"x" * len(content), None):
-            write_whole(names.archive, data)
+            names.archive.unlink()
+            if data:
+                names.archive.write_bytes(data)
             with request(it.server) as connection:
                 answer = read(connection, 200).decode().lower()
             assert answer.startswith("http/1.1 503 ")
             assert "retry-after: 5" in answer
-        write_whole(names.archive, content)  # a backup that was put back: the same bytes in another file
+        save_atomically(names.archive, content)  # a backup that was put back: the same bytes in another file
         it.server.get(ARCHIVE)
         wait_for(lambda: it.server.get(ARCHIVE)[0] == 200)
         assert it.got() == first
