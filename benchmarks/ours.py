@@ -14,7 +14,7 @@ from pathlib import Path
 
 from refgenied.archive import About, Compression, ContentAware, Place, pack_asset
 from refgenied.archive.packer import pack
-from refgenied.archive.progress import no_check, no_progress
+from refgenied.archive.run import no_check, no_progress
 from refgenied.archive.publisher import make_folders
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey

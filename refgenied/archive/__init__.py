@@ -21,10 +21,10 @@ from refgenied.archive.format.manifest import About, Manifest, Removed, Totals, 
 from refgenied.archive.place import Place
 from refgenied.archive.plain import pack
 from refgenied.archive.presence import Presence, Reconciled, agrees, check_archive, manifests, places, reconcile
-from refgenied.archive.progress import Phase
 from refgenied.archive.publisher import Draft, bring_back, remove
 from refgenied.archive.reader import MemberReader, read
 from refgenied.archive.restorer import Restored, restore
+from refgenied.archive.run import Phase
 from refgenied.archive.verifier import Verified, verify
 
 __all__ = [

@@ -19,15 +19,15 @@ import msgspec
 from refgenied.archive.creator import manifest_of, recomputed_asset_digest
 from refgenied.archive.format import tar
 from refgenied.archive.format.codec import CodecRecord
-from refgenied.archive.format.contents import Contents
 from refgenied.archive.format.digests import ContentDigest
 from refgenied.archive.format.entries import Entry, EntryList, sidecar_entries
 from refgenied.archive.format.manifest import BlockTable, Totals, entries_of, read_manifest
+from refgenied.archive.format.members import Contents
 from refgenied.archive.format.sorting import sorted_tokens
 from refgenied.archive.packer import Packed
 from refgenied.archive.presence import manifest_at
-from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.publisher import Draft, discard, make_folders, write_manifest_partial
+from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.verifier import prove_all
 from refgenied.archive.vetting import Vetting
 from refgenied.files.durable import keep_beside, writing

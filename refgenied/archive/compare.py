@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from refgenied.archive.format import tar
-from refgenied.archive.format.contents import is_seekable
 from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.members import is_seekable
 from refgenied.archive.format.sorting import sorted_tokens
-from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.genomes.walk import Kind
 from refgenied.model import SourceChangedError
 

@@ -11,9 +11,9 @@ from refgenied.archive.format.entries import Entry, sidecar_entries
 from refgenied.archive.format.manifest import About, Manifest, Versions, read_manifest
 from refgenied.archive.format.sorting import C
 from refgenied.archive.packer import Packed, pack
-from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import Draft, discard, make_folders, write_manifest_partial
+from refgenied.archive.run import Check, OnProgress, no_check, no_progress
 from refgenied.genomes.member import access_to
 from refgenied.model import Access, DigestMismatchError, WriteError
 

@@ -11,7 +11,7 @@ from refgenied.archive.format.manifest import BrokenSealError, Manifest, entries
 from refgenied.archive.format.mending import differences, mended_manifest, mended_record
 from refgenied.archive.format.sorting import C
 from refgenied.archive.presence import check_archive, manifest_at
-from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
+from refgenied.archive.run import Check, OnProgress, no_check, no_progress
 from refgenied.archive.verifier import check_sizes
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError

@@ -14,7 +14,7 @@ from refgenied.archive.format.entries import Entry, EntryList, Sidecar, entry_of
 from refgenied.archive.format.manifest import BlockTable, Totals
 from refgenied.archive.format.output import Output
 from refgenied.archive.format.pipeline import Pipeline
-from refgenied.archive.progress import Meter, Phase
+from refgenied.archive.run import Meter, Phase
 from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.genomes.walk import Kind
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError
@@ -22,7 +22,7 @@ from refgenied.model import ShortageError, SourceChangedError, UnreadableError
 if TYPE_CHECKING:
     from refgenied.archive.format.codec import Codec
     from refgenied.archive.place import Place
-    from refgenied.archive.progress import Check, OnProgress
+    from refgenied.archive.run import Check, OnProgress
     from refgenied.genomes.walk import Member, Tree
 
 

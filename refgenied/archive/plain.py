@@ -12,7 +12,7 @@ from refgenied.archive.creator import pack_asset
 from refgenied.archive.format.arguments import path_of, require_callable, threads_of
 from refgenied.archive.format.manifest import About, Manifest
 from refgenied.archive.place import Place
-from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
+from refgenied.archive.run import Check, OnProgress, no_check, no_progress
 from refgenied.files.regular import reading
 from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.walk import Tree

@@ -15,8 +15,8 @@ import msgspec
 from refgenied.archive.format.arguments import path_of
 from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
 from refgenied.archive.place import Place
-from refgenied.archive.progress import Check, OnProgress, no_check, no_progress
 from refgenied.archive.publisher import discard, finish
+from refgenied.archive.run import Check, OnProgress, no_check, no_progress
 from refgenied.archive.verifier import prove_all
 from refgenied.files.regular import SHORTAGE_ERRNOS, opener, unreadable
 from refgenied.model import (

@@ -14,7 +14,7 @@ from refgenied.archive.format import tar
 from refgenied.archive.format.codec import decompress
 from refgenied.archive.format.pipeline import Pipeline
 from refgenied.archive.format.stream import damage
-from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.files.regular import open_regular, unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError

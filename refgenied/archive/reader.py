@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from refgenied.archive.format.arguments import archive_of, count_of, member_of
-from refgenied.archive.format.contents import Contents, listed, manifest_beside
+from refgenied.archive.format.members import Contents, listed, manifest_beside
 from refgenied.archive.format.stream import open_source
 from refgenied.genomes.enclosure import MAX_LINKS, shown
 from refgenied.genomes.walk import Kind

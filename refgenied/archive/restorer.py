@@ -20,10 +20,10 @@ from refgenied.archive.format.arguments import (
     require_switch,
     threads_of,
 )
-from refgenied.archive.format.contents import Contents, damaged_at, is_seekable, listed, manifest_beside, same
 from refgenied.archive.format.digests import ContentDigest
+from refgenied.archive.format.members import Contents, damaged_at, is_seekable, listed, manifest_beside, same
 from refgenied.archive.format.stream import open_source
-from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.vetting import Vetting
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from refgenied.archive.format.arguments import archive_of, require_callable, require_switch, threads_of
-from refgenied.archive.format.contents import Contents, damaged_at, is_seekable, listed, manifest_beside, same
 from refgenied.archive.format.digests import ContentDigest
-from refgenied.archive.progress import Check, Meter, OnProgress, Phase, no_check, no_progress
+from refgenied.archive.format.members import Contents, damaged_at, is_seekable, listed, manifest_beside, same
 from refgenied.archive.prover import prove
+from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
 from refgenied.archive.vetting import Vetting
 from refgenied.files.regular import unreadable
 from refgenied.genomes.walk import Kind

@@ -6,7 +6,7 @@ no state of the disk can hide where a chain of links ends (CVE-2025-4517 made th
 
 from __future__ import annotations
 
-from refgenied.archive.progress import Check, no_check
+from refgenied.archive.run import Check, no_check
 from refgenied.genomes.enclosure import MAX_DEPTH, MAX_LINKS, shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import UnsafeTreeError

@@ -32,8 +32,8 @@ from refgenied.archive import (
     take_ours,
 )
 from refgenied.archive.presence import manifest_at
-from refgenied.archive.progress import no_progress
 from refgenied.archive.rights import recorded
+from refgenied.archive.run import no_progress
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
 from refgenied.config import Current

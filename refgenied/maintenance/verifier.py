@@ -14,8 +14,8 @@ from anyio.from_thread import check_cancelled
 
 from refgenied.archive import Phase, Place
 from refgenied.archive.examiner import Finding, examine
-from refgenied.archive.progress import no_progress
 from refgenied.archive.publisher import replace_manifest
+from refgenied.archive.run import no_progress
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files.disk import DiskThread

@@ -16,7 +16,7 @@ from refgenied.archive.format import digests, sorting
 from refgenied.archive.format.digests import asset_digest, matching_order
 from refgenied.archive.format.entries import Entry, new_entry
 from refgenied.archive.format.sorting import sorted_as, sorted_tokens
-from refgenied.archive.progress import no_check
+from refgenied.archive.run import no_check
 from refgenied.genomes.walk import Kind
 from refgenied.model import DigestMismatchError, UnreadableError
 

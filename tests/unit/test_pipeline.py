@@ -7,7 +7,7 @@ import time
 import pytest
 
 from refgenied.archive.format.pipeline import MAX_THREADS, NICENESS, STEP, Pipeline
-from refgenied.archive.progress import no_check
+from refgenied.archive.run import no_check
 
 
 def ignore(_: object) -> None:

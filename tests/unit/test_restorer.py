@@ -20,7 +20,7 @@ from refgenied.archive import pack, read, restore, verify, vetting
 from refgenied.archive.extract import appearing
 from refgenied.archive.format.entries import new_entry
 from refgenied.archive.format.manifest import encode, read_manifest
-from refgenied.archive.format.reader import Members
+from refgenied.archive.format.tar_reader import Members
 from refgenied.genomes.walk import Kind
 from refgenied.model import (
     ConflictError,

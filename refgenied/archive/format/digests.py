@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from refgenied.archive.format.sorting import C, locales, sorted_as, sorted_tokens
-from refgenied.archive.progress import Check, no_check
+from refgenied.archive.run import Check, no_check
 from refgenied.genomes.walk import Kind
 
 if TYPE_CHECKING:

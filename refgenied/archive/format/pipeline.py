@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from refgenied.archive.progress import Check
+    from refgenied.archive.run import Check
 
 MAX_THREADS = 32
 """More would hold more blocks in flight than the bound on memory allows."""

@@ -19,7 +19,7 @@ from refgenied.model import ShortageError, UnreadableError
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from refgenied.archive.progress import Check
+    from refgenied.archive.run import Check
 
 C = "C"
 """The name of the order of bytes."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from refgenied.archive.format.entries import Entry, new_entry
 from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
-from refgenied.archive.format.reader import Members, TarMember
 from refgenied.archive.format.stream import Observe, open_source
+from refgenied.archive.format.tar_reader import Members, TarMember
 from refgenied.files.regular import unreadable
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from refgenied.archive.progress import Check
+    from refgenied.archive.run import Check
 
 
 def manifest_beside(archive: Path) -> Manifest | None:
