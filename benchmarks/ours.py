@@ -12,9 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from refgenied.archive import About, Compression, ContentAware, Place, pack_asset
-from refgenied.archive.packer import pack
-from refgenied.archive.run import no_check, no_progress
+from refgenied.archive import About, Compression, ContentAware, Place, Run, pack_asset
+from refgenied.archive.packer import pack_tree
 from refgenied.archive.publisher import make_folders
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey
@@ -40,7 +39,7 @@ def main() -> None:
             draft.publish()
             size = draft.manifest.size
         else:
-            size = pack(tree, place, 0, codec=codec, threads=int(threads), on_progress=no_progress, check=no_check).size
+            size = pack_tree(tree, place, 0, codec=codec, run=Run(int(threads))).size
     seconds, cpu = time.monotonic() - began, cpu_seconds() - cpu
     # Not ru_maxrss: that one begins with what the parent had when it forked.
     lines = Path("/proc/self/status").read_text().splitlines()

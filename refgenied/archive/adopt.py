@@ -1,7 +1,7 @@
 """Archives that are there already, taken over as they are: nothing is compressed again.
 
 Ours come with their manifest. Those of other programs are read once, to learn what a manifest must say: members, md5s,
-digests. Their file stays as it is, under our name: a hard link, or on another disk a copy.
+digests. Their file stays as it is and gets our name as a hard link, or on another disk as a copy.
 """
 
 from __future__ import annotations
@@ -11,36 +11,25 @@ import hashlib
 import os
 import shutil
 import stat
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 
-from refgenied.archive.creator import manifest_of, recomputed_asset_digest
-from refgenied.archive.format import tar
+from refgenied.archive.creator import write_manifest
 from refgenied.archive.format.codec import CodecRecord
 from refgenied.archive.format.digests import ContentDigest
-from refgenied.archive.format.entries import Entry, EntryList, sidecar_entries
-from refgenied.archive.format.manifest import BlockTable, Totals, entries_of, read_manifest
-from refgenied.archive.format.members import Contents
-from refgenied.archive.format.sorting import sorted_tokens
-from refgenied.archive.packer import Packed
-from refgenied.archive.presence import manifest_at
-from refgenied.archive.publisher import Draft, discard, make_folders, write_manifest_partial
-from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.archive.verifier import prove_all
-from refgenied.archive.vetting import Vetting
+from refgenied.archive.format.entries import EntryList, sidecar_entries
+from refgenied.archive.format.manifest import About, BlockTable
+from refgenied.archive.format.members import ArchiveMembers
+from refgenied.archive.packer import Packed, in_packing_order
+from refgenied.archive.place import Place, manifest_at
+from refgenied.archive.prover import prove
+from refgenied.archive.publisher import Draft, drafting, write_manifest_partial
+from refgenied.archive.run import Check, OnProgress, Run, no_check, no_progress
+from refgenied.archive.vetting import Vetting, vetted
 from refgenied.files.durable import keep_beside, writing
-from refgenied.files.regular import opener, unreadable
-from refgenied.genomes.walk import Kind
-from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError, WriteError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from refgenied.archive.format.manifest import About
-    from refgenied.archive.place import Place
+from refgenied.files.regular import opener, reading
+from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
 
 UNKNOWN_CODEC = CodecRecord(name="gzip", level=0, library="another program", version="", machine="")
 """Of an archive that we did not make."""
@@ -62,22 +51,17 @@ def take_foreign(
 
     `archive` may be `place.archive` itself. `digest`: the md5 that it must have. Every gzip checksum is compared,
     and the asset digest when `about` has one. On any error nothing is left: DamagedArchiveError, UnsafeTreeError
-    (it holds what no asset has), DigestMismatchError, ArchiveNotFoundError, UnreadableError, NoSpaceError, WriteError.
+    (a member is of a kind that no asset has), DigestMismatchError, ArchiveNotFoundError, UnreadableError, NoSpaceError,
+    WriteError.
     """
-    make_folders(place)
-    try:
-        discard(place, folders=False)
+    run = Run(1, check, on_progress)
+    with drafting(place):
         _bring(archive, place.archive_partial, check)
-        found = _survey(place, on_progress, check)
-        _require_digest(archive, found, digest)
-        asset_digest, order = recomputed_asset_digest(place, found, about.asset_digest, check)
-        manifest = manifest_of(place, about, found, UNKNOWN_CODEC, asset_digest, order)
-        write_manifest_partial(place, manifest)
-    except BaseException:
-        with suppress(WriteError):
-            discard(place)
-        raise
-    return Draft(place, read_manifest(place.manifest_partial))
+        found = _survey(place, run)
+        if digest not in (None, found.digest):
+            raise DamagedArchiveError(f"{archive} has the md5 {found.digest}, and genome_config.yaml says {digest}")
+        manifest = write_manifest(place, about, found, UNKNOWN_CODEC, check)
+    return Draft(place, manifest)
 
 
 def take_ours(
@@ -90,35 +74,23 @@ def take_ours(
 ) -> Draft:
     """Bring an archive of ours from another archive folder, and prove it. Errors as for `take_foreign`.
 
-    That it was removed there does not matter here.
+    It does not matter whether a user removed it there. `threads` as for `pack`.
     """
+    run = Run(threads, check, on_progress)
     manifest = msgspec.structs.replace(manifest_at(source), removed=None)
     if manifest.entries_file is not None and manifest.entries_file.name != source.entries.name:
         raise DamagedArchiveError(f"{source.manifest} names another list of files than {source.entries.name}")
-    make_folders(place)
-    try:
-        discard(place, folders=False)
+    with drafting(place):
         _bring(source.archive, place.archive_partial, check)
         if manifest.entries_file is not None:
             _bring(source.entries, place.entries_partial, check)
-        write_manifest_partial(place, manifest)
-        prove_all(
-            place.archive_partial,
-            manifest,
-            lambda: entries_of(manifest, source.folder),
-            threads=threads,
-            on_progress=on_progress,
-            check=check,
-        )
-    except BaseException:
-        with suppress(WriteError):
-            discard(place)
-        raise
-    return Draft(place, read_manifest(place.manifest_partial))
+        manifest = write_manifest_partial(place, manifest)
+        prove(place.archive_partial, manifest, run, listing=place.entries_partial.name)
+    return Draft(place, manifest)
 
 
 def make_way(place: Place) -> Path | None:
-    """Before a publish: an archive that another program made gets another name, `….tgz.replaced`, which is returned.
+    """Before a publish: give an archive that another program made another name, `….tgz.replaced`, and return that.
 
     None when there is none. WriteError.
     """
@@ -131,13 +103,13 @@ def make_way(place: Place) -> Path | None:
 
 
 def _bring(file: Path, partial: Path, check: Check) -> None:
-    """A hard link, or on another disk (or where links are refused) a copy that is on the disk.
+    """Make a hard link, or on another disk (or where links are refused) a copy, durably.
 
-    A file of somebody else is copied too: its owner could write what is published.
+    A file of somebody else is copied too: its owner could otherwise write into what is published.
     """
     if not file.is_file():
         raise ArchiveNotFoundError(f"there is no archive {file}")
-    if file.is_symlink():  # to whatever we may read, and others perhaps not
+    if file.is_symlink():  # it may lead to a file that we may read, and others may not
         raise UnreadableError(f"{file} is a link: it is not taken", hint="import the folder that it leads to")
     try:
         if file.lstat().st_uid not in (0, os.geteuid()):
@@ -149,10 +121,8 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
                 raise
     else:
         return
-    try:
+    with reading(file):
         source = open(file, "rb", buffering=0, opener=opener)  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise unreadable(file, error) from error
     with source, writing(partial), partial.open("xb", buffering=0) as copy:
         while chunk := source.read(_CHUNK):
             check()
@@ -161,56 +131,34 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
         shutil.copystat(file, partial)
 
 
-def _require_digest(archive: Path, found: Packed, digest: str | None) -> None:
-    if digest is not None and found.digest != digest:
-        raise DamagedArchiveError(f"{archive} has the md5 {found.digest}, and genome_config.yaml says {digest}")
-
-
-def _survey(place: Place, on_progress: OnProgress, check: Check) -> Packed:
-    """What packing would have told."""
+def _survey(place: Place, run: Run) -> Packed:
+    """What packing would have found out."""
     path = place.archive_partial
     md5 = hashlib.md5(usedforsecurity=False)
     vetting = Vetting(str(place.archive), leave_out_stray=True)
-    meter = Meter(Phase.READING, 0, on_progress)
-    counts = {Kind.FILE: 0, Kind.FOLDER: 0, Kind.LINK: 0}
     mode = stat.S_IMODE(path.stat().st_mode) & 0o666
     with EntryList(place.entries.name, place.entries_partial, mode) as entries:
-        with Contents(path, observe=md5.update) as contents:
-            for found in contents:
-                check()
-                vetting.add(found.raw_path, found.type, found.size, found.raw_target)
-                entries.add([msgspec.structs.replace(found, md5=contents.md5(found, check))])
-                counts[found.type] += 1
-                meter.show(vetting.total)
-        vetting.finish(check)
-        if contents.top != place.key.asset.encode():
+        with ArchiveMembers(path, observe=md5.update) as members:
+            for entry in vetted(members, vetting, run, hashed=True):
+                entries.add([entry])
+        vetting.finish(run.check)
+        if members.top != place.key.asset.encode():
             raise DamagedArchiveError(
-                f"{place.archive} holds the folder {contents.top.decode(errors='backslashreplace')!r}, "
+                f"{place.archive} holds the folder {members.top.decode(errors='backslashreplace')!r}, "
                 f"not {place.key.asset!r}"
             )
         inline, sidecar = entries.finish()
     listing = sidecar_entries(place.entries_partial, sidecar) if sidecar else iter(inline or ())
+    digest = ContentDigest()
+    for entry in in_packing_order(place.key.asset.encode(), listing):
+        digest.add([entry])
     return Packed(
         size=path.stat().st_size,
         digest=md5.hexdigest(),
-        content_digest=_content_digest(place.key.asset.encode(), listing),
+        content_digest=digest.hexdigest(),
         asset_digest="",
-        in_order=False,
-        totals=Totals(counts[Kind.FILE], counts[Kind.FOLDER], counts[Kind.LINK], vetting.total),
+        totals=entries.totals,
         blocks=BlockTable(0, ()),
         entries=inline,
         entries_file=sidecar,
     )
-
-
-def _content_digest(top: bytes, entries: Iterable[Entry]) -> str:
-    """In the order in which we would have packed them; memory is bounded."""
-    digest = ContentDigest()
-
-    def lines() -> Iterator[tuple[bytes, bytes]]:
-        for entry in entries:
-            yield msgspec.json.encode(entry), tar.member_name(top, entry.raw_path, entry.type)
-
-    for line in sorted_tokens(lines()):
-        digest.add([msgspec.json.decode(line, type=Entry)])
-    return digest.hexdigest()

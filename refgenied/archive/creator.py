@@ -2,26 +2,83 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+import os
+import stat
+import time
+from collections.abc import Iterable
+from pathlib import Path
 
+import msgspec
+
+from refgenied.archive.format.arguments import path_of, require_callable
 from refgenied.archive.format.codec import Codec, CodecRecord, ContentAware
 from refgenied.archive.format.digests import asset_digest, matching_order, order_lacking_one
 from refgenied.archive.format.entries import Entry, sidecar_entries
-from refgenied.archive.format.manifest import About, Manifest, Versions, read_manifest
+from refgenied.archive.format.manifest import About, Manifest, Versions
 from refgenied.archive.format.sorting import C
-from refgenied.archive.packer import Packed, pack
+from refgenied.archive.packer import Packed, pack_tree
+from refgenied.archive.place import Place
 from refgenied.archive.prover import prove
-from refgenied.archive.publisher import Draft, discard, make_folders, write_manifest_partial
-from refgenied.archive.run import Check, OnProgress, no_check, no_progress
+from refgenied.archive.publisher import Draft, drafting, write_manifest_partial
+from refgenied.archive.run import Check, OnProgress, Run, no_check, no_progress
+from refgenied.files.regular import reading
 from refgenied.genomes.member import access_to
-from refgenied.model import Access, DigestMismatchError, WriteError
+from refgenied.genomes.registry_path import is_name
+from refgenied.genomes.walk import Tree
+from refgenied.model import (
+    Access,
+    AssetKey,
+    BadArgumentError,
+    BadRegistryPathError,
+    ConflictError,
+    DigestMismatchError,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
-    from refgenied.archive.place import Place
-    from refgenied.genomes.walk import Tree
+def pack(
+    folder: str | os.PathLike[str],
+    archive: str | os.PathLike[str],
+    *,
+    codec: Codec | None = None,
+    threads: int = 0,
+    on_progress: OnProgress = no_progress,
+    check: Check = no_check,
+) -> Manifest:
+    """Pack a folder into an archive `X.tgz` with its manifest `X.json` beside it, and read both back.
+
+    The archive holds one top folder, named as `folder`; `_refgenie_build` in it is left out. Links inside stay links,
+    links that lead out are refused. `threads` compress; 0: all cores. The files appear when they are whole and on
+    the disk; on any error nothing is left. BadArgumentError (`folder` is no folder, or `archive` would lie in it),
+    ConflictError (something is at `archive`), BadRegistryPathError (a name that no asset has, or not `.tgz`),
+    UnsafeTreeError, SourceChangedError, UnreadableError, NoSpaceError, WriteError.
+    """
+    source, path = Path(os.path.abspath(path_of(folder, "folder"))), Path(os.path.abspath(path_of(archive, "archive")))
+    run = Run(threads, check, on_progress)
+    if codec is not None:
+        require_callable(getattr(codec, "compress", None), "codec.compress")
+    _require_places(source, path)
+    place = Place.plain(path, AssetKey("", "", source.name))
+    for taken in (place.archive, place.manifest, place.entries):
+        if os.path.lexists(taken):
+            raise ConflictError(f"{taken} is in the way: nothing is ever overwritten", hint="move it away first")
+    with Tree(source) as tree:
+        draft = _draft(tree, place, About(created_at=time.time()), codec, run)
+    draft.publish()
+    return draft.manifest
+
+
+def _require_places(folder: Path, archive: Path) -> None:
+    """There is a folder to pack, and its archive does not become a part of it."""
+    with reading(folder):
+        what = "is not a folder" if os.path.lexists(folder) else "is not there"
+        if what == "is not there" or not stat.S_ISDIR(os.stat(folder).st_mode):
+            raise BadArgumentError(f"{folder} {what}: an archive is made of a folder with an asset's files")
+    if archive.suffix != ".tgz":
+        raise BadRegistryPathError(f"{archive.name!r} cannot be the name of an archive: it ends in .tgz")
+    if not is_name(folder.name):
+        raise BadRegistryPathError(f"{folder.name!r} cannot be the name of an asset")
+    if Path(os.path.realpath(archive.parent)).is_relative_to(os.path.realpath(folder)):
+        raise BadArgumentError(f"{archive} would lie in the folder that it is made of: name a place outside")
 
 
 def pack_asset(
@@ -36,73 +93,65 @@ def pack_asset(
 ) -> Draft:
     """Pack the tree (entered by the caller) into partial files in the archive folder, and prove them.
 
-    Blocks; `check` and
-    `on_progress` are called in this thread only. On any error nothing is left: what `check` raises,
-    UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError, NoSpaceError, WriteError,
-    DamagedArchiveError (the disk gave back something else).
+    Blocks. `check` and `on_progress` are called in this thread only. `threads` as for `pack`. On any error nothing is
+    left: what `check` raises, UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError, NoSpaceError,
+    WriteError, DamagedArchiveError (the disk gave back other bytes than were written).
     """
+    return _draft(tree, place, about, codec, Run(threads, check, on_progress))
+
+
+def _draft(tree: Tree, place: Place, about: About, codec: Codec | None, run: Run) -> Draft:
     codec = codec or ContentAware()
-    found = _survey(tree, check)
-    access = about.access or found.access
-    make_folders(place, access)
-    try:
-        discard(place, folders=False)
-        packed = pack(
-            tree,
-            place,
-            found.size,
-            codec=codec,
-            threads=threads,
-            on_progress=on_progress,
-            check=check,
-            mode=access.file_mode,
-        )
-        digest, order = recomputed_asset_digest(place, packed, about.asset_digest, check)
-        manifest = manifest_of(place, about, packed, codec.record, digest, order)
-        write_manifest_partial(place, manifest)
-        manifest = read_manifest(place.manifest_partial)
-        prove(
-            place.archive_partial,
-            manifest,
-            _entries(place, packed),
-            threads=threads,
-            on_progress=on_progress,
-            check=check,
-        )
-    except BaseException:
-        with suppress(WriteError):  # what stopped us is the news; `reconcile` removes what cannot be removed now
-            discard(place)
-        raise
+    size, access = 0, Access.EVERYONE
+    for member in tree:
+        run.check()
+        size += member.size
+        access = access.narrowed(access_to(member))
+    access = about.access or access
+    with drafting(place, access):
+        packed = pack_tree(tree, place, size, codec=codec, run=run, mode=access.file_mode)
+        manifest = write_manifest(place, about, packed, codec.record, run.check)
+        prove(place.archive_partial, manifest, run, listing=place.entries_partial.name)
     return Draft(place, manifest)
 
 
-class _Survey(NamedTuple):
-    """What is known of the files before one is read."""
+def write_manifest(place: Place, about: About, packed: Packed, codec: CodecRecord, check: Check) -> Manifest:
+    """Write the manifest of what was packed, or found in an archive that was there, under its partial name.
 
-    size: int
-    """Bytes of all."""
-    access: Access
-
-
-def _survey(tree: Tree, check: Check) -> _Survey:
-    size, access = 0, Access.EVERYONE
-    for member in tree:
-        check()
-        size += member.size
-        access = access.narrowed(access_to(member))
-    return _Survey(size, access)
-
-
-def recomputed_asset_digest(place: Place, packed: Packed, expected: str | None, check: Check) -> tuple[str, str]:
-    """The asset digest and the order of names it was computed in. DigestMismatchError: it is not the expected one,
-    also without the one file that may have been a link where it was built.
+    DigestMismatchError: the files have not the asset digest that refgenie recorded. UnreadableError, ShortageError,
+    WriteError, NoSpaceError.
     """
-    digest = packed.asset_digest if packed.in_order else asset_digest(_entries(place, packed), check)
+    digest, order = _recomputed_asset_digest(place, packed, about.asset_digest, check)
+    known = msgspec.structs.asdict(place.key) | msgspec.structs.asdict(about) | msgspec.structs.asdict(packed)
+    known |= {
+        "asset_digest": digest,
+        "asset_digest_order": order,
+        "recorded_asset_digest": about.asset_digest or None,
+        "versions": Versions(),
+        "codec": codec,
+        "removed": None,
+    }
+    return write_manifest_partial(place, msgspec.convert(known, Manifest))
+
+
+def _recomputed_asset_digest(place: Place, packed: Packed, expected: str | None, check: Check) -> tuple[str, str]:
+    """The asset digest, and the order of names in which it was computed.
+
+    DigestMismatchError: it is not the expected one, also without the one file that may have been a link where the asset
+    was built.
+    """
+
+    def entries() -> Iterable[Entry]:
+        if packed.entries_file is None:
+            return packed.entries or ()
+        return sidecar_entries(place.entries_partial, packed.entries_file)
+
+    digest = packed.asset_digest or asset_digest(entries(), check)
     if not expected or digest == expected:
         return digest, C
-    order = matching_order(lambda: _entries(place, packed), expected, check)
+    order = matching_order(entries, expected, check)
     if order is None and packed.entries_file is None:
-        order = order_lacking_one(packed.entries or (), expected, check)
+        order = order_lacking_one(entries(), expected, check)
     if order is None:
         raise DigestMismatchError(
             f"the files of {place.key.registry_path} are not those that refgenie recorded: their asset "
@@ -111,49 +160,3 @@ def recomputed_asset_digest(place: Place, packed: Packed, expected: str | None, 
             "decides in which order refgenie hashes the files), install that locale",
         )
     return expected, order
-
-
-def _entries(place: Place, packed: Packed) -> Iterable[Entry]:
-    if packed.entries_file is None:
-        return packed.entries or ()
-    return sidecar_entries(place.entries_partial, packed.entries_file)
-
-
-def manifest_of(
-    place: Place,
-    about: About,
-    packed: Packed,
-    codec: CodecRecord,
-    digest: str,
-    order: str,
-) -> Manifest:
-    """The manifest of what was packed, or found in an archive that was there."""
-    key = place.key
-    return Manifest(
-        genome_digest=key.genome_digest,
-        asset_group=key.asset_group,
-        asset=key.asset,
-        aliases=about.aliases,
-        description=about.description,
-        seek_keys=about.seek_keys,
-        parents=about.parents,
-        children=about.children,
-        size=packed.size,
-        digest=packed.digest,
-        content_digest=packed.content_digest,
-        asset_digest=digest,
-        asset_digest_order=order,
-        recorded_asset_digest=about.asset_digest or None,
-        totals=packed.totals,
-        build=about.build,
-        created_at=about.created_at,
-        requested_by=about.requested_by,
-        stamp=about.stamp,
-        files_stamp=about.files_stamp,
-        versions=Versions(),
-        codec=codec,
-        removed=None,
-        entries_file=packed.entries_file,
-        blocks=packed.blocks,
-        entries=packed.entries,
-    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -22,9 +23,6 @@ from refgenied.genomes.build_folder import LARGEST_LOG
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CONFIG = "genome_config.yaml"
 _LARGEST_SIDECAR = 1 << 20

@@ -9,20 +9,16 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from refgenied.archive import unfinished
+from refgenied.archive.format.entries import Entry
 from refgenied.files.durable import DISK_FULL_ERRNOS, NEW_FILE_FLAGS, sync_folder
 from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.genomes.enclosure import FOLDER, shown
 from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTreeError, WriteError
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-    from pathlib import Path
-
-    from refgenied.archive.format.entries import Entry
 
 _ZEROS = bytes(1 << 20)
 _HOLE = 1 << 16

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from refgenied.archive.format import tar
 from refgenied.archive.format.blocks import BLOCK_SIZE, SMALL, Block, Blocks, Passing
+from refgenied.archive.format.codec import Buffer, Codec
 from refgenied.archive.format.digests import AssetDigest, ContentDigest
-from refgenied.archive.format.entries import Entry, EntryList, Sidecar, entry_of
-from refgenied.archive.format.manifest import BlockTable, Totals
+from refgenied.archive.format.entries import Entry, EntryList, Sidecar, Totals, entry_of
+from refgenied.archive.format.manifest import BlockTable
 from refgenied.archive.format.output import Output
 from refgenied.archive.format.pipeline import Pipeline
-from refgenied.archive.run import Meter, Phase
+from refgenied.archive.format.sorting import sorted_tokens
+from refgenied.archive.place import Place
+from refgenied.archive.run import Check, Phase, Run
 from refgenied.files.regular import SHORTAGE_ERRNOS
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.walk import Kind, Member, Tree
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError
-
-if TYPE_CHECKING:
-    from refgenied.archive.format.codec import Codec
-    from refgenied.archive.place import Place
-    from refgenied.archive.run import Check, OnProgress
-    from refgenied.genomes.walk import Member, Tree
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -33,69 +30,58 @@ class Packed(msgspec.Struct, frozen=True):
     digest: str
     content_digest: str
     asset_digest: str
-    """In the order of bytes; provisional while `in_order` is False."""
-    in_order: bool
+    """In the order of bytes; "" when it cannot be told before all names are known."""
     totals: Totals
     blocks: BlockTable
     entries: tuple[Entry, ...] | None
     entries_file: Sidecar | None
 
 
-def pack(
-    tree: Tree,
-    place: Place,
-    total: int,
-    *,
-    codec: Codec,
-    threads: int,
-    on_progress: OnProgress,
-    check: Check,
-    mode: int = 0o644,
-) -> Packed:
+def pack_tree(tree: Tree, place: Place, total: int, *, codec: Codec, run: Run, mode: int = 0o644) -> Packed:
     """Write the archive and its list of members under their partial names, with the permission bits `mode`.
 
-    `total` source bytes are expected.
-
-    The bytes depend on the tree and the codec, never on `threads`. Raises what the tree raises,
-    SourceChangedError, UnreadableError, NoSpaceError, WriteError, and whatever `check` raises; the partial
-    files then stay behind.
+    `total` bytes of source files are expected. The bytes of the archive depend on the tree and the codec, never on the
+    number of threads. Raises what the tree raises, SourceChangedError, UnreadableError, NoSpaceError, WriteError, and
+    whatever `run.check` raises; the partial files then stay.
     """
-    meter = Meter(Phase.PACKING, total, on_progress)
+    reporter = run.reporter(Phase.PACKING, total)
+    asset_digest, content_digest = AssetDigest(), ContentDigest()
     done = 0
 
     def retire(block: Block) -> None:
+        # In the caller's thread: a thread of its own would compete with it for the interpreter at every small file.
         nonlocal done
+        ended = [entry_of(passing) for passing in block.ended]
+        asset_digest.add(ended)
+        content_digest.add(ended)
+        entries.add(ended)
         done += block.source_bytes
-        catalogue.take(block)
         blocks.recycle(block)
-        meter.show(done)
+        reporter.show(done)
 
     with (
         EntryList(place.entries.name, place.entries_partial, mode) as entries,
         Output(place.archive_partial, mode) as output,
     ):
-        catalogue = _Catalogue(entries)
-        with Pipeline[Block, bytes | bytearray | memoryview](
+        with Pipeline[Block, Buffer](
             work=lambda block: codec.compress(block.content, block.files),
             then=output.append,
             aside=Block.hash,
             retire=retire,
-            threads=threads,
-            check=check,
+            run=run,
         ) as pipeline:
             blocks = Blocks(pipeline.push)
-            _feed(tree, place.key.asset.encode(), blocks, check)
+            _feed(tree, place.key.asset.encode(), blocks, run.check)
             pipeline.finish()
-        meter.show(done, last=True)
+        reporter.show(done, last=True)
         output.sync()
         inline, sidecar = entries.finish()
         return Packed(
             size=output.size,
             digest=output.digest,
-            content_digest=catalogue.content_digest.hexdigest(),
-            asset_digest=catalogue.asset_digest.hexdigest(),
-            in_order=catalogue.asset_digest.in_order,
-            totals=catalogue.totals,
+            content_digest=content_digest.hexdigest(),
+            asset_digest=asset_digest.hexdigest() if asset_digest.in_order else "",
+            totals=entries.totals,
             blocks=BlockTable(BLOCK_SIZE, tuple(output.sizes)),
             entries=inline,
             entries_file=sidecar,
@@ -168,30 +154,11 @@ def _shown(member: Member) -> str:
     return os.fsdecode(member.path).encode(errors="backslashreplace").decode()
 
 
-class _Catalogue:
-    """Sees the blocks in order when they are done: digests, the list of members, the totals.
+def in_packing_order(top: bytes, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The members in the order in which we would have packed them; memory is bounded.
 
-    In the caller's thread: a thread of its own would fight with it for the interpreter at every small file.
+    `top` is the archive's top folder. Other programs have other orders.
     """
-
-    def __init__(self, entries: EntryList) -> None:
-        self._entries = entries
-        self.asset_digest = AssetDigest()
-        self.content_digest = ContentDigest()
-        self._counts = {Kind.FILE: 0, Kind.FOLDER: 0, Kind.LINK: 0}
-        self._source_size = 0
-
-    def take(self, block: Block) -> None:
-        entries = [entry_of(passing) for passing in block.ended]
-        counts = self._counts
-        for entry in entries:
-            counts[entry.type] += 1
-            self._source_size += entry.size
-        self.asset_digest.add(entries)
-        self.content_digest.add(entries)
-        self._entries.add(entries)
-
-    @property
-    def totals(self) -> Totals:
-        counts = self._counts
-        return Totals(counts[Kind.FILE], counts[Kind.FOLDER], counts[Kind.LINK], self._source_size)
+    lines = ((msgspec.json.encode(entry), tar.member_name(top, entry.raw_path, entry.type)) for entry in entries)
+    for line in sorted_tokens(lines):
+        yield msgspec.json.decode(line, type=Entry)

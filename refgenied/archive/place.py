@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Self
 
 from refgenied.archive.format.arguments import path_of
+from refgenied.archive.format.manifest import Manifest, read_manifest
 from refgenied.files.durable import LONGEST_NAME_BYTES, partial_of
-from refgenied.model import AssetKey, BadRegistryPathError
+from refgenied.model import AssetKey, BadRegistryPathError, DamagedArchiveError
 
 _ENTRIES = ".files.jsonl.gz"
 """The longest of the endings."""
@@ -18,7 +19,7 @@ class Place:
     """The files of one asset's archive. BadRegistryPathError for names that could lead elsewhere.
 
     `{archive_folder}/{genome_digest}/{asset_group}/{asset}/{asset_group}__{asset}.tgz`, the manifest
-    (`.json`) and, when there are many files, their list (`.files.jsonl.gz`). What is unfinished is hidden:
+    (`.json`) and, when there are many files, their list (`.files.jsonl.gz`). Unfinished files are hidden:
     `.{name}.partial`.
     """
 
@@ -67,8 +68,20 @@ class Place:
 
     @property
     def partials(self) -> tuple[Path, Path, Path]:
-        """In the order in which they may go: without a manifest the others mean nothing."""
+        """In the order in which they may be removed: without a manifest the others mean nothing."""
         return self.manifest_partial, self.entries_partial, self.archive_partial
 
     def __repr__(self) -> str:
         return f"Place({str(self.archive)!r})"
+
+
+def manifest_at(place: Place, path: Path | None = None) -> Manifest:
+    """The manifest of the archive at a place. `path`: another file that should hold it.
+
+    Errors as `read_manifest`, and DamagedArchiveError when it describes another asset.
+    """
+    path = path or place.manifest
+    manifest = read_manifest(path)
+    if manifest.key != place.key:
+        raise DamagedArchiveError(f"{path} describes another asset, {manifest.key.registry_path}")
+    return manifest

@@ -1,112 +1,128 @@
-"""The proof: an archive is read from the disk, taken apart again, and every byte compared with its manifest.
+"""The proof: an archive is read from the disk, taken apart again, and every byte is compared with its manifest.
 
-The tar stream is not parsed but expected: from the list of members follows each header, byte for byte, and
-each content's md5. So nothing can be in it that is not in the list, and no reader's leniency hides anything.
+The tar stream of an archive of ours is not parsed but expected: each header follows from the list of members, byte for
+byte, and so does the md5 of each content. So nothing can be in the archive that is not in the list, and no reader's
+leniency hides anything. An archive that another program made has headers of other forms: there each member is parsed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from refgenied.archive.format import tar
-from refgenied.archive.format.codec import decompress
+from refgenied.archive.format.codec import Buffer, decompress
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.manifest import Manifest
+from refgenied.archive.format.members import (
+    ArchiveMembers,
+    as_packed,
+    check_size,
+    compare_members,
+    damaged_at,
+    is_seekable,
+)
 from refgenied.archive.format.pipeline import Pipeline
-from refgenied.archive.format.stream import damage
-from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.files.regular import open_regular, unreadable
+from refgenied.archive.format.stream import damage, open_archive
+from refgenied.archive.run import Phase, Run
 from refgenied.genomes.walk import Kind
-from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from refgenied.archive.format.codec import Buffer
-    from refgenied.archive.format.entries import Entry
-    from refgenied.archive.format.manifest import Manifest
+from refgenied.model import DamagedArchiveError
 
 
-def prove(
-    path: Path,
-    manifest: Manifest,
-    entries: Iterable[Entry],
-    *,
-    members: bool = True,
-    threads: int = 1,
-    on_progress: OnProgress = no_progress,
-    check: Check = no_check,
-) -> None:
-    """Read the archive at `path` and compare size, md5, blocks, headers and contents with manifest and
-    entries.
+def prove(archive: Path, manifest: Manifest, run: Run, *, members: bool = True, listing: str | None = None) -> None:
+    """Read an archive and compare its size, md5, blocks, headers and contents with its manifest.
 
-    Without `members` the contents' own md5s are not taken: an archive with the md5 of one that was proved
-    holds what that one held, and its blocks have checksums too.
-    The pages are dropped from the cache first (those that are on the disk), so that the disk is what is read.
-    DamagedArchiveError names the first bad member; ArchiveNotFoundError, UnreadableError.
+    Without `members` the md5 of each file is not taken, which is much faster: that is enough for an archive that was
+    proved before, because one with the same md5 holds the same bytes, and its blocks have checksums too. When that
+    comparison fails, all is read again to name the first bad member.
+    `listing`: the name of the file with the list of members, when it has not its final name yet.
+    DamagedArchiveError names the first bad member; ArchiveNotFoundError, UnreadableError, and what `run.check` raises.
     """
-    fd = _open(path, manifest)
+    if not is_seekable(manifest):
+        _prove_stream(archive, manifest, run, listing)
+        return
     try:
+        _prove_blocks(archive, manifest, run, listing, members=members)
+    except DamagedArchiveError:
+        if not members:
+            _prove_blocks(archive, manifest, run, listing, members=True)
+        raise
+
+
+def _prove_blocks(archive: Path, manifest: Manifest, run: Run, listing: str | None, *, members: bool) -> None:
+    """Cached pages that are on the disk are dropped first, so that the disk is what is read."""
+    fd = open_archive(archive)
+    try:
+        check_size(archive, manifest, listing=listing, fd=fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         md5 = hashlib.md5(usedforsecurity=False)
-        comparison = _Comparison(path, manifest, entries, members=members)
-        meter = Meter(Phase.PROVING, manifest.totals.source_size, on_progress)
-        with Pipeline[bytes, "Buffer | None"](
-            work=lambda member: decompress(member, manifest.blocks.size),
+        comparison = _Comparison(archive, manifest, as_packed(archive, manifest, listing), members=members)
+        reporter = run.reporter(Phase.PROVING, manifest.totals.source_size)
+        with Pipeline[bytes, Buffer | None](
+            work=lambda block: decompress(block, manifest.blocks.size),
             then=comparison.compare,
             aside=md5.update,
-            retire=lambda _: meter.show(comparison.source_bytes),
-            threads=threads,
-            check=check,
+            retire=lambda _: reporter.show(comparison.source_bytes),
+            run=run,
         ) as pipeline:
-            for block in _blocks(fd, path, manifest):
+            for block in _blocks(fd, archive, manifest):
                 pipeline.push(block)
             pipeline.finish()
         comparison.finish()
-        if md5.hexdigest() != manifest.digest:
-            raise DamagedArchiveError(f"{path} has the md5 {md5.hexdigest()}, not {manifest.digest}")
-        meter.show(comparison.source_bytes, last=True)
+        _require_digest(archive, manifest, md5.hexdigest())
+        reporter.show(comparison.source_bytes, last=True)
     finally:
         os.close(fd)
 
 
-def _open(path: Path, manifest: Manifest) -> int:
-    try:
-        fd = open_regular(path)
-    except FileNotFoundError as error:
-        raise ArchiveNotFoundError(f"there is no archive {path}") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    size = os.fstat(fd).st_size
-    if size != manifest.size or size != sum(manifest.blocks.compressed):
-        os.close(fd)
-        raise DamagedArchiveError(f"{path} has {size} bytes, not {manifest.size}")
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    return fd
-
-
-def _blocks(fd: int, path: Path, manifest: Manifest) -> Iterator[bytes]:
+def _blocks(fd: int, archive: Path, manifest: Manifest) -> Iterator[bytes]:
     offset = 0
     for size in manifest.blocks.compressed:
         try:
             block = os.pread(fd, size, offset)
         except OSError as error:
-            raise damage(path, offset, error) from error
+            raise damage(archive, offset, error) from error
         offset += len(block)
         yield block
+
+
+def _require_digest(archive: Path, manifest: Manifest, digest: str) -> None:
+    if digest != manifest.digest:
+        raise DamagedArchiveError(f"{archive} has the md5 {digest}, not {manifest.digest}")
+
+
+def _prove_stream(archive: Path, manifest: Manifest, run: Run, listing: str | None) -> None:
+    check_size(archive, manifest, listing=listing)
+    md5 = hashlib.md5(usedforsecurity=False)
+    reporter = run.reporter(Phase.PROVING, manifest.totals.source_size)
+    done = 0
+
+    def take(entry: Entry) -> None:
+        nonlocal done
+        done += entry.size
+        if members.md5(entry, run.check) != entry.md5:
+            raise damaged_at(archive, entry, "its content has another md5")
+        reporter.show(done)
+
+    with ArchiveMembers(archive, observe=md5.update) as members:
+        compare_members(archive, members, as_packed(archive, manifest, listing), take, run.check)
+    _require_digest(archive, manifest, md5.hexdigest())
+    reporter.show(done, last=True)
 
 
 class _Comparison:
     """Takes the tar stream in pieces and compares it with what is expected."""
 
-    def __init__(self, path: Path, manifest: Manifest, entries: Iterable[Entry], *, members: bool) -> None:
-        self._path = path
+    def __init__(self, archive: Path, manifest: Manifest, entries: Iterable[Entry], *, members: bool) -> None:
+        self._archive = archive
         self._members = members
         self._block_size = manifest.blocks.size
         self._blocks = len(manifest.blocks.compressed)
         self._block = 0
-        self._member = ""
+        self._member: Entry | None = None
         self._expected = self._stream(manifest.asset.encode(), entries)
         self._content: Entry | None = None
         self._literal = b""
@@ -114,14 +130,14 @@ class _Comparison:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.source_bytes = 0
 
-    def compare(self, data: Buffer | None) -> None:
+    def compare(self, block: Buffer | None) -> None:
         """The next block of the stream; None for one that is damaged."""
         self._block += 1
-        if data is None or (len(data) != self._block_size and self._block < self._blocks):
+        if block is None or (len(block) != self._block_size and self._block < self._blocks):
             if not self._left:
                 self._next()  # the member that begins in this block is the first bad one
             raise self._damaged(f"block {self._block} of {self._blocks} is damaged")
-        view = memoryview(data)
+        view = memoryview(block)
         while view:
             if not self._left and not self._next():
                 raise self._damaged("there is more in it than its manifest lists")
@@ -160,10 +176,10 @@ class _Comparison:
         return False
 
     def _stream(self, top: bytes, entries: Iterable[Entry]) -> Iterator[bytes | Entry]:
-        """The whole tar: literal bytes, and files in place of their content."""
+        """The whole tar: bytes as they must be, and a file's entry in place of its content."""
         length = 0
         for entry in entries:
-            self._member = entry.path or "."
+            self._member = entry
             head = header_of(top, entry)
             length += len(head) + entry.size
             yield head
@@ -174,12 +190,11 @@ class _Comparison:
                 pad = tar.padding(entry.size)
                 length += len(pad)
                 yield pad
-        self._member = ""
+        self._member = None
         yield tar.ending(length)
 
     def _damaged(self, what: str) -> DamagedArchiveError:
-        where = f"at the member {self._member!r}" if self._member else "at its end"
-        return DamagedArchiveError(f"{self._path} is damaged {where}: {what}")
+        return damaged_at(self._archive, self._member, what)
 
 
 def header_of(top: bytes, entry: Entry) -> bytes:

@@ -1,26 +1,25 @@
-"""Publishing: make finished files appear under their final names, durably, and take them away again."""
+"""Publishing: finished files appear under their final names, durably, are taken away again, and may be read by some."""
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import msgspec
 
-from refgenied.archive.format.manifest import Manifest, Removed, encode, read_manifest
+from refgenied.archive.format.entries import access_to_all
+from refgenied.archive.format.manifest import Manifest, Removed, encode, entries_of, read_manifest
+from refgenied.archive.place import Place, manifest_at
 from refgenied.files.durable import NEW_FILE_FLAGS, allow, sync_folder, write_all, writing
-from refgenied.model import WriteError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from refgenied.archive.place import Place
-    from refgenied.model import Access
+from refgenied.files.regular import reading
+from refgenied.model import Access, ArchiveRecord, RefgeniedError, WriteError
 
 
 class Draft:
-    """A proved archive under its partial names: all is on the disk, and nobody sees it yet."""
+    """A proved archive under its partial names: all of it is on the disk, and nobody sees it yet."""
 
     def __init__(self, place: Place, manifest: Manifest) -> None:
         self.place = place
@@ -31,19 +30,37 @@ class Draft:
         finish(self.place, self.manifest)
 
     def discard(self) -> None:
-        """Remove the partial files, and folders that are empty then. Harmless after `publish`, also after one that
-        failed: once the archive has its final name the partial manifest is all that describes it.
+        """Remove the partial files, and folders that are empty then.
+
+        Harmless after `publish`, also after one that failed: once the archive has its final name, only the partial
+        manifest describes it.
         """
         if os.path.lexists(self.place.archive_partial):
             discard(self.place)
 
 
-def make_folders(place: Place, access: Access | None = None) -> None:
-    """The asset's folder in the archive folder, and what is missing above it, each entered durably in its
-    parent. `access` decides who may enter the asset's folder; None: that stays as it is.
+# --------------------------------------------------------------------- before a publish
 
-    WriteError, also when a link stands there: it would lead out of the archive folder; and when a folder is where a
-    file must go: that is found here, before hours of packing.
+
+@contextmanager
+def drafting(place: Place, access: Access | None = None) -> Generator[None]:
+    """Around the writing of partial files: on any error none of them is left. Errors as `make_folders`."""
+    make_folders(place, access)
+    try:
+        discard(place, folders=False)
+        yield
+    except BaseException:
+        with suppress(WriteError):  # the caller needs the first error; `reconcile` removes later what stays now
+            discard(place)
+        raise
+
+
+def make_folders(place: Place, access: Access | None = None) -> None:
+    """Make the asset's folder in the archive folder, and the missing folders above it, each of them durably.
+
+    `access` decides who may enter the asset's folder; None: that stays as it is. WriteError, also for a link in place
+    of one of these folders (it would lead out of the archive folder), and for a folder in place of one of the files:
+    that is found here, before hours of packing.
     """
     for folder in (place.folder.parent, place.folder):
         if folder.is_relative_to(place.archive_folder) and folder != place.archive_folder and folder.is_symlink():
@@ -52,12 +69,10 @@ def make_folders(place: Place, access: Access | None = None) -> None:
         if path.is_dir() and not path.is_symlink():  # a file cannot take its place, and it may hold anything
             raise WriteError(f"{path} is a folder where a file must go", hint="move it away")
     with writing(place.folder):
-        for _ in range(3):  # a neighbour's `discard` may take an empty folder away under our feet
-            try:
+        for _ in range(3):  # the `discard` of another asset may remove an empty folder that we need
+            with suppress(FileNotFoundError):
                 _make(place.folder)
-            except FileNotFoundError:
-                continue
-            break
+                break
         else:
             _make(place.folder)
         if access is not None and place.folder != place.archive_folder:
@@ -72,9 +87,10 @@ def _make(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def write_manifest_partial(place: Place, manifest: Manifest) -> None:
-    """On the disk, under its partial name, in place of one that may be left there; whoever may read the archive may
-    read it.
+def write_manifest_partial(place: Place, manifest: Manifest) -> Manifest:
+    """Write the manifest under its partial name, durably; as it was read back.
+
+    It replaces one that was left there. The same people may read it as the archive. WriteError, NoSpaceError.
     """
     with writing(place.manifest_partial):
         mode = _mode_of(place.archive_partial) or _mode_of(place.archive) or 0o644
@@ -85,34 +101,24 @@ def write_manifest_partial(place: Place, manifest: Manifest) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+    return read_manifest(place.manifest_partial)
 
 
 def _mode_of(path: Path) -> int:
-    """Who may read and write a file; 0 without one."""
+    """The bits that say who may read and write a file; 0 when there is none."""
     try:
         return stat.S_IMODE(os.stat(path, follow_symlinks=False).st_mode) & 0o666
     except OSError:
         return 0
 
 
-def replace_manifest(place: Place, manifest: Manifest) -> Manifest:
-    """Put it in place of the one that is there, in one step, durably and with the same mode; as it was read back.
-
-    The caller has reserved the asset, or runs its job. WriteError, NoSpaceError.
-    """
-    write_manifest_partial(place, manifest)
-    with writing(place.manifest):
-        place.manifest_partial.chmod(stat.S_IMODE(place.manifest.stat().st_mode))
-        _rename(place.manifest_partial, place.manifest)
-        sync_folder(place.folder)
-    return read_manifest(place.manifest)
+# --------------------------------------------------------------------- publishing
 
 
 def finish(place: Place, manifest: Manifest) -> None:
-    """The steps of publishing, from whichever is the first not done yet.
+    """The steps of publishing, beginning with the first that is not done yet.
 
-    The archive goes first: from then on only the partial manifest describes it, and `reconcile` finds that
-    out.
+    The archive goes first: from then on only the partial manifest describes it, which `reconcile` finds out.
     """
     with writing(place.archive):
         _rename(place.archive_partial, place.archive)
@@ -124,7 +130,7 @@ def finish(place: Place, manifest: Manifest) -> None:
 
 
 def _rename(partial: Path, final: Path) -> None:
-    """Renaming onto another link of the same file does nothing and would leave the partial name."""
+    """The system does nothing when both names are links of one file: then the partial name is removed."""
     try:
         if os.path.lexists(final) and partial.samefile(final):
             partial.unlink()
@@ -135,36 +141,45 @@ def _rename(partial: Path, final: Path) -> None:
             raise
 
 
+def replace_manifest(place: Place, manifest: Manifest) -> Manifest:
+    """Put a manifest in place of the one that is there, in one step, durably and with the same mode; as it was read
+    back.
+
+    The caller has reserved the asset, or runs its job. WriteError, NoSpaceError.
+    """
+    written = write_manifest_partial(place, manifest)
+    with writing(place.manifest):
+        place.manifest_partial.chmod(stat.S_IMODE(place.manifest.stat().st_mode))
+        _rename(place.manifest_partial, place.manifest)
+        sync_folder(place.folder)
+    return written
+
+
+# --------------------------------------------------------------------- taking away
+
+
 def discard(place: Place, *, folders: bool = True) -> None:
-    """Remove partial files, and folders up to the archive folder that are empty."""
+    """Remove the partial files, and with `folders` also the empty folders up to the archive folder."""
     for partial in place.partials:
         with writing(partial):
             partial.unlink(missing_ok=True)
-    if folders:
-        _remove_empty(place)
-
-
-def _remove_empty(place: Place) -> None:
     folder = place.folder
-    while folder != place.archive_folder:
-        try:
+    with suppress(OSError):  # a folder that is not empty stays, which is the usual case
+        while folders and folder != place.archive_folder:
             folder.rmdir()
-        except OSError:  # not empty, which is the usual case
-            return
-        folder = folder.parent
+            folder = folder.parent
 
 
 def remove(place: Place, *, at: float, by: str, stamp: str, delete_file: bool) -> Manifest:
-    """Mark the manifest as removed, durably, and with `delete_file` take the archive itself away.
+    """Mark the manifest as removed, durably, and with `delete_file` delete the archive itself.
 
-    `at` in Unix seconds. The manifest stays, so that a database made anew from the folder knows of it.
-    Repeating it is harmless; the first mark stays. ArchiveNotFoundError without a manifest,
-    DamagedArchiveError, WriteError.
+    `at` in Unix seconds. The manifest stays, so that a database that is made anew from the folder knows of it.
+    Repeating it is harmless; the first mark stays. ArchiveNotFoundError (there is no manifest), DamagedArchiveError,
+    WriteError.
     """
     manifest = read_manifest(place.manifest)
     if manifest.removed is None:
-        manifest = msgspec.structs.replace(manifest, removed=Removed(at, by, stamp))
-        manifest = replace_manifest(place, manifest)
+        manifest = replace_manifest(place, msgspec.structs.replace(manifest, removed=Removed(at, by, stamp)))
     if delete_file:
         with writing(place.archive):
             place.archive.unlink(missing_ok=True)
@@ -174,11 +189,53 @@ def remove(place: Place, *, at: float, by: str, stamp: str, delete_file: bool) -
 
 
 def bring_back(place: Place) -> Manifest:
-    """Undo `remove`, as far as the archive's file is there: take the mark from the manifest, durably.
+    """Undo `remove` while the archive's file is there: take the mark from the manifest, durably.
 
-    Repeating it is harmless. ArchiveNotFoundError without a manifest, DamagedArchiveError, WriteError.
+    Repeating it is harmless. ArchiveNotFoundError (there is no manifest), DamagedArchiveError, WriteError.
     """
     manifest = read_manifest(place.manifest)
     if manifest.removed is None:
         return manifest
     return replace_manifest(place, msgspec.structs.replace(manifest, removed=None))
+
+
+# --------------------------------------------------------------------- who may read
+
+
+def access_inside(place: Place) -> Access:
+    """Who could read all files of an archive where they were packed, as its list of members says.
+
+    Streams. ArchiveNotFoundError, DamagedArchiveError, UnreadableError.
+    """
+    return access_to_all(entries_of(manifest_at(place), place.folder))
+
+
+def recorded(place: Place, manifest: Manifest, proved_at: float | None = None, *, listing: str = "") -> ArchiveRecord:
+    """`Manifest.record`, which also says who may read the asset when its members are listed in a file of their own.
+
+    `listing`: that file's name, when it has not its final one yet. `access` is None when the file cannot be read.
+    """
+    record = manifest.record(place.relative, proved_at)
+    if record.access is None and manifest.entries_file is not None:
+        with suppress(RefgeniedError):
+            access = access_to_all(entries_of(manifest, place.folder, listing or None))
+            return msgspec.structs.replace(record, access=access)
+    return record
+
+
+def access_to(place: Place) -> Access:
+    """Who may read the archive's file. UnreadableError."""
+    with reading(place.archive):
+        return Access.of(stat.S_IMODE(os.stat(place.archive).st_mode), folder=False)
+
+
+def give(place: Place, access: Access) -> bool:
+    """Let only these people read the archive, its manifest and its folder. Whether that changed any. WriteError."""
+    changed = False
+    with writing(place.archive):
+        for path in (place.archive, place.manifest, place.entries):
+            if os.path.lexists(path):
+                changed |= allow(path, access.file_mode)
+        if place.folder != place.archive_folder:
+            changed |= allow(place.folder, access.folder_mode)
+    return changed

@@ -1,32 +1,29 @@
-"""One member of an archive, or a part of it, without reading what is before it (where there is a block table)."""
+"""Reads one member of an archive, or a part of it; with a block table nothing before it is read."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 import threading
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
 
 from refgenied.archive.format.arguments import archive_of, count_of, member_of
-from refgenied.archive.format.members import Contents, listed, manifest_beside
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.manifest import Manifest, entries_of
+from refgenied.archive.format.members import ArchiveMembers, manifest_beside
 from refgenied.archive.format.stream import open_source
 from refgenied.genomes.enclosure import MAX_LINKS, shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import DamagedArchiveError, MemberNotFoundError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from refgenied.archive.format.entries import Entry
-    from refgenied.archive.format.manifest import Manifest
-
 
 class MemberReader:
     """Reads one file of an archive, any part of it, from any thread (one at a time). A context manager.
 
-    `member` is its path in the asset; a link leads to its file. BadArgumentError, ArchiveNotFoundError,
-    MemberNotFoundError, DamagedArchiveError, UnreadableError.
+    `member` is its path in the asset; for a link the file is read to which it leads. BadArgumentError,
+    ArchiveNotFoundError, MemberNotFoundError, DamagedArchiveError, UnreadableError.
     """
 
     def __init__(self, archive: str | os.PathLike[str], member: str) -> None:
@@ -53,13 +50,13 @@ class MemberReader:
 
     @property
     def md5(self) -> str:
-        """Of the whole file, as the manifest has it; "" when there is none."""
+        """Of the whole file, as the manifest has it; "" when there is no manifest."""
         return self.entry.md5
 
     def pieces(self, start: int = 0, length: int | None = None) -> Iterator[memoryview]:
-        """The bytes from `start` on, at most `length` (None: to its end), in pieces of 1 MiB at most.
+        """The bytes from `start` on, at most `length` (None: to the end), in pieces of 1 MiB at most.
 
-        None from behind its end. BadArgumentError for what is less than 0; DamagedArchiveError, also meanwhile.
+        Behind the end there are none. BadArgumentError for a number below 0; DamagedArchiveError, also between pieces.
         """
         left = max(0, self.size - count_of(start, "start"))
         left = left if length is None else min(left, count_of(length, "length"))
@@ -73,7 +70,7 @@ class MemberReader:
             raise DamagedArchiveError(f"{self._path} ends within its member {self.entry.path!r}")
 
     def read(self, start: int = 0, length: int | None = None) -> bytes:
-        """The same in one."""
+        """The same bytes, all at once."""
         with self._lock:
             return b"".join(self.pieces(start, length))
 
@@ -81,9 +78,9 @@ class MemberReader:
 def read(archive: str | os.PathLike[str], member: str, start: int = 0, length: int | None = None) -> bytes:
     """Bytes of one file of an archive: `length` of them from `start` on (None: all that follow).
 
-    With a manifest beside the archive only the blocks that hold them are read; otherwise all before them is
-    decompressed, in bounded memory. Nothing is behind a file's end: `b""`. BadArgumentError, ArchiveNotFoundError,
-    MemberNotFoundError, DamagedArchiveError, UnreadableError.
+    With a manifest beside the archive only the blocks that hold them are read; otherwise everything before them is
+    decompressed, in bounded memory. Behind a file's end there is nothing: `b""`. BadArgumentError,
+    ArchiveNotFoundError, MemberNotFoundError, DamagedArchiveError, UnreadableError.
     """
     with MemberReader(archive, member) as reader:
         return reader.read(start, length)
@@ -108,6 +105,6 @@ def _find(path: Path, manifest: Manifest | None, wanted: bytes) -> Entry:
 
 def _look_up(path: Path, manifest: Manifest | None, wanted: bytes) -> Entry | None:
     if manifest is not None:
-        return next((entry for entry in listed(path, manifest) if entry.raw_path == wanted), None)
-    with Contents(path) as contents:
-        return next((entry for entry in contents if entry.raw_path == wanted), None)
+        return next((entry for entry in entries_of(manifest, path.parent) if entry.raw_path == wanted), None)
+    with ArchiveMembers(path) as members:
+        return next((entry for entry in members if entry.raw_path == wanted), None)

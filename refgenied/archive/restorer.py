@@ -1,46 +1,41 @@
-"""From an archive back to an asset's folder, by any caller with its own rights: checked, proved, then made visible."""
+"""From an archive back to an asset's folder, with the rights of the caller: checked, proved, then made visible."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from refgenied.archive import unfinished
 from refgenied.archive.extract import Extraction, appearing, require_free
-from refgenied.archive.format.arguments import (
-    archive_of,
-    count_of,
-    members_of,
-    path_of,
-    require_callable,
-    require_switch,
-    threads_of,
+from refgenied.archive.format.arguments import archive_of, count_of, members_of, path_of, require_switch
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.manifest import Manifest, entries_of
+from refgenied.archive.format.members import (
+    ArchiveMembers,
+    as_packed,
+    compare_members,
+    damaged_at,
+    is_seekable,
+    manifest_beside,
+    md5_of,
 )
-from refgenied.archive.format.digests import ContentDigest
-from refgenied.archive.format.members import Contents, damaged_at, is_seekable, listed, manifest_beside, same
 from refgenied.archive.format.stream import open_source
-from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.archive.vetting import Vetting
+from refgenied.archive.run import Check, OnProgress, Phase, Run, no_check, no_progress
+from refgenied.archive.vetting import Vetting, vetted
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import ConflictError, DamagedArchiveError, MemberNotFoundError, NoSpaceError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from refgenied.archive.format.entries import Entry
-    from refgenied.archive.format.manifest import Manifest
-
 MOST_RATIO = 200
-"""An archive without a manifest may not unpack to more than so many times its size: genomes pack 3 to 20 times."""
+"""An archive without a manifest may not unpack to more than so many times its size: genomes shrink 3 to 20 times."""
 SMALL_ENOUGH = 64 << 20
 """Bytes that it may unpack to in any case."""
 _FOREIGN_MODES = 0o755
-"""Nobody vouches for them: no right to write for others."""
+"""Permission bits that an archive without a manifest can give: nobody vouches for it, so others may not write."""
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -50,11 +45,11 @@ class Restored(msgspec.Struct, frozen=True):
     size: int
     """Bytes of those files."""
     proved: bool
-    """Every member was compared with the manifest; False: there is none, gzip's checksums are all that was compared."""
+    """Every member was compared with the manifest. False: there is none, and only gzip's checksums were compared."""
     left_out: tuple[str, ...]
-    """Links that lead out of the asset and were left out, as asked for."""
+    """Links that lead out of the asset and were left out, as the caller asked."""
     cleared: int = 0
-    """Bytes on the disk of what killed restores to the same folder had left, which is gone now."""
+    """Bytes on the disk that killed restores to the same folder had left; they are removed now."""
 
 
 def restore(
@@ -85,11 +80,12 @@ def restore(
     if most is not None:
         count_of(most, "most")
     require_switch(leave_out_stray, "leave_out_stray")
-    cores = threads_of(threads)
-    require_callable(on_progress, "on_progress")
-    require_callable(check, "check")
-    restoring = _Restoring(path, manifest_beside(path), cores, on_progress, check)
-    return restoring.run(wanted, Path(os.path.abspath(target)), most, leave_out_stray=leave_out_stray)
+    run = Run(threads, check, on_progress)
+    manifest = manifest_beside(path)
+    if manifest is None and most is None:
+        most = max(SMALL_ENOUGH, MOST_RATIO * path.stat().st_size)
+    vetting = Vetting(str(path), most=most if manifest is None else None, leave_out_stray=leave_out_stray)
+    return _Restoring(path, manifest, wanted, vetting, run).restore(Path(os.path.abspath(target)))
 
 
 class _Wanted:
@@ -107,136 +103,106 @@ class _Wanted:
                 return True
         return self.everything
 
-    def is_above(self, path: bytes) -> bool:
-        """Whether a folder is needed to hold what is meant."""
-        return any(not path or wanted.startswith(path + b"/") for wanted in self._paths)
+    def needs(self, entry: Entry) -> bool:
+        """Whether a member is meant, or is a folder above one that is."""
+        path = entry.raw_path
+        return self.covers(path) or (
+            entry.type is Kind.FOLDER and any(not path or wanted.startswith(path + b"/") for wanted in self._paths)
+        )
 
     def unknown(self) -> list[bytes]:
         return [wanted for wanted in self._paths if wanted not in self._seen]
 
 
 class _Restoring:
-    def __init__(
-        self, path: Path, manifest: Manifest | None, threads: int, on_progress: OnProgress, check: Check
-    ) -> None:
-        self._path = path
+    """One restore."""
+
+    def __init__(self, archive: Path, manifest: Manifest | None, wanted: _Wanted, vetting: Vetting, run: Run) -> None:
+        self._archive = archive
         self._manifest = manifest
-        self._threads = threads
-        self._on_progress = on_progress
-        self._check = check
+        self._wanted = wanted
+        self._vetting = vetting
+        self._run = run
         self._files = 0
         self._size = 0
 
-    def run(self, wanted: _Wanted, to: Path, most: int | None, *, leave_out_stray: bool) -> Restored:
-        manifest = self._manifest
-        vetting = Vetting(
-            str(self._path), most=self._most(most) if manifest is None else None, leave_out_stray=leave_out_stray
-        )
-        entries: Callable[[], Iterable[Entry]]
-        if manifest is None:
-            found, top = self._read_through(vetting)
-            entries = lambda: found  # noqa: E731
-        else:
-            top = manifest.asset.encode()
-            entries = lambda: listed(self._path, manifest)  # noqa: E731
-            self._vet(vetting, entries())
-        vetting.finish(self._check)
-        total = self._measure(wanted, entries(), vetting)
+    def restore(self, to: Path) -> Restored:
+        entries, top = self._vetted()
+        total = self._measure(entries())
         target = _target(to, top)
         cleared = unfinished.clear(target)
         _require_room(target, total)
-        self._meter = Meter(Phase.RESTORING, total, self._on_progress)
+        self._reporter = self._run.reporter(Phase.RESTORING, total)
         with appearing(target) as extraction:
-            if manifest is None:
+            if self._manifest is None:
                 extraction.allowed = _FOREIGN_MODES
-            if is_seekable(manifest) and not wanted.everything:
-                self._extract_parts(extraction, wanted, entries(), vetting)
+            if is_seekable(self._manifest) and not self._wanted.everything:
+                self._extract_parts(extraction, entries())
             else:
-                self._extract_all(extraction, wanted, entries(), vetting)
-            self._meter.show(self._size, last=True)
-        left_out = tuple(shown(link) for link in sorted(vetting.stray) if wanted.covers(link))
-        return Restored(target, self._files, self._size, manifest is not None, left_out, cleared)
-
-    def _most(self, most: int | None) -> int:
-        return max(SMALL_ENOUGH, MOST_RATIO * self._path.stat().st_size) if most is None else most
+                self._extract_all(extraction, entries())
+            self._reporter.show(self._size, last=True)
+        left_out = tuple(shown(link) for link in sorted(self._vetting.stray) if self._wanted.covers(link))
+        return Restored(target, self._files, self._size, self._manifest is not None, left_out, cleared)
 
     # ----------------------------------------------------------------- before anything is written
 
-    def _vet(self, vetting: Vetting, entries: Iterable[Entry]) -> None:
-        content = ContentDigest()
-        for entry in entries:
-            self._check()
-            vetting.add(entry.raw_path, entry.type, entry.size, entry.raw_target)
-            content.add([entry])
-        manifest = self._manifest
-        if manifest and manifest.blocks.compressed and content.hexdigest() != manifest.content_digest:
-            raise DamagedArchiveError(f"the manifest of {self._path} does not list what was packed")
+    def _vetted(self) -> tuple[Callable[[], Iterable[Entry]], bytes]:
+        """A function that gives all members, and the name of their top folder.
 
-    def _read_through(self, vetting: Vetting) -> tuple[list[Entry], bytes]:
-        """There is no manifest: read it once to know all its members."""
-        found: list[Entry] = []
-        meter = Meter(Phase.READING, 0, self._on_progress)
-        with Contents(self._path) as contents:
-            for entry in contents:
-                self._check()
-                vetting.add(entry.raw_path, entry.type, entry.size, entry.raw_target)
-                found.append(entry)
-                meter.show(vetting.total)
-                for _ in contents.content():
-                    self._check()
-            top = contents.top
-        if not found:
-            raise DamagedArchiveError(f"{self._path} has no members")
-        return found, top
+        Without a manifest the whole archive is read for that.
+        """
+        archive, manifest, run = self._archive, self._manifest, self._run
+        if manifest is None:
+            with ArchiveMembers(archive) as members:
+                found = list(vetted(members, self._vetting, run))
+            if not found:
+                raise DamagedArchiveError(f"{archive} has no members")
+            self._vetting.finish(run.check)
+            return lambda: found, members.top
+        for entry in as_packed(archive, manifest):
+            run.check()
+            self._vetting.add(entry)
+        self._vetting.finish(run.check)
+        return lambda: entries_of(manifest, archive.parent), manifest.asset.encode()
 
-    def _measure(self, wanted: _Wanted, entries: Iterable[Entry], vetting: Vetting) -> int:
+    def _measure(self, entries: Iterable[Entry]) -> int:
+        stray = self._vetting.stray
         total = sum(
-            entry.size for entry in entries if wanted.covers(entry.raw_path) and entry.raw_path not in vetting.stray
+            entry.size for entry in entries if self._wanted.covers(entry.raw_path) and entry.raw_path not in stray
         )
-        unknown = wanted.unknown()
+        unknown = self._wanted.unknown()
         if unknown:
             raise MemberNotFoundError(
-                f"{self._path} has no member {shown(unknown[0])}",
+                f"{self._archive} has no member {shown(unknown[0])}",
                 hint="`refgeniectl archive show` lists them; names are relative to the asset's folder",
             )
         return total
 
     # ----------------------------------------------------------------- writing
 
-    def _extract_all(self, extraction: Extraction, wanted: _Wanted, entries: Iterable[Entry], vetting: Vetting) -> None:
+    def _extract_all(self, extraction: Extraction, entries: Iterable[Entry]) -> None:
         """Read the whole archive; what is not wanted is compared all the same."""
-        with Contents(self._path, self._manifest, threads=self._threads) as contents:
-            expected = iter(entries)
-            entry: Entry | None = None
-            try:
-                for found in contents:
-                    self._check()
-                    entry = next(expected, None)
-                    if entry is None or not same(entry, found):
-                        raise damaged_at(self._path, entry, "its header is not what was packed")
-                    if entry.raw_path in vetting.stray or not self._is_wanted(wanted, entry):
-                        self._compare(entry, contents.content())
-                    else:
-                        self._extract(extraction, entry, contents.content())
-            except DamagedArchiveError as error:
-                raise _named(error, entry, expected) from None
-            if next(expected, None) is not None:
-                raise damaged_at(self._path, None, "it ends too early")
 
-    def _extract_parts(
-        self, extraction: Extraction, wanted: _Wanted, entries: Iterable[Entry], vetting: Vetting
-    ) -> None:
+        def take(entry: Entry) -> None:
+            if self._is_wanted(entry):
+                self._extract(extraction, entry, members.content())
+            elif entry.type is Kind.FILE:
+                self._judge(entry, *md5_of(members.content(), self._run.check))
+
+        with ArchiveMembers(self._archive, self._manifest, threads=self._run.threads) as members:
+            compare_members(self._archive, members, entries, take, self._run.check)
+
+    def _extract_parts(self, extraction: Extraction, entries: Iterable[Entry]) -> None:
         """Read only the blocks that are needed."""
-        with open_source(self._path, self._manifest.blocks if self._manifest else None) as source:
+        with open_source(self._archive, self._manifest.blocks if self._manifest else None) as source:
             for entry in entries:
-                self._check()
-                if self._is_wanted(wanted, entry) and entry.raw_path not in vetting.stray:
+                self._run.check()
+                if self._is_wanted(entry):
                     pieces = source.pieces(entry.offset, entry.size) if entry.size else iter(())
                     self._extract(extraction, entry, pieces)
 
-    def _is_wanted(self, wanted: _Wanted, entry: Entry) -> bool:
-        path = entry.raw_path
-        return wanted.covers(path) or (entry.type is Kind.FOLDER and wanted.is_above(path))
+    def _is_wanted(self, entry: Entry) -> bool:
+        return self._wanted.needs(entry) and entry.raw_path not in self._vetting.stray
 
     def _extract(self, extraction: Extraction, entry: Entry, pieces: Iterable[memoryview]) -> None:
         if entry.type is Kind.FOLDER:
@@ -246,39 +212,20 @@ class _Restoring:
         else:
             md5 = hashlib.md5(usedforsecurity=False)
             size = extraction.file(entry, self._passing(pieces, md5.update))
-            self._judge(entry, size, md5.hexdigest())
+            self._judge(entry, md5.hexdigest(), size)
             self._files += 1
-
-    def _compare(self, entry: Entry, pieces: Iterable[memoryview]) -> None:
-        md5 = hashlib.md5(usedforsecurity=False)
-        size = 0
-        for piece in pieces:
-            self._check()
-            md5.update(piece)
-            size += len(piece)
-        if entry.type is Kind.FILE:
-            self._judge(entry, size, md5.hexdigest())
 
     def _passing(self, pieces: Iterable[memoryview], update: Callable[[memoryview], None]) -> Iterator[memoryview]:
         for piece in pieces:
-            self._check()
+            self._run.check()
             update(piece)
             self._size += len(piece)
             yield piece
-            self._meter.show(self._size)
+            self._reporter.show(self._size)
 
-    def _judge(self, entry: Entry, size: int, md5: str) -> None:
+    def _judge(self, entry: Entry, md5: str, size: int) -> None:
         if size != entry.size or (entry.md5 and md5 != entry.md5):
-            raise damaged_at(self._path, entry, "its content has another md5")
-
-
-def _named(error: DamagedArchiveError, last: Entry | None, expected: Iterator[Entry]) -> DamagedArchiveError:
-    """With the member that was being read: the last one given, or the one that should have come."""
-    if " is damaged at " in error.message:
-        return error
-    entry = last or next(expected, None)
-    where = f" (at or after the member {entry.path or '.'!r})" if entry else ""
-    return DamagedArchiveError(error.message + where, hint=error.hint)
+            raise damaged_at(self._archive, entry, "its content has another md5")
 
 
 def _target(to: Path, top: bytes) -> Path:

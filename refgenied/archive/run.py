@@ -1,4 +1,4 @@
-"""Progress and cancellation: the two callbacks that every long loop of the archive engine takes."""
+"""How a long piece of work runs: on how many threads, what may end it, and who is told how far it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
-INTERVAL = 0.1
+from refgenied.archive.format.arguments import require_callable, threads_of
+
+REPORT_SECONDS = 0.1
 """Seconds between two reports, at least."""
 
 
@@ -18,24 +20,43 @@ class Phase(StrEnum):
 
 
 OnProgress = Callable[[Phase, int, int], None]
-"""Called in the caller's own thread with the phase and its source bytes, done and in all, at most ten times a
-second.
+"""Called in the caller's own thread with the phase, the bytes of source files that are done, and those of all files.
+
+At most ten times a second.
 """
 
 Check = Callable[[], None]
-"""Called in the caller's own thread, often; whatever it raises ends the work and reaches the caller."""
+"""Called often in the caller's own thread. Whatever it raises ends the work and reaches the caller."""
 
 
 def no_progress(_phase: Phase, _done: int, _total: int) -> None:
-    """For callers that do not want to hear of it."""
+    """For callers that do not want reports."""
 
 
 def no_check() -> None:
     """For callers that never cancel."""
 
 
-class Meter:
-    """Passes on how far a phase is, but not more often than anyone can see."""
+class Run:
+    """What every long function of the archive engine is given. BadArgumentError for what cannot be meant.
+
+    `threads`: how many may work; 0: as many as this process has cores.
+    """
+
+    def __init__(self, threads: int = 1, check: Check = no_check, on_progress: OnProgress = no_progress) -> None:
+        self.threads = threads_of(threads)
+        require_callable(check, "check")
+        require_callable(on_progress, "on_progress")
+        self.check = check
+        self.on_progress = on_progress
+
+    def reporter(self, phase: Phase, total: int = 0) -> Reporter:
+        """For a new phase with `total` bytes of source files; 0: nobody knows."""
+        return Reporter(phase, total, self.on_progress)
+
+
+class Reporter:
+    """Reports how far one phase is, but not more often than a person can see."""
 
     def __init__(self, phase: Phase, total: int, on_progress: OnProgress) -> None:
         self._phase = phase
@@ -44,8 +65,8 @@ class Meter:
         self._next = 0.0
 
     def show(self, done: int, *, last: bool = False) -> None:
-        """`done` source bytes of this phase are behind us."""
+        """`done` bytes of source files are done. The `last` report is always made."""
         now = time.monotonic()
         if last or now >= self._next:
-            self._next = now + INTERVAL
+            self._next = now + REPORT_SECONDS
             self._on_progress(self._phase, done, self._total)

@@ -1,7 +1,7 @@
-"""The hidden folders in which assets are restored, beside where they will appear: made, locked, and cleared away.
+"""The hidden folders in which assets are restored, beside the place where they will appear: made, locked and removed.
 
-A process holds a lock on its own folder for as long as it lives; the system takes it away with the process. So a folder
-that nobody holds was left by a process that was killed.
+A process holds a lock on its own folder while it lives; the system removes the lock with the process. So a folder that
+nobody has locked was left by a process that was killed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from refgenied.genomes.enclosure import FOLDER
 
 _WEEK = 7 * 86_400.0
-"""A folder of another machine, whose locks may not be seen here, and of refgenied 0.1, which took none, is left alone
-for so long."""
+"""For so many seconds a folder of another machine (its locks may not be seen here) or of refgenied 0.1 (which took no
+locks) is left alone."""
 
 
 def _beginning(target: Path) -> str:
@@ -37,7 +37,7 @@ def make(target: Path) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=f"{_beginning(target)}{_here()}-", dir=target.parent))
         try:
             fd = os.open(folder, FOLDER)
-        except FileNotFoundError:  # who clears away was quicker than our lock
+        except FileNotFoundError:  # another process removed it before we had the lock
             continue
         try:
             if _lock(fd) and _is_still(folder, fd):
@@ -49,9 +49,9 @@ def make(target: Path) -> tuple[Path, int]:
 
 
 def clear(target: Path) -> int:
-    """Take away what killed processes of this user have left beside `target`; the bytes on the disk that it had.
+    """Remove what killed processes of this user have left beside `target`; the bytes that it had on the disk.
 
-    What is in use stays, and so does what cannot be judged or taken away.
+    A folder that is in use stays, and so does one that cannot be judged or removed.
     """
     try:
         with os.scandir(target.parent) as entries:
@@ -79,7 +79,7 @@ def _clear_one(folder: Path, target: Path) -> int:
 
 
 def _lock(fd: int, *, unsure: bool = True) -> bool:
-    """Whether the lock is ours now. `unsure`: what to say on a disk that knows no locks."""
+    """Whether the lock is ours now. `unsure`: the answer on a disk that knows no locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,7 +106,7 @@ def _size(folder: Path) -> int:
 
 
 def remove(folder: Path) -> None:
-    """A folder of ours, also when its modes would not let us in any more."""
+    """Remove a folder of ours, also when its modes do not let us in any more."""
     with suppress(OSError):
         os.chmod(folder, 0o700)
     for place, folders, _ in os.walk(folder):

@@ -1,29 +1,24 @@
-"""Reading an archive back: against its manifest, or as far as an archive without one can be judged."""
+"""Whether an archive is sound: verified by its path, or examined against its manifest and its record."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from refgenied.archive.format.arguments import archive_of, require_callable, require_switch, threads_of
-from refgenied.archive.format.digests import ContentDigest
-from refgenied.archive.format.members import Contents, damaged_at, is_seekable, listed, manifest_beside, same
+from refgenied.archive.format.arguments import archive_of, require_switch
+from refgenied.archive.format.digests import asset_digest, matching_order, order_lacking_one
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.manifest import BrokenSealError, Manifest, entries_of
+from refgenied.archive.format.members import ArchiveMembers, check_size, manifest_beside
+from refgenied.archive.format.mending import differences, mended_manifest, mended_record
+from refgenied.archive.format.sorting import C
+from refgenied.archive.place import Place, manifest_at
 from refgenied.archive.prover import prove
-from refgenied.archive.run import Check, Meter, OnProgress, Phase, no_check, no_progress
-from refgenied.archive.vetting import Vetting
-from refgenied.files.regular import unreadable
+from refgenied.archive.run import Check, OnProgress, Run, no_check, no_progress
+from refgenied.archive.vetting import Vetting, vetted
 from refgenied.genomes.walk import Kind
-from refgenied.model import ArchiveNotFoundError, DamagedArchiveError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from refgenied.archive.format.entries import Entry
-    from refgenied.archive.format.manifest import Manifest
+from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -49,139 +44,130 @@ def verify(
     """Read an archive (a path to a `.tgz`) back and compare it with the manifest beside it, if there is one.
 
     `quick` looks at sizes and the block table only. Without `members` the archive's own md5, the blocks' checksums and
-    all headers are compared, but not the md5 of each file: enough, and much faster, for one that was proved before
-    (an archive with the same md5 holds the same bytes). `threads` decompress; 0: all cores. What is wrong is raised:
-    DamagedArchiveError (with the first bad member), UnsafeTreeError (no manifest, and a member that must not be
-    extracted), ArchiveNotFoundError, UnreadableError; BadArgumentError for an argument that cannot be meant.
+    all headers are compared, but not the md5 of each file: this is much faster, and enough for an archive that was
+    proved before (one with the same md5 holds the same bytes). `threads` decompress; 0: all cores.
+    What is wrong is raised: DamagedArchiveError (with the first bad member), UnsafeTreeError (there is no manifest, and
+    a member must not be extracted), ArchiveNotFoundError, UnreadableError; BadArgumentError for an argument that cannot
+    be meant.
     """
     path = archive_of(archive)
     require_switch(quick, "quick")
     require_switch(members, "members")
-    cores = threads_of(threads)
-    require_callable(on_progress, "on_progress")
-    require_callable(check, "check")
+    run = Run(threads, check, on_progress)
     manifest = manifest_beside(path)
-    if manifest is None:
-        return _judge_foreign(path, on_progress, check, quick=quick)
-    if quick:
-        check_sizes(path, manifest)
-    else:
-        prove_all(
-            path,
-            manifest,
-            lambda: listed(path, manifest),
-            members=members,
-            threads=cores,
-            on_progress=on_progress,
-            check=check,
-        )
-    return Verified(not quick, manifest.totals.files, manifest.totals.source_size)
-
-
-def check_sizes(path: Path, manifest: Manifest) -> None:
-    """The file is there, has its size, and the block table adds up to it."""
-    blocks = sum(manifest.blocks.compressed)
-    if blocks and blocks != manifest.size:
-        raise DamagedArchiveError(f"the block table in the manifest of {path} adds up to {blocks} bytes")
-    try:
-        size = path.stat().st_size
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArchiveNotFoundError(f"{path} is missing ({error.strerror})") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if size != manifest.size:
-        raise DamagedArchiveError(f"{path} has {size} bytes, and its manifest says {manifest.size}")
-
-
-def prove_all(
-    path: Path,
-    manifest: Manifest,
-    entries: Callable[[], Iterable[Entry]],
-    *,
-    members: bool = True,
-    threads: int = 1,
-    on_progress: OnProgress = no_progress,
-    check: Check = no_check,
-) -> None:
-    """Compare every byte of an archive with its manifest, whoever made it. Errors as `prove`.
-
-    `entries` gives the manifest's members. Without `members` (for one that was proved before) the file's md5, every
-    block's checksum, every header and the digest of the list are compared, on all threads; the md5 of a large member,
-    which only one core can take, is then needed only to name the first bad one.
-    """
-    if not is_seekable(manifest):
-        _prove_stream(path, manifest, entries(), on_progress, check)
-        return
-    try:
-        listing = iter(_Listing(path, manifest, entries()))
-        prove(path, manifest, listing, members=members, threads=threads, on_progress=on_progress, check=check)
-    except DamagedArchiveError:
-        if not members:
-            prove(path, manifest, entries(), threads=threads, on_progress=on_progress, check=check)
-        raise
-
-
-class _Listing:
-    """The members of a manifest; at their end DamagedArchiveError when they are not those that were packed."""
-
-    def __init__(self, path: Path, manifest: Manifest, entries: Iterable[Entry]) -> None:
-        self._path = path
-        self._manifest = manifest
-        self._entries = entries
-
-    def __iter__(self) -> Iterator[Entry]:
-        digest = ContentDigest()
-        for entry in self._entries:
-            digest.add([entry])
-            yield entry
-        if digest.hexdigest() != self._manifest.content_digest:
-            raise DamagedArchiveError(f"the manifest of {self._path} does not list what was packed")
-
-
-def _prove_stream(
-    path: Path, manifest: Manifest, entries: Iterable[Entry], on_progress: OnProgress, check: Check
-) -> None:
-    check_sizes(path, manifest)
-    md5 = hashlib.md5(usedforsecurity=False)
-    meter = Meter(Phase.PROVING, manifest.totals.source_size, on_progress)
-    expected = iter(entries)
-    done = 0
-    entry: Entry | None = None
-    try:
-        with Contents(path, observe=md5.update) as contents:
-            for found in contents:
-                check()
-                entry = next(expected, None)
-                if entry is None or not same(entry, found):
-                    raise damaged_at(path, entry, "its header is not what it was")
-                done += entry.size
-                if contents.md5(entry, check) != entry.md5:
-                    raise damaged_at(path, entry, "its content has another md5")
-                meter.show(done)
-    except DamagedArchiveError as error:
-        if " is damaged at " in error.message:
-            raise
-        what = error.message.removeprefix(f"{path} ")
-        raise damaged_at(path, entry or next(expected, None), what) from error
-    if next(expected, None) is not None:
-        raise damaged_at(path, None, "it ends too early")
-    if md5.hexdigest() != manifest.digest:
-        raise DamagedArchiveError(f"{path} has the md5 {md5.hexdigest()}, not {manifest.digest}")
-    meter.show(done, last=True)
-
-
-def _judge_foreign(path: Path, on_progress: OnProgress, check: Check, *, quick: bool) -> Verified:
+    if manifest is not None:
+        if not quick:
+            prove(path, manifest, run, members=members)
+        return Verified(not quick, manifest.totals.files, manifest.totals.source_size)
     if quick:
         return Verified(proved=False, files=0, size=0)
     vetting = Vetting(str(path), leave_out_stray=True)
-    meter = Meter(Phase.READING, 0, on_progress)
-    files = 0
-    with Contents(path) as contents:
-        for entry in contents:
-            vetting.add(entry.raw_path, entry.type, entry.size, entry.raw_target)
-            files += entry.type is Kind.FILE
-            for _ in contents.content():
-                check()
-            meter.show(vetting.total)
+    with ArchiveMembers(path) as in_archive:
+        files = sum(entry.type is Kind.FILE for entry in vetted(in_archive, vetting, run))
     vetting.finish(check)
     return Verified(proved=False, files=files, size=vetting.total)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What an examination has shown. The examination itself writes nothing."""
+
+    damage: str = ""
+    """What is wrong with the archive, with the first bad member; empty when nothing is."""
+    record: ArchiveRecord | None = None
+    """What the record should be; None: as it is."""
+    manifest: Manifest | None = None
+    """What should be written as the manifest; None: what is there."""
+    mended: str = ""
+    """What that puts right, in one line; empty when nothing was wrong (a manifest without a seal gets one)."""
+    only_manifest: bool = False
+    """The damage is the manifest's: nothing is known to be wrong with the archive itself."""
+
+
+def examine(place: Place, record: ArchiveRecord, run: Run, *, quick: bool = False) -> Finding:
+    """Compare an archive, its manifest and its record. UnreadableError, and what `run.check` raises.
+
+    `quick` looks at sizes, the block table, the seal and the record; the archive is read all the same when only its
+    bytes can tell whether the record or the manifest is right.
+    """
+    try:
+        return _examined(place, record, run, quick=quick)
+    except BrokenSealError as error:
+        return Finding(error.message, only_manifest=True)
+    except (ArchiveNotFoundError, DamagedArchiveError) as error:
+        return Finding(error.message)
+
+
+def _examined(place: Place, record: ArchiveRecord, run: Run, *, quick: bool) -> Finding:
+    manifest, mended = _manifest(place, record)
+    differing = differences(record, manifest, place.relative)
+    proves = bool(manifest.seal) and manifest.seal == record.seal
+    deep = not quick or (bool(differing) and not proves)
+    if deep:
+        prove(place.archive, manifest, run, members=record.proved_at is None or bool(differing))
+    else:
+        check_size(place.archive, manifest)
+    if not manifest.seal:
+        return _first_seal(place, record, manifest, differing, run.check) if deep else Finding()
+    if differing or (deep and record.seal is None):
+        right = mended_record(record, manifest, place.relative)
+        return Finding(record=right, mended=_said(differing) if differing else "")
+    return Finding(manifest=manifest, mended=mended) if mended else Finding()
+
+
+def _manifest(place: Place, record: ArchiveRecord) -> tuple[Manifest, str]:
+    """The place's manifest, put right from the record when its seal is broken; and what was wrong with it, or ""."""
+    try:
+        return manifest_at(place), ""
+    except BrokenSealError:
+        manifest = mended_manifest(place.manifest, record)
+        if manifest is None:
+            raise
+        return manifest, "its manifest had another value in one field, and was put right from the database"
+
+
+def _first_seal(
+    place: Place, record: ArchiveRecord, manifest: Manifest, differing: tuple[str, ...], check: Check
+) -> Finding:
+    """What to seal and to record, when an archive agrees with a manifest that has no seal yet.
+
+    Nothing can prove when the archive was made and who asked for it: there the database is believed.
+    """
+    right = manifest
+    if differing or record.proved_at is None:
+        entries = list(entries_of(manifest, place.folder))
+        files = [entry.size for entry in entries if entry.type is Kind.FILE]
+        right = msgspec.structs.replace(
+            manifest,
+            asset_digest=_right_asset_digest(manifest, record, entries, check),
+            totals=msgspec.structs.replace(manifest.totals, files=len(files), source_size=sum(files)),
+            created_at=record.created_at,
+            requested_by=record.requested_by,
+        )
+    said = mended_record(record, right, place.relative)
+    changed = tuple(name for name in differing if getattr(record, name) != getattr(said, name))
+    texts = [_said(changed)] if changed else []
+    if right != manifest:
+        texts.append("its manifest had another value in one field")
+    return Finding(record=said, manifest=right, mended="; ".join(texts))
+
+
+def _right_asset_digest(manifest: Manifest, record: ArchiveRecord, entries: list[Entry], check: Check) -> str:
+    """The asset digest that the files have: the manifest's or the record's. DamagedArchiveError: neither of them."""
+    candidates = list(dict.fromkeys((manifest.asset_digest, record.asset_digest)))
+    computed = asset_digest(entries, check)
+    if computed in candidates:
+        return computed
+    for digest in candidates:
+        if matching_order(lambda: entries, digest, check) or order_lacking_one(entries, digest, check):
+            return digest
+    if len(candidates) == 1 and manifest.asset_digest_order != C:
+        return candidates[0]  # the builder's locale is not installed here
+    raise DamagedArchiveError(
+        f"the files of {manifest.key.registry_path} have another asset digest than its manifest says "
+        f"({manifest.asset_digest})"
+    )
+
+
+def _said(fields: tuple[str, ...]) -> str:
+    names = " and ".join(fields).replace("_", " ")
+    return f"the database had another {names} than the manifest, which proved to be right"

@@ -1,12 +1,18 @@
-"""Whether the members of an archive may be extracted: judged before anything is written, from names alone.
+"""Whether the members of an archive may be extracted: judged by their names alone, before anything is written.
 
-The tree that they would make is kept in memory and links are followed in it by hand, so that no length of a path and
-no state of the disk can hide where a chain of links ends (CVE-2025-4517 made the kernel give up half way).
+The tree that the members would make is kept in memory, and links are followed in it step by step. So neither a long
+path nor the state of the disk can hide where a chain of links ends (CVE-2025-4517 made the kernel give up half way).
 """
 
 from __future__ import annotations
 
-from refgenied.archive.run import Check, no_check
+from collections.abc import Iterator
+
+import msgspec
+
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.members import ArchiveMembers
+from refgenied.archive.run import Check, Phase, Run, no_check
 from refgenied.genomes.enclosure import MAX_DEPTH, MAX_LINKS, shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import UnsafeTreeError
@@ -14,7 +20,7 @@ from refgenied.model import UnsafeTreeError
 MOST_MEMBERS = 2_000_000
 """An archive with more is refused: the names of all of them are kept in memory."""
 MOST_NAMES = 1 << 29
-"""Bytes that their names and links' targets may have together: a short archive can hold very long ones."""
+"""Bytes that all names and links' targets may have together: a short archive can hold very long ones."""
 _LONGEST_NAME = 255
 _LONGEST_TARGET = 4095
 
@@ -22,10 +28,10 @@ Parts = tuple[bytes, ...]
 
 
 class Vetting:
-    """Takes the members one by one, by their paths below the top folder; UnsafeTreeError names the first bad one.
+    """Takes the members one by one; UnsafeTreeError names the first bad one.
 
-    `archive` is for the messages. `most`: bytes that all files together may have. A link that leads out is an
-    error at `finish`, or with `leave_out_stray` listed in `stray`.
+    `archive` is for the messages. `most`: bytes that all files together may have. A link that leads out of the asset is
+    an error at `finish`, or with `leave_out_stray` listed in `stray`.
     """
 
     def __init__(self, archive: str, *, most: int | None = None, leave_out_stray: bool = False) -> None:
@@ -39,9 +45,11 @@ class Vetting:
         self.stray: frozenset[bytes] = frozenset()
         """After `finish`: paths of links that lead out of the asset, to be left out."""
         self.total = 0
+        """Bytes of the files that were added."""
         self._names = 0
 
-    def add(self, path: bytes, kind: Kind, size: int = 0, target: bytes = b"") -> None:
+    def add(self, entry: Entry) -> None:
+        path, kind, target = entry.raw_path, entry.type, entry.raw_target
         if path in self._kinds and path not in self._implied:
             raise self._refused(path, "is in it twice")
         parts = self._parts(path) if path else ()
@@ -55,7 +63,7 @@ class Vetting:
             raise self._refused(path, f"takes all names over {MOST_NAMES} bytes")
         self._kinds[path] = kind
         self._implied.discard(path)
-        self.total += size
+        self.total += entry.size
         if self._most is not None and self.total > self._most:
             raise self._refused(
                 path, f"takes it over {self._most} bytes, far more than an archive of its size should hold"
@@ -66,7 +74,7 @@ class Vetting:
             self._targets[path] = target
 
     def finish(self, check: Check = no_check) -> None:
-        """All members were added: judge the links. `check`: many links through many others take their time."""
+        """Judge the links, when all members were added. `check` is called, for links through many others take time."""
         stray: set[bytes] = set()
         for path, target in self._targets.items():
             check()
@@ -102,7 +110,7 @@ class Vetting:
             self._implied.add(above)
 
     def _astray(self, path: bytes, target: bytes) -> str:
-        """Why a link must not be made; "" when it stays inside, wherever it leads there."""
+        """Why a link must not be made; "" when it leads to a place inside the asset, also to one with nothing there."""
         at = path.split(b"/")[:-1]
         pending = [target]
         links = 0
@@ -135,3 +143,21 @@ class Vetting:
             f"{self._archive} is refused: {shown(path) or 'its top folder'} {why}",
             hint="nothing was extracted; look at it with `tar tvf`",
         )
+
+
+def vetted(members: ArchiveMembers, vetting: Vetting, run: Run, *, hashed: bool = False) -> Iterator[Entry]:
+    """The members of an archive without a manifest, when `vetting` has judged each and its content was read.
+
+    `hashed`: the entries have the md5 of their content. Errors as `ArchiveMembers` and `Vetting.add`.
+    """
+    reporter = run.reporter(Phase.READING)
+    for entry in members:
+        run.check()
+        vetting.add(entry)
+        reporter.show(vetting.total)
+        if hashed:
+            yield msgspec.structs.replace(entry, md5=members.md5(entry, run.check))
+            continue
+        for _ in members.content():
+            run.check()
+        yield entry

@@ -17,23 +17,24 @@ from refgenied.archive import (
     Draft,
     Found,
     Maker,
-    Phase,
+    OnProgress,
     Place,
     Presence,
     Reconciled,
     Removed,
+    Run,
     bring_back,
-    check_archive,
     find_archive,
     find_archives,
     found_at,
+    manifest_at,
+    no_progress,
+    prove,
     reconcile,
     take_foreign,
     take_ours,
 )
-from refgenied.archive.presence import manifest_at
-from refgenied.archive.rights import recorded
-from refgenied.archive.run import no_progress
+from refgenied.archive.publisher import recorded
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
 from refgenied.config import Current
@@ -56,7 +57,6 @@ from refgenied.store import archives
 log = structlog.get_logger("importer")
 
 T = TypeVar("T")
-OnProgress = Callable[[Phase, int, int], None]
 
 
 class Taken(StrEnum):
@@ -183,14 +183,12 @@ class Importer:
     async def _bring_back(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
         """A user removed it, and another wants it again: its file is still there, and is proved first."""
 
-        def prove() -> Access | None:
+        def proved_access() -> Access | None:
             manifest = manifest_at(place)
-            check_archive(
-                place, manifest, deep=True, threads=self._threads, on_progress=on_progress, check=check_cancelled
-            )
+            prove(place.archive, manifest, Run(self._threads, check_cancelled, on_progress))
             return recorded(place, manifest).access
 
-        access = await self._run(prove)
+        access = await self._run(proved_access)
         with anyio.CancelScope(shield=True):
             async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
                 # First the manifest: after a crash the next start reads it, and the database follows.
@@ -200,7 +198,7 @@ class Importer:
 
     @property
     def _threads(self) -> int:
-        return self._current.settings.archive.threads or len(os.sched_getaffinity(0))
+        return self._current.settings.archive.threads
 
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
         if found.maker is Maker.REFGENIED:

@@ -10,7 +10,7 @@ import structlog
 
 from refgenied.archive import Place, Presence, Removed, places, read_manifest, reconcile, remove
 from refgenied.archive.format.mending import differences
-from refgenied.archive.rights import recorded
+from refgenied.archive.publisher import recorded
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.generation import Age, Generation

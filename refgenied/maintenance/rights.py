@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from refgenied.archive import Place
-from refgenied.archive.rights import access_inside, access_to, give
+from refgenied.archive.publisher import access_inside, access_to, give
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
 from refgenied.config import Archive, Current

@@ -12,8 +12,9 @@ import anyio.to_thread
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive.examiner import Finding, examine
 from refgenied.archive.format.pipeline import step_back
+from refgenied.archive.run import Run
+from refgenied.archive.verifier import Finding, examine
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock, Health
@@ -166,7 +167,7 @@ class Scrubber:
         def main() -> None:
             step_back()
             try:
-                found.append(examine(self._verifier.place(record.key), record, check=check))
+                found.append(examine(self._verifier.place(record.key), record, Run(check=check)))
             except Exception as error:  # noqa: BLE001 - raised by who waits for this thread
                 errors.append(error)
 

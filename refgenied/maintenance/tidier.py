@@ -13,9 +13,8 @@ import msgspec
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import Found, Maker, Place, check_archive, reconcile
+from refgenied.archive import Found, Maker, Place, Run, manifest_at, prove, reconcile
 from refgenied.archive.format.manifest import About
-from refgenied.archive.presence import manifest_at
 from refgenied.archive.publisher import discard
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.leftovers import Leftovers, find_leftovers, size_of
@@ -188,7 +187,7 @@ def _is_whole(place: Place) -> bool:
     """Every byte of it is what its manifest says; False for one that a user removed. DamagedArchiveError and others."""
     manifest = manifest_at(place)
     if manifest.removed is None:
-        check_archive(place, manifest, deep=True, check=check_cancelled)
+        prove(place.archive, manifest, Run(check=check_cancelled))
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -12,10 +11,9 @@ import msgspec
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import Phase, Place
-from refgenied.archive.examiner import Finding, examine
+from refgenied.archive import OnProgress, Place, Run, no_progress
 from refgenied.archive.publisher import replace_manifest
-from refgenied.archive.run import no_progress
+from refgenied.archive.verifier import Finding, examine
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.files.disk import DiskThread
@@ -40,7 +38,6 @@ from refgenied.store import archives
 
 log = structlog.get_logger("verifier")
 
-OnProgress = Callable[[Phase, int, int], None]
 Files = tuple[tuple[int, ...], ...]
 """Identities of an archive's files."""
 
@@ -97,12 +94,10 @@ class Verifier:
         `quick` reads the manifest only. `on_progress` is called in another thread. Cancelled, it ends within 0.3 s.
         ArchiveNotFoundError (no such record), UnreadableError.
         """
-        threads = self._current.settings.archive.threads or len(os.sched_getaffinity(0))
+        run = Run(self._current.settings.archive.threads, check_cancelled, on_progress)
 
         def read(record: ArchiveRecord) -> Finding:
-            return examine(
-                self.place(key), record, quick=quick, threads=threads, on_progress=on_progress, check=check_cancelled
-            )
+            return examine(self.place(key), record, run, quick=quick)
 
         return await self.verify_by(read, key, requester, quick=quick)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,8 +23,9 @@ from refgenied.archive import (
     Place,
     Presence,
     Reconciled,
-    agrees,
+    Run,
     pack_asset,
+    prove,
     reconcile,
     same_content,
     take_foreign,
@@ -40,6 +40,7 @@ from refgenied.health import Clock
 from refgenied.model import (
     ARCHIVABLE,
     ArchiveFolderNotSetError,
+    ArchiveNotFoundError,
     ArchiveRecord,
     Asset,
     AssetIncompleteError,
@@ -199,9 +200,13 @@ class Archiver:
 
     async def _adopted(self, asset: Asset, place: Place, manifest: Manifest) -> Result | None:
         """Its record was lost, or a crash came before it: take the archive when it proves to be whole."""
-        whole = await self._run(agrees, place, manifest, deep=True, threads=self._threads, check=check_cancelled)
+        run = Run(self._current.settings.archive.threads, check_cancelled)
+        try:
+            await self._run(prove, place.archive, manifest, run)
+        except (ArchiveNotFoundError, DamagedArchiveError):
+            return None
         record = manifest.record(place.relative, self._clock())
-        return Result(Outcome.ADOPTED, _as_seen(record, asset)) if whole else None
+        return Result(Outcome.ADOPTED, _as_seen(record, asset))
 
     @asynccontextmanager
     async def _discarded_unless_kept(self, draft: Draft, asset: Asset) -> AsyncGenerator[Callable[[Outcome], Result]]:
@@ -233,7 +238,7 @@ class Archiver:
                     place,
                     about,
                     codec=codec,
-                    threads=self._threads,
+                    threads=self._current.settings.archive.threads,
                     on_progress=self._reporting(job),
                     check=check_cancelled,
                 )
@@ -248,10 +253,6 @@ class Archiver:
             self._jobs.progress[job.id] = meter.reading(phase, done, total)
 
         return progress
-
-    @property
-    def _threads(self) -> int:
-        return self._current.settings.archive.threads or len(os.sched_getaffinity(0))
 
     async def _run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Call a blocking function in the worker's own thread. Cancelled, it ends at its next check."""

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
-from refgenied.archive import Place, read_manifest
-from refgenied.archive.run import Check, no_check
+from refgenied.archive import Check, Place, no_check, read_manifest
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from refgenied.archive.format.pipeline import MAX_THREADS, NICENESS, STEP, Pipeline
-from refgenied.archive.run import no_check
+from refgenied.archive.run import Run, no_check
 
 
 def ignore(_: object) -> None:
@@ -15,7 +15,7 @@ def ignore(_: object) -> None:
 
 
 def pipeline(work=lambda item: item, then=ignore, aside=ignore, retire=ignore, threads=4, check=no_check):
-    return Pipeline(work=work, then=then, aside=aside, retire=retire, threads=threads, check=check)
+    return Pipeline(work=work, then=then, aside=aside, retire=retire, run=Run(threads, check))
 
 
 def test_results_and_items_keep_their_order_whatever_the_work_takes():

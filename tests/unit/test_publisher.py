@@ -14,10 +14,11 @@ from refgenied.archive import (
     Manifest,
     Place,
     Presence,
-    check_archive,
+    Run,
     iter_files,
-    manifests,
+    manifest_at,
     places,
+    prove,
     read_manifest,
     reconcile,
     remove,
@@ -79,13 +80,13 @@ def test_a_discard_after_publish_is_harmless(tmp_path):
 def test_the_discard_of_a_rebuild_keeps_the_old_archive(old, tmp_path):
     draft = draft_of(make_tree(tmp_path / "new", NEW), tmp_path / "archives")
     draft.discard()
-    check_archive(draft.place, old, deep=True)
+    prove(draft.place.archive, old, Run())
 
 
 def test_a_rebuild_takes_the_place_of_the_old_one(old, tmp_path):
     draft = publish(make_tree(tmp_path / "new", NEW), tmp_path / "archives")
     assert draft.manifest.digest != old.digest
-    check_archive(draft.place, read_manifest(draft.place.manifest), deep=True)
+    prove(draft.place.archive, read_manifest(draft.place.manifest), Run())
 
 
 def test_a_long_list_goes_when_the_next_archive_has_a_short_one(tmp_path):
@@ -110,7 +111,7 @@ def test_two_links_of_one_file_are_no_trap(tmp_path):
     draft.place.archive.hardlink_to(draft.place.archive_partial)
     draft.publish()
     assert_nothing_partial(tmp_path / "archives")
-    check_archive(draft.place, draft.manifest, deep=True)
+    prove(draft.place.archive, draft.manifest, Run())
 
 
 # ------------------------------------------------------------------ crashes
@@ -175,7 +176,7 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new_archive(before, after, tm
             assert not any(path.is_file() for path in archives.rglob("*"))
             continue
         assert found.presence is Presence.PRESENT, found.reason
-        check_archive(place, found.manifest, deep=True)
+        prove(place.archive, found.manifest, Run())
         assert len(list(iter_files(place.manifest))) == found.manifest.totals.files + 1
         assert found.manifest.digest in (old and old.digest, new.digest)
         if not died:
@@ -220,7 +221,7 @@ def test_a_disk_that_fails_in_publish_is_a_write_error_and_reconciled(name, old,
     monkeypatch.undo()
     found = reconcile(draft.place)
     assert (found.presence, found.manifest.digest) == (Presence.PRESENT, draft.manifest.digest)
-    check_archive(draft.place, found.manifest, deep=True)
+    prove(draft.place.archive, found.manifest, Run())
 
 
 # ------------------------------------------------------------------ reconcile
@@ -250,7 +251,6 @@ def test_an_archive_of_another_program_is_foreign(old, tmp_path):
     place = Place(tmp_path / "archives", KEY)
     place.manifest.unlink()
     assert reconcile(place).presence is Presence.FOREIGN
-    assert list(manifests(tmp_path / "archives")) == []
 
 
 def test_a_partial_manifest_of_something_else_is_dropped(old, tmp_path):
@@ -309,20 +309,13 @@ def test_the_folder_tells_of_every_archive_and_of_nothing_else(tmp_path):
     (archives / "d1/fasta__default.tgz").hardlink_to(Place(archives, keys[0]).archive)
     (archives / "d3/empty/one").mkdir(parents=True)
     (archives / "alias").symlink_to("d1")
-    assert [(place.key, manifest.key) for place, manifest in manifests(archives)] == [(key, key) for key in keys]
     assert [place.key for place in places(archives)] == [*keys, AssetKey("d3", "empty", "one")]
-    assert list(manifests(tmp_path / "none")) == []
+    assert list(places(tmp_path / "none")) == []
 
 
-def test_a_bad_manifest_does_not_hide_the_others(tmp_path):
-    source = make_tree(tmp_path / "old", OLD)
-    good, bad, strange = (AssetKey("d", "fasta", name) for name in ("good", "bad", "strange"))
-    for key in (good, bad, strange):
-        publish(source, tmp_path, key)
-    Place(tmp_path, bad).manifest.write_bytes(b"garbage")
-    manifest = read_manifest(Place(tmp_path, good).manifest)
-    Place(tmp_path, strange).manifest.write_bytes(Place(tmp_path, good).manifest.read_bytes())
-    found = {place.key: manifest for place, manifest in manifests(tmp_path)}
-    assert found[good] == manifest
-    assert isinstance(found[bad], DamagedArchiveError)
-    assert "describes another asset" in found[strange].message
+def test_a_manifest_of_another_asset_is_damage(old, tmp_path):
+    place = Place(tmp_path / "archives", AssetKey("d", "fasta", "other"))
+    place.folder.mkdir(parents=True)
+    place.manifest.write_bytes(Place(tmp_path / "archives", KEY).manifest.read_bytes())
+    with pytest.raises(DamagedArchiveError, match="describes another asset"):
+        manifest_at(place)

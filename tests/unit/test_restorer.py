@@ -20,7 +20,7 @@ from refgenied.archive import pack, read, restore, verify, vetting
 from refgenied.archive.extract import appearing
 from refgenied.archive.format.entries import new_entry
 from refgenied.archive.format.manifest import encode, read_manifest
-from refgenied.archive.format.tar_reader import Members
+from refgenied.archive.format.tar_reader import TarReader
 from refgenied.genomes.walk import Kind
 from refgenied.model import (
     ConflictError,
@@ -197,7 +197,7 @@ def test_names_that_need_too_much_memory_are_refused(tmp_path, monkeypatch):
 
 def test_judging_links_can_be_stopped():
     judged = vetting.Vetting("x.tgz")
-    judged.add(b"link", Kind.LINK, target=b"a")
+    judged.add(new_entry(b"link", Kind.LINK, mode=0o777, mtime=1, size=0, target=b"a", offset=0))
     with pytest.raises(StopError):
         judged.finish(stop)
 
@@ -415,7 +415,7 @@ def test_more_than_eight_gigabytes_at_the_level_of_headers():
     info.size = 9 << 30
     for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         head = stream_of([folder("default")])[:512] + info.tobuf(form)
-        members = iter(Members(iter([memoryview(head)]), Path("x")))
+        members = iter(TarReader(iter([memoryview(head)]), Path("x")))
         assert next(members).kind is Kind.FOLDER
         assert next(members).size == 9 << 30
 
@@ -483,7 +483,7 @@ def test_any_cut_of_the_stream_is_read_alike(members, size):
             tar.addfile(info, io.BytesIO(content))
     data = stream.getvalue()
     pieces = iter([memoryview(data)[at : at + size] for at in range(0, len(data), size)])
-    reader = Members(pieces, Path("x"))
+    reader = TarReader(pieces, Path("x"))
     found = [(member.name, b"".join(reader.content())) for member in reader]
     assert found == [(os.fsencode(info.name), content) for info, content in made]
 

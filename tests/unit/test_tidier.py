@@ -16,7 +16,7 @@ from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
-from refgenied.archive import Place, read_manifest
+from refgenied.archive import Place, Run, read_manifest
 from refgenied.archive_folder.generation import NAME
 from refgenied.archive_folder.leftovers import find_leftovers
 from refgenied.archive_folder.names import ServedNames
@@ -141,7 +141,7 @@ async def test_a_whole_archive_without_a_record_is_recorded_and_one_that_is_not_
         assert told.startswith("1 archive lies in the archive folder and not in the database: ")
         assert str(place.archive) in told
         with monkeypatch.context() as patch:
-            patch.setattr(tidier, "check_archive", None)  # nothing is read again while the files are the same
+            patch.setattr(tidier, "prove", None)  # nothing is read again while the files are the same
             assert (await parts.tidier.tidy()).refused == tidied.refused
         await parts.settle()  # its asset is there: it is made anew
         await parts.tidier.tidy()
@@ -153,16 +153,16 @@ async def test_reading_an_archive_that_nobody_recorded_holds_no_stop_up(genomes,
     genomes.build()
     began = threading.Event()
 
-    def very_long(*_: object, check: Callable[[], None], **__: object) -> None:
+    def very_long(_: object, __: object, run: Run) -> None:
         began.set()
         while True:
-            check()
+            run.check()
 
     async with running(genomes) as parts:
         await parts.settle()
         async with parts.store.transaction() as tx:
             await tx.execute("DELETE FROM archive")
-        monkeypatch.setattr(tidier, "check_archive", very_long)
+        monkeypatch.setattr(tidier, "prove", very_long)
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(parts.tidier.tidy)

@@ -11,7 +11,7 @@ import pytest
 from parts import Parts, record_of, running
 from synthetic import ALIAS, Genomes
 
-from refgenied.archive.examiner import Finding
+from refgenied.archive.verifier import Finding
 from refgenied.maintenance import scrubber
 from refgenied.maintenance.scrubber import DAY, due
 from refgenied.model import (

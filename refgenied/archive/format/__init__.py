@@ -1,8 +1,8 @@
 """What an archive is made of. Nothing here knows the acts (pack, prove, restore) that use it.
 
-*Tar.* `tar` makes headers by hand: GNU format, the same bytes for the same member, for ever. `reader` is a strict
-reader of our own: Python's `tarfile` believes the sizes in headers (a long name of 10 GB), passes over damage, and
-its filters were bypassed more than once. What `reader` does not understand is an error.
+*Tar.* `tar` makes headers by hand: GNU format, the same bytes for the same member, for ever. `tar_reader` is a
+strict reader of our own: Python's `tarfile` believes the sizes in headers (a long name of 10 GB), passes over damage,
+and its filters were bypassed more than once. What `tar_reader` does not understand is an error.
 
 *Blocks.* The tar stream is cut into blocks of 1 MiB, each a gzip member of its own. `stream` gives the tar stream
 back: with a block table any part of it, decompressed ahead on all cores; without one (another program's archive) from

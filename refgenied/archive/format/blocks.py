@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from refgenied.genomes.walk import Member
+from refgenied.genomes.walk import Member
 
 BLOCK_SIZE = 1 << 20
 """Bytes of the tar stream in each block but the last."""

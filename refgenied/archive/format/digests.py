@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
 
+from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.sorting import C, locales, sorted_as, sorted_tokens
 from refgenied.archive.run import Check, no_check
 from refgenied.genomes.walk import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from refgenied.archive.format.entries import Entry
 
 _ESCAPED = re.compile(rb"[\\\n\r]")
 

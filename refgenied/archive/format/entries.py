@@ -8,29 +8,26 @@ import hashlib
 import io
 import os
 import zlib
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Self
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO, Self
 
 import msgspec
 from msgspec import Meta
 
+from refgenied.archive.format.blocks import Passing
 from refgenied.archive.format.codec import Libdeflate
 from refgenied.files.durable import NEW_FILE_FLAGS, write_all, writing
 from refgenied.files.regular import opener, unreadable
 from refgenied.genomes.walk import Kind
 from refgenied.model import Access, DamagedArchiveError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from refgenied.archive.format.blocks import Passing
-
 INLINE = 1000
 """A list longer than this goes to the file beside the manifest, so that no manifest needs much memory."""
 
 Whole = Annotated[int, Meta(ge=0, le=1 << 62)]
-"""Bytes, or a number of things. What is read from a file may say anything; nothing behind it expects a minus, nor a
-number that no system call takes."""
+"""Bytes, or a number of things. A file may say anything, and the code that uses these numbers expects none below 0 and
+none that is too large for a system call."""
 
 _Base64 = Annotated[str, Meta(pattern=r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
 
@@ -39,9 +36,9 @@ _ENCODER = msgspec.json.Encoder()
 _LIST_CODEC = Libdeflate()
 
 _LONGEST_LINE = 1 << 20
-"""Many times more than the longest path has; what a file unpacks to is its maker's choice."""
+"""Many times more than the longest path needs: whoever made the file decides what it unpacks to."""
 _CHUNK = 1 << 18
-"""Bytes of JSON lines in each gzip member of that file, at least."""
+"""Bytes of JSON lines in each gzip member of the file with the list, at least."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -67,9 +64,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     offset: Whole = 0
     """Where a file's content begins in the tar stream: what a reader of one file needs."""
     foreign: bool = False
-    """Content that a link to elsewhere in the genome folder was replaced by; refgenie's asset digest
-    ignores it.
-    """
+    """A link to elsewhere in the genome folder was replaced by this content; refgenie's asset digest ignores it."""
     path_b64: _Base64 = ""
     target_b64: _Base64 = ""
 
@@ -89,24 +84,17 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 def entry_of(passing: Passing) -> Entry:
     """The entry of a member whose content has gone through."""
     member = passing.member
-    path, path_b64 = _text(member.path)
-    mode, mtime = f"{member.mode:04o}", member.mtime_ns // 10**9
-    if member.kind is Kind.FILE:
-        return Entry(
-            path,
-            Kind.FILE,
-            mode,
-            mtime,
-            member.size,
-            passing.md5.hexdigest(),
-            "",
-            passing.offset,
-            member.foreign,
-            path_b64,
-        )
-    target, target_b64 = _text(member.target)
-    return Entry(
-        path, member.kind, mode, mtime, target=target, foreign=member.foreign, path_b64=path_b64, target_b64=target_b64
+    is_file = member.kind is Kind.FILE
+    return new_entry(
+        member.path,
+        member.kind,
+        mode=member.mode,
+        mtime=member.mtime_ns // 10**9,
+        size=member.size,
+        md5=passing.md5.hexdigest() if is_file else "",
+        target=member.target,
+        offset=passing.offset if is_file else 0,
+        foreign=member.foreign,
     )
 
 
@@ -117,27 +105,16 @@ def new_entry(  # noqa: PLR0913 - one for each field
     mode: int,
     mtime: int,
     size: int,
-    md5: str,
     target: bytes,
     offset: int,
+    md5: str = "",
     foreign: bool = False,
 ) -> Entry:
     """An entry of raw names; see its fields."""
     path, path_b64 = _text(raw_path)
-    target_text, target_b64 = _text(target)
-    return Entry(
-        path=path,
-        type=kind,
-        mode=f"{mode:04o}",
-        mtime=mtime,
-        size=size,
-        md5=md5,
-        target=target_text,
-        offset=offset,
-        foreign=foreign,
-        path_b64=path_b64,
-        target_b64=target_b64,
-    )
+    target_text, target_b64 = _text(target) if target else ("", "")
+    # By position, which is faster; there may be millions.
+    return Entry(path, kind, f"{mode:04o}", mtime, size, md5, target_text, offset, foreign, path_b64, target_b64)
 
 
 def access_to_all(entries: Iterable[Entry]) -> Access:
@@ -165,14 +142,23 @@ class Sidecar(msgspec.Struct, frozen=True):
     md5: str
 
 
+class Totals(msgspec.Struct, frozen=True):
+    files: Whole
+    folders: Whole
+    links: Whole
+    source_size: Whole
+    """Bytes of the files."""
+
+
 class EntryList:
-    """Takes entries in order and keeps them inline, or on disk when they are many. A context manager."""
+    """Takes entries in order, counts them, and keeps them inline, or on disk when they are many. A context manager."""
 
     def __init__(self, name: str, partial: Path, mode: int = 0o644) -> None:
         self._name = name
         self._partial = partial
         self._mode = mode
-        self._count = 0
+        self._counts = dict.fromkeys(Kind, 0)
+        self._source_size = 0
         self._size = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._lines = bytearray()
@@ -186,12 +172,20 @@ class EntryList:
         if self._file is not None:
             self._file.close()
 
+    @property
+    def totals(self) -> Totals:
+        """Of what was added so far."""
+        counts = self._counts
+        return Totals(counts[Kind.FILE], counts[Kind.FOLDER], counts[Kind.LINK], self._source_size)
+
     def add(self, entries: list[Entry]) -> None:
         """WriteError or NoSpaceError when the disk says no."""
-        self._count += len(entries)
+        for entry in entries:
+            self._counts[entry.type] += 1
+            self._source_size += entry.size
         if self._file is None:
             self._inline += entries
-            if self._count > INLINE:
+            if len(self._inline) > INLINE:
                 self._move_to_disk()
         else:
             self._write(entries)
@@ -204,7 +198,7 @@ class EntryList:
         with writing(self._partial):
             os.fsync(self._file.fileno())
             self._file.close()
-        return None, Sidecar(self._name, self._count, self._size, self._md5.hexdigest())
+        return None, Sidecar(self._name, sum(self._counts.values()), self._size, self._md5.hexdigest())
 
     def _move_to_disk(self) -> None:
         with writing(self._partial):
@@ -228,10 +222,9 @@ class EntryList:
 
 
 def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
-    """The entries of a long list, in order.
+    """The entries of a long list, in order, streaming.
 
-    Streams. DamagedArchiveError, at the latest after the last entry, when the file is not what the manifest
-    says.
+    DamagedArchiveError, at the latest after the last entry, when the file is not the one that the manifest describes.
     """
     decoder = msgspec.json.Decoder(Entry)
     count = 0
@@ -243,7 +236,7 @@ def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
                     count += 1
                     yield decoder.decode(line)
     except FileNotFoundError as error:
-        raise DamagedArchiveError(f"{path} is missing: the list of the archive's files was there") from error
+        raise lost_list(path) from error
     except (EOFError, gzip.BadGzipFile, zlib.error, msgspec.MsgspecError) as error:
         raise DamagedArchiveError(f"{path} is damaged ({error})") from error
     except OSError as error:
@@ -252,8 +245,12 @@ def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
         raise DamagedArchiveError(f"{path} is not the list of files that its manifest describes")
 
 
+def lost_list(path: Path) -> DamagedArchiveError:
+    return DamagedArchiveError(f"{path} is missing: it has the list of the archive's files")
+
+
 class _Hashed(io.RawIOBase):
-    """A file that takes the md5 of all that is read from it."""
+    """A file that takes the md5 of everything that is read from it."""
 
     def __init__(self, raw: io.FileIO) -> None:
         super().__init__()

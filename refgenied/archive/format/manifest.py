@@ -1,14 +1,15 @@
-"""The manifest beside every archive: enough to rebuild its record, to prove it, to seek in it and to
-restore it.
+"""The manifest beside every archive: enough to rebuild its record, to prove it, to seek in it and to restore it.
 
-JSON for people and programs: a key a line, each member of the list a line of its own.
+It is JSON for people and programs: one key in each line, and one line for each member of the list.
 """
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self, cast
+from typing import Annotated, Self, cast
 
 import msgspec
 from msgspec import Meta
@@ -17,36 +18,30 @@ from refgenied import __version__
 from refgenied.archive.format import seal
 from refgenied.archive.format.arguments import path_of
 from refgenied.archive.format.codec import CodecRecord
-from refgenied.archive.format.entries import Entry, Sidecar, Whole, access_to_all, sidecar_entries
+from refgenied.archive.format.entries import Entry, Sidecar, Totals, Whole, access_to_all, sidecar_entries
 from refgenied.files.regular import WRONG_FILE_ERRNOS, read_regular, unreadable
 from refgenied.model import (
     Access,
     ArchiveNotFoundError,
     ArchiveRecord,
+    Asset,
     AssetKey,
     BuildRecord,
     DamagedArchiveError,
     UnreadableError,
 )
 
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
-
-    from refgenied.model import Asset
-
 FORMAT = 1
-"""Raised when an older refgenied could not understand a manifest; new fields alone don't raise it."""
-
+"""It rises when an older refgenied could not understand a manifest any more; new fields alone are no reason."""
 
 LARGEST = 64 << 20
-"""Bytes that a manifest may have: that of an archive of a terabyte has about 8 MB."""
+"""Bytes that a manifest may have; the one of an archive of a terabyte has about 8 MB."""
 _LARGEST_BLOCK = 1 << 26
-"""Many times more than ours: a whole block is in memory."""
+"""Many times more than our blocks have. There is a limit because a whole block is held in memory."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an asset besides its files. All but the time may be unknown."""
+    """What is known of an asset besides its files. Everything but the time may be unknown."""
 
     created_at: float
     """Unix seconds."""
@@ -69,34 +64,14 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         cls, asset: Asset, build: BuildRecord, *, requested_by: str, created_at: float, access: Access | None = None
     ) -> Self:
         """What one look at the genome folder says."""
-        return cls(
-            created_at=created_at,
-            aliases=asset.aliases,
-            description=asset.description,
-            seek_keys=asset.seek_keys,
-            parents=asset.parents,
-            children=asset.children,
-            asset_digest=asset.asset_digest,
-            build=build,
-            requested_by=requested_by,
-            stamp=asset.stamp,
-            files_stamp=asset.files_stamp,
-            access=access,
-        )
-
-
-class Totals(msgspec.Struct, frozen=True):
-    files: Whole
-    folders: Whole
-    links: Whole
-    source_size: Whole
-    """Bytes of the files."""
+        said = {"build": build, "requested_by": requested_by, "created_at": created_at, "access": access}
+        return msgspec.convert(msgspec.structs.asdict(asset) | said, cls)
 
 
 class BlockTable(msgspec.Struct, frozen=True):
-    """Each block is a gzip member of its own, so that any can be read without the others.
+    """Each block is a gzip member of its own, so that it can be read without the others.
 
-    Empty for an archive that another program made: it can only be read from its beginning.
+    The table is empty for an archive that another program made: that can only be read from its beginning.
     """
 
     size: Annotated[int, Meta(ge=0, le=_LARGEST_BLOCK)]
@@ -106,7 +81,7 @@ class BlockTable(msgspec.Struct, frozen=True):
 
 
 class Removed(msgspec.Struct, frozen=True):
-    """A user removed the archive: it is not made again by itself while the asset's stamp holds."""
+    """A user removed the archive: the daemon does not make it again by itself while the asset's stamp is the same."""
 
     at: float
     by: str
@@ -119,7 +94,7 @@ class Versions(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One archive. Fields that a later refgenied adds are passed over."""
+    """One archive. Fields that a later refgenied adds are ignored."""
 
     format: int = FORMAT
     genome_digest: str
@@ -135,7 +110,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """md5 of the archive."""
     content_digest: str
-    """Identity of the content, see `digests.ContentDigest`."""
+    """Identifies the content, see `digests.ContentDigest`."""
     asset_digest: str
     """refgenie's digest of the files, recomputed; equal to the recorded one when there is one."""
     asset_digest_order: str
@@ -165,34 +140,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def record(self, path: str, proved_at: float | None = None) -> ArchiveRecord:
         """What the database keeps of it; `path` is relative to the archive folder (`Place.relative`)."""
-        return ArchiveRecord(
-            key=self.key,
-            aliases=self.aliases,
-            path=path,
-            size=self.size,
-            digest=self.digest,
-            asset_digest=self.asset_digest,
-            content_digest=self.content_digest,
-            files=self.totals.files,
-            source_size=self.totals.source_size,
-            stamp=self.stamp,
-            files_stamp=self.files_stamp,
-            created_at=self.created_at,
-            proved_at=proved_at,
-            requested_by=self.requested_by,
-            access=access_to_all(self.entries) if self.entries else None,
-            seal=self.seal or None,
-        )
+        said = {
+            "key": self.key,
+            "path": path,
+            "files": self.totals.files,
+            "source_size": self.totals.source_size,
+            "proved_at": proved_at,
+            "access": access_to_all(self.entries) if self.entries else None,
+            "seal": self.seal or None,
+        }
+        return msgspec.convert(msgspec.structs.asdict(self) | said, ArchiveRecord)
 
 
 class BrokenSealError(DamagedArchiveError):
-    """It can be read as a manifest, and is not what was written."""
+    """It can be read as a manifest, but it is not what was written."""
 
 
 def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Manifest:
-    """ArchiveNotFoundError when it is not there, DamagedArchiveError when it is no manifest, BrokenSealError when it
-    was changed since it was written (with `believed=False` it is returned then), UnreadableError when it cannot be
-    read or a newer refgenied wrote it.
+    """Read a manifest.
+
+    ArchiveNotFoundError: it is not there. DamagedArchiveError: it is no manifest. BrokenSealError: it was changed since
+    it was written (with `believed=False` it is returned then). UnreadableError: it cannot be read, or a newer
+    refgenied wrote it.
     """
     path = path_of(path, "path")
     try:
@@ -223,13 +192,13 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
 
 
 class _Formatted(msgspec.Struct):
-    """All that every format of a manifest has in common."""
+    """What every format of a manifest has in common."""
 
     format: int = FORMAT
 
 
 def _require_known_format(path: Path, data: bytes, number: int | None = None) -> None:
-    """UnreadableError for a manifest that a newer refgenied wrote. It is not damaged: its archive is left as it is."""
+    """UnreadableError for a manifest that a newer refgenied wrote. It is not damaged: the archive stays as it is."""
     if number is None:
         try:
             number = msgspec.json.decode(data, type=_Formatted).format
@@ -243,18 +212,21 @@ def _require_known_format(path: Path, data: bytes, number: int | None = None) ->
 
 
 def entries_of(manifest: Manifest, folder: Path, name: str | None = None) -> Iterator[Entry]:
-    """The members in order, streaming. `folder` is where the manifest is; `name`: of the list beside it, if
-    another.
-    """
+    """The members in order, streaming. `folder` is where the manifest is; `name` as for `list_at`."""
     if manifest.entries_file is None:
         return iter(manifest.entries or ())
-    sidecar = manifest.entries_file
-    return sidecar_entries(folder / Path(name or sidecar.name).name, sidecar)
+    return sidecar_entries(list_at(manifest.entries_file, folder, name), manifest.entries_file)
+
+
+def list_at(sidecar: Sidecar, folder: Path, name: str | None = None) -> Path:
+    """Where the list of members lies beside a manifest; `name`: its name, when it has another one now."""
+    return folder / Path(name or sidecar.name).name
 
 
 def iter_files(manifest_path: str | os.PathLike[str]) -> Iterator[Entry]:
-    """All members that a manifest lists, in the archive's order, streaming; errors as `read_manifest`, and
-    at the end DamagedArchiveError when the list beside it is not what the manifest says.
+    """All members that a manifest lists, in the archive's order, streaming.
+
+    Errors as `read_manifest`, and at the end DamagedArchiveError when the list beside it is not what the manifest says.
     """
     return entries_of(read_manifest(manifest_path), Path(manifest_path).parent)
 
@@ -283,7 +255,7 @@ def _json(value: object) -> bytes:
 
 
 def _whole(value: object) -> object:
-    """The same with `?` in place of what is no character."""
+    """The same value with `?` in place of each half of a character."""
     match value:
         case str():
             return value.encode(errors="replace").decode()

@@ -1,63 +1,99 @@
-"""An archive by its plain path, and what is known of it: its manifest, if there is one beside it, and its members."""
+"""The members of an archive that lies at a plain path: as its manifest lists them, and as the file itself has them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Self
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Self
 
-from refgenied.archive.format.entries import Entry, new_entry
-from refgenied.archive.format.manifest import Manifest, entries_of, read_manifest
+from refgenied.archive.format.codec import Buffer
+from refgenied.archive.format.digests import ContentDigest
+from refgenied.archive.format.entries import Entry, lost_list, new_entry
+from refgenied.archive.format.manifest import Manifest, entries_of, list_at, read_manifest
 from refgenied.archive.format.stream import Observe, open_source
-from refgenied.archive.format.tar_reader import Members, TarMember
+from refgenied.archive.format.tar_reader import TarMember, TarReader
+from refgenied.archive.run import Check
 from refgenied.files.regular import unreadable
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnsafeTreeError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from refgenied.archive.run import Check
-
 
 def manifest_beside(archive: Path) -> Manifest | None:
     """The manifest beside an archive (`X.json` of `X.tgz`); None when there is none.
 
-    ArchiveNotFoundError without the archive; DamagedArchiveError for a manifest that is none of ours, or that
-    describes an archive of another size.
+    ArchiveNotFoundError: the archive is not there. DamagedArchiveError: the manifest is not one of refgenied's, or the
+    archive has another size than it says.
     """
-    try:
-        size = os.stat(archive).st_size
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArchiveNotFoundError(f"there is no archive {archive} ({error.strerror})") from error
-    except OSError as error:
-        raise unreadable(archive, error) from error
+    _stat(archive)
     try:
         manifest = read_manifest(archive.with_suffix(".json"))
     except ArchiveNotFoundError:
         return None
-    if manifest.size != size:
-        raise DamagedArchiveError(f"{archive} has {size} bytes, and its manifest says {manifest.size}")
+    check_size(archive, manifest)
     return manifest
 
 
-def listed(archive: Path, manifest: Manifest) -> Iterator[Entry]:
-    """The members as the manifest lists them, streaming; errors as `manifest.iter_files`."""
-    return entries_of(manifest, archive.parent)
+def check_size(archive: Path, manifest: Manifest, *, listing: str | None = None, fd: int | None = None) -> None:
+    """Whether the archive and the list of its members are there, with the sizes that the manifest says.
+
+    `listing`: the name of the file with the list, when it has not its final name yet. `fd`: the archive, when it is
+    open. ArchiveNotFoundError, DamagedArchiveError, UnreadableError.
+    """
+    in_blocks = sum(manifest.blocks.compressed)
+    if in_blocks and in_blocks != manifest.size:
+        raise DamagedArchiveError(f"the block table in the manifest of {archive} adds up to {in_blocks} bytes")
+    require_size(archive, manifest.size, fd)
+    if manifest.entries_file is not None:
+        path = list_at(manifest.entries_file, archive.parent, listing)
+        try:
+            require_size(path, manifest.entries_file.size)
+        except ArchiveNotFoundError as error:
+            raise lost_list(path) from error
+
+
+def require_size(path: Path, size: int, fd: int | None = None) -> None:
+    """A regular file of this size is there. `fd`: the file, when it is open. Errors as `check_size`."""
+    info = _stat(path, fd)
+    if not stat.S_ISREG(info.st_mode) or info.st_size != size:
+        raise DamagedArchiveError(f"{path} has {info.st_size} bytes, and its manifest says {size}")
+
+
+def _stat(path: Path, fd: int | None = None) -> os.stat_result:
+    try:
+        return os.stat(path if fd is None else fd)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ArchiveNotFoundError(f"{path} is missing ({error.strerror})") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def is_seekable(manifest: Manifest | None) -> bool:
-    """Whether any part can be read without what is before it."""
+    """Whether any part of the archive can be read without the parts before it."""
     return manifest is not None and bool(manifest.blocks.compressed)
 
 
-class Contents:
+def as_packed(archive: Path, manifest: Manifest, listing: str | None = None) -> Iterator[Entry]:
+    """The members that the manifest of an archive of ours lists, streaming.
+
+    After the last one DamagedArchiveError, when they are not those that were packed. `listing` as for `check_size`.
+    """
+    digest = ContentDigest()
+    for entry in entries_of(manifest, archive.parent, listing):
+        digest.add([entry])
+        yield entry
+    if is_seekable(manifest) and digest.hexdigest() != manifest.content_digest:
+        raise DamagedArchiveError(f"the manifest of {archive} does not list what was packed")
+
+
+class ArchiveMembers:
     """The members of an archive in its own order, read from the file itself: entries, and their content.
 
-    `threads` decompress where there is a block table. A context manager; iterate once. Errors as `Members` and
-    `open_source`, and UnsafeTreeError when not all lies in one top folder.
+    `threads` decompress where there is a block table. A context manager; iterate once. Errors as `TarReader` and
+    `open_source`, and UnsafeTreeError when the members do not all lie in one top folder.
     """
 
     def __init__(
@@ -66,10 +102,9 @@ class Contents:
         self._archive = archive
         self._source = open_source(archive, manifest.blocks if manifest else None, threads=threads, observe=observe)
         self._pieces = self._source.pieces()
-        self._members = Members(self._pieces, archive)
+        self._tar = TarReader(self._pieces, archive)
         self.top = b""
         """The name of the top folder; known from the first member on."""
-        self._member: TarMember | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -82,31 +117,24 @@ class Contents:
 
     def __iter__(self) -> Iterator[Entry]:
         """Entries without md5."""
-        for member in self._members:
+        for member in self._tar:
             yield new_entry(
                 self._below_top(member),
                 member.kind,
                 mode=member.mode,
                 mtime=member.mtime,
                 size=member.size,
-                md5="",
                 target=member.target,
                 offset=member.offset if member.kind is Kind.FILE else 0,
             )
 
     def content(self) -> Iterator[memoryview]:
-        """The content of the file given last, in pieces of 1 MiB at most."""
-        return self._members.content()
+        """The content of the file given last, in pieces of 1 MiB at most; nothing for a member that is no file."""
+        return self._tar.content()
 
     def md5(self, entry: Entry, check: Check) -> str:
-        """Read the content of the file given last; "" for what is no file. Whatever `check` raises ends it."""
-        if entry.type is not Kind.FILE:
-            return ""
-        md5 = hashlib.md5(usedforsecurity=False)
-        for piece in self.content():
-            check()
-            md5.update(piece)
-        return md5.hexdigest()
+        """Read the content of the member given last; "" for a member that is no file. What `check` raises ends it."""
+        return md5_of(self.content(), check)[0] if entry.type is Kind.FILE else ""
 
     def _below_top(self, member: TarMember) -> bytes:
         name = member.name
@@ -128,8 +156,32 @@ class Contents:
         )
 
 
+def compare_members(
+    archive: Path, members: ArchiveMembers, expected: Iterable[Entry], take: Callable[[Entry], None], check: Check
+) -> None:
+    """Give each expected member to `take`, which reads its content, while the same ones come from the archive.
+
+    DamagedArchiveError names the first member that differs, is damaged or is missing.
+    """
+    to_come = iter(expected)
+    entry: Entry | None = None
+    try:
+        for found in members:
+            check()
+            entry = next(to_come, None)
+            if entry is None or not same(entry, found):
+                raise damaged_at(archive, entry, "its header is not what was packed")
+            take(entry)
+    except DamagedMemberError:
+        raise
+    except DamagedArchiveError as error:
+        raise damaged_at(archive, entry or next(to_come, None), error.message.removeprefix(f"{archive} ")) from error
+    if next(to_come, None) is not None:
+        raise damaged_at(archive, None, "it ends too early")
+
+
 def same(entry: Entry, found: Entry) -> bool:
-    """Whether a member of the file is what the manifest lists; contents apart."""
+    """Whether a member of the file is the one that the manifest lists, except for its content."""
     return (
         entry.raw_path == found.raw_path
         and entry.type is found.type
@@ -139,7 +191,22 @@ def same(entry: Entry, found: Entry) -> bool:
     )
 
 
-def damaged_at(archive: Path, entry: Entry | None, what: str) -> DamagedArchiveError:
-    """The error for an archive that is not what its manifest says."""
+class DamagedMemberError(DamagedArchiveError):
+    """It says at which member the archive is damaged."""
+
+
+def damaged_at(archive: Path, entry: Entry | None, what: str) -> DamagedMemberError:
+    """The error for an archive that is not what its manifest says; `entry` None: at its end."""
     where = f"at the member {entry.path or '.'!r}" if entry else "at its end"
-    return DamagedArchiveError(f"{archive} is damaged {where}: {what}")
+    return DamagedMemberError(f"{archive} is damaged {where}: {what}")
+
+
+def md5_of(pieces: Iterable[Buffer], check: Check) -> tuple[str, int]:
+    """The md5 of what comes in pieces, and its bytes. What `check` raises ends it."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    size = 0
+    for piece in pieces:
+        check()
+        md5.update(piece)
+        size += len(piece)
+    return md5.hexdigest(), size

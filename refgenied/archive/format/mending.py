@@ -7,18 +7,14 @@ manifest with the recorded seal proves what the record should say.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
 from refgenied.archive.format.manifest import Manifest, encode, read_manifest
 from refgenied.archive.format.seal import holds
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError, UnreadableError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from refgenied.archive.place import Place
 
 _LASTING = (
     "path",
@@ -51,7 +47,7 @@ def mended_record(record: ArchiveRecord, manifest: Manifest, path: str) -> Archi
     return msgspec.structs.replace(record, **{name: getattr(said, name) for name in (*_LASTING, "seal")})
 
 
-def mended_manifest(place: Place, record: ArchiveRecord) -> Manifest | None:
+def mended_manifest(path: Path, record: ArchiveRecord) -> Manifest | None:
     """The manifest with one field put right from the record, when that is what was sealed; None: it cannot be shown.
 
     Nothing is written. UnreadableError.
@@ -59,7 +55,7 @@ def mended_manifest(place: Place, record: ArchiveRecord) -> Manifest | None:
     if record.seal is None:
         return None
     try:
-        found = read_manifest(place.manifest, believed=False)
+        found = read_manifest(path, believed=False)
     except UnreadableError:
         raise
     except (ArchiveNotFoundError, DamagedArchiveError):

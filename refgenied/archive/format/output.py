@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
+from refgenied.archive.format.codec import Buffer
 from refgenied.files.durable import NEW_FILE_FLAGS, write_all, writing
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from refgenied.archive.format.codec import Buffer
 
 WRITE_BACK_EVERY = 8 << 20
 """Bytes after which the kernel is told to begin to write them: nobody waits, and a sync finds little left to do."""

@@ -1,9 +1,9 @@
-"""Many threads, one order: blocks go in and come out in the order they were given.
+"""Many threads, one order: blocks come out in the order in which they went in.
 
-For every item `work` runs on one of the worker threads, `then` gets the results in order on a thread of its
-own, and `aside` sees the items in order on another, beside the work (hashes, whose order matters). The
-caller's thread feeds, waits, recycles and asks whether to go on: whatever goes wrong anywhere is raised
-there, and no thread outlives the `with`.
+For every item `work` runs on one of the worker threads, `then` gets the results in order on a thread of its own, and
+`aside` gets the items in order on another one, at the same time as the work (it takes hashes, whose order matters). The
+caller's thread feeds, waits, takes items back and asks whether to go on. Every error of the other threads is raised in
+the caller's thread, and no thread lives longer than the `with`.
 """
 
 from __future__ import annotations
@@ -11,35 +11,31 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from refgenied.archive.run import Check
+from refgenied.archive.run import Run
 
 MAX_THREADS = 32
-"""More would hold more blocks in flight than the bound on memory allows."""
+"""With more threads, the blocks in flight would need more memory than is promised."""
 
-LOOK_UP = 0.05
-"""Seconds of waiting after which the caller is asked again whether to go on."""
+CHECK_SECONDS = 0.05
+"""While the caller's thread waits, it asks so often whether to go on."""
 
 NICENESS = 10
-"""Of the worker threads at least: whoever else wants a core goes first, the daemon's own control API among them."""
+"""The least niceness of the worker threads: other processes go first, and so does the daemon's own control API."""
 STEP = 5
-"""By how much they are nicer than the daemon, should that be nice already."""
+"""How much nicer they are than the daemon, when that is nice already."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Pipeline(Generic[Item, Result]):
-    """See the module. At most `depth` items are in flight; `retire` gets each back, in the caller's
-    thread.
-    """
+    """See the module. At most `depth` items are in flight; `retire` gets each item back, in the caller's thread."""
 
     def __init__(
         self,
@@ -48,16 +44,15 @@ class Pipeline(Generic[Item, Result]):
         then: Callable[[Result], None],
         aside: Callable[[Item], None],
         retire: Callable[[Item], None],
-        threads: int,
-        check: Check,
+        run: Run,
     ) -> None:
-        threads = max(1, min(threads, MAX_THREADS))
+        threads = min(run.threads, MAX_THREADS)
         self.depth = threads + min(threads, 8) + 2
         self._work = work
         self._then = then
         self._aside = aside
         self._retire = retire
-        self._check = check
+        self._check = run.check
         self._workers = ThreadPoolExecutor(threads, "archive-work", step_back)
         self._follower = ThreadPoolExecutor(1, "archive-then")
         self._bystander = ThreadPoolExecutor(1, "archive-aside")
@@ -69,16 +64,14 @@ class Pipeline(Generic[Item, Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Nobody waits for work that was never begun: cancelling the workers' queue wakes the follower.
+        # The follower may wait for work that was never begun: it wakes when the workers' queue is cancelled.
         for pool in (self._bystander, self._follower, self._workers):
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in (self._workers, self._follower, self._bystander):
             pool.shutdown(wait=True)
 
     def push(self, item: Item) -> None:
-        """Hand over the next item; waits while too many are in flight. Raises what went wrong with earlier
-        ones.
-        """
+        """Hand over the next item; waits while too many are in flight. Raises the errors of earlier items."""
         while len(self._flying) >= self.depth:
             self._settle_oldest()
         result = self._workers.submit(self._work, item)
@@ -96,7 +89,7 @@ class Pipeline(Generic[Item, Result]):
     def _settle_oldest(self) -> None:
         item, followed, seen = self._flying[0]
         self._check()
-        while wait((followed, seen), LOOK_UP).not_done:
+        while wait((followed, seen), CHECK_SECONDS).not_done:
             self._check()
         followed.result()
         seen.result()
@@ -105,7 +98,7 @@ class Pipeline(Generic[Item, Result]):
 
 
 def step_back() -> None:
-    """Make the calling thread nicer: Linux gives each a niceness of its own."""
+    """Make the calling thread nicer: on Linux each thread has its own niceness."""
     me = threading.get_native_id()
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, me, min(19, max(NICENESS, os.getpriority(os.PRIO_PROCESS, me) + STEP)))

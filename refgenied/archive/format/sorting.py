@@ -11,15 +11,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+from refgenied.archive.run import Check
 from refgenied.model import ShortageError, UnreadableError
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
-
-    from refgenied.archive.run import Check
 
 C = "C"
 """The name of the order of bytes."""

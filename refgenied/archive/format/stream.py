@@ -9,21 +9,16 @@ from __future__ import annotations
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol, Self
+from pathlib import Path
+from typing import Protocol, Self
 
-from refgenied.archive.format.codec import decompress
+from refgenied.archive.format.codec import Buffer, decompress
+from refgenied.archive.format.manifest import BlockTable
 from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from refgenied.archive.format.codec import Buffer
-    from refgenied.archive.format.manifest import BlockTable
 
 _READ = 1 << 18
 """Compressed bytes read at once where there is no block table."""
@@ -54,11 +49,11 @@ def open_source(path: Path, table: BlockTable | None, *, threads: int = 1, obser
     """The stream of the archive at `path`; `table` None or empty: it has no block table.
 
     `observe` is given the compressed bytes as they are read, where there is no block table.
-    ArchiveNotFoundError, UnreadableError, DamagedArchiveError (the table is of another file).
+    ArchiveNotFoundError, UnreadableError.
     """
     if table is None or not table.compressed:
-        return Gunzipped(path, observe)
-    return Blocks(path, table, threads)
+        return GzipSource(path, observe)
+    return BlockSource(path, table, threads)
 
 
 def open_archive(path: Path) -> int:
@@ -77,7 +72,7 @@ def damage(path: Path, at: int, error: OSError) -> DamagedArchiveError | Shortag
     return ShortageError(message) if error.errno in SHORTAGE_ERRNOS else DamagedArchiveError(message)
 
 
-class Blocks:
+class BlockSource:
     """An archive whose block table is known."""
 
     def __init__(self, path: Path, table: BlockTable, threads: int) -> None:
@@ -86,10 +81,6 @@ class Blocks:
         self._begins = [0, *accumulate(table.compressed)]
         self._threads = max(1, threads)
         self._fd = open_archive(path)
-        size = os.fstat(self._fd).st_size
-        if size != self._begins[-1]:
-            os.close(self._fd)
-            raise DamagedArchiveError(f"{path} has {size} bytes, not {self._begins[-1]}")
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +134,7 @@ class Blocks:
         return block
 
 
-class Gunzipped:
+class GzipSource:
     """An archive of any gzip members. Parts that follow one another are read in one go; going back begins anew."""
 
     def __init__(self, path: Path, observe: Observe | None = None) -> None:

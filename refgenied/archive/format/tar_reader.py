@@ -6,15 +6,13 @@ its extraction filters have been bypassed again and again. Here whatever is not 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.walk import Kind
 from refgenied.model import DamagedArchiveError, UnsafeTreeError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 HEADER = 512
 _ZEROS = bytes(HEADER)
@@ -45,7 +43,7 @@ class TarMember(NamedTuple):
     """Where the content begins in the stream."""
 
 
-class Members:
+class TarReader:
     """Iterate once. Between two members `content` gives the content of a file; what is not read is passed over.
 
     DamagedArchiveError for what is no tar, UnsafeTreeError for a member that no asset can have (hard link, device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import anyio
 import msgspec
 from msgspec import Meta
 
-from refgenied.archive import Found, Phase
+from refgenied.archive import Found, OnProgress, Phase
 from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
@@ -40,8 +40,6 @@ registry: Registry[Context] = Registry()
 
 TICK = 0.1
 """Seconds between two readings of progress."""
-
-OnProgress = Callable[[Phase, int, int], None]
 
 
 class ArchiveVerifyParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
