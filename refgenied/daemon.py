@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -22,7 +20,6 @@ from refgenied.catalog.updater import Keeper
 from refgenied.control.context import Context
 from refgenied.control.readers import Readers
 from refgenied.control.server import ControlSocket
-from refgenied.files.durable import close_to_others
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.maintenance.importer import Importer
@@ -31,13 +28,15 @@ from refgenied.maintenance.rights import Rights
 from refgenied.maintenance.scrubber import Scrubber
 from refgenied.maintenance.tidier import Tidier
 from refgenied.maintenance.verifier import Verifier
-from refgenied.model import AlreadyRunningError, ConfigError, RefgeniedError, StateError
+from refgenied.model import ConfigError, RefgeniedError, StateError
+from refgenied.queue.core import Core
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
 from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
 from refgenied.store import Store, archives
+from refgenied.store.lock import held
 from refgenied.systemd.notify import notify, reloading, unit
 from refgenied.systemd.supervision import Supervision
 from refgenied.watcher import Watcher
@@ -67,39 +66,6 @@ class StartAgainError(RefgeniedError):
     """The daemon ended in order and wants to be started again: exit 75 (EX_TEMPFAIL)."""
 
     kind = "start_again"
-
-
-def _require_ours(lock: int, path: Path) -> None:
-    """Another program may call a file `lock`, too. What a full disk or a power cut left of ours is ours."""
-    if not re.fullmatch(rb"(p(i(d( \d*)?)?)?)?[\0\s]*", os.pread(lock, 200, 0)):
-        raise StateError(f"{path} is a file of something else", hint="set another state.folder")
-
-
-@contextmanager
-def held(state: Path) -> Generator[None]:
-    """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
-    path = state / config.LOCK
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StateError(f"{path}: {error.strerror}", hint="look at the rights of the state folder") from None
-    try:
-        close_to_others(lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "an unknown process"
-            raise AlreadyRunningError(
-                f"another refgenied ({holder}) holds the state folder {state}",
-                hint="stop it first, or give this one another state.folder",
-            ) from None
-        _require_ours(lock, path)
-        with suppress(OSError):  # on a full disk the lock holds all the same, it only does not say whose it is
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"pid {os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(lock)  # the lock goes with it; the file stays, or two starts could lock two files
 
 
 def _made(state: Path) -> Path:
@@ -141,15 +107,11 @@ class Daemon:
             config=settings.refgenie.genome_config or None,
             interrupted_after=settings.watch.interrupted_seconds,
         )
-        if store.trouble:
-            log.error("database.damaged", problem=store.trouble)
-            health.set("database_file", store.trouble)
+        core = Core(folder, archive_folder, jobs, self.current, health, clock)
         await recover(jobs, archive_folder, health)
-        pause = Pause(jobs, health, archive_folder)
+        pause = Pause(core)
         await pause.load()
-        reconciler = Reconciler(
-            folder, archive_folder, jobs, pause, self.current, health, clock, first_started_at=first_started_at
-        )
+        reconciler = Reconciler(core, pause, first_started_at=first_started_at)
         pause.on_end(reconciler.hint)  # what was not queued meanwhile
         self._reconciler = reconciler
         logs.set_up(settings.log, self._names)
@@ -157,7 +119,7 @@ class Daemon:
         verifier = Verifier(folder, archive_folder, jobs, self.current, clock)
         scrubber = Scrubber(verifier, archive_folder, jobs, self.current, health, clock)
         keeper = Keeper(archive_folder, jobs, reconciler, self.current, health, scrubber.doubt)
-        worker = Worker(folder, archive_folder, jobs, pause, self.current, clock)
+        worker = Worker(core, pause)
         importer = Importer(archive_folder, jobs, self.current, clock)
         tidier = Tidier(archive_folder, jobs, importer, health)
         rights = Rights(archive_folder, jobs, reconciler, self.current, health)
@@ -168,9 +130,7 @@ class Daemon:
 
         self._reloaded = reloaded
         stop = anyio.Event()
-        supervision = Supervision(
-            jobs, reconciler, pause, health, self.current, restart=lambda why: self._start_anew(why, stop)
-        )
+        supervision = Supervision(core, reconciler, pause, restart=lambda why: self._start_anew(why, stop))
         context = Context(
             store=store,
             feed=jobs.feed,
@@ -202,8 +162,6 @@ class Daemon:
                 socket=control.path,
                 config=settings.path,
             )
-            if not settings.refgenie.genome_archive_folder:
-                health.set("archive_folder", "none is set, so nothing is archived, only reported")
             for part in (reconciler, watcher, pause, keeper, scrubber, rights, tidier, control):
                 group.start_soon(part.run)
             group.start_soon(jobs.keep_pruned)
@@ -224,18 +182,12 @@ class Daemon:
     async def _first_facts(self, store: Store, now: float) -> tuple[float, ArchiveFolder]:
         """When the daemon first started on this state, and the archive folder that belongs to it."""
         path = self.current.settings.refgenie.genome_archive_folder
-        async with store.transaction() as tx:
-            started = await archives.fact(tx, "first_started_at")
-            known = await archives.fact(tx, f"archive_folder_id:{path}")
+        known = await store.ask(archives.fact, f"archive_folder_id:{path}")
         folder = ArchiveFolder(path, known)
         found = await anyio.to_thread.run_sync(folder.open)
-        async with store.transaction() as tx:
-            if started is None or float(started) > now:  # set by a clock that was wrong: nothing would ever be new
-                started = None
-                await archives.put_fact(tx, "first_started_at", repr(now))
-            if found and found != known:
-                await archives.put_fact(tx, f"archive_folder_id:{path}", found)
-        return (float(started) if started else now), folder
+        if found and found != known:
+            await store.ask(archives.put_fact, f"archive_folder_id:{path}", found)
+        return await store.ask(archives.first_started_at, now), folder
 
     def _start_anew(self, why: str, stop: anyio.Event) -> None:
         log.warning("daemon.starts_again", reason=why)

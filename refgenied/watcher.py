@@ -66,7 +66,7 @@ class Watcher:
             back_off = min(back_off * 2, LONGEST_BACK_OFF)
 
     def _wanted(self) -> Watchable:
-        return self._reconciler.watchable if self._current.settings.watch.enabled else ()
+        return self._reconciler.last.watchable if self._current.settings.watch.enabled else ()
 
     async def _watch(self, wanted: Watchable) -> Exception | None:
         """Pass hints on until other folders are wanted, or one was made anew. The error that broke the watch."""

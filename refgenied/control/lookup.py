@@ -32,7 +32,7 @@ async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
 
     The error tells of a removal, and how the archive comes back.
     """
-    facts = await context.reconciler.facts()
+    facts = await context.reconciler.standings.facts()
     none = ArchiveNotFoundError(f"there is no archive of {path}", hint="`refgeniectl archive list` shows them")
     try:
         record = facts.archives.get(_key(context, path, facts))
@@ -69,7 +69,7 @@ async def key_of(context: Context, path: str) -> AssetKey:
 
     AssetNotFoundError, ArchiveNotFoundError, BadRegistryPathError.
     """
-    facts = await context.reconciler.facts()
+    facts = await context.reconciler.standings.facts()
     removal = await _removal(context, path, facts.removals)
     return removal.key if removal is not None else _key(context, path, facts)
 

@@ -22,7 +22,7 @@ from refgenied.files.disk import DiskThread
 from refgenied.model import NoSpaceError, RefgeniedError, ShortageError, StateError, UnreadableError, WriteError
 from refgenied.store import Store, archives
 
-PATIENCE = 20.0
+DISK_ANSWER_SECONDS = 20.0
 """Seconds after which a folder that does not answer is a condition, too. A sync on a busy disk takes a while."""
 TRY_ANYHOW_SECONDS = 600.0
 """A quota is not seen in the free space: try again after so long."""
@@ -103,8 +103,8 @@ class Folder(Condition):
     async def _answer(self, ask: Callable[[], str]) -> str:
         """What `ask` says; a disk that does not answer (its server is away) holds nobody up for ever. ShortageError."""
         since = self._disk.busy_since
-        if since is None or time.monotonic() - since < PATIENCE:  # else nobody need wait again to know
-            with anyio.move_on_after(PATIENCE):
+        if since is None or time.monotonic() - since < DISK_ANSWER_SECONDS:  # else nobody need wait again to know
+            with anyio.move_on_after(DISK_ANSWER_SECONDS):
                 return await self._disk.run(ask)
         return f"{self._folder.path} does not answer: is its disk well?"
 

@@ -1,4 +1,4 @@
-"""Jobs: enqueue, claim, finish, retry, cancel, recover. A change and its event are one transaction."""
+"""Jobs: enqueue, claim, finish, retry, cancel, recover. A change and its events are one transaction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from refgenied.model import (
     ConflictError,
     CrashedError,
     Job,
-    JobNotFoundError,
     JobState,
     Outcome,
     Priority,
@@ -26,18 +25,30 @@ from refgenied.model import (
     Requester,
     StateError,
 )
+from refgenied.queue import arrows
 from refgenied.queue.eventlog import Change, EventLog, since_boot
 from refgenied.queue.feed import Feed
 from refgenied.queue.records import Records
-from refgenied.queue.waits import LONGEST_ASIDE, LONGEST_BACK_OFF, MAX_CRASHES, aside, back_off
+from refgenied.queue.waits import DAY_SECONDS, LONGEST_ASIDE, LONGEST_BACK_OFF, MAX_CRASHES, aside, back_off
 from refgenied.shared.progress import Progress
-from refgenied.store import Store, Transaction, archives
+from refgenied.store import Store, archives
 from refgenied.store import jobs as rows
 
-DAY = 86_400.0
-KEEP_ENDED = 30 * DAY
-LONGEST_SLEEP = 60.0
-"""Seconds; then the queue is looked at anyhow."""
+PRUNE_SECONDS = DAY_SECONDS
+"""Between two times when old jobs are forgotten."""
+ENDED_JOBS_KEPT_SECONDS = 30 * DAY_SECONDS
+LONGEST_WAIT_FOR_A_JOB_SECONDS = 60.0
+"""Then the queue is looked at in any case."""
+
+
+class RunningJob:
+    """What another task may say to the job that runs."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        """Cancel it, and the worker stops the job."""
+        self.cancelled_by: Requester | None = None
+        """None as well when the daemon stops."""
 
 
 class Jobs:
@@ -51,13 +62,13 @@ class Jobs:
         """One transaction with its events."""
         self.records = Records(store, self.change)
         self._wake = anyio.Event()
-        self._running: dict[int, anyio.CancelScope] = {}
-        self._cancelled_by: dict[int, Requester] = {}
         self._reserved: set[AssetKey] = set()
+        self.running: dict[int, RunningJob] = {}
+        """The jobs that run, from their claim until their end is recorded."""
         self.progress: dict[int, Progress] = {}
-        """Job → where it is; written by the worker, gone when the job ends."""
+        """How far each of them is."""
 
-    # ----------------------------------------------------------------- wishes
+    # ----------------------------------------------------------------- what users and the reconciler wish
 
     async def enqueue(
         self, key: AssetKey, *, stamp: str, priority: int, force: bool = False, requester: Requester | None = None
@@ -66,44 +77,35 @@ class Jobs:
 
         A queued job is sharpened. A running one is joined when it packs that very state of the asset.
         """
-        requester = requester or Requester()
         async with self.change() as change:
-            tx = change.tx
-            running = await rows.in_state(tx, key, JobState.RUNNING)
+            running = await rows.in_state(change.tx, key, JobState.RUNNING)
             if running and running.stamp == stamp and running.force >= force:
                 return running, False
-            queued = await rows.in_state(tx, key, JobState.QUEUED)
+            wish = rows.Wish(stamp, priority, force)
+            queued = await rows.in_state(change.tx, key, JobState.QUEUED)
             if queued:
-                await self._sharpen(change, queued, priority=priority, force=force, stamp=stamp)
-                job = await self._get(tx, queued.id)
+                await rows.sharpen(change.tx, queued.id, wish, now=change.now, most_crashes=MAX_CRASHES)
+                number = queued.id
             else:
-                number = await rows.add(
-                    tx,
-                    key,
-                    priority=priority,
-                    force=force,
-                    stamp=stamp,
-                    requested_by=requester.name,
-                    now=change.now,
-                )
-                await change.log("job.queued", key, number, requested_by=requester.name)
-                job = await self._get(tx, number)
+                by = (requester or Requester()).name
+                number = await rows.add(change.tx, key, wish, requested_by=by, now=change.now)
+                await change.log("job.queued", key, number, requested_by=by)
+            job = await rows.required(change.tx, number)
         self.wake()
         return job, queued is None
 
     async def cancel(self, number: int, requester: Requester) -> Job:
         """Cancel a queued job at once, or ask the worker to stop a running one (it ends within 0.3 s)."""
         async with self.change() as change:
-            job = await self._get(change.tx, number)
+            job = await rows.required(change.tx, number)
             if job.state is JobState.QUEUED:
-                await self._end(change, job, Arrow.CANCEL_QUEUED, "cancelled", f"cancelled by {requester.name}")
-                return await self._get(change.tx, number)
+                await arrows.end(change, job, Arrow.CANCEL_QUEUED, "cancelled", f"cancelled by {requester.name}")
+                return await rows.required(change.tx, number)
             if job.state is not JobState.RUNNING:
                 raise ConflictError(f"job {number} is {job.state} already")
-        self._cancelled_by[number] = requester
-        scope = self._running.get(number)
-        if scope is not None:
-            scope.cancel()
+        running = self.running[number]
+        running.cancelled_by = requester
+        running.scope.cancel()
         return job
 
     async def retry(self, number: int, requester: Requester) -> Job:
@@ -112,7 +114,7 @@ class Jobs:
         ConflictError for one that is due or runs already.
         """
         async with self.change() as change:
-            job = await self._get(change.tx, number)
+            job = await rows.required(change.tx, number)
             twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
             if twin and (twin.id != number or not (job.attempts or job.not_before > change.now)):
                 raise ConflictError(f"job {twin.id} is queued for {job.key.registry_path} already")
@@ -131,13 +133,20 @@ class Jobs:
                 requested_by=requester.name,
             )
             await change.log("job.queued", job.key, number, requested_by=requester.name, retried=True)
-            job = await self._get(change.tx, number)
+            job = await rows.required(change.tx, number)
         self.wake()
         return job
 
+    # ----------------------------------------------------------------- assets that others work on
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs now; may be asked from any thread."""
+        return bool(self.running)
+
     @contextmanager
     def reserved(self, key: AssetKey) -> Generator[None]:
-        """While this is open no job of the asset begins. BusyError when somebody else has it already."""
+        """While this is open no job of the asset begins. BusyError when another request has it already."""
         if key in self._reserved:
             raise BusyError(f"{key.registry_path} is being removed or imported by another request", hint="try again")
         self._reserved.add(key)
@@ -148,82 +157,67 @@ class Jobs:
             self.wake()
 
     async def at_rest(self, key: AssetKey) -> None:
-        """Return when no job of the asset runs. Who has reserved the asset is then its files' only writer."""
-        with self.feed.subscribed() as subscription:
+        """Return when no job of the asset runs. If the caller has reserved the asset, nobody else writes its files."""
+        with self.feed.subscribed("job.") as subscription:
             while await self.runs(key):
                 await subscription.take()
                 subscription.lagged = False
 
     async def runs(self, key: AssetKey) -> bool:
         """Whether a job of the asset runs now."""
-        async with self.store.transaction() as tx:
-            return await rows.in_state(tx, key, JobState.RUNNING) is not None
+        return await self.store.ask(rows.in_state, key, JobState.RUNNING) is not None
 
-    # ----------------------------------------------------------------- the worker's side
-
-    @property
-    def busy(self) -> bool:
-        """Whether a job runs now; may be asked from any thread."""
-        return bool(self._running)
+    # ----------------------------------------------------------------- when a job is due
 
     def wake(self) -> None:
+        """A job may be due now."""
         self._wake.set()
 
     async def wait_due(self, *, paused: Callable[[], bool]) -> None:
-        """Return when a job may be due (or a wish has come); the caller tries to claim then."""
+        """Return when a job may be due (or a wish has come); the caller tries to claim one then."""
         self._wake = anyio.Event()
         due = None
         if not paused():
             async with self.change() as change:
                 due = await rows.next_time(change.tx, but_not=self._reserved)
-        pause = None if due is None or paused() else min(max(0.05, due - self._clock()), LONGEST_SLEEP)
+        pause = None
+        if due is not None and not paused():
+            pause = min(max(0.05, due - self._clock()), LONGEST_WAIT_FOR_A_JOB_SECONDS)
         with anyio.move_on_after(pause):
             await self._wake.wait()
+
+    async def more_due(self) -> bool:
+        """Whether another job could be claimed now."""
+        return await self.store.ask(rows.next_due, self._clock(), but_not=self._reserved) is not None
+
+    # ----------------------------------------------------------------- the arrows of the worker
 
     async def claim(self) -> Job | None:
         """Take the next due job: one attempt is charged from here on."""
         async with self.change() as change:
-            job = await rows.next_due(change.tx, change.now, but_not=self._reserved)
-            if job is None:
+            due = await rows.next_due(change.tx, change.now, but_not=self._reserved)
+            if due is None:
                 return None
-            await rows.move(
-                change.tx, job.id, Arrow.CLAIM, started_at=change.now, attempts=job.attempts + 1, error=None
-            )
-            await change.log("job.running", job.key, job.id, attempt=job.attempts + 1)
-            return await self._get(change.tx, job.id)
-
-    async def more_due(self) -> bool:
-        """Whether another job could be claimed now."""
-        async with self.store.transaction() as tx:
-            return await rows.next_due(tx, self._clock(), but_not=self._reserved) is not None
-
-    async def restamp(self, job: Job, stamp: str) -> None:
-        """The asset changed between queue and claim: the job is for the state that it really packs."""
-        async with self.store.transaction() as tx:
-            await tx.execute("UPDATE job SET stamp = ? WHERE id = ?", (stamp, job.id))
+            attempt = due.attempts + 1
+            await rows.move(change.tx, due.id, Arrow.CLAIM, started_at=change.now, attempts=attempt, error=None)
+            await change.log("job.running", due.key, due.id, attempt=attempt)
+            job = await rows.required(change.tx, due.id)
+        self.running[job.id] = RunningJob()  # at once after the commit: whoever reads that the job runs finds it here
+        return job
 
     @asynccontextmanager
-    async def cancellable(self, job: Job) -> AsyncGenerator[anyio.CancelScope]:
-        """While this is open, `cancel` reaches the worker."""
-        with anyio.CancelScope() as scope:
-            self._running[job.id] = scope
-            if job.id in self._cancelled_by:  # asked for between claim and here
-                scope.cancel()
-            try:
-                yield scope
-            finally:
-                del self._running[job.id]
-                self.progress.pop(job.id, None)
-
-    def cancelled_by(self, job: Job) -> Requester | None:
-        return self._cancelled_by.pop(job.id, None)
+    async def _last_arrow(self, job: Job) -> AsyncGenerator[Change]:
+        async with self.change() as change:
+            yield change
+        self.running.pop(job.id, None)
+        self.progress.pop(job.id, None)
 
     async def succeed(self, job: Job, outcome: Outcome, record: ArchiveRecord, generation: int = 0) -> None:
         """The archive is on disk, durably: record it, end the job and tell of it in one transaction.
 
         `generation`: what `ArchiveFolder.changing` gave; nothing for an archive that is recorded already.
         """
-        async with self.change() as change:
+        async with self._last_arrow(job) as change:
             if outcome is Outcome.UNCHANGED:
                 await archives.touch(change.tx, record)
             else:
@@ -235,26 +229,14 @@ class Jobs:
             )
             await change.log("job.succeeded", job.key, job.id, outcome=outcome)
 
-    async def keep_pruned(self) -> None:
-        """Prune at start and daily. Ends only by cancellation."""
-        while True:
-            with suppress(StateError):  # the next day will do
-                await self.prune()
-            await anyio.sleep(DAY)
-
-    async def prune(self) -> int:
-        """Forget jobs that ended long ago; how many."""
-        async with self.change() as change:
-            return await rows.prune(change.tx, before=self._log.surely() - KEEP_ENDED)
-
     async def fail(self, job: Job, error: RefgeniedError) -> None:
         """End the job; or, when trying again may help, queue it again, with a back-off and as often as it takes."""
-        async with self.change() as change:
+        async with self._last_arrow(job) as change:
             if error.permanent:
-                await self._end(change, job, Arrow.FAIL, error.kind, error.message)
-                return
-            wait = back_off(job.attempts, self._current.settings.archive.retry_seconds)
-            await self._requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, crashes=0, crashed_at="[]")
+                await arrows.end(change, job, Arrow.FAIL, error.kind, error.message)
+            else:
+                wait = back_off(job.attempts, self._current.settings.archive.retry_seconds)
+                await arrows.requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, crashes=0, crashed_at="[]")
         self.wake()
 
     async def hand_back(self, job: Job, reason: RefgeniedError, *, wait: float = 0.0) -> None:
@@ -262,19 +244,21 @@ class Jobs:
 
         It lets others go first for `wait` seconds, or until `release`.
         """
-        async with self.change() as change:
+        async with self._last_arrow(job) as change:
             charged = {"attempts": job.attempts - 1, "crashes": 0, "crashed_at": "[]"}
-            await self._requeue(change, job, Arrow.HAND_BACK, reason, wait=wait, **charged)
+            await arrows.requeue(change, job, Arrow.HAND_BACK, reason, wait=wait, **charged)
+
+    async def end_cancelled(self, job: Job, kind: str, reason: str) -> None:
+        async with self._last_arrow(job) as change:
+            await arrows.end(change, job, Arrow.CANCEL_RUNNING, kind, reason)
 
     async def release(self, error_kinds: Sequence[str]) -> None:
-        """What waits because of these kinds of errors is due now."""
+        """The jobs that wait because of these kinds of errors are due now."""
         async with self.change() as change:
             await rows.release(change.tx, error_kinds, change.now)
         self.wake()
 
-    async def end_cancelled(self, job: Job, kind: str, reason: str) -> None:
-        async with self.change() as change:
-            await self._end(change, job, Arrow.CANCEL_RUNNING, kind, reason)
+    # ----------------------------------------------------------------- at start, and daily
 
     async def recover(self) -> list[Job]:
         """At start: jobs found running took the daemon down. Each is charged and goes last; after the third time in a
@@ -288,68 +272,23 @@ class Jobs:
                 crashes=MAX_CRASHES,
                 longest_after_crashes=LONGEST_ASIDE,
             )
-            found = [job for job in await rows.unfinished(change.tx) if job.state is JobState.RUNNING]
+            found = await rows.running(change.tx)
             for job in found:
                 crashes = job.crashes + 1
                 times = "once" if crashes == 1 else f"{crashes} times in a row"
                 reason = CrashedError(f"the daemon was killed {times} while this job ran")
-                await self._requeue(
-                    change,
-                    job,
-                    Arrow.CRASHED,
-                    reason,
-                    wait=aside(crashes),
-                    crashes=crashes,
-                    crashed_at=json.dumps([*job.crashed_at, change.now][-MAX_CRASHES:]),
-                )
+                crashed_at = json.dumps([*job.crashed_at, change.now][-MAX_CRASHES:])
+                charged = {"crashes": crashes, "crashed_at": crashed_at}
+                await arrows.requeue(change, job, Arrow.CRASHED, reason, wait=aside(crashes), **charged)
         return found
 
-    # ----------------------------------------------------------------- arrows
+    async def keep_pruned(self) -> None:
+        """Prune at start and daily. Ends only by cancellation."""
+        while True:
+            with suppress(StateError):  # it is tried again on the next day
+                await self.prune()
+            await anyio.sleep(PRUNE_SECONDS)
 
-    async def _sharpen(self, change: Change, queued: Job, *, priority: int, force: bool, stamp: str) -> None:
-        await rows.sharpen(
-            change.tx,
-            queued.id,
-            priority=priority,
-            force=force,
-            stamp=stamp,
-            now=change.now,
-            most_crashes=MAX_CRASHES,
-        )
-
-    async def _get(self, tx: Transaction, number: int) -> Job:
-        job = await rows.get(tx, number)
-        if job is None:
-            raise JobNotFoundError(f"there is no job {number}", hint="`refgeniectl queue list --all` shows them")
-        return job
-
-    async def _end(self, change: Change, job: Job, arrow: Arrow, kind: str, message: str) -> None:
-        await rows.move(change.tx, job.id, arrow)
-        await self._ended(change, job, kind, message)
-
-    async def _ended(self, change: Change, job: Job, kind: str, message: str) -> None:
-        await change.tx.execute(
-            "UPDATE job SET ended_at = ?, error_kind = ?, error = ? WHERE id = ?",
-            (change.now, kind, message, job.id),
-        )
-        ended = await self._get(change.tx, job.id)
-        await change.log(f"job.{ended.state}", job.key, job.id, error=message, error_kind=kind)
-
-    async def _requeue(
-        self, change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int | str
-    ) -> None:
-        twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
-        if twin:
-            await self._sharpen(change, twin, priority=job.priority, force=job.force, stamp=twin.stamp)
-            await self._end(change, job, Arrow.FOLD, "folded", f"job {twin.id} takes its place: {reason.message}")
-            return
-        await rows.move(
-            change.tx,
-            job.id,
-            arrow,
-            not_before=change.now + wait,
-            error_kind=reason.kind,
-            error=reason.message,
-            **columns,
-        )
-        await change.log("job.requeued", job.key, job.id, error=reason.message, error_kind=reason.kind, wait=wait)
+    async def prune(self) -> int:
+        """Forget jobs that ended long ago; how many."""
+        return await self.store.ask(rows.prune, before=self._log.surely() - ENDED_JOBS_KEPT_SECONDS)

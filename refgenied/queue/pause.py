@@ -7,8 +7,6 @@ from contextlib import suppress
 
 import anyio
 
-from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.health import Health
 from refgenied.model import (
     NoSpaceError,
     RefgeniedError,
@@ -18,23 +16,25 @@ from refgenied.model import (
     StateError,
 )
 from refgenied.queue.conditions import Condition, Database, Folder, Means, Room
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.store import archives
 
 FACT = "paused_by"
-LOOK_SECONDS = 3.0
+CONDITION_POLL_SECONDS = 3.0
 """Between two looks at the conditions, also while nothing is to do."""
 
 
 class Pause:
-    def __init__(self, jobs: Jobs, health: Health, archive_folder: ArchiveFolder) -> None:
-        self._jobs = jobs
-        self._health = health
+    def __init__(self, core: Core) -> None:
+        self._jobs = core.jobs
+        self._health = core.health
         self._paused_by: str | None = None
-        self._folder = Folder(archive_folder)
+        self._folder = Folder(core.archive_folder)
         self._means = Means()
-        kept = (self._folder, Room(archive_folder)) if archive_folder.path else ()
-        self._conditions: tuple[Condition, ...] = (*kept, Database(jobs.store), self._means)
+        archiving = (self._folder, Room(core.archive_folder)) if core.archive_folder.path else ()
+        self._conditions: tuple[Condition, ...] = (*archiving, Database(core.jobs.store), self._means)
+        if not archiving:
+            self._health.set(Folder.name, "none is set, so nothing is archived, only reported")
         self._went_on: Callable[[], None] = lambda: None
 
     def on_end(self, call: Callable[[], None]) -> None:
@@ -55,8 +55,7 @@ class Pause:
 
     async def load(self) -> None:
         """A user's pause outlives a restart."""
-        async with self._jobs.store.transaction() as tx:
-            self._paused_by = await archives.fact(tx, FACT)
+        self._paused_by = await self._jobs.store.ask(archives.fact, FACT)
 
     async def pause(self, requester: Requester) -> bool:
         """Claim nothing more until resumed; a running job goes on. False when it was paused already."""
@@ -127,7 +126,7 @@ class Pause:
     async def _keep_looking(self, condition: Condition) -> None:
         while True:
             await self._look_at(condition)
-            await anyio.sleep(LOOK_SECONDS)
+            await anyio.sleep(CONDITION_POLL_SECONDS)
 
     async def _look_at(self, condition: Condition, *, anyhow: bool = False) -> None:
         async with condition.lock:

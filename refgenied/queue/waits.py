@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+DAY_SECONDS = 86_400.0
 LONGEST_BACK_OFF = 3600.0
 """Seconds between two attempts at one asset, at most."""
 MAX_CRASHES = 3
-"""In a row; then the job stands aside."""
-FIRST_ASIDE, LONGEST_ASIDE = 86_400.0, 32 * 86_400.0
+"""After so many crashes in a row the job stands aside for days."""
+LONGEST_ASIDE = 32 * DAY_SECONDS
 
 
 def back_off(attempts: int, first: float) -> float:
@@ -20,4 +21,4 @@ def aside(crashes: int) -> float:
     """
     if crashes < MAX_CRASHES:
         return 0.0
-    return min(FIRST_ASIDE * 2.0 ** (crashes - MAX_CRASHES), LONGEST_ASIDE)
+    return min(DAY_SECONDS * 2.0 ** (crashes - MAX_CRASHES), LONGEST_ASIDE)

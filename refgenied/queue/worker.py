@@ -1,4 +1,4 @@
-"""Claims jobs, one at a time, and follows each to its last arrow, whatever happens on the way."""
+"""Claims jobs, one at a time, and brings each to its last arrow. The only one that publishes and records a job."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from refgenied.archive import Draft, make_way
-from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.archive import Draft, Phase, make_way
+from refgenied.archive.run import OnProgress
 from refgenied.archive_folder.names import ServedNames
-from refgenied.config import Current
 from refgenied.files.durable import writing
-from refgenied.genomes.folder import GenomeFolder
-from refgenied.health import Clock
 from refgenied.model import (
     AssetIncompleteError,
     AssetNotFoundError,
@@ -23,6 +20,7 @@ from refgenied.model import (
     Outcome,
     Priority,
     RefgeniedError,
+    Requester,
     ShortageError,
     ShuttingDownError,
     StateError,
@@ -30,37 +28,31 @@ from refgenied.model import (
 )
 from refgenied.queue.archiver import Archiver, Result
 from refgenied.queue.conditions import Condition
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.queue.pause import Pause
+from refgenied.shared.progress import Meter
+from refgenied.store import archives
+from refgenied.store import jobs as rows
 
 log = structlog.get_logger("worker")
 
-DATABASE_SECONDS = 5.0
-"""Between two tries to write a database that cannot be written."""
+DATABASE_RETRY_SECONDS = 5.0
+"""Between two tries while the database cannot be written."""
 
 
 class Worker:
-    def __init__(
-        self,
-        folder: GenomeFolder,
-        archive_folder: ArchiveFolder,
-        jobs: Jobs,
-        pause: Pause,
-        current: Current,
-        clock: Clock,
-    ) -> None:
-        self._archive_folder = archive_folder
-        self._jobs = jobs
+    def __init__(self, core: Core, pause: Pause) -> None:
+        self._archive_folder = core.archive_folder
+        self._jobs = core.jobs
         self._pause = pause
-        self._archiver = Archiver(folder, archive_folder, jobs, current, clock)
-        self._scope: anyio.CancelScope | None = None
+        self.archiver = Archiver(core)
         self.draining = False
 
     def drain(self) -> None:
         """Claim nothing more; a packing job goes back to the queue, a publish is finished."""
         self.draining = True
-        if self._scope is not None:
-            self._scope.cancel()
+        for running in self._jobs.running.values():
+            running.scope.cancel()
         self._jobs.wake()
 
     async def run(self) -> None:
@@ -76,37 +68,49 @@ class Worker:
                 await self._wait_for_database(error)
                 continue
             if job is not None:
-                await self._work(job)
+                await self.work(job)
 
     async def _wait_for_database(self, error: StateError) -> None:
         await self._pause.caused(error)
-        await anyio.sleep(DATABASE_SECONDS)
+        await anyio.sleep(DATABASE_RETRY_SECONDS)
 
-    async def _work(self, job: Job) -> None:
-        """Run one job to one of its arrows; nothing that goes wrong with it ends the daemon."""
+    async def work(self, job: Job) -> None:
+        """Bring a claimed job to one of its last arrows. No error of a job ends the daemon."""
+        running = self._jobs.running[job.id]
+        if self.draining:
+            running.scope.cancel()
         try:
-            async with self._jobs.cancellable(job) as scope:
-                self._scope = scope
-                if self.draining:
-                    scope.cancel()
-                result = await self._archiver.archive(job)
-                with anyio.CancelScope(shield=True):
-                    await self._publish(job, result)
+            with running.scope:
+                await self._archive(job)
         except anyio.get_cancelled_exc_class():
-            await self._cancelled(job)
+            await self._cancelled(job, running.cancelled_by)
             raise
         except RefgeniedError as error:
             await self._failed(job, error)
         except Exception as error:  # noqa: BLE001 - what is not an answer of the system is logged with its traceback
             await self._failed(job, self._unexpected(job, error))
         else:
-            if scope.cancelled_caught:
-                await self._cancelled(job)
-        finally:
-            self._scope = None
+            if running.scope.cancelled_caught:
+                await self._cancelled(job, running.cancelled_by)
 
-    async def _cancelled(self, job: Job) -> None:
-        requester = self._jobs.cancelled_by(job)
+    async def _archive(self, job: Job) -> None:
+        asset = await self.archiver.asset(job.key)
+        if asset.stamp != job.stamp:  # it changed between queue and claim: the job is for the state that it packs
+            await self._jobs.store.ask(rows.restamp, job.id, asset.stamp)
+        record = await self._jobs.store.ask(archives.get, job.key)
+        result = await self.archiver.archive(job, asset, record, self._reporting(job))
+        with anyio.CancelScope(shield=True):
+            await self._publish(job, result)
+
+    def _reporting(self, job: Job) -> OnProgress:
+        meter = Meter()
+
+        def progress(phase: Phase, done: int, total: int) -> None:
+            self._jobs.progress[job.id] = meter.reading(phase, done, total)
+
+        return progress
+
+    async def _cancelled(self, job: Job, requester: Requester | None) -> None:
         if requester is None:
             await self._end(lambda: self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped")))
         else:
@@ -114,7 +118,6 @@ class Worker:
 
     async def _failed(self, job: Job, error: RefgeniedError) -> None:
         log.warning("job.problem", job=job.id, asset=job.key.registry_path, kind=error.kind, error=error.message)
-        self._jobs.cancelled_by(job)
         nobody_asked = job.priority != Priority.ASKED
         condition = await self._condition_behind(error)
         if condition is not None:
@@ -186,7 +189,6 @@ class Worker:
         record = result.record
         if not await self._end(lambda: self._jobs.succeed(job, result.outcome, record, generation)):
             return
-        self._jobs.cancelled_by(job)
         log.info(
             "job.succeeded",
             job=job.id,

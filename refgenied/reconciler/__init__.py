@@ -1,5 +1,9 @@
-"""Compares what is wanted with what is present, and enqueues the difference."""
+"""Compares what is wanted with what is present, and enqueues the difference.
 
-from refgenied.reconciler.reconciler import ANSWER_SECONDS, Reconciler, Watchable
+`last_look` is what the genome folder holds, `standings` what that means for each asset, `reconciler` when to look.
+"""
 
-__all__ = ["ANSWER_SECONDS", "Reconciler", "Watchable"]
+from refgenied.reconciler.last_look import Watchable
+from refgenied.reconciler.reconciler import Reconciler
+
+__all__ = ["Reconciler", "Watchable"]

@@ -6,9 +6,9 @@ import json
 
 import msgspec
 
-from refgenied.model import Access, ArchiveRecord, AssetKey, Removal
+from refgenied.model import Access, ArchiveRecord, AssetKey, Job, Removal
 from refgenied.store.connection import Row, Transaction
-from refgenied.store.jobs import names
+from refgenied.store.jobs import latest, names, newest_of
 from refgenied.store.values import json_or
 
 _PLAIN = tuple(name for name in ArchiveRecord.__struct_fields__ if name not in ("key", "aliases"))
@@ -148,6 +148,16 @@ async def known(tx: Transaction) -> tuple[dict[AssetKey, ArchiveRecord], dict[As
     return await everything(tx), await removals(tx)
 
 
+async def history(
+    tx: Transaction, key: AssetKey | None = None
+) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Job], dict[AssetKey, Removal]]:
+    """The archives and the newest jobs of all assets, or of one, and all removals, as they are at one moment."""
+    if key is None:
+        return await everything(tx), await latest(tx), await removals(tx)
+    record = await get(tx, key)
+    return {key: record} if record else {}, await newest_of(tx, key), await removals(tx)
+
+
 async def fact(tx: Transaction, name: str) -> str | None:
     """Something remembered between starts: `first_started_at`, `paused_by`, `archive_folder_id`."""
     row = await tx.one("SELECT value FROM fact WHERE name = ?", (name,))
@@ -160,6 +170,15 @@ async def put_fact(tx: Transaction, name: str, value: str) -> None:
 
 async def forget_fact(tx: Transaction, name: str) -> None:
     await tx.execute("DELETE FROM fact WHERE name = ?", (name,))
+
+
+async def first_started_at(tx: Transaction, now: float) -> float:
+    """When a daemon first started with this database, Unix seconds: `now` at the first time that this is asked."""
+    started = await fact(tx, "first_started_at")
+    if started is None or float(started) > now:  # a later time was set by a wrong clock: nothing would ever be new
+        await put_fact(tx, "first_started_at", repr(now))
+        return now
+    return float(started)
 
 
 GENERATION = "generation"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from refgenied.model import ARROWS, Arrow, AssetKey, ConflictError, Job, JobState, Outcome, Priority
+import msgspec
+
+from refgenied.model import ARROWS, Arrow, AssetKey, ConflictError, Job, JobNotFoundError, JobState, Outcome, Priority
 from refgenied.store.connection import Row, Transaction
 from refgenied.store.values import json_or
 
@@ -44,14 +46,22 @@ def names(key: AssetKey) -> tuple[str, str, str]:
     return (key.genome_digest, key.asset_group, key.asset)
 
 
-async def add(
-    tx: Transaction, key: AssetKey, *, priority: int, force: bool, stamp: str, requested_by: str, now: float
-) -> int:
+class Wish(msgspec.Struct, frozen=True):
+    """That an asset is archived."""
+
+    stamp: str
+    """Of the asset's state that is wanted."""
+    priority: int
+    force: bool = False
+    """Make a new archive also when the one in place is right."""
+
+
+async def add(tx: Transaction, key: AssetKey, wish: Wish, *, requested_by: str, now: float) -> int:
     """A new queued job; sqlite3.IntegrityError when one is queued already."""
     return await tx.insert(
         "INSERT INTO job (genome_digest, asset_group, asset, state, priority, force, stamp, requested_by, "
         "created_at, not_before) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
-        (*names(key), priority, int(force), stamp, requested_by, now, now),
+        (*names(key), wish.priority, int(wish.force), wish.stamp, requested_by, now, now),
     )
 
 
@@ -70,9 +80,7 @@ async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
         raise ConflictError(f"job {job} is {state}, so it cannot {arrow.value.replace('_', ' ')}")
 
 
-async def sharpen(
-    tx: Transaction, job: int, *, priority: int, force: bool, stamp: str, now: float, most_crashes: int
-) -> None:
+async def sharpen(tx: Transaction, job: int, wish: Wish, *, now: float, most_crashes: int) -> None:
     """A second wish for a queued job: the more urgent priority, the stronger wish, the newer stamp count.
 
     What is asked for or more urgent now, or another state of the asset, does not wait for a back-off. After
@@ -81,12 +89,12 @@ async def sharpen(
     await tx.execute(
         "UPDATE job SET not_before = ?, attempts = 0, crashes = 0, crashed_at = '[]', error_kind = NULL, error = NULL "
         "WHERE id = ? AND state = 'queued' AND (stamp <> ? OR ((priority > ? OR ? = ?) AND crashes < ?))",
-        (now, job, stamp, priority, priority, Priority.ASKED, most_crashes),
+        (now, job, wish.stamp, wish.priority, wish.priority, Priority.ASKED, most_crashes),
     )
     await tx.execute(
         "UPDATE job SET priority = MIN(priority, ?), force = MAX(force, ?), stamp = ? "
         "WHERE id = ? AND state = 'queued'",
-        (priority, int(force), stamp, job),
+        (wish.priority, int(wish.force), wish.stamp, job),
     )
 
 
@@ -130,6 +138,19 @@ async def get(tx: Transaction, job: int) -> Job | None:
     return _job(row) if row else None
 
 
+async def required(tx: Transaction, job: int) -> Job:
+    """JobNotFoundError when there is none, or no longer."""
+    found = await get(tx, job)
+    if found is None:
+        raise JobNotFoundError(f"there is no job {job}", hint="`refgeniectl queue list --all` shows them")
+    return found
+
+
+async def restamp(tx: Transaction, job: int, stamp: str) -> None:
+    """The job is for another state of the asset than when it was queued."""
+    await tx.execute("UPDATE job SET stamp = ? WHERE id = ?", (stamp, job))
+
+
 async def in_state(tx: Transaction, key: AssetKey, state: JobState) -> Job | None:
     """The asset's queued or running job; there is at most one of each."""
     row = await tx.one(f"SELECT {_COLUMNS} FROM job WHERE {_OF_ASSET} AND state = ?", (*names(key), state))
@@ -166,6 +187,11 @@ async def unfinished(tx: Transaction) -> list[Job]:
         f"SELECT {_COLUMNS} FROM job WHERE state IN ('running', 'queued') "
         "ORDER BY state = 'queued', crashes > 0, priority, id"
     )
+    return [_job(row) for row in rows]
+
+
+async def running(tx: Transaction) -> list[Job]:
+    rows = await tx.all(f"SELECT {_COLUMNS} FROM job WHERE state = 'running' ORDER BY id")
     return [_job(row) for row in rows]
 
 

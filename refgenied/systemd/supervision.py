@@ -10,11 +10,9 @@ from contextlib import suppress
 import anyio
 import structlog
 
-from refgenied.config import Current
 from refgenied.files import mounts
-from refgenied.health import Health
 from refgenied.model import Job, JobState, StateError
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.queue.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.store import jobs as rows
@@ -35,23 +33,24 @@ class Supervision:
 
     def __init__(
         self,
-        jobs: Jobs,
+        core: Core,
         reconciler: Reconciler,
         pause: Pause,
-        health: Health,
-        current: Current,
         restart: Callable[[str], None],
     ) -> None:
-        self._jobs = jobs
+        """`restart` begins an orderly end, after which the daemon is to be started again; it is given the reason."""
+        self._core = core
         self._reconciler = reconciler
         self._pause = pause
-        self._health = health
-        self._current = current
         self._restart = restart
         self._drain_began: float | None = None
+        trouble = core.jobs.store.trouble
+        if trouble:
+            log.error("database.damaged", problem=trouble)
+            core.health.set("database_file", trouble)
         watchdog = watchdog_seconds()
         self._beat = min(BEAT, watchdog / 3) if watchdog else BEAT
-        refgenie = current.settings.refgenie
+        refgenie = core.current.settings.refgenie
         folders = (refgenie.genome_folder, refgenie.genome_config, refgenie.genome_archive_folder)
         # Of a link also what it leads to; looked up once, for on a dead disk it would hold up each beat.
         self._folders = [name for folder in folders if folder for name in (folder, os.path.realpath(folder))]
@@ -76,9 +75,8 @@ class Supervision:
         """The queue and the running job's progress in one line. It waits for the database."""
         counts, running = dict.fromkeys(map(str, JobState), 0), list[Job]()
         try:
-            async with self._jobs.store.transaction() as tx:
-                counts = await rows.counts(tx)
-                running = [job for job in await rows.unfinished(tx) if job.state is JobState.RUNNING]
+            counts = await self._core.jobs.store.ask(rows.counts)
+            running = await self._core.jobs.store.ask(rows.running)
         except StateError as error:
             await self._pause.caused(error)
         return "; ".join(self._parts(counts, running))
@@ -90,14 +88,14 @@ class Supervision:
             yield ", ".join(map(self._doing, running))
         elif self._pause.active:
             yield self._pause.reason
-        elif not self._reconciler.looked_at:
-            yield f"looking at {self._current.settings.refgenie.genome_folder} for the first time"
+        elif not self._reconciler.last.at:
+            yield f"looking at {self._core.current.settings.refgenie.genome_folder} for the first time"
         else:
             yield "idle"
         yield f"{counts[JobState.QUEUED]} queued"
         if counts[JobState.FAILED]:
             yield f"{counts[JobState.FAILED]} failed"
-        warnings = [message for _, (message, _) in sorted(self._health.conditions.items())]
+        warnings = [message for _, (message, _) in sorted(self._core.health.conditions.items())]
         if warnings:
             more = f" (and {len(warnings) - 1} more: refgeniectl status)" if len(warnings) > 1 else ""
             yield f"warning: {warnings[0]}{more}"
@@ -105,7 +103,7 @@ class Supervision:
     def _doing(self, job: Job) -> str:
         genome = self._reconciler.look.genomes.get(job.key.genome_digest)
         name = job.key.aliased(genome.aliases[0]) if genome and genome.aliases else job.key.registry_path
-        progress = self._jobs.progress.get(job.id)
+        progress = self._core.jobs.progress.get(job.id)
         if progress is None:
             return f"starting with {name}"
         done = f" {100 * progress.done // progress.total} %" if progress.total else ""
@@ -134,11 +132,11 @@ class Supervision:
 
     async def _look_for_the_database(self) -> None:
         """What is written to a file that was deleted or replaced is lost: the next start knows what to do."""
-        store = self._jobs.store
+        store = self._core.jobs.store
         lost = await store.look()
         if not lost or self._drain_began is not None:
             return
-        self._health.set("database_file", f"{lost}; the daemon starts again")
+        self._core.health.set("database_file", f"{lost}; the daemon starts again")
         with suppress(StateError):
             await store.rescue()
         self._restart(f"{lost}: the daemon must start again, and agrees with the manifests then")

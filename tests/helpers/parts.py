@@ -24,6 +24,7 @@ from refgenied.maintenance.scrubber import Scrubber
 from refgenied.maintenance.tidier import Tidier
 from refgenied.maintenance.verifier import Verifier
 from refgenied.model import ArchiveRecord, AssetKey, Event, Job, Requester
+from refgenied.queue.core import Core
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
@@ -43,25 +44,22 @@ class Parts:
         self.jobs = Jobs(store, self.feed, self.current, time.time)
         self.folder = GenomeFolder(settings.refgenie.genome_folder, config=None)
         self.archive_folder = archive_folder
-        self.pause = Pause(self.jobs, self.health, archive_folder)
-        self.reconciler = Reconciler(
-            self.folder,
-            archive_folder,
-            self.jobs,
-            self.pause,
-            self.current,
-            self.health,
-            time.time,
-            first_started_at=0.0,
-        )
+        self.clock: Callable[[], float] = time.time
+        self.core = Core(self.folder, archive_folder, self.jobs, self.current, self.health, clock=self._now)
+        self.pause = Pause(self.core)
+        self.reconciler = Reconciler(self.core, self.pause, first_started_at=0.0)
         self.pause.on_end(self.reconciler.hint)
         self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
         self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
         self.keeper = Keeper(archive_folder, self.jobs, self.reconciler, self.current, self.health, self.scrubber.doubt)
-        self.worker = Worker(self.folder, archive_folder, self.jobs, self.pause, self.current, time.time)
+        self.worker = Worker(self.core, self.pause)
         self.rights = Rights(archive_folder, self.jobs, self.reconciler, self.current, self.health)
         self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
         self.tidier = Tidier(archive_folder, self.jobs, self.importer, self.health)
+
+    def _now(self) -> float:
+        """As `clock` is set now: a test may set another."""
+        return self.clock()
 
     async def settle(self) -> None:
         """One look, and every job that is due; the catalog follows each."""
@@ -70,7 +68,7 @@ class Parts:
 
     async def work(self) -> None:
         while job := await self.jobs.claim():
-            await self.worker._work(job)
+            await self.worker.work(job)
             await self.keeper.follow()
 
     async def bring(self, folder: Path | None = None) -> list[Import]:

@@ -158,7 +158,7 @@ async def test_no_reason_repeats_the_state(parts: Parts, genomes: Genomes, state
     if state == "interrupted":
         parts.folder._interrupted_after = -1
     await parts.reconciler.look_again()
-    [(asset, stands)] = (await parts.reconciler.standings()).values()
+    [(asset, stands)] = (await parts.reconciler.standings.all()).values()
     assert asset.state == state
     assert stands.why_not == asset.reason
     assert not asset.reason.startswith(("it is", state))

@@ -10,7 +10,7 @@ HANG = """
 import os, sys, time
 if "run" in sys.orig_argv:
     import refgenied.reconciler.reconciler
-    refgenied.reconciler.reconciler.FIRST_LOOK_SECONDS = 0.1
+    refgenied.reconciler.reconciler.FIRST_LOOK_ANSWER_SECONDS = 0.1
     from refgenied.genomes.folder import GenomeFolder
     look = GenomeFolder.look
     def hanging(self, now):

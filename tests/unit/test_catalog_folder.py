@@ -167,7 +167,7 @@ async def test_who_watched_a_job_to_its_end_finds_its_archive_served(
         genomes.build(f"a{number}")
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
-        await parts.worker._work(await parts.jobs.claim())
+        await parts.worker.work(await parts.jobs.claim())
         second = await parts.jobs.claim()
         served: list[str] = []
 
@@ -178,7 +178,7 @@ async def test_who_watched_a_job_to_its_end_finds_its_archive_served(
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             await anyio.wait_all_tasks_blocked()
-            await parts.worker._work(second)
+            await parts.worker.work(second)
         assert served
 
 

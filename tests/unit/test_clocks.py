@@ -27,7 +27,7 @@ def genomes(tmp_path: Path) -> Genomes:
 
 
 def set_back(parts: Parts) -> None:
-    parts.reconciler._clock = lambda: time.time() - DAY
+    parts.clock = lambda: time.time() - DAY
 
 
 async def test_uptime_and_the_next_sweep_follow_no_clock_that_is_set(genomes: Genomes) -> None:

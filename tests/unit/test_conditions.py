@@ -28,7 +28,7 @@ ANN = Requester("ann", 1001)
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pause, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(pause, "CONDITION_POLL_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ async def test_an_asset_that_cannot_be_read_is_tried_for_ever_and_goes_on_once_i
         for attempt in range(1, 8):
             job = await parts.jobs.claim()
             assert job
-            await parts.worker._work(job)
+            await parts.worker.work(job)
             assert (await parts.latest(key)).attempts == attempt
         well.set()
         await parts.work()
@@ -317,7 +317,7 @@ async def test_a_person_who_resumes_the_queue_too_early_is_told_what_it_still_wa
 async def test_a_disk_that_does_not_answer_is_said_and_holds_no_other_look_up(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conditions, "PATIENCE", 0.05)
+    monkeypatch.setattr(conditions, "DISK_ANSWER_SECONDS", 0.05)
     async with running(genomes) as parts:
         answered = threading.Event()
         condition = conditions.Folder(parts.archive_folder)
@@ -335,9 +335,7 @@ async def test_a_database_that_takes_no_writes_is_an_answer_for_the_watchdog_and
 ) -> None:
     async with running(genomes) as parts:
         await parts.settle()
-        supervision = Supervision(
-            parts.jobs, parts.reconciler, parts.pause, parts.health, parts.current, restart=lambda _: None
-        )
+        supervision = Supervision(parts.core, parts.reconciler, parts.pause, restart=lambda _: None)
         await parts.store._connection.execute("PRAGMA busy_timeout = 0")
         other = sqlite3.connect(parts.store.path, isolation_level=None)
         try:

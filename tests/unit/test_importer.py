@@ -67,7 +67,7 @@ async def test_refgenieservers_archives_are_taken_as_they_are(genomes, tmp_path)
         await parts.settle()  # the assets are compared with what was imported: nothing is compressed, nothing replaced
         assert (await parts.latest(fasta)).outcome is Outcome.UNCHANGED
         assert (await parts.record(fasta)).digest == md5(before)
-        assert (await parts.reconciler.standings())[fasta][1].archive is ArchiveState.ARCHIVED
+        assert (await parts.reconciler.standings.all())[fasta][1].archive is ArchiveState.ARCHIVED
 
         data = bytearray(before)
         data[-30] ^= 1

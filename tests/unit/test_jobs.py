@@ -284,7 +284,7 @@ async def ended(jobs: Jobs) -> list[int]:
 async def test_jobs_that_ended_long_ago_are_forgotten_daily_but_an_assets_newest_stays(
     jobs: Jobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "DAY", 0.001)
+    monkeypatch.setattr(jobs_module, "PRUNE_SECONDS", 0.001)
     for stamp in ("s", "t"):
         await jobs.enqueue(FASTA, stamp=stamp, priority=Priority.BUILT)
         job = await jobs.claim()
@@ -339,10 +339,11 @@ async def test_a_cancel_between_claim_and_work_is_not_lost(jobs: Jobs) -> None:
     job = await jobs.claim()
     assert job
     await jobs.cancel(job.id, ANN)
-    async with jobs.cancellable(job) as scope:
+    running = jobs.running[job.id]
+    with running.scope:
         await anyio.sleep_forever()
-    assert scope.cancelled_caught
-    assert jobs.cancelled_by(job) == ANN
+    assert running.scope.cancelled_caught
+    assert running.cancelled_by == ANN
 
 
 async def test_success_records_the_archive_and_keeps_the_download_count(jobs: Jobs) -> None:

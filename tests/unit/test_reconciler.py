@@ -12,7 +12,7 @@ from synthetic import Genomes
 from refgenied.config.settings import Watch
 from refgenied.model import AssetKey, AssetState, BusyError, Look, Priority
 from refgenied.queue import conditions
-from refgenied.reconciler import reconciler
+from refgenied.reconciler import last_look, reconciler, standings
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio
@@ -101,7 +101,7 @@ async def test_a_look_that_does_not_come_back_is_told_and_holds_up_nobody(
     answer = threading.Event()
     async with running(genomes, watch=Watch(sweep_seconds=3600)) as parts, anyio.create_task_group() as group:
         await parts.reconciler.look_again()
-        monkeypatch.setattr(reconciler, "LATE_SECONDS", 0.05)
+        monkeypatch.setattr(reconciler, "LATE_LOOK_SECONDS", 0.05)
         look = parts.folder.look
 
         def slow(now: float) -> Look:
@@ -115,7 +115,7 @@ async def test_a_look_that_does_not_come_back_is_told_and_holds_up_nobody(
                 await anyio.sleep(0.01)
             with pytest.raises(BusyError, match="has not come back"):
                 await parts.reconciler.look_again()
-            assert key in await parts.reconciler.standings()
+            assert key in await parts.reconciler.standings.all()
             answer.set()
             await parts.reconciler.first_look.wait()
             while "look" in parts.health.conditions:
@@ -131,8 +131,8 @@ async def test_a_look_that_does_not_come_back_is_told_and_holds_up_nobody(
 async def test_an_archive_disk_that_does_not_answer_holds_up_no_listing(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "ANSWER_SECONDS", 0.05)
-    monkeypatch.setattr(conditions, "PATIENCE", 0.05)
+    monkeypatch.setattr(standings, "FOLDER_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(conditions, "DISK_ANSWER_SECONDS", 0.05)
     key = genomes.build()
     answer = threading.Event()
     async with running(genomes) as parts:
@@ -141,7 +141,7 @@ async def test_an_archive_disk_that_does_not_answer_holds_up_no_listing(
         monkeypatch.setattr(archive, "lost", lambda _records: answer.wait())
         monkeypatch.setattr(archive, "problem", answer.wait)
         with anyio.fail_after(20):
-            assert key in await parts.reconciler.standings()
+            assert key in await parts.reconciler.standings.all()
             await parts.reconciler.look_again()
         assert "does not answer" in parts.health.conditions["archive_folder"][0]
         monkeypatch.undo()
@@ -153,7 +153,7 @@ async def test_an_archive_disk_that_does_not_answer_holds_up_no_listing(
 async def test_what_is_logged_of_one_look_is_bounded(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reconciler, "MOST_TOLD", 2)
+    monkeypatch.setattr(last_look, "MOST_CHANGES_LOGGED", 2)
     for number in range(5):
         genomes.build(f"group{number}")
     async with running(genomes) as parts:
@@ -167,7 +167,7 @@ async def test_what_is_logged_of_one_look_is_bounded(
 async def test_a_genome_folder_that_can_be_read_again_is_seen_soon(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "BLIND_SECONDS", 0.05)
+    monkeypatch.setattr(reconciler, "UNREADABLE_POLL_SECONDS", 0.05)
     key = genomes.build()
     away = genomes.root.with_name("away")
     genomes.root.rename(away)
@@ -202,7 +202,7 @@ async def test_an_archive_whose_asset_was_removed_stays_and_is_listed(genomes: G
         genomes.write_config()
         genomes.folder(key).rename(genomes.root / "trash")
         await parts.settle()
-        asset, stands = (await parts.reconciler.standings())[key]
+        asset, stands = (await parts.reconciler.standings.all())[key]
         assert (asset.state, stands.archive, stands.due) == (AssetState.MISSING, "archived", False)
         assert await parts.record(key)
 

@@ -9,6 +9,7 @@ from parts import Parts, running
 from synthetic import Genomes
 
 from refgenied.archive import Place, read_manifest, remove
+from refgenied.archive.run import no_progress
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import MOST_UNSETTLED, Age, Generation, age
 from refgenied.maintenance import recovery
@@ -170,7 +171,9 @@ async def test_a_kill_during_a_change_is_no_older_database(point, genomes, manif
                 genomes.build("asset", a=b"changed")
                 await parts.reconciler.look_again()
                 job = await parts.jobs.claim()
-                result = await parts.worker._archiver.archive(job)
+                archiver = parts.worker.archiver
+                found, record = await archiver.asset(asset), await parts.record(asset)
+                result = await archiver.archive(job, found, record, no_progress)
                 async with parts.archive_folder.changing(asset, parts.store):
                     if point == "renamed":
                         result.draft.publish()

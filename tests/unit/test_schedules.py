@@ -32,7 +32,7 @@ from refgenied.model import (
 )
 from refgenied.queue import archiver, pause
 from refgenied.queue import worker as worker_module
-from refgenied.reconciler.reconciler import _identified
+from refgenied.reconciler.last_look import identified
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio
@@ -126,7 +126,7 @@ async def test_a_look_that_was_cut_counts_for_nobody(genomes: Genomes, monkeypat
         reconciler = parts.reconciler
         begun = threading.Semaphore(0)
         go_on = threading.Event()
-        real = reconciler.folder.look
+        real = parts.folder.look
 
         def slow(now: float) -> object:
             found = real(now)
@@ -134,7 +134,7 @@ async def test_a_look_that_was_cut_counts_for_nobody(genomes: Genomes, monkeypat
             go_on.wait(20)
             return found
 
-        monkeypatch.setattr(reconciler.folder, "look", slow)
+        monkeypatch.setattr(parts.folder, "look", slow)
         hangs_up = anyio.CancelScope()
 
         async def client() -> None:
@@ -162,14 +162,14 @@ async def test_waiters_do_not_make_each_other_look(genomes: Genomes, monkeypatch
         async with parts.store.transaction() as tx:
             await tx.execute("DELETE FROM job")
         looks = 0
-        real = parts.reconciler._look
+        real = parts.reconciler.last.renew
 
         async def counted() -> None:
             nonlocal looks
             looks += 1
             await real()
 
-        monkeypatch.setattr(parts.reconciler, "_look", counted)
+        monkeypatch.setattr(parts.reconciler.last, "renew", counted)
         context = context_of(parts)
         async with anyio.create_task_group() as group:
             for path in ("t7/fasta", "t7/other"):
@@ -205,7 +205,7 @@ async def test_a_folder_that_cannot_be_watched_does_not_stop_the_others(genomes:
     closed, opened = tmp_path / "closed", tmp_path / "opened"
     closed.mkdir(mode=0o000)
     opened.mkdir()
-    assert [folder for folder, _ in _identified((str(closed), str(opened)))] == [str(opened)]
+    assert [folder for folder, _ in identified((str(closed), str(opened)))] == [str(opened)]
 
 
 # ----------------------------------------------------------------------- publishing, crashes and the folder
@@ -451,7 +451,7 @@ async def test_a_retried_older_job_is_seen(genomes: Genomes) -> None:
         assert newer
         await parts.jobs.retry(old.id, ANN)
         await parts.jobs.fail(newer, UnreadableError("x"))  # folds into the older one
-        stands = await parts.reconciler.standing_of(asset)
+        stands = await parts.reconciler.standings.of(asset)
         assert stands.job
         assert stands.job.id == old.id
 
@@ -483,8 +483,8 @@ async def fill(parts: Parts) -> None:
 async def test_a_full_state_disk_ends_nothing_and_the_work_goes_on_when_there_is_room(
     genomes: Genomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "DATABASE_SECONDS", 0.01)
-    monkeypatch.setattr(pause, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(worker_module, "DATABASE_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(pause, "CONDITION_POLL_SECONDS", 0.01)
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
@@ -495,7 +495,7 @@ async def test_a_full_state_disk_ends_nothing_and_the_work_goes_on_when_there_is
             with anyio.fail_after(20):
                 while "database" not in parts.health.conditions:
                     await anyio.sleep(0.01)
-            await parts.reconciler._sweep()
+            await parts.reconciler.sweep()
             await parts.store._connection.execute("PRAGMA max_page_count = 1000000")
             with anyio.fail_after(20):
                 while await parts.record(key) is None or "database" in parts.health.conditions:
@@ -513,16 +513,16 @@ async def test_other_errors_of_a_statement_stay_what_they_are(genomes: Genomes) 
 async def test_what_a_full_state_disk_kept_from_the_queue_is_queued_when_there_is_room(genomes: Genomes) -> None:
     async with running(genomes) as parts:
         await parts.settle()
-        hinted_at = parts.reconciler._hinted_at
+        hinted_at = parts.reconciler.hinted_at
         for number in range(40):  # more than fits into the pages that are there
             genomes.build(f"g{number}")
         await fill(parts)
-        await parts.reconciler._sweep()
+        await parts.reconciler.sweep()
         await parts.pause.look()
         assert "database" in parts.health.conditions
         assert parts.pause.reason == "waiting for the database"
-        assert parts.reconciler._hinted_at == hinted_at
+        assert parts.reconciler.hinted_at == hinted_at
         await parts.store._connection.execute("PRAGMA max_page_count = 1000000")
         await parts.pause.look()
         assert "database" not in parts.health.conditions
-        assert parts.reconciler._hinted_at > hinted_at, "and a look comes soon"
+        assert parts.reconciler.hinted_at > hinted_at, "and a look comes soon"

@@ -61,7 +61,7 @@ async def test_a_look_at_the_genome_folder_is_not_taken(genomes: Genomes) -> Non
         with no_descriptors(), pytest.raises(ShortageError):
             parts.folder.asset(key, 0.0)
         with no_descriptors():
-            await parts.reconciler._sweep()
+            await parts.reconciler.sweep()
         assert parts.reconciler.look.assets[key] == before
         await parts.settle()
         assert not parts.reconciler.look.problems
@@ -76,7 +76,7 @@ async def test_folders_that_cannot_be_listed_now_are_not_empty(genomes: Genomes,
 
 
 async def test_a_build_that_cannot_be_looked_at_now_is_looked_at_again(genomes: Genomes, monkeypatch) -> None:
-    monkeypatch.setattr(reconciler, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(reconciler, "BUILD_POLL_SECONDS", 0.0)
     key = genomes.build()
     genomes.start(key)
     async with running(genomes) as parts:
@@ -84,9 +84,9 @@ async def test_a_build_that_cannot_be_looked_at_now_is_looked_at_again(genomes: 
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 with no_descriptors():
-                    group.start_soon(parts.reconciler._poll_building)
+                    group.start_soon(parts.reconciler.poll_builds)
                     for _ in range(10):  # behind each of these the disk's thread has looked at the build
-                        await parts.reconciler._disk.run(len, "")
+                        await parts.reconciler.last.disk.run(len, "")
                 genomes.finish(key)  # seen, and so the task ends
 
 

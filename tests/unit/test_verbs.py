@@ -311,7 +311,7 @@ async def test_remove_waits_until_a_running_job_has_ended(parts: Parts, desk: De
     packing = anyio.Event()
 
     async def pack() -> None:
-        async with parts.jobs.cancellable(job):
+        with parts.jobs.running[job.id].scope:
             packing.set()
             await anyio.sleep_forever()
         await parts.jobs.end_cancelled(job, "cancelled", "cancelled by ann")
@@ -547,7 +547,7 @@ async def test_replies_stay_below_the_limit_whatever_the_names(parts: Parts, des
         )
         for n in range(600)
     }
-    parts.reconciler.look = msgspec.structs.replace(look, assets=many)
+    parts.reconciler.last.look = msgspec.structs.replace(look, assets=many)
     after, seen = "", 0
     while after is not None:
         [line] = await desk.lines("asset.list", after=after)

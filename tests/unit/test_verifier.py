@@ -25,6 +25,7 @@ from refgenied.model import (
     UnreadableError,
 )
 from refgenied.policy import ArchiveState
+from refgenied.queue.jobs import RunningJob
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +89,7 @@ async def test_a_sweep_makes_a_damaged_archive_anew_by_itself(genomes):
         flip(parts, record)
         verdict = await parts.verifier.verify(key, ANN)
         await parts.jobs.cancel(verdict.job, ANN)  # the job is lost, the mark is not
-        asset, stands = (await parts.reconciler.standings())[key]
+        asset, stands = (await parts.reconciler.standings.all())[key]
         assert stands.archive is ArchiveState.STALE
         assert "cancelled" in stands.why_not
         async with parts.store.transaction() as tx:
@@ -193,13 +194,13 @@ async def test_the_scrub_proves_what_is_due_and_waits_for_jobs(genomes):
         assert not await parts.scrubber.scrub()  # proved when they were published
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1 WHERE asset_group = 'b'")
-        parts.jobs._running[7] = anyio.CancelScope()
+        parts.jobs.running[7] = RunningJob()
         began = time.monotonic()
         async with anyio.create_task_group() as group:
             group.start_soon(parts.scrubber.scrub)
             await anyio.sleep(0.3)
             assert (await parts.record(keys[1])).proved_at == 1
-            del parts.jobs._running[7]
+            del parts.jobs.running[7]
         assert (await parts.record(keys[1])).proved_at > 1
         assert time.monotonic() - began < 5
         parts.change_settings(scrub_days=0.0)
@@ -214,7 +215,7 @@ async def test_a_scrub_that_waits_for_jobs_ends_when_the_daemon_does(genomes):
         await parts.settle()
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
-        parts.jobs._running[7] = anyio.CancelScope()
+        parts.jobs.running[7] = RunningJob()
         with anyio.move_on_after(0.3) as scope:
             await parts.scrubber.scrub()
         assert scope.cancelled_caught

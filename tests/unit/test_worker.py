@@ -107,7 +107,7 @@ async def test_an_asset_that_changes_while_it_is_packed_is_not_published(
         await parts.reconciler.look_again()
         job = await parts.jobs.claim()
         assert job
-        await parts.worker._work(job)
+        await parts.worker.work(job)
         after = await parts.latest(key)
         assert (after.state, after.error_kind, after.attempts) == (JobState.QUEUED, "source_changed", 1)
         assert archives_in(parts) == []
@@ -207,7 +207,7 @@ async def test_a_cancel_reaches_a_packing_job_and_leaves_nothing(genomes: Genome
         job = await parts.jobs.claim()
         assert job
         async with anyio.create_task_group() as group:
-            group.start_soon(parts.worker._work, job)
+            group.start_soon(parts.worker.work, job)
             with anyio.fail_after(20):
                 while job.id not in parts.jobs.progress:
                     await anyio.sleep(0.001)

@@ -64,7 +64,7 @@ class ArchiveList(msgspec.Struct, frozen=True):
 )
 async def archive_list(context: Context, call: Call, params: ArchiveListParams) -> ArchiveList:  # noqa: ARG001
     pattern, after = checked(params.pattern), key_after(params.after)
-    facts = await context.reconciler.facts()
+    facts = await context.reconciler.standings.facts()
     page = Page(
         (
             lookup.view(context, record, facts)

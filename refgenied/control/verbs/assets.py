@@ -72,7 +72,7 @@ class AssetList(msgspec.Struct, frozen=True):
 async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:  # noqa: ARG001
     pattern, after = checked(params.pattern), key_after(params.after)
     await context.reconciler.first_looked()
-    listed = await context.reconciler.listed(after)
+    listed = await context.reconciler.standings.after(after)
     page = Page(
         (
             asset_view(asset, stands)
@@ -140,8 +140,8 @@ async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetD
     await context.reconciler.first_looked()
     key = resolve(context.reconciler.look, params.path)
     asset = context.reconciler.look.assets[key]
-    facts = await context.reconciler.facts(key)
-    stands = await context.reconciler.standing_of(asset)
+    facts = await context.reconciler.standings.facts(key)
+    stands = await context.reconciler.standings.of(asset)
     record, job = facts.archives.get(key), facts.jobs.get(key)
     return AssetDetails(
         asset=asset_view(asset, stands),

@@ -143,7 +143,7 @@ async def _wish(context: Context, path: str, requester: Requester, *, force: boo
             f"{path} cannot be archived: {asset.reason}",
             hint="`refgeniectl archive wait` waits for a build to finish" if asset.state == "building" else "",
         )
-    stands = await context.reconciler.standing_of(asset)
+    stands = await context.reconciler.standings.of(asset)
     if stands.archive is ArchiveState.ARCHIVED and stands.job is None and not force:
         return Wish(path, name, None, ArchiveState.ARCHIVED, created=False)
     job, created = await context.jobs.enqueue(

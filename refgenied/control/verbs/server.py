@@ -112,7 +112,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
 async def server_info(context: Context, call: Call, params: Nothing) -> ServerInfo:  # noqa: ARG001
     reconciler = context.reconciler
     look = reconciler.look
-    standings = await reconciler.standings()
+    standings = await reconciler.standings.all()
     async with context.store.transaction() as tx:
         jobs = await rows.counts(tx)
         totals = await archives.totals(tx)
@@ -151,7 +151,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
             paused=context.pause.reason,
         ),
         running=[job_view(context, job) for job in running],
-        last_look=LookInfo(at=reconciler.looked_at, took=reconciler.took),
+        last_look=LookInfo(at=reconciler.last.at, took=reconciler.last.took),
         next_sweep_at=reconciler.next_sweep_at,
         watching=tuple(Page(context.watcher.watching, limit=200, room=100_000).rows),
         health=[
@@ -205,7 +205,7 @@ async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResu
         queued = [job.key.registry_path for job in await rows.unfinished(tx) if job.id not in before]
     assets = context.reconciler.look.assets.values()
     return ScanResult(
-        took=context.reconciler.took,
+        took=context.reconciler.last.took,
         assets=len(assets),
         states=dict(Counter(asset.state.value for asset in assets)),
         queued=Page(queued).rows,

@@ -122,7 +122,7 @@ async def archive_verify(context: Context, call: Call, params: ArchiveVerifyPara
 
 async def _records(context: Context, params: ArchiveVerifyParams) -> list[ArchiveRecord]:
     if params.all:
-        facts = await context.reconciler.facts()
+        facts = await context.reconciler.standings.facts()
         return sorted(facts.archives.values(), key=lambda record: (record.proved_before(context.clock()), record.key))
     return [(await lookup.find(context, path))[0] for path in params.paths]
 

@@ -29,7 +29,7 @@ from refgenied.model import (
     StateError,
 )
 from refgenied.policy import ArchiveState, Facts, Standing, standing
-from refgenied.reconciler import ANSWER_SECONDS
+from refgenied.reconciler.standings import FOLDER_ANSWER_SECONDS
 from refgenied.shared.progress import Progress
 
 registry: Registry[Context] = Registry()
@@ -67,7 +67,7 @@ class Waited(msgspec.Struct, frozen=True):
 )
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
     looked = False
-    with anyio.move_on_after(None if params.timeout is None else max(params.timeout, ANSWER_SECONDS)):
+    with anyio.move_on_after(None if params.timeout is None else max(params.timeout, FOLDER_ANSWER_SECONDS)):
         await _look_again(context)
         looked = True
     if not looked:
@@ -115,12 +115,12 @@ class _Wait:
                 done = await self.done(looked=looked)
                 if done is not None:
                     return done
-                looked_at = self._context.reconciler.looked_at
+                looked_at = self._context.reconciler.last.at
                 looked = False
                 while not looked and not await changes.wait(TICK):
                     await self._progress()
                     await self._reasons.tell(self._job, self._without)
-                    looked = self._context.reconciler.looked_at != looked_at
+                    looked = self._context.reconciler.last.at != looked_at
 
     async def done(self, *, looked: bool = True) -> Waited | None:
         """The result, when there is one. AssetNotWantedError when there never will be."""
@@ -155,7 +155,7 @@ class _Wait:
         asset = self._context.reconciler.look.assets.get(self._key)
         if asset is None:
             raise AssetNotFoundError(f"{self._asked} is no longer in the genome folder")
-        facts = await self._context.reconciler.facts(self._key)
+        facts = await self._context.reconciler.standings.facts(self._key)
         return asset, facts, standing(asset, facts, self._context.current.settings.archive)
 
     async def _progress(self) -> None:

@@ -1,0 +1,32 @@
+"""Ways of a job out of a state, each with its event, for more than one caller."""
+
+from __future__ import annotations
+
+from refgenied.model import ARROWS, Arrow, Job, JobState, RefgeniedError
+from refgenied.queue.eventlog import Change
+from refgenied.queue.waits import MAX_CRASHES
+from refgenied.store import jobs as rows
+
+
+async def end(change: Change, job: Job, arrow: Arrow, kind: str, message: str) -> None:
+    """The job ends with this error."""
+    await rows.move(change.tx, job.id, arrow, ended_at=change.now, error_kind=kind, error=message)
+    _, state = ARROWS[arrow]
+    await change.log(f"job.{state}", job.key, job.id, error=message, error_kind=kind)
+
+
+async def requeue(
+    change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int | str
+) -> None:
+    """A running job goes back to the queue for `wait` seconds. When another job of its asset is queued, that one takes
+    its place.
+    """
+    twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
+    if twin:
+        wish = rows.Wish(twin.stamp, job.priority, job.force)
+        await rows.sharpen(change.tx, twin.id, wish, now=change.now, most_crashes=MAX_CRASHES)
+        await end(change, job, Arrow.FOLD, "folded", f"job {twin.id} takes its place: {reason.message}")
+        return
+    waits = {"not_before": change.now + wait, "error_kind": reason.kind, "error": reason.message}
+    await rows.move(change.tx, job.id, arrow, **waits, **columns)
+    await change.log("job.requeued", job.key, job.id, error=reason.message, error_kind=reason.kind, wait=wait)

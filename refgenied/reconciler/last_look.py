@@ -1,0 +1,87 @@
+"""The genome folder as it was found last, and what is told of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from contextlib import suppress
+
+import structlog
+
+from refgenied.files.disk import DiskThread
+from refgenied.model import Look
+from refgenied.queue.core import Core
+
+log = structlog.get_logger("reconciler")
+
+MOST_CHANGES_LOGGED = 200
+"""Changes of one look that are logged one by one."""
+
+Watchable = tuple[tuple[str, tuple[int, int]], ...]
+"""Folders with (device, inode): a folder that was made again under the same name is another one."""
+
+NO_LOOK = Look(assets={}, genomes={}, problems=(), layout="", root=None, watch=())
+
+
+class LastLook:
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.disk = DiskThread("look")
+        self.look = NO_LOOK
+        """The last look that could read the genome folder."""
+        self.readable = True
+        """Whether the newest look could read it."""
+        self.watchable: Watchable = ()
+        """The folders to watch that are there."""
+        self.at = 0.0
+        """When the newest look was done, Unix seconds; 0.0 before the first."""
+        self.took = 0.0
+        """Its seconds."""
+
+    async def renew(self) -> None:
+        """Look at the whole genome folder."""
+        began = time.monotonic()
+        found = await self.disk.run(self._core.genomes.look, self._core.clock())
+        self._report(found)
+        self.readable = found.ok
+        if found.ok:
+            before, self.look = self.look, found
+            self._log_changes(before)
+        self.watchable = await self.disk.run(identified, self.look.watch)
+        self.at, self.took = self._core.clock(), time.monotonic() - began
+
+    def _report(self, found: Look) -> None:
+        health = self._core.health
+        if found.ok:
+            health.clear("genome_folder")
+            lines = [f"{problem.path}: {problem.message}" for problem in found.problems]
+            more = f" (and {len(lines) - 1} more: refgeniectl status --json)" if len(lines) > 1 else ""
+            health.note("genomes", lines[0] + more if lines else "")
+        else:
+            missing = f"{self._core.current.settings.refgenie.genome_folder} is missing"
+            health.set("genome_folder", found.problems[0].message if found.problems else missing)
+
+    def _log_changes(self, earlier: Look) -> None:
+        changed = [
+            asset
+            for key, asset in self.look.assets.items()
+            if (before := earlier.assets.get(key)) is None or before.state is not asset.state
+        ]
+        for asset in changed[:MOST_CHANGES_LOGGED]:
+            path = asset.key.aliased(asset.aliases[0]) if asset.aliases else asset.key.registry_path
+            log.info("asset.state", asset=path, state=asset.state, reason=asset.reason)
+        if len(changed) > MOST_CHANGES_LOGGED:
+            more = len(changed) - MOST_CHANGES_LOGGED
+            log.info("asset.states_more", more=more, see="refgeniectl asset list")
+
+
+def identified(folders: tuple[str, ...]) -> Watchable:
+    """Those of the folders that can be watched. One that is not readable would end the watch on all of them."""
+    found: list[tuple[str, tuple[int, int]]] = []
+    for folder in folders:
+        with suppress(OSError):
+            info = os.stat(folder)
+            if stat.S_ISDIR(info.st_mode) and os.access(folder, os.R_OK):
+                found.append((folder, (info.st_dev, info.st_ino)))
+    return tuple(found)

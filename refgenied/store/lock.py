@@ -1,0 +1,47 @@
+"""The state folder belongs to one daemon at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from refgenied.config import LOCK
+from refgenied.files.durable import close_to_others
+from refgenied.model import AlreadyRunningError, StateError
+
+
+def _require_ours(lock: int, path: Path) -> None:
+    """Another program may call a file `lock`, too. What a full disk or a power cut left of ours is ours."""
+    if not re.fullmatch(rb"(p(i(d( \d*)?)?)?)?[\0\s]*", os.pread(lock, 200, 0)):
+        raise StateError(f"{path} is a file of something else", hint="set another state.folder")
+
+
+@contextmanager
+def held(state: Path) -> Generator[None]:
+    """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
+    path = state / LOCK
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}", hint="look at the rights of the state folder") from None
+    try:
+        close_to_others(lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "an unknown process"
+            raise AlreadyRunningError(
+                f"another refgenied ({holder}) holds the state folder {state}",
+                hint="stop it first, or give this one another state.folder",
+            ) from None
+        _require_ours(lock, path)
+        with suppress(OSError):  # on a full disk the lock holds all the same, it only does not say whose it is
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"pid {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)  # the lock goes with it; the file stays, or two starts could lock two files
