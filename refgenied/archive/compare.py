@@ -10,7 +10,8 @@ from refgenied.archive.format.manifest import Manifest
 from refgenied.archive.format.members import is_seekable, md5_of
 from refgenied.archive.packer import in_packing_order
 from refgenied.archive.run import Check, OnProgress, Phase, Run, no_check, no_progress
-from refgenied.genomes.walk import Kind, Member, Tree
+from refgenied.genomes.member import Kind, Member
+from refgenied.genomes.walk import Tree
 from refgenied.model import SourceChangedError
 
 _CHUNK = 1 << 20

@@ -19,7 +19,7 @@ from refgenied.archive.format.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.presence import PassedOver, places
 from refgenied.files.regular import SHORTAGE_ERRNOS, opener, read_regular, unreadable
-from refgenied.genomes.build_folder import LARGEST_LOG
+from refgenied.genomes.build_folder import MAX_LOG_BYTES
 from refgenied.genomes.genome_config import GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
@@ -176,7 +176,7 @@ def _recipe(folder: Path, key: AssetKey) -> BuildRecord:
     log = folder / f"build_log_{name}.md"
     text = ""
     with suppress(OSError), open(log, "rb", opener=opener) as file:
-        text = file.read(LARGEST_LOG).decode("utf-8", "replace")
+        text = file.read(MAX_LOG_BYTES).decode("utf-8", "replace")
     recipe: dict[str, Any] | None = None
     try:
         with open(folder / f"build_recipe_{name}.json", "rb", opener=opener) as file:

@@ -17,7 +17,7 @@ from refgenied.archive import unfinished
 from refgenied.archive.format.entries import Entry
 from refgenied.files.durable import DISK_FULL_ERRNOS, NEW_FILE_FLAGS, sync_folder
 from refgenied.files.regular import SHORTAGE_ERRNOS
-from refgenied.genomes.enclosure import FOLDER, shown
+from refgenied.genomes.enclosure import FOLDER_FLAGS, shown
 from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTreeError, WriteError
 
 _ZEROS = bytes(1 << 20)
@@ -150,7 +150,7 @@ class Extraction:
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=at)
                 self._made.add(b"/".join(parts[:depth]))
-            at = os.open(name, FOLDER, dir_fd=at)
+            at = os.open(name, FOLDER_FLAGS, dir_fd=at)
             self._way.append((name, at))
         return at
 

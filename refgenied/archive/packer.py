@@ -19,7 +19,8 @@ from refgenied.archive.format.sorting import sorted_tokens
 from refgenied.archive.place import Place
 from refgenied.archive.run import Check, Phase, Run
 from refgenied.files.regular import SHORTAGE_ERRNOS
-from refgenied.genomes.walk import Kind, Member, Tree
+from refgenied.genomes.member import Kind, Member
+from refgenied.genomes.walk import Tree
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError
 
 

@@ -27,7 +27,7 @@ from refgenied.archive.format.members import (
 from refgenied.archive.format.pipeline import Pipeline
 from refgenied.archive.format.stream import damage, open_archive
 from refgenied.archive.run import Phase, Run
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import DamagedArchiveError
 
 

@@ -15,7 +15,7 @@ from refgenied.archive.format.manifest import Manifest, entries_of
 from refgenied.archive.format.members import ArchiveMembers, manifest_beside
 from refgenied.archive.format.stream import open_source
 from refgenied.genomes.enclosure import MAX_LINKS, shown
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import DamagedArchiveError, MemberNotFoundError
 
 

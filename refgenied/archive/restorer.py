@@ -27,7 +27,7 @@ from refgenied.archive.format.stream import open_source
 from refgenied.archive.run import Check, OnProgress, Phase, Run, no_check, no_progress
 from refgenied.archive.vetting import Vetting, vetted
 from refgenied.genomes.enclosure import shown
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import ConflictError, DamagedArchiveError, MemberNotFoundError, NoSpaceError
 
 MOST_RATIO = 200

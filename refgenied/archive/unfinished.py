@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from refgenied.genomes.enclosure import FOLDER
+from refgenied.genomes.enclosure import FOLDER_FLAGS
 
 _WEEK = 7 * 86_400.0
 """For so many seconds a folder of another machine (its locks may not be seen here) or of refgenied 0.1 (which took no
@@ -36,7 +36,7 @@ def make(target: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{_beginning(target)}{_here()}-", dir=target.parent))
         try:
-            fd = os.open(folder, FOLDER)
+            fd = os.open(folder, FOLDER_FLAGS)
         except FileNotFoundError:  # another process removed it before we had the lock
             continue
         try:
@@ -63,7 +63,7 @@ def clear(target: Path) -> int:
 
 def _clear_one(folder: Path, target: Path) -> int:
     try:
-        fd = os.open(folder, FOLDER)
+        fd = os.open(folder, FOLDER_FLAGS)
     except OSError:
         return 0
     try:

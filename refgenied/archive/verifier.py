@@ -17,7 +17,7 @@ from refgenied.archive.place import Place, manifest_at
 from refgenied.archive.prover import prove
 from refgenied.archive.run import Check, OnProgress, Run, no_check, no_progress
 from refgenied.archive.vetting import Vetting, vetted
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, DamagedArchiveError
 
 

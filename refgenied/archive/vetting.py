@@ -13,8 +13,8 @@ import msgspec
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.members import ArchiveMembers
 from refgenied.archive.run import Check, Phase, Run, no_check
-from refgenied.genomes.enclosure import MAX_DEPTH, MAX_LINKS, shown
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.enclosure import MAX_FOLDER_DEPTH, MAX_LINKS, shown
+from refgenied.genomes.member import Kind
 from refgenied.model import UnsafeTreeError
 
 MOST_MEMBERS = 2_000_000
@@ -93,8 +93,8 @@ class Vetting:
             raise self._refused(path, "has a name that leads elsewhere")
         if any(len(part) > _LONGEST_NAME or b"\0" in part for part in parts):
             raise self._refused(path, f"has a name of more than {_LONGEST_NAME} bytes, or with a NUL in it")
-        if len(parts) > MAX_DEPTH:
-            raise self._refused(path, f"lies deeper than {MAX_DEPTH} folders")
+        if len(parts) > MAX_FOLDER_DEPTH:
+            raise self._refused(path, f"lies deeper than {MAX_FOLDER_DEPTH} folders")
         return parts
 
     def _imply_folders(self, path: bytes, parts: Parts) -> None:

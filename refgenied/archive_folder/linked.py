@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from refgenied.genomes.build_folder import BUILD_FOLDER
-from refgenied.genomes.enclosure import some_names
+from refgenied.genomes.small_files import some_names
 
 MOST_LINKS = 100_000
 """Names in an asset's folder; of more only the first are linked."""

@@ -11,7 +11,7 @@ from refgenied.archive import Entry, Manifest, iter_files
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog.faults import Faults
 from refgenied.files.durable import save_atomically
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey
 
 MOST_NAMES = 50_000

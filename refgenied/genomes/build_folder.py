@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from refgenied.files.regular import SHORTAGE_ERRNOS
-from refgenied.genomes.enclosure import shown, some_names, translated
-from refgenied.genomes.walk import open_folder, read_small
+from refgenied.genomes.enclosure import shown, translated
+from refgenied.genomes.small_files import open_folder, read_small, some_names
 from refgenied.model import BuildRecord, RefgeniedError, ShortageError, UnreadableError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 BUILD_FOLDER = "_refgenie_build"
 MAP_CONFIG = "_map_build.yaml"
 _MAP_CONFIG_AT_WORK = "_locked_map_build.yaml"
 _COMMANDS = "refgenie_commands.sh"
-_LARGEST_COMMANDS = 1 << 20
-_LARGEST_RECIPE = 1 << 20
-LARGEST_LOG = 256 << 10
-_MOST_COMMANDS = 10_000
-_MOST_NAMES = 100_000  # in one build folder
+_MAX_FILE_BYTES = 1 << 20
+"""Of the commands, of the recipe and of `MAP_CONFIG`."""
+MAX_LOG_BYTES = 256 << 10
+_MAX_COMMANDS = 10_000
+MAX_BUILD_NAMES = 100_000
+"""Names in one build folder."""
 
 
 class Flag(NamedTuple):
-    """A completed flag. It is touched anew by every build, so its identity tells two builds apart."""
+    """A completed flag. Every build touches it anew, so its identity tells two builds apart."""
 
     path: str
     inode: int
@@ -36,7 +35,7 @@ class Flag(NamedTuple):
 
 
 class Flags(NamedTuple):
-    """The status flags of one asset's build folders, all of them together."""
+    """The status flags of all build folders of one asset together."""
 
     found: bool
     """Whether there is a build folder at all."""
@@ -46,9 +45,9 @@ class Flags(NamedTuple):
     log: str
     """Path of refgenie's log, or ""."""
     working: str
-    """Name of something that only a build at work, or one that was stopped, leaves; or ""."""
+    """Name of something that only a running build, or a stopped one, leaves; or ""."""
     mapped: bool
-    """Built with `--map`, and the result not taken away by `--reduce`."""
+    """Built with `--map`, and `--reduce` has not taken the result yet."""
 
     @property
     def built_at(self) -> float | None:
@@ -57,23 +56,24 @@ class Flags(NamedTuple):
 
 
 def read_flags(folders: Iterable[str]) -> Flags:
-    """The flags in these build folders, those that don't exist left out. OSError, UnreadableError.
+    """The flags in these build folders, of which some may be missing. OSError, UnreadableError.
 
-    The names hold the tag of the build, which `refgenie tag` may have changed since: they are matched by
-    their ends, never made up.
+    The names hold the tag of the build, and `refgenie tag` may have changed the tag since: so they are matched by
+    their ends.
     """
     found = mapped = False
     completed: list[Flag] = []
     failed: list[str] = []
-    working: list[str] = []
+    working: list[tuple[bool, str]] = []
     logs: list[str] = []
     for folder in folders:
         entries = _entries(folder)
         found = found or entries is not None
         for entry in entries or ():
             name = entry.name
-            if name.startswith(("lock.", "recover.")) or name == _MAP_CONFIG_AT_WORK:
-                working.append(name)
+            is_lock = name.startswith(("lock.", "recover."))
+            if is_lock or name == _MAP_CONFIG_AT_WORK:
+                working.append((is_lock, name))
             elif name == MAP_CONFIG:
                 mapped = True
             elif name.endswith("_completed.flag"):
@@ -84,61 +84,49 @@ def read_flags(folders: Iterable[str]) -> Flags:
             elif _is_log(name):
                 logs.append(entry.path)
             elif name.endswith(("_running.flag", "_waiting.flag", "_partial.flag")):
-                working.append(name)
-    # a status flag says more to a reader than a lock
-    working.sort(key=lambda name: (name.startswith(("lock.", "recover.")), name))
-    return Flags(
-        found,
-        tuple(sorted(completed)),
-        min(failed, default=""),
-        min(logs, default=""),
-        next(iter(working), ""),
-        mapped,
-    )
+                working.append((False, name))
+    _, at_work = min(working, default=(False, ""))  # a status flag tells a reader more than a lock
+    return Flags(found, tuple(sorted(completed)), min(failed, default=""), min(logs, default=""), at_work, mapped)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]] | None:
     """None when there is no such folder."""
     try:
         with os.scandir(folder) as entries:
-            found = list(islice(entries, _MOST_NAMES + 1))
+            found = list(islice(entries, MAX_BUILD_NAMES + 1))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if len(found) > _MOST_NAMES:
-        raise UnreadableError(f"{shown(folder)} holds more than {_MOST_NAMES} names")
+    if len(found) > MAX_BUILD_NAMES:
+        raise UnreadableError(f"{shown(folder)} holds more than {MAX_BUILD_NAMES} names")
     return found
 
 
 def moved_lately(paths: Iterable[str], now: float, within: float) -> bool:
-    """Whether anything in these folders (or files) was made, written or renamed in the last `within` seconds before
-    `now` (Unix seconds). A time as far in the future tells of a clock that was wrong, and of nothing else.
+    """Whether anything in these folders (or files) was made, written or renamed in the `within` seconds before `now`
+    (Unix seconds). A time that far in the future comes from a wrong clock and does not count.
     """
+    return any(abs(now - moment) <= within for info in _infos(list(paths)) for moment in (info.st_mtime, info.st_ctime))
 
-    def lately(info: os.stat_result) -> bool:
-        return any(abs(now - moment) <= within for moment in (info.st_mtime, info.st_ctime))
 
-    pending = list(paths)
+def _infos(pending: list[str]) -> Iterator[os.stat_result]:
+    """The stat of each of these paths and of everything below them. OSError when the machine is short of something."""
     while pending:
         path = pending.pop()
         try:
-            info = os.lstat(path)
-            if lately(info):
-                return True
+            yield os.lstat(path)
             with os.scandir(path) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
-                        continue
-                    if lately(entry.stat(follow_symlinks=False)):
-                        return True
+                    else:
+                        yield entry.stat(follow_symlinks=False)
         except OSError as error:
-            if error.errno in SHORTAGE_ERRNOS:  # it would look as if the build had died
+            if error.errno in SHORTAGE_ERRNOS:  # a running build would look dead
                 raise
-    return False
 
 
 def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
-    """The commands, recipe and log name in the first of these build folders that has them. ShortageError."""
+    """The commands, recipe and log, each from the first of these build folders that has it. ShortageError."""
     commands: tuple[str, ...] = ()
     recipe: dict[str, Any] | None = None
     log_name: str | None = None
@@ -151,12 +139,12 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
         except RefgeniedError:
             continue
         try:
-            names = some_names(fd, _MOST_NAMES)
+            names = some_names(fd, MAX_BUILD_NAMES)
             commands = commands or _commands(fd)
             recipe = recipe or _recipe(fd, names)
             logs = list(filter(_is_log, names))
             if log_name is None and logs:
-                log_name, log = logs[0], (read_small(fd, logs[0], LARGEST_LOG) or b"").decode("utf-8", "replace")
+                log_name, log = logs[0], _text(fd, logs[0], MAX_LOG_BYTES)
         except ShortageError:
             raise
         except (OSError, RefgeniedError) as error:
@@ -169,14 +157,14 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
 
 
 def map_config(folders: Iterable[str], within: str) -> bytes:
-    """What `build --map` has left for `--reduce`; b"" without."""
+    """What `build --map` has left for `--reduce` in the first of these folders that has it; b"" when none has it."""
     for folder in folders:
         try:
             fd = open_folder(folder, within=within)
         except RefgeniedError:
             continue
         try:
-            text = read_small(fd, MAP_CONFIG, _LARGEST_RECIPE)
+            text = read_small(fd, MAP_CONFIG, _MAX_FILE_BYTES)
         except RefgeniedError:
             text = None
         finally:
@@ -186,10 +174,12 @@ def map_config(folders: Iterable[str], within: str) -> bytes:
     return b""
 
 
-def unreadable(error: OSError, path: str) -> str:
-    """One line about a folder or file that could not be read. ShortageError: nothing is wrong with it."""
+def why_unreadable(error: OSError, path: str) -> str:
+    """One line about a folder or file that could not be read. ShortageError when the machine is short of something:
+    everything below it would seem to be gone.
+    """
     said = translated(error, error.filename or path)
-    if isinstance(said, ShortageError):  # else all that is in it would seem to be gone
+    if isinstance(said, ShortageError):
         raise said from error
     return said.message
 
@@ -198,17 +188,20 @@ def _is_log(name: str) -> bool:
     return name.startswith("refgenie_") and name.endswith("log.md")
 
 
+def _text(folder: int, name: str, limit: int) -> str:
+    return (read_small(folder, name, limit) or b"").decode("utf-8", "replace")
+
+
 def _commands(folder: int) -> tuple[str, ...]:
-    text = (read_small(folder, _COMMANDS, _LARGEST_COMMANDS) or b"").decode("utf-8", "replace")
-    lines = (line.strip() for line in text.splitlines())
-    return tuple(line for line in lines if line and not line.startswith("#"))[:_MOST_COMMANDS]
+    lines = (line.strip() for line in _text(folder, _COMMANDS, _MAX_FILE_BYTES).splitlines())
+    return tuple(line for line in lines if line and not line.startswith("#"))[:_MAX_COMMANDS]
 
 
 def _recipe(folder: int, names: list[str]) -> dict[str, Any] | None:
     for name in names:
         if name.startswith("build_recipe_") and name.endswith(".json"):
             try:
-                recipe: object = msgspec.json.decode(read_small(folder, name, _LARGEST_RECIPE) or b"")
+                recipe: object = msgspec.json.decode(read_small(folder, name, _MAX_FILE_BYTES) or b"")
             except (msgspec.DecodeError, RecursionError):
                 continue
             if isinstance(recipe, dict):

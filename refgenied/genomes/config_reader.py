@@ -1,8 +1,8 @@
-"""Reads `genome_config.yaml` so that a torn one is never believed.
+"""Reads `genome_config.yaml` so that a half-written file is never believed.
 
-refgenie rewrites it in place: it is empty for 8 to 11 ms each time, and a cut file can be valid YAML. So a
-read counts when the file's stat is the same before and after, and when it lacks what the last good read had
-only if nothing has written to it until the next read.
+refgenie rewrites the file in place: it is empty for 8 to 11 ms each time, and a cut file can be valid YAML. So a read
+counts when the file's stat is the same before and after. When it lacks something that the last good read had, it
+counts only if nothing has written to the file until the next read.
 """
 
 from __future__ import annotations
@@ -14,39 +14,45 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refgenied.files.regular import open_regular
-from refgenied.genomes.genome_config import Entry, GenomeConfig, parse_config
+from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import Problem
 
-LONGEST_WAIT = 1.0  # seconds for a writer to end, and for two reads to agree
-PAUSE = 0.05  # seconds between two reads that must agree
-STALE_LOCK = 10.0  # seconds after which refgenie itself gives up on a lock
-SETTLED = 2.0  # seconds: a file untouched for so long isn't being written, and its mtime will tell the next write
+LONGEST_READ_SECONDS = 1.0
+"""How long to wait for a writer to end, and for two reads to agree."""
+BETWEEN_READS_SECONDS = 0.05
+"""Between two reads that must agree."""
+LOCK_POLL_SECONDS = 0.005
+"""Between two looks at a writer's lock."""
+STALE_LOCK_SECONDS = 10.0
+"""refgenie itself ignores a lock after this."""
+UNTOUCHED_SECONDS = 2.0
+"""Nobody is writing a file that is untouched for so long, and its mtime will show the next write."""
 
 Identity = tuple[int, int, int, int, int]
 
 
-class Reading(NamedTuple):
+class KnownConfig(NamedTuple):
     """What is known of the config now."""
 
     config: GenomeConfig | None
     """None: it could not be read, now or before."""
     fresh: bool
-    """Whether this is what the file says now; else it is what it said at `read_at`."""
+    """True: the file says this now. False: it said this at `read_at`."""
     read_at: float
-    """Unix seconds of the good read."""
+    """When the good read was, Unix seconds."""
     identity: Identity | None
     """Of the file as it was read."""
     problems: tuple[Problem, ...]
 
 
-class _Raw(NamedTuple):
+class _Read(NamedTuple):
     identity: Identity
     config: GenomeConfig
 
 
 class _TornError(Exception):
-    pass
+    """The file is being written."""
 
 
 class ConfigReader:
@@ -55,13 +61,13 @@ class ConfigReader:
     def __init__(self, path: str) -> None:
         self.path = path
         folder, name = os.path.split(path)
-        # ubiquerg's write lock, and the one of refgenie before 0.13; readers' locks don't matter to a reader.
+        # The write lock of ubiquerg, and that of refgenie before 0.13; locks of other readers do not matter.
         self._locks = [Path(folder, f"lock-write-{name}"), Path(folder, f"lock.{name}")]
-        self._good: _Raw | None = None
+        self._good: _Read | None = None
         self._good_at = 0.0
         self._cached = False
         self._bad: tuple[Identity, Exception] | None = None
-        """A file at rest that could not be read, and why: reading it again would take as long and tell the same."""
+        """A file at rest that could not be read, and why: another read would take as long and say the same."""
         self._lock = threading.Lock()
 
     def identity(self) -> Identity | None:
@@ -71,50 +77,50 @@ class ConfigReader:
         except OSError:
             return None
 
-    def read(self, now: float) -> Reading:
+    def read(self, now: float) -> KnownConfig:
         """Never raises for anything the file holds; waits up to about 1 s while it is being written."""
         with self._lock:
             return self._read(now)
 
-    def _read(self, now: float) -> Reading:
+    def _read(self, now: float) -> KnownConfig:
         if self._good and self._cached and self.identity() == self._good.identity:
             self._good_at = now
-            return self._reading(self._good, fresh=True)
+            return self._known()
         if self._bad and self.identity() == self._bad[0]:
-            return self._reading(self._good, fresh=False, why=self._bad[1])
-        until = time.monotonic() + LONGEST_WAIT
+            return self._known(self._bad[1])
+        until = time.monotonic() + LONGEST_READ_SECONDS
         before: Identity | None = None
         while True:
-            self._await_writer(now, until)
+            while time.monotonic() < until and any(self._is_held(lock, now) for lock in self._locks):
+                time.sleep(LOCK_POLL_SECONDS)
             seen = self.identity()
             try:
-                raw = self._attempt()
+                read = self._attempt()
             except (_TornError, GarbledError, OSError) as error:
                 why = error
                 before = None
                 settled = self._is_settled(self.identity(), now)
             else:
-                settled = self._is_settled(raw.identity, now)
-                if settled or raw.identity == before or (self._good and not _is_poorer(raw, self._good)):
-                    self._good, self._good_at, self._cached = raw, now, settled
-                    return self._reading(raw, fresh=True)
+                settled = self._is_settled(read.identity, now)
+                if settled or read.identity == before or (self._good and not _is_poorer(read, self._good)):
+                    self._good, self._good_at, self._cached = read, now, settled
+                    return self._known()
                 why = _TornError("is being rewritten")
-                before = raw.identity
-            if settled or time.monotonic() + PAUSE > until:
+                before = read.identity
+            if settled or time.monotonic() + BETWEEN_READS_SECONDS > until:
                 steady = seen if settled and seen == self.identity() else None
                 self._bad = (steady, why) if steady and isinstance(why, GarbledError) else None
-                return self._reading(self._good, fresh=False, why=why)
-            time.sleep(PAUSE)
+                return self._known(why)
+            time.sleep(BETWEEN_READS_SECONDS)
 
-    def _reading(self, raw: _Raw | None, *, fresh: bool, why: Exception | None = None) -> Reading:
-        problems = list(raw.config.problems) if raw and fresh else []
+    def _known(self, why: Exception | None = None) -> KnownConfig:
+        """The last good read, and why it is not what the file says now."""
+        config, identity = (self._good.config, self._good.identity) if self._good else (None, None)
         if why is not None:
-            problems.append(Problem(self.path, _told(why)))
-        return Reading(
-            raw.config if raw else None, fresh, self._good_at, raw.identity if raw else None, tuple(problems)
-        )
+            return KnownConfig(config, False, self._good_at, identity, (Problem(self.path, _told(why)),))
+        return KnownConfig(config, True, self._good_at, identity, config.problems if config else ())
 
-    def _attempt(self) -> _Raw:
+    def _attempt(self) -> _Read:
         with open(open_regular(self.path), "rb") as file:
             before = _identity(os.fstat(file.fileno()))
             if before[2] > MAX_BYTES:
@@ -125,27 +131,23 @@ class ConfigReader:
             raise _TornError("changed while it was read")
         if not text.strip():
             raise _TornError("is empty: refgenie may have been stopped while it wrote it")
-        return _Raw(after, parse_config(text, self.path))
-
-    def _await_writer(self, now: float, until: float) -> None:
-        while time.monotonic() < until and any(self._is_held(lock, now) for lock in self._locks):
-            time.sleep(0.005)
+        return _Read(after, parse_config(text, self.path))
 
     def _is_held(self, lock: Path, now: float) -> bool:
         try:
-            return abs(now - lock.stat().st_mtime) < STALE_LOCK
+            return abs(now - lock.stat().st_mtime) < STALE_LOCK_SECONDS
         except OSError:
             return False
 
     def _is_settled(self, identity: Identity | None, now: float) -> bool:
-        return identity is None or abs(now - identity[3] / 1e9) > SETTLED
+        return identity is None or abs(now - identity[3] / 1e9) > UNTOUCHED_SECONDS
 
 
 def _identity(info: os.stat_result) -> Identity:
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
-def _is_poorer(new: _Raw, old: _Raw) -> bool:
+def _is_poorer(new: _Read, old: _Read) -> bool:
     """Whether something that was known is gone, as when a file is cut off."""
     if new.config.cut:
         return True
@@ -155,13 +157,13 @@ def _is_poorer(new: _Raw, old: _Raw) -> bool:
     )
 
 
-def _lacks(new: Entry, old: Entry) -> bool:
+def _lacks(new: ConfigEntry, old: ConfigEntry) -> bool:
     return bool(old.asset_digest and not new.asset_digest) or not old.seek_keys.keys() <= new.seek_keys.keys()
 
 
 def _told(why: Exception) -> str:
     if isinstance(why, GarbledError):
-        return f"{why.told}; the last good read is used until it is mended"
+        return f"{why.told}; the last good read is used until the file is repaired"
     if isinstance(why, FileNotFoundError):
         return "refgenie's config is not there"
     if isinstance(why, OSError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from refgenied.genomes.build_folder import (
     BUILD_FOLDER,
@@ -12,11 +11,13 @@ from refgenied.genomes.build_folder import (
     moved_lately,
     read_build_record,
     read_flags,
-    unreadable,
+    why_unreadable,
 )
-from refgenied.genomes.enclosure import Enclosure, absolute, shown
+from refgenied.genomes.enclosure import Enclosure, shown
+from refgenied.genomes.genome_config import ConfigEntry
+from refgenied.genomes.layout import Judge, Judgement, Layout, Sighting, Survey
 from refgenied.genomes.problems import Problems
-from refgenied.genomes.refgenie0 import CONFIG_NAME, RefgenconfLayout
+from refgenied.genomes.refgenie0 import CONFIG_NAME, Refgenie0Layout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
 from refgenied.genomes.stamps import stamp_files, stamp_of
 from refgenied.genomes.walk import Tree
@@ -24,39 +25,33 @@ from refgenied.model import (
     ARCHIVABLE,
     Access,
     Asset,
+    AssetKey,
     AssetState,
+    BuildRecord,
     Look,
     SourceChangedError,
     UnreadableError,
     UnsafeTreeError,
 )
 
-if TYPE_CHECKING:
-    from refgenied.genomes.layout import Judge, Judgement, Layout, Sighting, Survey
-    from refgenied.model import AssetKey, BuildRecord
-
-LAYOUTS = ("auto", "refgenconf", "refgenie1")
 NOTHING = "empty: nothing built yet"
-_AT_WORK = frozenset({AssetState.BUILDING})
+_NO_FLAGS = Flags(found=False, completed=(), failed="", log="", working="", mapped=False)
+_NO_ENTRY = ConfigEntry()
 
 
 class GenomeFolder:
     """A genome folder of either layout; any number of threads may look at once.
 
-    `config` is refgenie 0.13's `genome_config.yaml` (None: the one in the genome folder, if any).
-    `interrupted_after`: seconds without any movement after which a build counts as interrupted. `layout`: one
-    of LAYOUTS; `auto` takes 0.13's when there is a config.
+    `config` is refgenie 0.13's `genome_config.yaml` (None: the one in the genome folder, if there is one); with a
+    config the layout is that of refgenie 0.13. `interrupted_after`: a build counts as interrupted after so many seconds
+    without a change.
     """
 
-    def __init__(
-        self, root: str, *, config: str | None, interrupted_after: float = 1800.0, layout: str = "auto"
-    ) -> None:
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
-        self.root = absolute(root)
-        self._config = config
+    def __init__(self, root: str, *, config: str | None, interrupted_after: float = 1800.0) -> None:
+        self.root = os.path.abspath(root)
+        self._names_config = config is not None
+        self._config = config or f"{self.root}/{CONFIG_NAME}"
         self._interrupted_after = interrupted_after
-        self._wanted_layout = layout
         self._layout: Layout | None = None
 
     def look(self, now: float) -> Look:
@@ -69,22 +64,24 @@ class GenomeFolder:
         survey = layout.survey(now)
         assets = self._assess_all(survey, now)
         if any(asset.state is AssetState.UNREGISTERED for asset in assets.values()) and survey.judge.outdated():
-            survey = layout.survey(now)  # it was registered between reading the config and the flags
+            survey = layout.survey(now)  # it was registered between reading the config and reading the flags
             assets = self._assess_all(survey, now)
         builds = [
             build
             for key, asset in assets.items()
-            if asset.state in _AT_WORK
+            if asset.state is AssetState.BUILDING
             for build in survey.sightings[key].builds
             if os.path.isdir(build)
         ]
+        # without a genome and without a config there is no layout yet
+        known = survey.sightings or survey.genomes or os.path.lexists(self._config)
         return Look(
             assets,
             survey.genomes,
             (*problems.told(), *survey.problems),
-            self._title(layout, survey),
+            layout.title if known else NOTHING,
             root,
-            tuple(dict.fromkeys((*survey.watch, *builds))) or (self.root,),  # in an empty one all is yet to come
+            tuple(dict.fromkeys((*survey.watch, *builds))) or (self.root,),  # an empty folder: all is still to come
             survey.servers,
             survey.config_version,
         )
@@ -106,7 +103,7 @@ class GenomeFolder:
         return Tree(asset.folder, within=self.root)
 
     def build_record(self, asset: Asset) -> BuildRecord:
-        """How the asset was built, as far as its build folders tell; empty when they don't. Never raises."""
+        """How the asset was built, as far as its build folders tell; empty when they do not. ShortageError."""
         key = asset.key
         beside = [f"{self.root}/builds/{alias}/{key.asset_group}/{key.asset}" for alias in asset.aliases]
         return read_build_record([f"{asset.folder}/{BUILD_FOLDER}", *beside], self.root)
@@ -124,29 +121,22 @@ class GenomeFolder:
         return info.st_dev, info.st_ino
 
     def _choose_layout(self) -> Layout:
-        """Once a config was seen it stays refgenie 0.13: one that vanishes is a problem, not a change."""
-        if self._layout is None or self._wanted_layout == "auto":
-            config = self._config or f"{self.root}/{CONFIG_NAME}"
-            refgenconf = self._wanted_layout == "refgenconf" or (
-                self._wanted_layout == "auto" and (self._config is not None or os.path.lexists(config))
-            )
-            if refgenconf and not isinstance(self._layout, RefgenconfLayout):
-                self._layout = RefgenconfLayout(self.root, config)
+        """Once a config was seen the layout stays refgenie 0.13: a config that vanishes is a problem, not a change."""
+        if not isinstance(self._layout, Refgenie0Layout):
+            if self._names_config or os.path.lexists(self._config):
+                self._layout = Refgenie0Layout(self.root, self._config)
             elif self._layout is None:
                 self._layout = Refgenie1Layout(self.root)
         return self._layout
 
-    def _title(self, layout: Layout, survey: Survey) -> str:
-        """Without a genome and without a config it is no layout yet."""
-        config = self._config or f"{self.root}/{CONFIG_NAME}"
-        return layout.title if survey.sightings or survey.genomes or os.path.lexists(config) else NOTHING
+    # ----------------------------------------------------------------- one asset
 
     def _assess_all(self, survey: Survey, now: float) -> dict[AssetKey, Asset]:
         return {key: self._assess(survey.judge, sighting, now) for key, sighting in survey.sightings.items()}
 
     def _assess(self, judge: Judge, sighting: Sighting, now: float) -> Asset:
         files_stamp, access = "", Access.EVERYONE
-        flags: Flags | None = None
+        flags = _NO_FLAGS
         try:
             flags = read_flags(sighting.builds)
             state, reason = self._state(judge, sighting, flags, now)
@@ -156,18 +146,31 @@ class GenomeFolder:
                 if not outside:
                     files_stamp, access = stamp_files(sighting.folder, self.root)
                 if read_flags(sighting.builds) != flags:
-                    state, reason, files_stamp = (
-                        AssetState.BUILDING,
-                        "at work: its build flags just changed",
-                        "",
-                    )
+                    state, reason, files_stamp = AssetState.BUILDING, "at work: its build flags just changed", ""
         except OSError as error:
-            state, reason = AssetState.UNREADABLE, unreadable(error, sighting.folder)
+            state, reason = AssetState.UNREADABLE, why_unreadable(error, sighting.folder)
         except UnreadableError as error:
             state, reason = AssetState.UNREADABLE, error.message
         except SourceChangedError as error:
             state, reason, files_stamp = AssetState.BUILDING, f"at work: {error.message}", ""
-        return self._asset(sighting, state, reason, flags, files_stamp, access)
+        entry = sighting.entry or _NO_ENTRY
+        digest = entry.asset_digest if state is not AssetState.UNREGISTERED else None
+        return Asset(
+            key=sighting.key,
+            state=state,
+            reason=reason,
+            folder=sighting.folder,
+            aliases=sighting.aliases,
+            stamp=stamp_of(files_stamp, flags.completed, digest, entry.seek_keys) if files_stamp else "",
+            files_stamp=files_stamp,
+            built_at=flags.built_at,
+            asset_digest=digest,
+            description=entry.description,
+            seek_keys=entry.seek_keys,
+            parents=entry.parents,
+            children=entry.children,
+            access=access,
+        )
 
     def _state(self, judge: Judge, sighting: Sighting, flags: Flags, now: float) -> Judgement:
         def lately() -> bool:
@@ -203,39 +206,9 @@ class GenomeFolder:
             return f"added from outside the genome folder, so it cannot be archived: {shown(sighting.folder)}"
         return "added, but it is the genome folder itself, so it cannot be archived"
 
-    def _asset(
-        self,
-        sighting: Sighting,
-        state: AssetState,
-        reason: str,
-        flags: Flags | None,
-        files_stamp: str,
-        access: Access,
-    ) -> Asset:
-        entry = sighting.entry
-        digest = entry.asset_digest if entry and state is not AssetState.UNREGISTERED else None
-        seek_keys = entry.seek_keys if entry else {}
-        completed = flags.completed if flags else ()
-        return Asset(
-            key=sighting.key,
-            state=state,
-            reason=reason,
-            folder=sighting.folder,
-            aliases=sighting.aliases,
-            stamp=stamp_of(files_stamp, completed, digest, seek_keys) if files_stamp else "",
-            files_stamp=files_stamp,
-            built_at=flags.built_at if flags else None,
-            asset_digest=digest,
-            description=entry.description if entry else "",
-            seek_keys=seek_keys,
-            parents=entry.parents if entry else (),
-            children=entry.children if entry else (),
-            access=access,
-        )
-
 
 def _is_folder(path: str) -> bool:
-    """OSError when that cannot be known."""
+    """OSError when the system cannot tell."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""refgenie 0.12/0.13's `genome_config.yaml`, read into types. What is sound in it is taken, the rest told."""
+"""refgenie 0.12/0.13's `genome_config.yaml`, read into types. What is sound in it is taken, the rest is reported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from refgenied.genomes.aliases import bounded
+from refgenied.genomes.aliases import first_aliases
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.yaml_reader import read
@@ -16,22 +16,24 @@ from refgenied.model import AssetKey, Genome, Problem
 
 OLDEST_VERSION = 0.4
 """Of `config_version`. Before it genomes had no digests, and the files lay elsewhere."""
-MOST_ASSETS = 100_000
+MAX_ASSETS = 100_000
 """Assets, and genomes, of one config; more are left out."""
-_LONGEST_DESCRIPTION = 20_000  # bytes
-_LARGEST_ENTRY = 1 << 17  # bytes of one asset's entry: a reply about it has 1 MiB
+_MAX_DESCRIPTION = 20_000
+"""Characters of one genome's description."""
+_MAX_ENTRY_BYTES = 1 << 17
+"""Of one asset's entry: a reply about it has 1 MiB."""
 
 
-class Entry(NamedTuple):
+class ConfigEntry(msgspec.Struct, frozen=True):
     """What the config says of one asset."""
 
-    asset_path: str
-    asset_digest: str | None
-    seek_keys: dict[str, str]
-    description: str
-    parents: tuple[str, ...]
-    children: tuple[str, ...]
-    archive_digest: str | None
+    asset_path: str = ""
+    asset_digest: str | None = None
+    seek_keys: dict[str, str] = {}
+    description: str = ""
+    parents: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    archive_digest: str | None = None
     """In the config of an archive folder: the md5 of the archive."""
 
 
@@ -40,38 +42,38 @@ class GenomeConfig(NamedTuple):
 
     version: str
     genome_folder: str
-    """As written, perhaps with environment variables; "" when it isn't named."""
+    """As written, perhaps with environment variables; "" when the config does not name it."""
     archive_folder: str
     servers: tuple[str, ...]
     genomes: dict[str, Genome]
-    entries: dict[AssetKey, Entry]
+    entries: dict[AssetKey, ConfigEntry]
     problems: tuple[Problem, ...]
     cut: bool
     """Whether the file ends within a line, as when it is cut off."""
     doubtful: AssetKey | None
-    """The entry that such a file ends in: perhaps it is not whole, so its digest is left out."""
+    """The entry at the end of such a file: it may be incomplete, so its digest is left out."""
 
 
 def parse_config(text: bytes, path: str) -> GenomeConfig:
-    """Read a config; `path` is for the problems. GarbledError when it isn't a YAML mapping at all."""
+    """Read a config; `path` is for the problems. GarbledError when it is not a YAML mapping at all."""
     return _Reader(path).read(text)
 
 
 class _Reader:
-    """Walks through the values and notes where something is of the wrong type."""
+    """Goes through the values and notes where something has the wrong type."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._problems = Problems()
         self._genomes: dict[str, Genome] = {}
-        self._entries: dict[AssetKey, Entry] = {}
+        self._entries: dict[AssetKey, ConfigEntry] = {}
         self._beyond = 0
-        """Genomes and assets beyond MOST_ASSETS."""
+        """Genomes and assets beyond MAX_ASSETS."""
 
     def read(self, text: bytes) -> GenomeConfig:
         document = read(text)
-        top = self._mapping(document.value, "the file")
-        version = self._text(top.get("config_version"), "config_version")
+        top = self._mapping({"the file": document.value}, "the file")
+        version = self._text(top, "config_version")
         if _is_outdated(version):
             self._problem(
                 f"config_version {version}",
@@ -79,26 +81,24 @@ class _Reader:
                 "`refgenie upgrade --target-version 0.4` brings it up to date",
             )
         else:
-            self._read_genomes(self._mapping(top.get("genomes"), "genomes"))
+            self._read_genomes(self._mapping(top, "genomes"))
         for odd in document.odd:
             self._problem(f"line {odd.line}:", odd.message)
-        cut = bool(text) and not text.endswith(b"\n")
         doubtful = self._key_at(document.cut_at or ())
         if doubtful is not None:
             self._problem("the file", "has no newline at its end: its last entry may be cut off")
-            self._entries[doubtful] = self._entries[doubtful]._replace(asset_digest=None)
+            self._entries[doubtful] = msgspec.structs.replace(self._entries[doubtful], asset_digest=None)
         servers = self._texts(top.get("genome_servers") or top.get("genome_server"), "genome_servers")
+        archive_folder = top.get("genome_archive_folder") or top.get("genome_archive")
         return GenomeConfig(
             version=version,
-            genome_folder=self._path_text(top.get("genome_folder"), "genome_folder"),
-            archive_folder=self._path_text(
-                top.get("genome_archive_folder") or top.get("genome_archive"), "genome_archive_folder"
-            ),
+            genome_folder=self._folder(top.get("genome_folder"), "genome_folder"),
+            archive_folder=self._folder(archive_folder, "genome_archive_folder"),
             servers=tuple(server.rstrip("/") for server in servers),
             genomes=self._genomes,
             entries=self._entries,
             problems=self._problems.told(),
-            cut=cut,
+            cut=bool(text) and not text.endswith(b"\n"),
             doubtful=doubtful,
         )
 
@@ -112,49 +112,47 @@ class _Reader:
                 return None
 
     def _read_genomes(self, genomes: dict[str, Value]) -> None:
-        for digest, value in genomes.items():
-            self._genome(digest, value, genomes)
+        for digest in genomes:
+            self._genome(digest, genomes)
         self._give_each_alias_to_one()
         if self._beyond:
-            self._problem("the file", f"names {self._beyond} more genomes and assets than {MOST_ASSETS}: left out")
+            self._problem("the file", f"names {self._beyond} more genomes and assets than {MAX_ASSETS}: left out")
 
     def _give_each_alias_to_one(self) -> None:
-        """To the last genome that has it: that is the one refgenconf takes it for."""
+        """Leave an alias to the last genome that has it: refgenconf resolves it to that one."""
         owners = {alias: digest for digest, genome in self._genomes.items() for alias in genome.aliases}
         for digest, genome in self._genomes.items():
-            own = tuple(alias for alias in genome.aliases if owners[alias] == digest)
-            for alias in genome.aliases:
-                if owners[alias] != digest:
-                    self._problem(
-                        f"genomes.{digest}.aliases",
-                        f"has '{alias}', which refgenie takes for the genome {owners[alias]}: it is left out here",
-                    )
-            if own != genome.aliases:
+            foreign = [alias for alias in genome.aliases if owners[alias] != digest]
+            for alias in foreign:
+                self._problem(
+                    f"genomes.{digest}.aliases",
+                    f"has '{alias}', which refgenie takes for the genome {owners[alias]}: it is left out here",
+                )
+            if foreign:
+                own = tuple(alias for alias in genome.aliases if owners[alias] == digest)
                 self._genomes[digest] = msgspec.structs.replace(genome, aliases=own)
 
-    def _genome(self, digest: str, value: Value, others: dict[str, Value]) -> None:
+    def _genome(self, digest: str, genomes: dict[str, Value]) -> None:
         where = f"genomes.{digest}"
         if not self._named(digest, where):
             return
-        if not isinstance(value, dict):
-            self._problem(where, f"should be a mapping, not {_kind(value)}")
+        genome = genomes[digest]
+        if not isinstance(genome, dict):
+            self._wrong_type(genome, "a mapping", where)
             return
-        if len(self._genomes) == MOST_ASSETS:
+        if len(self._genomes) == MAX_ASSETS:
             self._beyond += 1
             return
-        aliases = self._aliases(value.get("aliases"), f"{where}.aliases", others)
+        aliases = self._aliases(genome.get("aliases"), f"{where}.aliases", genomes)
         defaults: dict[str, str] = {}
-        for group, body in self._mapping(value.get("assets"), f"{where}.assets").items():
-            self._group(digest, group, body, defaults)
-        self._genomes[digest] = Genome(
-            digest,
-            aliases,
-            self._text(value.get("genome_description"), f"{where}.genome_description")[:_LONGEST_DESCRIPTION],
-            defaults,
-        )
+        groups = self._mapping(genome, "assets", where)
+        for group in groups:
+            self._group(digest, group, groups, defaults)
+        description = self._text(genome, "genome_description", where)[:_MAX_DESCRIPTION]
+        self._genomes[digest] = Genome(digest, aliases, description, defaults)
 
     def _aliases(self, value: Value, where: str, genomes: dict[str, Value]) -> tuple[str, ...]:
-        """Those that can only mean this genome, as far as it alone can tell."""
+        """The aliases that can only mean this genome, as far as its entry alone can tell."""
         fitting: list[str] = []
         for alias in self._texts(value, where):
             if not is_name(alias):
@@ -163,60 +161,63 @@ class _Reader:
                 self._problem(where, f"has '{alias}', which is the digest of a genome itself: it is left out")
             else:
                 fitting.append(alias)
-        taken, beyond = bounded(fitting)
-        if beyond:
-            self._problem(where, f"are too many: {beyond} of them are left out")
+        taken, left_out = first_aliases(fitting)
+        if left_out:
+            self._problem(where, f"are too many: {left_out} of them are left out")
         return taken
 
-    def _group(self, digest: str, group: str, value: Value, defaults: dict[str, str]) -> None:
-        where = f"genomes.{digest}.assets.{group}"
+    def _group(self, digest: str, group: str, groups: dict[str, Value], defaults: dict[str, str]) -> None:
+        assets = f"genomes.{digest}.assets"
+        where = f"{assets}.{group}"
         if not self._named(group, where):
             return
-        body = self._mapping(value, where)
-        tags = self._mapping(body.get("tags"), f"{where}.tags")
-        default = self._text(body.get("default_tag"), f"{where}.default_tag") or next(iter(tags), "")
+        body = self._mapping(groups, group, assets)
+        tags = self._mapping(body, "tags", where)
+        default = self._text(body, "default_tag", where) or next(iter(tags), "")
         if is_name(default):
             defaults[group] = default
-        description = self._text(body.get("asset_description"), f"{where}.asset_description")
+        description = self._text(body, "asset_description", where)
         for tag, entry in tags.items():
             place = f"{where}.tags.{tag}"
             if not self._named(tag, place):
                 continue
-            if len(self._entries) == MOST_ASSETS:
+            if len(self._entries) == MAX_ASSETS:
                 self._beyond += 1
-            else:
+            elif isinstance(entry, dict):
                 self._entry(AssetKey(digest, group, tag), entry, description, place)
+            else:
+                self._wrong_type(entry, "a mapping", place)
 
-    def _entry(self, key: AssetKey, value: Value, description: str, where: str) -> None:
-        if not isinstance(value, dict):
-            self._problem(where, f"should be a mapping, not {_kind(value)}")
-            return
-        asset_path = text_of(value.get("asset_path"))
-        if asset_path is None and value.get("asset_path") is None:
-            asset_path = key.asset_group  # refgenie writes relatives before the rest: such an entry has no path yet
+    def _entry(self, key: AssetKey, value: dict[str, Value], description: str, where: str) -> None:
+        written = value.get("asset_path")
+        # refgenie writes relatives before the rest: such an entry has no path yet
+        asset_path = key.asset_group if written is None else text_of(written)
         if asset_path is None or "\0" in asset_path:
-            self._problem(f"{where}.asset_path", f"should be a path, not {_kind(value.get('asset_path'))}")
+            self._wrong_type(written, "a path", f"{where}.asset_path")
             return
-        seek_keys = {
-            name: self._text(target, f"{where}.seek_keys.{name}")
-            for name, target in self._mapping(value.get("seek_keys"), f"{where}.seek_keys").items()
-        }
-        entry = Entry(
+        seek_keys = self._mapping(value, "seek_keys", where)
+        targets = {name: self._text(seek_keys, name, f"{where}.seek_keys") for name in seek_keys}
+        entry = ConfigEntry(
             asset_path=asset_path,
-            asset_digest=self._text(value.get("asset_digest"), f"{where}.asset_digest") or None,
-            seek_keys={name: target for name, target in seek_keys.items() if target},
-            description=self._text(value.get("tag_description"), f"{where}.tag_description") or description,
+            asset_digest=self._text(value, "asset_digest", where) or None,
+            seek_keys={name: target for name, target in targets.items() if target},
+            description=self._text(value, "tag_description", where) or description,
             parents=self._texts(value.get("asset_parents"), f"{where}.asset_parents"),
             children=self._texts(value.get("asset_children"), f"{where}.asset_children"),
-            archive_digest=self._text(value.get("archive_digest"), f"{where}.archive_digest") or None,
+            archive_digest=self._text(value, "archive_digest", where) or None,
         )
-        if _size(entry) > _LARGEST_ENTRY:
-            self._problem(where, f"is left out: it has more than {_LARGEST_ENTRY} bytes")
+        if _bytes(entry) > _MAX_ENTRY_BYTES:
+            self._problem(where, f"is left out: it has more than {_MAX_ENTRY_BYTES} bytes")
         else:
             self._entries[key] = entry
 
+    # ----------------------------------------------------------------- values; `where` is the way to their mapping
+
     def _problem(self, where: str, message: str) -> None:
         self._problems.add(self._path, f"{where} {message}")
+
+    def _wrong_type(self, value: Value, wanted: str, where: str) -> None:
+        self._problem(where, f"should be {wanted}, not {_kind(value)}")
 
     def _named(self, name: str, where: str) -> bool:
         if is_name(name):
@@ -224,24 +225,26 @@ class _Reader:
         self._problem(where, "is left out: its name cannot be the name of a folder")
         return False
 
-    def _mapping(self, value: Value, where: str) -> dict[str, Value]:
+    def _mapping(self, above: dict[str, Value], name: str, where: str = "") -> dict[str, Value]:
+        value = above.get(name)
         if isinstance(value, dict):
             return value
         if value is not None:
-            self._problem(where, f"should be a mapping, not {_kind(value)}")
+            self._wrong_type(value, "a mapping", f"{where}.{name}" if where else name)
         return {}
 
-    def _text(self, value: Value, where: str) -> str:
+    def _text(self, above: dict[str, Value], name: str, where: str = "") -> str:
+        value = above.get(name)
         text = text_of(value)
         if text is None and value is not None:
-            self._problem(where, f"should be a text, not {_kind(value)}")
+            self._wrong_type(value, "a text", f"{where}.{name}" if where else name)
         return text or ""
 
-    def _path_text(self, value: Value, where: str) -> str:
-        text = self._text(value, where)
+    def _folder(self, value: Value, name: str) -> str:
+        text = self._text({name: value}, name)
         if "\0" not in text:
             return text
-        self._problem(where, "has a NUL, as no path has")
+        self._problem(name, "has a NUL, as no path has")
         return ""
 
     def _texts(self, value: Value, where: str) -> tuple[str, ...]:
@@ -249,13 +252,13 @@ class _Reader:
         if isinstance(value, list):
             return tuple(text for item in value if (text := text_of(item)) is not None)
         if isinstance(value, dict):
-            self._problem(where, f"should be a list, not {_kind(value)}")
+            self._wrong_type(value, "a list", where)
         text = text_of(value)
         return () if text is None else (text,)
 
 
 def _kind(value: Value) -> str:
-    """What a value is, without what it says: the file may be one that its reader has no right to see."""
+    """What type a value has, without its text: its reader may have no right to see the file."""
     if isinstance(value, str):
         return "a text"
     if isinstance(value, list):
@@ -272,19 +275,16 @@ def _is_outdated(version: str) -> bool:
         return False
 
 
-def _size(entry: Entry) -> int:
-    return _bytes(entry.description, *entry.seek_keys, *entry.seek_keys.values(), *entry.parents, *entry.children)
-
-
-def _bytes(*texts: str) -> int:
+def _bytes(entry: ConfigEntry) -> int:
+    texts = (entry.description, *entry.seek_keys, *entry.seek_keys.values(), *entry.parents, *entry.children)
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def named_folder(written: str, config: str) -> str:
-    """The folder that a config means: refgenconf takes a path as it is written, and the config's own folder for none.
+    """The folder that a config means: refgenconf takes a path as it is written; no path means the config's own folder.
 
-    A relative one begins at the config. Variables and `~` are put in, as refgenie before 0.13 does, only when there is
-    no folder of that very name.
+    A relative path begins at the config. Variables and `~` are replaced, as refgenie before 0.13 does, only when there
+    is no folder of that very name.
     """
     own = os.path.dirname(os.path.abspath(config))
     literal = os.path.normpath(os.path.join(own, written))
@@ -294,5 +294,5 @@ def named_folder(written: str, config: str) -> str:
 
 
 def expanded(path: str) -> str:
-    """With environment variables and `~` put in."""
+    """The path with environment variables and `~` replaced."""
     return os.path.expanduser(os.path.expandvars(path)) if path else ""

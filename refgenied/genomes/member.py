@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from refgenied.model import Access
-
-if TYPE_CHECKING:
-    import os
 
 
 class Kind(StrEnum):
@@ -34,8 +32,7 @@ class Member(NamedTuple):
     target: bytes
     """LINK: where it points, always relative and inside the asset; else b""."""
     foreign: bool
-    """Content that a link to elsewhere in the genome folder was replaced by. (refgenie's own asset_digest
-    ignores links.)"""
+    """This content replaced a link to elsewhere in the genome folder. (refgenie's own asset_digest ignores links.)"""
 
 
 def member_of(path: bytes, kind: Kind, info: os.stat_result, *, foreign: bool, target: bytes = b"") -> Member:
@@ -49,11 +46,7 @@ def access_to(member: Member) -> Access:
     return Access.EVERYONE if member.kind is Kind.LINK else Access.of(member.mode, folder=member.kind is Kind.FOLDER)
 
 
-def odd(mode: int) -> str:
-    kinds = (
-        (stat.S_ISFIFO, "FIFO"),
-        (stat.S_ISSOCK, "socket"),
-        (stat.S_ISCHR, "device"),
-        (stat.S_ISBLK, "device"),
-    )
-    return next((word for test, word in kinds if test(mode)), "special file")
+def kind_of_special(mode: int) -> str:
+    """The word for something that is no file, folder or link."""
+    words = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    return words.get(stat.S_IFMT(mode), "special file")

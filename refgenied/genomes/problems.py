@@ -1,23 +1,24 @@
-"""What one look finds wrong, in bounds: a million odd entries are a hundred lines and a number."""
+"""What is wrong in the genome folder, with a limit: a million odd entries are a hundred lines and a number."""
 
 from __future__ import annotations
 
 from refgenied.genomes.enclosure import shown
 from refgenied.model import Problem
 
-MOST = 100
-_LONGEST = 500  # characters of one message
+MAX_PROBLEMS = 100
+_MAX_CHARACTERS = 500
+"""Of one message."""
 
 
 class Problems:
-    """Collects problems; the first MOST are told one by one, the rest counted."""
+    """Collects problems; the first MAX_PROBLEMS are reported one by one, the rest are counted."""
 
     def __init__(self) -> None:
         self._told: list[Problem] = []
         self._more = 0
 
     def add(self, path: str, message: str) -> None:
-        if len(self._told) < MOST:
+        if len(self._told) < MAX_PROBLEMS:
             self._told.append(Problem(_cut(shown(path)), _cut(shown(message))))
         else:
             self._more += 1
@@ -29,4 +30,4 @@ class Problems:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"

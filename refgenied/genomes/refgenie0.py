@@ -1,31 +1,28 @@
-"""The layout of refgenie 0.12 and 0.13: `genome_config.yaml` says what there is, `data/` whether it is."""
+"""The layout of refgenie 0.12 and 0.13: `genome_config.yaml` says what there should be, `data/` whether it is there."""
 
 from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-from refgenied.genomes.build_folder import BUILD_FOLDER, map_config, unreadable
-from refgenied.genomes.config_reader import ConfigReader, Reading
-from refgenied.genomes.enclosure import MAX_LINKS, MAX_NAMES, absolute
-from refgenied.genomes.genome_config import MOST_ASSETS, Entry, expanded, named_folder, parse_config
-from refgenied.genomes.layout import Judgement, Sighting, Survey
+import msgspec
+
+from refgenied.genomes.build_folder import BUILD_FOLDER, Flags, map_config
+from refgenied.genomes.config_reader import ConfigReader, KnownConfig
+from refgenied.genomes.enclosure import MAX_LINKS
+from refgenied.genomes.genome_config import ConfigEntry, expanded, named_folder, parse_config
+from refgenied.genomes.layout import Judgement, Sighting, Survey, first_assets, folders_in
 from refgenied.genomes.problems import Problems
-from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.yaml_reader import GarbledError
 from refgenied.model import AssetKey, AssetState, ConfigError, Genome
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from refgenied.genomes.build_folder import Flags
 
 CONFIG_NAME = "genome_config.yaml"
 
 
 class Header(NamedTuple):
-    """What refgenie's config says about itself; folders are absolute, no archive folder is ""."""
+    """What refgenie's config says about itself. Folders are absolute; the archive folder is "" when there is none."""
 
     genome_folder: str
     genome_archive_folder: str
@@ -34,21 +31,21 @@ class Header(NamedTuple):
 
 def read_header(config: str) -> Header:
     """ConfigError when the config cannot be read now."""
-    reading = ConfigReader(absolute(config)).read(time.time())
-    if reading.config is None:
-        problem = reading.problems[0]
+    known = ConfigReader(os.path.abspath(config)).read(time.time())
+    if known.config is None:
+        problem = known.problems[0]
         raise ConfigError(f"{problem.path}: {problem.message}", hint="name refgenie's genome_config.yaml")
-    found = reading.config
+    found = known.config
     archives = named_folder(found.archive_folder, config) if found.archive_folder else ""
     return Header(named_folder(found.genome_folder, config), archives, found.servers)
 
 
-class RefgenconfLayout:
+class Refgenie0Layout:
     """One genome folder with its config, which may lie elsewhere."""
 
     def __init__(self, root: str, config: str) -> None:
-        self._root = absolute(root)
-        self._config = absolute(config)
+        self._root = os.path.abspath(root)
+        self._config = os.path.abspath(config)
         self._reader = ConfigReader(self._config)
 
     @property
@@ -56,20 +53,17 @@ class RefgenconfLayout:
         return f"refgenie 0.13 ({os.path.basename(self._config)})"
 
     def survey(self, now: float) -> Survey:
-        reading = self._reader.read(now)
+        known = self._reader.read(now)
         problems = Problems()
-        config = reading.config
+        config = known.config
         genomes = dict(config.genomes) if config else {}
-        sightings = {
-            key: self._sighting(key, entry, genomes[key.genome_digest])
-            for key, entry in (config.entries.items() if config else ())
-        }
+        entries = dict(config.entries) if config else {}
         if config and config.doubtful and os.path.isdir(_own_place(self._root, config.doubtful)):
             # its path may be cut off
             key = config.doubtful
-            entry = config.entries[key]._replace(asset_path=key.asset_group)
-            sightings[key] = self._sighting(key, entry, genomes[key.genome_digest])
-        if config and reading.fresh and not self._is_root(config.genome_folder):
+            entries[key] = msgspec.structs.replace(entries[key], asset_path=key.asset_group)
+        sightings = {key: self._sighting(key, entry, genomes[key.genome_digest]) for key, entry in entries.items()}
+        if config and known.fresh and not self._is_root(config.genome_folder):
             named = named_folder(config.genome_folder, self._config)
             problems.add(self._config, f"names another genome_folder, {named}, than {self._root}")
         for key in self._on_disk(problems):
@@ -77,16 +71,16 @@ class RefgenconfLayout:
                 genome = genomes.setdefault(key.genome_digest, Genome(key.genome_digest))
                 sightings[key] = self._sighting(key, None, genome)
         return Survey(
-            _Judge(self._root, self._reader, reading),
+            _ConfigJudge(self._root, self._reader, known),
             sightings,
             genomes,
-            (*reading.problems, *problems.told()),
+            (*known.problems, *problems.told()),
             _folders_on_the_way(self._config),
             config.servers if config else (),
             config.version if config else "",
         )
 
-    def _sighting(self, key: AssetKey, entry: Entry | None, genome: Genome) -> Sighting:
+    def _sighting(self, key: AssetKey, entry: ConfigEntry | None, genome: Genome) -> Sighting:
         own = _own_place(self._root, key)
         folder = self._folder(key, entry) if entry else own
         return Sighting(
@@ -98,9 +92,10 @@ class RefgenconfLayout:
             transfer=f"{os.path.dirname(own)}/{key.asset_group}__{key.asset}.tgz",
         )
 
-    def _folder(self, key: AssetKey, entry: Entry) -> str:
-        """Where refgenconf 0.13.1 finds it (`RefGenConf.seek_src`): the first that exists of the path as
-        written, when that is absolute; its own place under data/; the path below the genome folder.
+    def _folder(self, key: AssetKey, entry: ConfigEntry) -> str:
+        """Where refgenconf 0.13.1 finds it (`RefGenConf.seek_src`): the first of these that exists.
+
+        The path as written, when it is absolute; its own place under data/; the path below the genome folder.
         """
         own = ""
         for path in dict.fromkeys((entry.asset_path, expanded(entry.asset_path))):  # before 0.13 it was expanded
@@ -124,29 +119,27 @@ class RefgenconfLayout:
     def _on_disk(self, problems: Problems) -> list[AssetKey]:
         """Assets under data/ that a build has left its folder in."""
         data = f"{self._root}/data"
-        found: list[AssetKey] = []
-        for digest in folders_in(data, problems):
-            for group in folders_in(f"{data}/{digest}", problems):
-                for asset in folders_in(f"{data}/{digest}/{group}", problems):
-                    if len(found) == MOST_ASSETS:
-                        problems.add(data, f"has more than {MOST_ASSETS} assets: the rest is left out")
-                        return found
-                    if os.path.isdir(f"{data}/{digest}/{group}/{asset}/{BUILD_FOLDER}"):
-                        found.append(AssetKey(digest, group, asset))
-        return found
+        found = (
+            AssetKey(digest, group, asset)
+            for digest in folders_in(data, problems)
+            for group in folders_in(f"{data}/{digest}", problems)
+            for asset in folders_in(f"{data}/{digest}/{group}", problems)
+            if os.path.isdir(f"{data}/{digest}/{group}/{asset}/{BUILD_FOLDER}")
+        )
+        return first_assets(found, data, problems)
 
 
-class _Judge:
+class _ConfigJudge:
     """Judges by the config as one survey read it."""
 
-    def __init__(self, root: str, reader: ConfigReader, reading: Reading) -> None:
+    def __init__(self, root: str, reader: ConfigReader, known: KnownConfig) -> None:
         self._root = root
         self._reader = reader
-        self._reading = reading
+        self._known = known
         self._name = os.path.basename(reader.path)
 
     def outdated(self) -> bool:
-        return self._reading.fresh and self._reader.identity() != self._reading.identity
+        return self._known.fresh and self._reader.identity() != self._known.identity
 
     def finished(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:  # noqa: ARG002
         doubt = self._doubt(sighting, flags)
@@ -165,34 +158,29 @@ class _Judge:
 
     def _doubt(self, sighting: Sighting, flags: Flags) -> str:
         """What is missing in the config for the asset to count as complete; "" when nothing is."""
-        entry, config = sighting.entry, self._reading.config
-        doubts = (
-            (
-                not self._reading.fresh and (entry is None or (flags.built_at or 0.0) > self._reading.read_at),
-                f"but {self._name} cannot be read now",
-            ),
-            (
-                entry is None and flags.mapped,
-                f"absent from {self._name}: built with --map, run refgenie build --reduce",
-            ),
-            (
-                entry is None,
-                f"absent from {self._name} (two builds at once? build it again, or run refgenie add)",
-            ),
-            (
-                config is not None and config.doubtful == sighting.key,
-                f"but {self._name} ends within its entry (no newline at the end of the file)",
-            ),
-            (not (entry and entry.asset_digest), f"but its entry in {self._name} has no asset_digest"),
-            (not (entry and entry.seek_keys), f"but its entry in {self._name} has no seek_keys"),
-            (
-                flags.mapped and self._mapped_digest(sighting) != (entry and entry.asset_digest),
-                f"but {self._name} has an older build of it: run refgenie build --reduce",
-            ),
-        )
-        return next((text for holds, text in doubts if holds), "")
+        entry, known, name = sighting.entry, self._known, self._name
+        if not known.fresh and (entry is None or (flags.built_at or 0.0) > known.read_at):
+            return f"but {name} cannot be read now"
+        if entry is not None:
+            return self._doubt_of_entry(entry, sighting, flags)
+        if flags.mapped:
+            return f"absent from {name}: built with --map, run refgenie build --reduce"
+        return f"absent from {name} (two builds at once? build it again, or run refgenie add)"
+
+    def _doubt_of_entry(self, entry: ConfigEntry, sighting: Sighting, flags: Flags) -> str:
+        config, name = self._known.config, self._name
+        if config is not None and config.doubtful == sighting.key:
+            return f"but {name} ends within its entry (no newline at the end of the file)"
+        if not entry.asset_digest:
+            return f"but its entry in {name} has no asset_digest"
+        if not entry.seek_keys:
+            return f"but its entry in {name} has no seek_keys"
+        if flags.mapped and self._mapped_digest(sighting) != entry.asset_digest:
+            return f"but {name} has an older build of it: run refgenie build --reduce"
+        return ""
 
     def _mapped_digest(self, sighting: Sighting) -> str | None:
+        """The digest of what was built with `--map`."""
         try:
             built = parse_config(map_config(sighting.builds, self._root), "")
         except GarbledError:
@@ -206,34 +194,12 @@ def _own_place(root: str, key: AssetKey) -> str:
 
 
 def _folders_on_the_way(path: str) -> tuple[str, ...]:
-    """The folder of a file, and if that is a link those of all that it leads to: a change in any is worth a look."""
+    """The folder of a file, and of everything that it leads to as a link: a change in any of them is worth a look."""
     folders: dict[str, None] = {}
     for _ in range(MAX_LINKS):
         folders[os.path.dirname(path)] = None
         try:
-            path = absolute(os.path.join(os.path.dirname(path), os.readlink(path)))
+            path = os.path.abspath(os.path.join(os.path.dirname(path), os.readlink(path)))
         except OSError:
             break
     return tuple(folders)
-
-
-def folders_in(folder: str, problems: Problems) -> list[str]:
-    """The names of the folders in a folder that can be names of ours, sorted; hidden ones are nobody's."""
-    names: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for number, entry in enumerate(entries):
-                if number == MAX_NAMES:
-                    problems.add(folder, f"holds more than {MAX_NAMES} names: the rest is left out")
-                    break
-                if entry.name.startswith(".") or not entry.is_dir():
-                    continue
-                if is_name(entry.name):
-                    names.append(entry.name)
-                else:
-                    problems.add(repr(entry.path), "is left out: it has a name that no asset can have")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        problems.add(folder, unreadable(error, folder))
-    return sorted(names)

@@ -1,36 +1,33 @@
 """The layout of refgenie 1, without YAML. `data/` holds the assets, `alias/` says what they are called.
 
-Three variants (REFGENIE.md): build side files in the asset's `_refgenie_build`, or in
-`builds/ALIAS/GROUP/ASSET/`; and data folders that are named by their 64-hex asset digest.
+It has three variants (REFGENIE.md): build files in the asset's `_refgenie_build`, or in `builds/ALIAS/GROUP/ASSET/`;
+and data folders that are named by their 64-hex asset digest.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from itertools import islice
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from refgenied.genomes.aliases import bounded
-from refgenied.genomes.build_folder import BUILD_FOLDER, unreadable
-from refgenied.genomes.enclosure import absolute, shown, some_names
-from refgenied.genomes.genome_config import MOST_ASSETS
-from refgenied.genomes.layout import Judgement, Sighting, Survey
+from refgenied.genomes.aliases import first_aliases
+from refgenied.genomes.build_folder import BUILD_FOLDER, Flags, why_unreadable
+from refgenied.genomes.enclosure import shown
+from refgenied.genomes.layout import Judgement, Sighting, Survey, first_assets, folders_in
 from refgenied.genomes.problems import Problems
-from refgenied.genomes.refgenie0 import folders_in
 from refgenied.genomes.registry_path import is_name
+from refgenied.genomes.small_files import some_names
 from refgenied.model import AssetKey, AssetState, Genome
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from refgenied.genomes.build_folder import Flags
 
 _GENOME_DIGEST = re.compile(r"[A-Za-z0-9_-]{32}|[0-9a-f]{48}")
 _ASSET_DIGEST = re.compile(r"[0-9a-f]{64}")
-_DEEPEST_LINK = 20
-_MOST_LINKS = 1_000_000  # in alias/: refgenie 1 makes one for each file
+_MAX_LINK_DEPTH = 20
+"""Folders inside one another in alias/."""
+MAX_LINKS_IN_ALIAS = 1_000_000
+"""refgenie 1 makes a link in alias/ for each file."""
 
 
 class _Place(NamedTuple):
@@ -50,7 +47,7 @@ class _Name(NamedTuple):
 
 
 class _Links(NamedTuple):
-    """Where the links of one name lead."""
+    """Where links lead: those of one name, or those of all names of one asset."""
 
     places: tuple[_Place, ...]
     broken: str
@@ -63,7 +60,7 @@ class Refgenie1Layout:
     title = "refgenie 1"
 
     def __init__(self, root: str) -> None:
-        self._root = absolute(root)
+        self._root = os.path.abspath(root)
         self._real_root = os.path.realpath(root)
 
     def survey(self, now: float) -> Survey:  # noqa: ARG002 - nothing here depends on the time
@@ -71,46 +68,44 @@ class Refgenie1Layout:
         names = self._names(problems)
         places = self._places(problems)
         aliases = self._aliases(names, problems)
-        claimed = {alias for known in aliases.values() for alias in known}
-        unclaimed, _ = bounded(
-            alias for alias in folders_in(f"{self._root}/builds", Problems()) if alias not in claimed
-        )
+        builds = folders_in(f"{self._root}/builds", Problems())
+        claimed = set(chain.from_iterable(aliases.values()))
+        unclaimed, _ = first_aliases(alias for alias in builds if alias not in claimed)
         by_place: dict[_Place, dict[_Name, _Links]] = {}
         for name, links in names.items():
             for place in links.places:
                 by_place.setdefault(place, {})[name] = links
         linked: dict[AssetKey, _Links] = {}
         sightings: dict[AssetKey, Sighting] = {}
-        for place in (*places, *self._lost(names, places)):
+        lost = by_place.keys() - set(places)  # data folders that links lead to, but that are not there
+        for place in (*places, *sorted(lost)):
             called = by_place.get(place, {})
             # the first build of a genome runs before alias/ says which genome its alias means
             known = aliases.get(place.digest, ())
             built_as = known or unclaimed
             asset = self._asset_name(place, called, names, built_as)
             key = AssetKey(place.digest, place.group, asset)
-            folder = f"{self._root}/data/{place.digest}/{place.group}/{place.folder}"
+            folder = f"{self._root}/data/{'/'.join(place)}"
             if key in sightings:
                 problems.add(folder, f"is left out: {sightings[key].folder} has the same name")
                 continue
-            builds = [f"{self._root}/builds/{alias}/{place.group}/{asset}" for alias in built_as]
-            sightings[key] = Sighting(key, folder, (f"{folder}/{BUILD_FOLDER}", *builds), known)
+            besides = (f"{self._root}/builds/{alias}/{place.group}/{asset}" for alias in built_as)
+            sightings[key] = Sighting(key, folder, (f"{folder}/{BUILD_FOLDER}", *besides), known)
             if called:
                 linked[key] = _Links(
-                    tuple({p for links in called.values() for p in links.places}),
+                    tuple({place for links in called.values() for place in links.places}),
                     next((links.broken for links in called.values() if links.broken), ""),
                 )
         genomes = _genomes(sightings, aliases)
-        return Survey(_Judge(linked), sightings, genomes, problems.told(), self._watch(places))
+        return Survey(_LinkJudge(linked), sightings, genomes, problems.told(), self._watch(places))
 
     def _watch(self, places: list[_Place]) -> tuple[str, ...]:
         """builds/ and the upper levels of data/; never alias/."""
         data, builds = Path(self._root, "data"), Path(self._root, "builds")
-        folders = [data, builds]
-        folders += [data / digest for digest in {place.digest for place in places}]
-        folders += [data / d / g for d, g in {(place.digest, place.group) for place in places}]
+        folders = {data, builds, *(data / p.digest for p in places), *(data / p.digest / p.group for p in places)}
         for alias in folders_in(str(builds), Problems()):
-            folders.append(builds / alias)
-            folders += [builds / alias / group for group in folders_in(str(builds / alias), Problems())]
+            groups = folders_in(str(builds / alias), Problems())
+            folders |= {builds / alias, *(builds / alias / group for group in groups)}
         return tuple(sorted(str(folder) for folder in folders if folder.is_dir()))
 
     def _places(self, problems: Problems) -> list[_Place]:
@@ -122,12 +117,7 @@ class Refgenie1Layout:
             for group in folders_in(f"{data}/{digest}", problems)
             for folder in folders_in(f"{data}/{digest}/{group}", problems)
         )
-        return _bounded(found, data, problems)
-
-    def _lost(self, names: dict[_Name, _Links], places: list[_Place]) -> list[_Place]:
-        """Data folders that links lead to, but that are not there."""
-        there = set(places)
-        return sorted({place for links in names.values() for place in links.places if place not in there})
+        return first_assets(found, data, problems)
 
     def _asset_name(
         self,
@@ -136,7 +126,7 @@ class Refgenie1Layout:
         names: dict[_Name, _Links],
         built_as: tuple[str, ...],
     ) -> str:
-        """What an asset is called: as its links say; of a folder named by digest also as its build says."""
+        """What an asset is called: as its links say, or its build when the folder is named by digest, or its folder."""
         if called:
             return min(name.asset for name in called)
         if _ASSET_DIGEST.fullmatch(place.folder):
@@ -157,9 +147,10 @@ class Refgenie1Layout:
                 found.setdefault(place.digest, set()).add(name.alias)
         taken: dict[str, tuple[str, ...]] = {}
         for digest, aliases in found.items():
-            taken[digest], beyond = bounded(sorted(aliases))
-            if beyond:
-                problems.add(f"{self._root}/alias", f"has too many aliases of {digest}: {beyond} of them are left out")
+            taken[digest], left_out = first_aliases(sorted(aliases))
+            if left_out:
+                message = f"has too many aliases of {digest}: {left_out} of them are left out"
+                problems.add(f"{self._root}/alias", message)
         return taken
 
     def _names(self, problems: Problems) -> dict[_Name, _Links]:
@@ -171,16 +162,16 @@ class Refgenie1Layout:
             for asset in self._folders_inside(f"{alias_folder}/{alias}/{group}", problems)
         )
         names: dict[_Name, _Links] = {}
-        room = _MOST_LINKS
-        for name in _bounded(found, alias_folder, problems):
+        room = MAX_LINKS_IN_ALIAS
+        for name in first_assets(found, alias_folder, problems):
             names[name], room = self._links("/".join((alias_folder, *name)), room, problems)
             if not room:
-                problems.add(alias_folder, f"holds more than {_MOST_LINKS} links: the rest is left out")
+                problems.add(alias_folder, f"holds more than {MAX_LINKS_IN_ALIAS} links: the rest is left out")
                 break
         return names
 
     def _folders_inside(self, folder: str, problems: Problems) -> list[str]:
-        """Those of a folder in the genome folder; a link that leads out is not followed."""
+        """As `folders_in`, but a link that leads out of the genome folder is not followed."""
         if os.path.islink(folder) and not f"{os.path.realpath(folder)}/".startswith(f"{self._real_root}/"):
             problems.add(folder, "is left out: it is a link that leads out of the genome folder")
             return []
@@ -201,26 +192,26 @@ class Refgenie1Layout:
                         places.add(place)
                     if not os.path.exists(path):
                         broken = broken or path
-                elif depth < _DEEPEST_LINK and os.path.isdir(path):
+                elif depth < _MAX_LINK_DEPTH and os.path.isdir(path):
                     pending += [(f"{path}/{name}", depth + 1) for name in some_names(path, room)]
             except OSError as error:
-                problems.add(path, unreadable(error, path))
+                problems.add(path, why_unreadable(error, path))
         return _Links(tuple(sorted(places)), broken), room
 
     def _place_of(self, link: str) -> _Place | None:
         """The data folder that a link leads into, by its text alone when that begins with the genome folder."""
         target = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
         if not target.startswith((f"{self._root}/", f"{self._real_root}/")):
-            target = os.path.realpath(target)  # another spelling of the genome folder, perhaps
+            target = os.path.realpath(target)  # perhaps another spelling of the genome folder
         for root in (self._root, self._real_root):
             if target.startswith(f"{root}/data/"):
-                parts = target[len(root) + 6 :].split("/")
+                parts = target.removeprefix(f"{root}/data/").split("/")
                 if len(parts) >= 3 and all(is_name(part) for part in parts[:3]):
                     return _Place(*parts[:3])
         return None
 
 
-class _Judge:
+class _LinkJudge:
     """Judges by the links that one survey found."""
 
     def __init__(self, linked: dict[AssetKey, _Links]) -> None:
@@ -256,27 +247,17 @@ class _Judge:
         return ""
 
 
-_T = TypeVar("_T")
-
-
-def _bounded(found: Iterable[_T], folder: str, problems: Problems) -> list[_T]:
-    taken = list(islice(found, MOST_ASSETS + 1))
-    if len(taken) > MOST_ASSETS:
-        problems.add(folder, f"has more than {MOST_ASSETS} assets: the rest is left out")
-        del taken[MOST_ASSETS:]
-    return taken
-
-
 def _genomes(sightings: dict[AssetKey, Sighting], aliases: dict[str, tuple[str, ...]]) -> dict[str, Genome]:
-    groups: dict[tuple[str, str], list[str]] = {}
+    """The genomes; the default asset of a group is `default`, or its only one."""
+    groups: dict[str, dict[str, list[str]]] = {}
     for key in sightings:
-        groups.setdefault((key.genome_digest, key.asset_group), []).append(key.asset)
-    defaults: dict[str, dict[str, str]] = {}
-    for (digest, group), assets in groups.items():
-        of_genome = defaults.setdefault(digest, {})
-        if "default" in assets or len(assets) == 1:
-            of_genome[group] = "default" if "default" in assets else assets[0]
-    return {
-        digest: Genome(digest, aliases.get(digest, ()), default_assets=of_genome)
-        for digest, of_genome in defaults.items()
-    }
+        groups.setdefault(key.genome_digest, {}).setdefault(key.asset_group, []).append(key.asset)
+    genomes: dict[str, Genome] = {}
+    for digest, assets_of in groups.items():
+        defaults = {
+            group: "default" if "default" in assets else assets[0]
+            for group, assets in assets_of.items()
+            if "default" in assets or len(assets) == 1
+        }
+        genomes[digest] = Genome(digest, aliases.get(digest, ()), default_assets=defaults)
+    return genomes

@@ -1,30 +1,27 @@
-"""Stamps: two equal ones mean that nothing was built, written or touched in between."""
+"""Stamps: two equal stamps mean that nothing was built, written or touched in between."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 from refgenied.files.regular import SHORTAGE_ERRNOS
-from refgenied.genomes.build_folder import BUILD_FOLDER
-from refgenied.genomes.enclosure import MAX_NAMES, some_names, translated
+from refgenied.genomes.build_folder import BUILD_FOLDER, Flag
+from refgenied.genomes.enclosure import MAX_NAMES, translated
 from refgenied.genomes.member import access_to
+from refgenied.genomes.small_files import some_names
 from refgenied.genomes.walk import Tree
 from refgenied.model import Access, UnsafeTreeError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from refgenied.genomes.build_folder import Flag
-
 
 def stamp_files(folder: str, within: str) -> tuple[str, Access]:
-    """A hash over an asset's files: path, type, mode, size, mtime, ctime, inode, link target.
+    """A hash over an asset's files (path, type, mode, size, mtime, ctime, inode, link target), and who may read them
+    all.
 
-    With it, who may read them all. Of a tree that is refused by the walk it covers what can be seen without following
-    links, so that the refusal holds as long as the tree stays as it is. UnreadableError, SourceChangedError.
+    When the walk refuses the tree, the hash covers what can be seen without following links, so that the refusal holds
+    as long as the tree stays as it is. UnreadableError, SourceChangedError, ShortageError.
     """
     digest = blake2b(digest_size=16)
     access = access_above(folder, within)
@@ -40,7 +37,7 @@ def stamp_files(folder: str, within: str) -> tuple[str, Access]:
 
 
 def access_above(folder: str, within: str) -> Access:
-    """Who may pass the folders between the genome folder and an asset's, both left out. OSError."""
+    """Who may pass the folders between the genome folder and an asset's folder, without these two. OSError."""
     access = Access.EVERYONE
     above = os.path.dirname(folder)
     while len(above) > len(within) and above.startswith(within):
@@ -63,9 +60,7 @@ def _stamp_as_seen(folder: bytes) -> str:
         try:
             info = os.lstat(path)
             target = os.readlink(path) if stat.S_ISLNK(info.st_mode) else b""
-            names = (
-                list(map(os.fsencode, some_names(os.fsdecode(path), MAX_NAMES))) if stat.S_ISDIR(info.st_mode) else []
-            )
+            names = some_names(os.fsdecode(path), MAX_NAMES) if stat.S_ISDIR(info.st_mode) else []
         except OSError as error:
             if error.errno in SHORTAGE_ERRNOS:
                 raise translated(error, path) from error
@@ -73,5 +68,6 @@ def _stamp_as_seen(folder: bytes) -> str:
             continue
         numbers = (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
         digest.update(b"%b\0%b\0%b\0" % (path, repr(numbers).encode(), target))
-        pending += [path + b"/" + name for name in names if path != folder or name != os.fsencode(BUILD_FOLDER)]
+        below = (name for name in names if path != folder or name != BUILD_FOLDER)
+        pending += [path + b"/" + os.fsencode(name) for name in below]
     return digest.hexdigest()

@@ -1,41 +1,40 @@
-"""YAML that other people wrote, read as refgenconf 0.13.1 reads it, and within bounds whatever it holds.
+"""YAML that other people wrote, read as refgenconf 0.13.1 reads it, and within limits whatever it holds.
 
-Built from the parser's events: PyYAML composes nodes by recursion, in C and without a limit. One value that means
-nothing (an unknown tag, a date that does not exist) is left out and told; the values around it stay.
+It is built from the parser's events, because PyYAML composes nodes by recursion, in C and without a limit. A value
+that means nothing (an unknown tag, a date that does not exist) is left out and reported; the values around it stay.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import yaml
 
 from refgenied.genomes.yaml_scalars import MERGE, TAG, Value, constructed, resolved, text_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 MAX_BYTES = 64 << 20
-"""Of a file; and of all texts in it once each alias is written out."""
+"""Of a file; and of all texts in it when each alias is written out."""
 MAX_VALUES = 2_000_000
-"""Values in a file, once each alias is written out: ten thousand assets have about 200,000."""
+"""Values in a file when each alias is written out: ten thousand assets have about 200,000."""
 MAX_DEPTH = 50
-"""Lists and mappings inside one another, once each alias is written out."""
+"""Lists and mappings inside one another when each alias is written out."""
 MAX_TOLD = 20
-"""Values left out that are told one by one."""
+"""Values left out that are reported one by one."""
 
 _LOADER = yaml.CBaseLoader if hasattr(yaml, "CBaseLoader") else yaml.BaseLoader
-_MAPPING = frozenset({None, "!", f"{TAG}map"})
-_LIST = frozenset({None, "!", f"{TAG}seq"})
+_MAPPING_TAGS = frozenset({None, "!", f"{TAG}map"})
+_LIST_TAGS = frozenset({None, "!", f"{TAG}seq"})
 _BREAK = re.compile(rb"\r\n|[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9]")
 """What ends a line in YAML."""
 _ENDED = re.compile(rb"(?:[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9])\Z")
 
 
 class GarbledError(Exception):
-    """Not YAML, none that could be meant, or too much of it; `line` counts from 1, and is 0 for the whole."""
+    """It is not YAML, or it means nothing, or it is too much; `line` counts from 1, and is 0 for the whole file."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -44,7 +43,7 @@ class GarbledError(Exception):
 
     @property
     def told(self) -> str:
-        """With its line."""
+        """The message with its line."""
         return f"line {self.line}: {self.message}" if self.line else self.message
 
 
@@ -60,12 +59,12 @@ class Document(NamedTuple):
     """Of the first document; None when there is none."""
     odd: tuple[Odd, ...]
     cut_at: tuple[str, ...] | None
-    """When the text ends within a line: the names that lead to its last value, which may be cut off. None when it ends
-    in a newline, a comment, or the end of a list or mapping."""
+    """When the text ends within a line: the names that lead to its last value, which may be cut off. None when the text
+    ends in a newline, a comment, or the end of a list or mapping."""
 
 
 def read(text: bytes) -> Document:
-    """GarbledError. Lists and mappings that are named by aliases are the same objects: change none of them."""
+    """GarbledError. A list or mapping that aliases name is one object in several places: do not change it."""
     if len(text) > MAX_BYTES:
         raise GarbledError(f"it is too large ({len(text)} bytes, at most {MAX_BYTES})", 0)
     builder = _Builder(text)
@@ -85,9 +84,6 @@ def read(text: bytes) -> Document:
     return builder.document()
 
 
-# ----------------------------------------------------------------- the tree
-
-
 class _Mark(Enum):
     LEFT = "a value that was left out"
     MERGE = "the name <<"
@@ -96,27 +92,29 @@ class _Mark(Enum):
 _Taken: TypeAlias = Value | _Mark
 
 
+class _Size(NamedTuple):
+    """How much a value is when its aliases are written out."""
+
+    values: int
+    characters: int
+
+
+@dataclass(slots=True)
 class _Open:
     """A list or mapping whose end has not come yet."""
 
-    __slots__ = ("anchor", "began", "height", "key", "merged", "value", "wrong")
-
-    def __init__(self, value: list[Value] | dict[str, Value], anchor: str | None, began: _Size) -> None:
-        self.value = value
-        self.anchor = anchor
-        self.began = began
-        self.height = 1
-        self.key: str | _Mark | None = None
-        """Mapping: the name whose value comes next; LEFT when that value is to be left out."""
-        self.merged: list[tuple[Value, yaml.Event]] = []
-        """Mapping: what `<<` names."""
-        self.wrong = ""
-        """Why it is left out when its end comes."""
-
-
-class _Size(NamedTuple):
-    values: int
-    characters: int
+    value: list[Value] | dict[str, Value]
+    anchor: str | None = None
+    began: tuple[int, int] = (0, 0)
+    """The values and characters that were counted before it."""
+    wrong: str = ""
+    """Why it is left out when its end comes."""
+    height: int = 1
+    """Lists and mappings inside one another, itself included."""
+    key: str | _Mark | None = None
+    """Mapping: the name whose value comes next; LEFT when that value is to be left out."""
+    merged: list[tuple[Value, yaml.Event]] = field(default_factory=list[tuple[Value, yaml.Event]])
+    """Mapping: what `<<` names."""
 
 
 class _Anchored(NamedTuple):
@@ -126,10 +124,13 @@ class _Anchored(NamedTuple):
 
 
 class _Builder:
+    """Puts the values together, event by event."""
+
     def __init__(self, text: bytes) -> None:
-        self._stack = [_Open([], None, _Size(0, 0))]
+        self._stack = [_Open([])]
         self._anchored: dict[str, _Anchored] = {}
         self._plain: dict[str, Value] = {}
+        """Plain texts that are no texts, such as numbers, and their values."""
         self._values = 0
         self._characters = 0
         self._odd: list[Odd] = []
@@ -137,21 +138,21 @@ class _Builder:
         lines = _BREAK.split(text) if text and not _ENDED.search(text[-3:]) else [b""]
         self._last_line = len(lines) - 1
         self._end = len(lines[-1].rstrip().decode("utf-8", "replace"))
-        """Characters of the last line, when no newline ends it; else 0."""
+        """Characters of the last line when no newline ends it; else 0."""
         self._cut_at: tuple[str, ...] | None = None
-        self._take: dict[type, Callable[[Any], None]] = {
+        self._handlers: dict[type, Callable[[Any], None]] = {
             yaml.ScalarEvent: self._scalar,
             yaml.AliasEvent: self._alias,
-            yaml.MappingStartEvent: self._mapping_start,
-            yaml.SequenceStartEvent: self._sequence_start,
-            yaml.MappingEndEvent: self._mapping_end,
-            yaml.SequenceEndEvent: self._sequence_end,
+            yaml.MappingStartEvent: lambda event: self._start({}, event, _MAPPING_TAGS),
+            yaml.SequenceStartEvent: lambda event: self._start([], event, _LIST_TAGS),
+            yaml.MappingEndEvent: self._close,
+            yaml.SequenceEndEvent: self._close,
         }
 
     def take(self, event: yaml.Event) -> None:
-        take = self._take.get(type(event))
-        if take is not None:
-            take(event)
+        handle = self._handlers.get(type(event))
+        if handle is not None:
+            handle(event)
 
     def document(self) -> Document:
         top = cast("list[Value]", self._stack[0].value)
@@ -160,22 +161,16 @@ class _Builder:
             odd += (Odd(odd[-1].line, f"and {self._left_out - len(odd)} more values are left out"),)
         return Document(top[0] if top else None, odd, self._cut_at)
 
-    # one event
+    # ----------------------------------------------------------------- the events
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         text: str = event.value
         self._count(1, len(text), event)
-        into = self._stack[-1]
-        is_name = isinstance(into.value, dict) and into.key is None
-        if self._end and event.end_mark.line == self._last_line:
-            self._note_end(event)
+        self._note_end(event)
         value = self._value(event, text)
         if event.anchor is not None:
             self._anchored[event.anchor] = _Anchored(value, _Size(1, len(text)), 0)
-        if is_name:
-            self._name(into, value, event)
-        else:
-            self._put(value, 0, event)
+        self._put(value, 0, event)
 
     def _value(self, event: yaml.ScalarEvent, text: str) -> _Taken:
         tag = event.tag
@@ -205,83 +200,60 @@ class _Builder:
             self._leave_out(f"the alias *{event.anchor[:40]} {'contains itself' if inside else 'names nothing'}", event)
             found = _Anchored(_Mark.LEFT, _Size(1, 0), 0)
         self._count(*found.size, event)
-        if len(self._stack) - 1 + found.height > MAX_DEPTH:
-            raise GarbledError(f"nested deeper than {MAX_DEPTH} levels", _line(event))
-        if self._end and event.end_mark.line == self._last_line:
-            self._note_end(event)
-        into = self._stack[-1]
-        if isinstance(into.value, dict) and into.key is None:
-            self._name(into, found.value, event)
-        else:
-            self._put(found.value, found.height, event)
-
-    def _mapping_start(self, event: yaml.MappingStartEvent) -> None:
-        self._start({}, event, _MAPPING)
-
-    def _sequence_start(self, event: yaml.SequenceStartEvent) -> None:
-        self._start([], event, _LIST)
+        self._check_depth(found.height - 1, event)
+        self._note_end(event)
+        self._put(found.value, found.height, event)
 
     def _start(
         self, value: list[Value] | dict[str, Value], event: yaml.CollectionStartEvent, tags: frozenset[str | None]
     ) -> None:
-        if len(self._stack) > MAX_DEPTH:
-            raise GarbledError(f"nested deeper than {MAX_DEPTH} levels", _line(event))
-        began = _Size(self._values, self._characters)
+        self._check_depth(0, event)
+        opened = _Open(value, event.anchor, (self._values, self._characters))
         self._count(1, 0, event)
-        opened = _Open(value, event.anchor, began)
         if event.tag not in tags:
             opened.wrong = f"a list or mapping has the unknown tag {event.tag.removeprefix(TAG)[:40]!r}"
         self._stack.append(opened)
 
-    def _mapping_end(self, event: yaml.MappingEndEvent) -> None:
+    def _close(self, event: yaml.Event) -> None:
         done = self._stack.pop()
-        if done.merged:
-            done.value = self._with_merged(done)
-        self._close(done, event)
-
-    def _sequence_end(self, event: yaml.SequenceEndEvent) -> None:
-        self._close(self._stack.pop(), event)
-
-    def _close(self, done: _Open, event: yaml.Event) -> None:
-        value: _Taken = done.value
+        value: _Taken = self._with_merged(done) if done.merged else done.value
         if done.wrong:
             self._leave_out(done.wrong, event)
             value = _Mark.LEFT
         if done.anchor is not None:
-            size = _Size(self._values - done.began.values, self._characters - done.began.characters)
+            values, characters = done.began
+            size = _Size(self._values - values, self._characters - characters)
             self._anchored[done.anchor] = _Anchored(value, size, done.height)
         self._put(value, done.height, event)
 
-    # where it goes
-
-    def _name(self, into: _Open, value: _Taken, event: yaml.Event) -> None:
-        """Of the value that comes next."""
-        if isinstance(value, _Mark):
-            into.key = value
-            return
-        into.key = text_of(value)
-        if into.key is None:
-            self._leave_out("a list, a mapping or nothing stands where a name should", event)
-            into.key = _Mark.LEFT
+    # ----------------------------------------------------------------- where a value goes
 
     def _put(self, value: _Taken, height: int, event: yaml.Event) -> None:
         into = self._stack[-1]
         into.height = max(into.height, height + 1)
+        if isinstance(into.value, dict) and into.key is None:
+            into.key = value if isinstance(value, _Mark) else self._key(value, event)
+            return
         if value is _Mark.MERGE:
             value = "<<"  # as a value it is text
         if isinstance(into.value, list):
-            if not isinstance(value, _Mark):
+            if value is not _Mark.LEFT:
                 into.value.append(value)
             return
         key, into.key = into.key, None
-        if key is None:  # a list or mapping as a name
-            self._name(into, value, event)
-        elif isinstance(value, _Mark) or key is _Mark.LEFT:
-            pass
-        elif key is _Mark.MERGE:
-            into.merged.append((value, event))
+        if value is _Mark.LEFT or not isinstance(key, str):
+            if key is _Mark.MERGE and value is not _Mark.LEFT:
+                into.merged.append((value, event))
         else:
             into.value[key] = value
+
+    def _key(self, value: Value, event: yaml.Event) -> str | _Mark:
+        """The name that a value is in a mapping."""
+        name = text_of(value)
+        if name is None:
+            self._leave_out("a list, a mapping or nothing stands where a name should", event)
+            return _Mark.LEFT
+        return name
 
     def _with_merged(self, done: _Open) -> dict[str, Value]:
         """As PyYAML merges: own values win, then those of a list's first mapping, then those of the last `<<`."""
@@ -294,8 +266,10 @@ class _Builder:
                     self._leave_out("'<<' merges something that is no mapping", event)
         return merged | cast("dict[str, Value]", done.value)
 
+    # ----------------------------------------------------------------- the limits
+
     def _note_end(self, event: yaml.Event) -> None:
-        if event.end_mark.column >= self._end:
+        if self._end and event.end_mark.line == self._last_line and event.end_mark.column >= self._end:
             self._cut_at = tuple(above.key for above in self._stack if isinstance(above.key, str))
 
     def _count(self, values: int, characters: int, event: yaml.Event) -> None:
@@ -306,6 +280,10 @@ class _Builder:
                 f"it holds too much: more than {MAX_VALUES} values, or {MAX_BYTES} bytes, with its aliases written out",
                 _line(event),
             )
+
+    def _check_depth(self, height: int, event: yaml.Event) -> None:
+        if len(self._stack) + height > MAX_DEPTH:
+            raise GarbledError(f"nested deeper than {MAX_DEPTH} levels", _line(event))
 
     def _leave_out(self, message: str, event: yaml.Event) -> None:
         self._left_out += 1

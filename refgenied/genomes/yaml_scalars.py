@@ -1,37 +1,32 @@
-"""Scalars of YAML, as refgenconf 0.13.1 takes them: which kind a plain text is, and what it is worth."""
+"""Scalars of YAML, as refgenconf 0.13.1 reads them: which type a plain text has, and its value."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Value: TypeAlias = str | int | float | dt.date | list["Value"] | dict[str, "Value"] | None
 """What YAML can say (`int` includes bool). Names in a mapping are texts, as refgenconf has them: `2.50:` is "2.5"."""
 
 TAG = "tag:yaml.org,2002:"
-_LONGEST_NUMBER = 100  # characters; a longer one stays text, for its value would take long to compute
+MERGE = f"{TAG}merge"
+_LONGEST_NUMBER = 100
+"""Characters; a longer one stays text, because its value would take long to compute."""
 
 _CONSTRUCTOR: Any = yaml.constructor.SafeConstructor()
 _CONSTRUCT: dict[str, Callable[[yaml.ScalarNode], Value]] = {
-    f"{TAG}null": _CONSTRUCTOR.construct_yaml_null,
-    f"{TAG}bool": _CONSTRUCTOR.construct_yaml_bool,
-    f"{TAG}int": _CONSTRUCTOR.construct_yaml_int,
-    f"{TAG}float": _CONSTRUCTOR.construct_yaml_float,
-    f"{TAG}timestamp": _CONSTRUCTOR.construct_yaml_timestamp,
-    f"{TAG}str": _CONSTRUCTOR.construct_yaml_str,
+    f"{TAG}{kind}": getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")
+    for kind in ("null", "bool", "int", "float", "timestamp", "str")
 }
 _RESOLVERS: dict[str, list[tuple[str, Any]]] = yaml.resolver.Resolver.yaml_implicit_resolvers
-"""First character → kinds of values that a plain text may be."""
-MERGE = f"{TAG}merge"
+"""First character → the types that a plain text may have."""
 
 
 def constructed(tag: str, text: str) -> Value:
-    """ValueError when the text is none of this kind."""
+    """The value of a text of this type. ValueError when it has none."""
     construct = _CONSTRUCT.get(tag)
     if construct is None:
         raise ValueError(f"has the unknown tag {tag.removeprefix(TAG)[:40]!r}")
@@ -44,7 +39,7 @@ def constructed(tag: str, text: str) -> Value:
 
 
 def resolved(text: str) -> str | None:
-    """The tag of a plain text that is no text; None when it is one."""
+    """The tag of a plain text such as `2.5`; None when it is a text."""
     if len(text) > _LONGEST_NUMBER:
         return None
     for tag, pattern in _RESOLVERS.get(text[:1], ()):
@@ -54,5 +49,5 @@ def resolved(text: str) -> str | None:
 
 
 def text_of(value: Value) -> str | None:
-    """A value as refgenconf makes a name of it: 2.50 is "2.5", yes is "True". None for a list, a mapping or nothing."""
+    """A value as refgenconf uses it as a name: 2.50 is "2.5", yes is "True". None for a list, a mapping or nothing."""
     return None if value is None or isinstance(value, list | dict) else str(value)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from refgenied.genomes.folder import GenomeFolder
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import Asset, AssetKey
 
 DIGEST = "e4c17e3f47c39de6855bf677014571ce61f6d38c9313acbe"

@@ -17,7 +17,7 @@ from refgenied.archive.format.digests import asset_digest, matching_order
 from refgenied.archive.format.entries import Entry, new_entry
 from refgenied.archive.format.sorting import sorted_as, sorted_tokens
 from refgenied.archive.run import no_check
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import DigestMismatchError, UnreadableError
 
 # refgenconf 0.13.1, helpers.get_dir_digest, with BUILD_STATS_DIR in place

@@ -110,7 +110,7 @@ def test_too_much_of_anything_is_left_out_and_told(tree: Tree013, monkeypatch) -
     told = " ".join(problem.message for problem in look.problems)
     for words in ("'a/b'", "2001 of them are left out", "is left out: it has more than", "and 103 more"):
         assert words in told, told
-    monkeypatch.setattr(genome_config, "MOST_ASSETS", 1)
+    monkeypatch.setattr(genome_config, "MAX_ASSETS", 1)
     tree.config.touch()
     assert "names 201 more genomes and assets than 1" in " ".join(p.message for p in tree.folder().look(1.0).problems)
 
@@ -152,7 +152,7 @@ def test_an_alias_of_two_genomes_means_the_one_that_refgenie_takes_it_for(tree: 
                                   lambda path: path.symlink_to(path), lambda path: path.symlink_to("/dev/zero")],
                          ids=["fifo", "tty", "folder", "circle", "endless"])  # fmt: skip
 def test_whatever_stands_for_the_config_holds_nobody_up(tree: Tree013, monkeypatch, make) -> None:
-    monkeypatch.setattr(config_reader, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(config_reader, "LONGEST_READ_SECONDS", 0.01)
     tree.asset()
     make(tree.config)
     look = tree.folder().look(time.time())
@@ -199,7 +199,7 @@ def test_a_config_that_is_a_link_is_watched_where_it_leads(tree: Tree013, tmp_pa
 
 
 def test_a_build_folder_full_of_names_makes_one_asset_unreadable(tree: Tree013, monkeypatch) -> None:
-    monkeypatch.setattr(build_folder, "_MOST_NAMES", 20)
+    monkeypatch.setattr(build_folder, "MAX_BUILD_NAMES", 20)
     tree.asset("bwa")
     build = tree.asset() / "_refgenie_build"
     for number in range(30):

@@ -15,7 +15,7 @@ from refgenied.archive.format import entries as entries_module
 from refgenied.archive.format import seal
 from refgenied.archive.format.entries import Entry, EntryList, Sidecar, sidecar_entries
 from refgenied.archive.format.manifest import LARGEST, BrokenSealError, encode
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import (
     ArchiveNotFoundError,
     AssetKey,

@@ -20,7 +20,7 @@ from packing import FOLDER, KEY, below, draft_of, make_tree, md5, noise, publish
 
 from refgenied.archive import About, Phase, Place, iter_files
 from refgenied.archive.format import tar
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import (
     SourceChangedError,
     UnsafeTreeError,

@@ -21,7 +21,7 @@ from refgenied.archive.extract import appearing
 from refgenied.archive.format.entries import new_entry
 from refgenied.archive.format.manifest import encode, read_manifest
 from refgenied.archive.format.tar_reader import TarReader
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import (
     ConflictError,
     DamagedArchiveError,

@@ -16,7 +16,7 @@ from synthetic import Genomes
 from refgenied.archive import find_archives, pack, places, read, read_manifest, verify
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.genomes.build_folder import moved_lately, read_build_record
-from refgenied.genomes.refgenie0 import RefgenconfLayout
+from refgenied.genomes.refgenie0 import Refgenie0Layout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
 from refgenied.model import Requester, ShortageError
 from refgenied.reconciler import reconciler
@@ -67,10 +67,10 @@ async def test_a_look_at_the_genome_folder_is_not_taken(genomes: Genomes) -> Non
         assert not parts.reconciler.look.problems
 
 
-@pytest.mark.parametrize("layout", [RefgenconfLayout, Refgenie1Layout])
+@pytest.mark.parametrize("layout", [Refgenie0Layout, Refgenie1Layout])
 async def test_folders_that_cannot_be_listed_now_are_not_empty(genomes: Genomes, layout) -> None:
     genomes.build()
-    survey = layout(str(genomes.root), *([str(genomes.config)] if layout is RefgenconfLayout else []))
+    survey = layout(str(genomes.root), *([str(genomes.config)] if layout is Refgenie0Layout else []))
     with no_descriptors(), pytest.raises(ShortageError):
         survey.survey(0.0)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refgenied.archive.format import tar
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 
 TYPES = {Kind.FILE: tarfile.REGTYPE, Kind.FOLDER: tarfile.DIRTYPE, Kind.LINK: tarfile.SYMTYPE}
 names = st.binary(min_size=1, max_size=600).map(lambda raw: raw.replace(b"\0", b"x").rstrip(b"/") or b"x")

@@ -13,7 +13,7 @@ import pytest
 from packing import FOLDER, make_tree, noise
 
 from refgenied.archive import pack, restore, unfinished
-from refgenied.genomes.enclosure import FOLDER as AS_FOLDER
+from refgenied.genomes.enclosure import FOLDER_FLAGS as AS_FOLDER
 
 MEMBERS = {b"a/genome.fa": noise(300_000), b"b/c": b"x", b"empty": FOLDER, b"link": "b/c"}
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from refgenied.genomes import walk
 from refgenied.genomes.enclosure import Enclosure
-from refgenied.genomes.walk import Kind, Member, Tree, open_folder, read_small
+from refgenied.genomes.member import Kind, Member
+from refgenied.genomes.small_files import open_folder, read_small
+from refgenied.genomes.walk import Tree
 from refgenied.model import SourceChangedError, UnreadableError, UnsafeTreeError
 
 DIGEST = "e4c17e3f47c39de6855bf677014571ce61f6d38c9313acbe"

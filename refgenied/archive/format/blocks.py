@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from refgenied.genomes.walk import Member
+from refgenied.genomes.member import Member
 
 BLOCK_SIZE = 1 << 20
 """Bytes of the tar stream in each block but the last."""

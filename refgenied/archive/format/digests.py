@@ -10,7 +10,7 @@ from itertools import chain
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.sorting import C, locales, sorted_as, sorted_tokens
 from refgenied.archive.run import Check, no_check
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 
 _ESCAPED = re.compile(rb"[\\\n\r]")
 

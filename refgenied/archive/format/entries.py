@@ -19,7 +19,7 @@ from refgenied.archive.format.blocks import Passing
 from refgenied.archive.format.codec import Libdeflate
 from refgenied.files.durable import NEW_FILE_FLAGS, write_all, writing
 from refgenied.files.regular import opener, unreadable
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import Access, DamagedArchiveError
 
 INLINE = 1000

@@ -18,7 +18,7 @@ from refgenied.archive.format.tar_reader import TarMember, TarReader
 from refgenied.archive.run import Check
 from refgenied.files.regular import unreadable
 from refgenied.genomes.enclosure import shown
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnsafeTreeError
 
 

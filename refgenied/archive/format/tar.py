@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 
 HEADER = 512
 """Headers and contents begin at multiples of this many bytes."""

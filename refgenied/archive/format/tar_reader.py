@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refgenied.genomes.enclosure import shown
-from refgenied.genomes.walk import Kind
+from refgenied.genomes.member import Kind
 from refgenied.model import DamagedArchiveError, UnsafeTreeError
 
 HEADER = 512

@@ -1,0 +1,51 @@
+"""What lies beside an asset's files, and folders of other people: read in small amounts and without following links."""
+
+from __future__ import annotations
+
+import os
+import stat
+from itertools import islice
+
+from refgenied.genomes.enclosure import FILE_FLAGS, FOLDER_FLAGS, GONE_ERRNOS, Enclosure, translated
+
+
+def open_folder(folder: str | os.PathLike[str], *, within: str | os.PathLike[str]) -> int:
+    """A descriptor of a folder within the genome folder, for `read_small` and scandir; the caller closes it.
+
+    UnsafeTreeError (it is outside), UnreadableError, SourceChangedError (it is not there), ShortageError.
+    """
+    try:
+        with Enclosure(within) as enclosure:
+            return enclosure.open_at(enclosure.folder(folder), FOLDER_FLAGS)
+    except OSError as error:
+        raise translated(error, os.fspath(folder)) from error
+
+
+def read_small(folder: int, name: str | bytes, limit: int) -> bytes | None:
+    """The first `limit` bytes of a regular file in an open folder; None when there is no such regular file.
+
+    Never follows a link and never waits (FIFO). UnreadableError when it may not be read.
+    """
+    try:
+        fd = os.open(name, FILE_FLAGS, dir_fd=folder)
+    except OSError as error:
+        if error.errno in GONE_ERRNOS:
+            return None
+        raise translated(error, name) from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        found = bytearray()
+        while len(found) < limit and (chunk := os.read(fd, min(1 << 20, limit - len(found)))):
+            found += chunk
+        return bytes(found)
+    except OSError as error:
+        raise translated(error, name) from error
+    finally:
+        os.close(fd)
+
+
+def some_names(folder: str | int, most: int) -> list[str]:
+    """Names in a folder, sorted; at most `most`, because other people decide how many there are. OSError."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in islice(entries, most))
