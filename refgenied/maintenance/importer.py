@@ -1,10 +1,11 @@
-"""Takes archives that are already there into the database: ours from their manifests, others by reading them."""
+"""Takes archives that exist already into the database: ours from their manifests, others by reading them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -72,15 +73,15 @@ class Import(msgspec.Struct, frozen=True):
     key: AssetKey
     maker: Maker
     path: str
-    """Where it was found."""
+    """Of the file that was found."""
     taken: Taken
     size: int
     reason: str = ""
-    """Of `refused`, one line."""
+    """Why it was refused, in one line."""
 
 
 class Importer:
-    """One archive at a time, beside the worker: an import waits only for a job of the same asset."""
+    """Takes one archive at a time, beside the worker. An import waits only for a job of the same asset."""
 
     def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, current: Current, clock: Clock) -> None:
         self._archive_folder = archive_folder
@@ -97,12 +98,12 @@ class Importer:
         def find() -> list[Found]:
             if not os.path.isdir(path):
                 raise UnreadableError(f"{path} is not a folder that the daemon can read", hint="name an archive folder")
-            return list(find_archives(path, _passed_over))
+            return list(find_archives(path, log_unreadable_folder))
 
         return await self._run(find)
 
     async def find_one(self, wanted: str | AssetKey) -> Found:
-        """The archive that a file is, or that lies in the place of an asset's own. UnreadableError."""
+        """The archive in this file, or at the place of this asset. UnreadableError."""
         if isinstance(wanted, str):
             return await self._run(lambda: find_archive(wanted))
         place = Place(self._archive_folder.path, wanted)
@@ -117,84 +118,90 @@ class Importer:
     async def take(
         self, found: Found, requester: Requester, *, by_name: bool = False, on_progress: OnProgress = no_progress
     ) -> Import:
-        """Take one archive into the archive folder and the database. Never raises for what is wrong with it.
+        """Take one archive into the archive folder and the database. What is wrong with it is in the answer.
 
-        What would refuse each further one as well is raised: StateError, ShortageError, and WriteError or NoSpaceError
-        when the archive folder takes nothing at all.
-        `by_name`: somebody asked for this very one, so that it is taken also when a user removed it.
-        Between two archives a cancellation leaves nothing half done; within one nothing is left of it.
+        What would refuse the next archives as well is raised: StateError, ShortageError, and WriteError or NoSpaceError
+        when nothing can be written to the archive folder.
+        `by_name`: somebody asked for this very archive, so it is taken also when a user removed it.
+        When it is cancelled, nothing is left of the archive that it worked on.
         """
         async with self._turn:
             try:
                 with self._jobs.reserved(found.key):
                     await self._jobs.at_rest(found.key)
-                    return await self._take(found, requester, on_progress, by_name=by_name)
+                    taken, reason = await self._take(found, requester, on_progress, by_name=by_name)
             except (StateError, ShortageError):
                 raise
             except RefgeniedError as error:
                 if not error.permanent:
                     await self._run(self._archive_folder.probe)
                 log.warning("archive.not_imported", path=str(found.archive), reason=error.message)
-                return self._told(found, Taken.REFUSED, reason=error.message)
+                taken, reason = Taken.REFUSED, error.message
+        return Import(found.key, found.maker, str(found.archive), taken, _size(found.archive), reason)
 
-    async def _take(self, found: Found, requester: Requester, on_progress: OnProgress, *, by_name: bool) -> Import:
-        async with self._jobs.store.transaction() as tx:
-            record = await archives.get(tx, found.key)
+    async def _take(
+        self, found: Found, requester: Requester, on_progress: OnProgress, *, by_name: bool
+    ) -> tuple[Taken, str]:
+        """What became of it, and why it was refused."""
+        record = await self._jobs.store.ask(archives.get, found.key)
         place = Place(self._archive_folder.path, found.key)
         there = await self._run(lambda: reconcile(place, check_cancelled))
         removed = None if by_name else await self._run(lambda: _removed(found, there))
         if removed is not None:
             await self._forget(Removal(found.key, removed.stamp, removed.at, removed.by))
-            return self._told(found, Taken.REMOVED)
+            return Taken.REMOVED, ""
         manifest = there.manifest
         if manifest is not None and record is not None and record.digest == manifest.digest and not manifest.removed:
-            return self._told(found, Taken.KNOWN)
+            return Taken.KNOWN, ""
         why_not = _why_not(found, place, there)
         if why_not:
-            return self._told(found, Taken.REFUSED, reason=why_not)
+            return Taken.REFUSED, why_not
         if there.presence is Presence.REMOVED and place.archive.exists():
             await self._bring_back(found, place, requester, on_progress)
         elif there.presence is Presence.PRESENT and manifest is not None:
             record = await self._run(lambda: recorded(place, manifest))
-            with anyio.CancelScope(shield=True):
-                async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
-                    await self._record(found, record, requester, generation)
+            await self._record(found, requester, lambda: record)
         else:
             await self._bring(found, place, requester, on_progress)
-        return self._told(found, Taken.IMPORTED)
+        return Taken.IMPORTED, ""
 
     async def _bring(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
+        """Its file is not at the archive's place, or has no manifest of ours."""
+
         def bring() -> tuple[Draft, ArchiveRecord]:
             draft = self._draft(found, place, requester, on_progress)
             return draft, recorded(place, draft.manifest, self._clock(), listing=place.entries_partial.name)
 
         draft, record = await self._run(bring)
+
+        def publish() -> ArchiveRecord:
+            for aside in ServedNames(place).keep_foreign(draft.manifest):
+                log.warning("archive.set_aside", asset=found.key.registry_path, path=str(aside))
+            draft.publish()
+            return record
+
         with anyio.CancelScope(shield=True):
             try:
-                async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
-                    for aside in await self._run(lambda: ServedNames(place).keep_foreign(draft.manifest)):
-                        log.warning("archive.set_aside", asset=found.key.registry_path, path=str(aside))
-                    await self._run(draft.publish)
-                    await self._record(found, record, requester, generation)
+                await self._record(found, requester, publish)
             except BaseException:
                 await self._run(draft.discard)
                 raise
 
     async def _bring_back(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
-        """A user removed it, and another wants it again: its file is still there, and is proved first."""
+        """A user removed it, and another wants it again. Its file is still there, and is proved first."""
 
         def proved_access() -> Access | None:
             manifest = manifest_at(place)
             prove(place.archive, manifest, Run(self._threads, check_cancelled, on_progress))
             return recorded(place, manifest).access
 
+        def publish() -> ArchiveRecord:
+            # First the manifest: after a crash the next start reads it, and the database follows.
+            record = bring_back(place).record(place.relative, self._clock())
+            return msgspec.structs.replace(record, access=access)
+
         access = await self._run(proved_access)
-        with anyio.CancelScope(shield=True):
-            async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
-                # First the manifest: after a crash the next start reads it, and the database follows.
-                manifest = await self._run(lambda: bring_back(place))
-                record = msgspec.structs.replace(manifest.record(place.relative, self._clock()), access=access)
-                await self._record(found, record, requester, generation)
+        await self._record(found, requester, publish)
 
     @property
     def _threads(self) -> int:
@@ -210,41 +217,30 @@ class Importer:
             found.archive, place, about, digest=found.digest, on_progress=on_progress, check=check_cancelled
         )
 
-    async def _record(self, found: Found, record: ArchiveRecord, requester: Requester, generation: int) -> None:
-        async with self._jobs.change() as change:
-            await archives.put(change.tx, record)
-            await archives.put_generation(change.tx, generation)
-            await change.log(
-                "archive.imported",
-                record.key,
-                by=requester.name,
-                maker=found.maker,
-                digest=record.digest,
-                size=record.size,
-            )
+    async def _record(self, found: Found, requester: Requester, publish: Callable[[], ArchiveRecord]) -> None:
+        """Publish the archive and record it. Nothing may come between the two."""
+        with anyio.CancelScope(shield=True):
+            async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
+                record = await self._run(publish)
+                await self._jobs.records.imported(record, requester, generation, maker=found.maker)
 
     async def _forget(self, removal: Removal) -> None:
-        async with (
-            self._archive_folder.changing(removal.key, self._jobs.store) as generation,
-            self._jobs.store.transaction() as tx,
-        ):
-            await archives.put_generation(tx, generation)
-            if await archives.get(tx, removal.key) is None:
-                await archives.put_removal(tx, removal)
-
-    def _told(self, found: Found, taken: Taken, reason: str = "") -> Import:
-        try:
-            size = found.archive.stat().st_size
-        except OSError:
-            size = 0
-        return Import(found.key, found.maker, str(found.archive), taken, size, reason)
+        async with self._archive_folder.changing(removal.key, self._jobs.store) as generation:
+            await self._jobs.records.removed_elsewhere(removal, generation)
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(function, limiter=self._limiter)
 
 
-def _passed_over(error: OSError) -> None:
+def log_unreadable_folder(error: OSError) -> None:
     log.warning("archive.folder_unreadable", path=error.filename, error=error.strerror)
+
+
+def _size(archive: Path) -> int:
+    try:
+        return archive.stat().st_size
+    except OSError:
+        return 0
 
 
 def _removed(found: Found, there: Reconciled) -> Removed | None:

@@ -1,4 +1,4 @@
-"""After a crash, with an older database or without one: records and archive folder agree before anything else runs."""
+"""At start: brings the records and the archive folder into agreement, before anything else runs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from refgenied.archive_folder import generation
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.generation import Age, Generation
 from refgenied.health import Health
+from refgenied.maintenance.importer import log_unreadable_folder
 from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, RefgeniedError, Removal
 from refgenied.queue.jobs import Jobs
-from refgenied.store import Transaction, archives
+from refgenied.store import archives
 
 log = structlog.get_logger("recovery")
-
-FACT = "records_read_from"
-"""The id of the archive folder whose manifests the database has read."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -43,7 +41,7 @@ class Differences(msgspec.Struct):
 
 
 async def recover(jobs: Jobs, archive_folder: ArchiveFolder, health: Health) -> None:
-    """Charge jobs that took the daemon down, finish or undo what was cut, and catch up with the manifests.
+    """Charge the jobs that ran at a crash, finish or undo what was half done, and catch up with the manifests.
 
     All manifests are read only when the database is new, or when it or the archive folder came from a backup.
     """
@@ -54,18 +52,18 @@ async def recover(jobs: Jobs, archive_folder: ArchiveFolder, health: Health) -> 
         return
     try:
         folder = await anyio.to_thread.run_sync(generation.read, archive_folder.path)
-    except RefgeniedError as error:  # a disk that is not well: nothing can be told from it now
+    except RefgeniedError as error:  # the disk is not well: nothing can be learned from it now
         log.warning("generation.not_read", error=error.message)
         return
-    async with jobs.store.transaction() as tx:
-        read = await archives.fact(tx, FACT)
-        recorded = await archives.generation(tx)
-        known = Known(await archives.everything(tx), await archives.removals(tx))
-    now = Generation(max(folder.number if folder else 0, recorded or 0) + 1)
-    if read != archive_folder.id:
-        await _catch_up(jobs, archive_folder, known, now)
-    elif (age := generation.age(folder, recorded)) is not Age.SAME:
-        await _catch_up(jobs, archive_folder, known, now, age, health)
+    store = jobs.store
+    read_from = await store.ask(archives.fact, archives.READ_FROM)
+    recorded = await store.ask(archives.generation)
+    known = Known(*await store.ask(archives.known))
+    age = generation.age(folder, recorded)
+    if read_from != archive_folder.id or age is not Age.SAME:
+        was = age if read_from == archive_folder.id else None
+        now = Generation(max(folder.number if folder else 0, recorded or 0) + 1)
+        await _catch_up(jobs, archive_folder, health, known, now, was)
     else:
         keys = {*(job.key for job in crashed), *(folder.unsettled if folder else known.removals)}
         await _settle(jobs, archive_folder, known, keys, folder)
@@ -74,9 +72,9 @@ async def recover(jobs: Jobs, archive_folder: ArchiveFolder, health: Health) -> 
 async def _settle(
     jobs: Jobs, archive_folder: ArchiveFolder, known: Known, keys: set[AssetKey], folder: Generation | None
 ) -> None:
-    """What a crash has cut: at most a few assets.
+    """Look at the assets whose change a crash has cut: at most a few.
 
-    Without a generation refgenied 0.1 was here, which marked a removal only after it had recorded it.
+    A folder without a generation is of refgenied 0.1, which marked a removal only after it had recorded it.
     """
 
     def compare() -> Differences:
@@ -86,43 +84,28 @@ async def _settle(
         return found
 
     found = await anyio.to_thread.run_sync(compare)
-    async with jobs.change() as change:
-        await _record(change.tx, found)
-        await archives.put_generation(change.tx, folder.number if folder else 1)
-        for key in [*(record.key for record in found.put), *(removal.key for removal in found.removed)]:
-            log.warning("database.caught_up", asset=key.registry_path)
-        for record in found.put:
-            await change.log("archive.adopted", record.key, digest=record.digest, size=record.size, path=record.path)
-        for removal in found.removed:
-            await change.log("archive.removed", removal.key, removed_by=removal.removed_by)
+    await jobs.records.caught_up(found.put, found.removed, folder.number if folder else 1)
+    for change in (*found.put, *found.removed):
+        log.warning("database.caught_up", asset=change.key.registry_path)
 
 
 async def _catch_up(
-    jobs: Jobs,
-    archive_folder: ArchiveFolder,
-    known: Known,
-    now: Generation,
-    age: Age | None = None,
-    health: Health | None = None,
+    jobs: Jobs, archive_folder: ArchiveFolder, health: Health, known: Known, now: Generation, age: Age | None
 ) -> None:
-    """Read every manifest. `age`: of a database that is not new.
+    """Read every manifest. `age`: of the database; None when it is new.
 
-    The database learns the new number first: a start that is killed before the folder has it reads them again.
+    The database learns the new number first: if it is killed before the folder has the number, the next start reads
+    the manifests again.
     """
     found = await anyio.to_thread.run_sync(
-        lambda: _compared(places(archive_folder.path, _passed_over), known, newer=age is Age.NEWER)
+        lambda: _compared(places(archive_folder.path, log_unreadable_folder), known, newer=age is Age.NEWER)
     )
-    why = age.value if age else "new"
-    async with jobs.change() as change:
-        await archives.put_fact(change.tx, FACT, archive_folder.id or "")
-        await archives.put_generation(change.tx, now.number)
-        await _record(change.tx, found)
-        if found:
-            await change.log("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=why)
+    was = age.value if age else "new"
+    await jobs.records.rebuilt(found.put, found.removed, now.number, folder_id=archive_folder.id or "", why=was)
     await anyio.to_thread.run_sync(_write, archive_folder, now)
     if found:
-        log.warning("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=why)
-        if health and age:
+        log.warning("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=was)
+        if age:
             health.set("database_age", _told(found, age))
 
 
@@ -138,27 +121,15 @@ def _told(found: Differences, age: Age) -> str:
     return f"the archive folder was older than the database (from a backup?): {counts} were taken from the manifests"
 
 
-async def _record(tx: Transaction, found: Differences) -> None:
-    for record in found.put:
-        await archives.put(tx, record)
-    for removal in found.removed:
-        await archives.forget(tx, removal.key)
-        await archives.put_removal(tx, removal)
-
-
 # ----------------------------------------------------------------- the archive folder's side; blocking
 
 
 def _write(archive_folder: ArchiveFolder, now: Generation) -> None:
-    """On a full disk the daemon starts all the same: the next start compares once more."""
+    """The daemon starts also when the disk is full: the next start compares once more."""
     try:
         generation.write(archive_folder.path, now)
     except RefgeniedError as error:
         log.warning("generation.not_written", error=error.message)
-
-
-def _passed_over(error: OSError) -> None:
-    log.warning("archive.folder_unreadable", path=error.filename, error=error.strerror)
 
 
 def _places(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> Iterable[Place]:
@@ -170,7 +141,7 @@ def _places(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> Iterable
 
 
 def _compared(at: Iterable[Place], known: Known, *, newer: bool) -> Differences:
-    """What the manifests there say otherwise than the database. `newer`: it is, and its removals hold."""
+    """Where the manifests differ from the database. `newer`: the database is newer, and its removals hold."""
     found = Differences()
     for place in at:
         try:
@@ -205,7 +176,7 @@ def _compare(place: Place, known: Known, found: Differences, *, newer: bool) -> 
 
 
 def _removed_anyhow(place: Place) -> Removed | None:
-    """A user's removal, also from a manifest that nothing else is believed of."""
+    """A user's removal. It counts also in a manifest whose other values are not believed."""
     try:
         return read_manifest(place.manifest, believed=False).removed
     except RefgeniedError:

@@ -1,11 +1,10 @@
-"""Keeps archives as private as their assets: says which may be read by more people, and changes that when told."""
+"""Keeps archives as private as their assets: says which of them more people can read, and changes that when told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -16,7 +15,7 @@ from refgenied.archive import Place
 from refgenied.archive.publisher import access_inside, access_to, give
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
-from refgenied.config import Archive, Current
+from refgenied.config import Current
 from refgenied.files.durable import allow
 from refgenied.health import Health
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedError, Requester, StateError
@@ -45,7 +44,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Rights:
-    """Looks after the first look, when the rights of an asset have changed, each day, and when it is told to (the
+    """Checks after the first look, when the rights of an asset have changed, each day, and when it is told to (the
     settings were read again).
     """
 
@@ -59,7 +58,7 @@ class Rights:
         self._health = health
         self._again = anyio.Event()
         self._seen: dict[AssetKey, Access] = {}
-        """Who might read each asset at the last check, of those that were at rest."""
+        """Who could read each asset at the last check, of those that were at rest."""
 
     def look_again(self) -> None:
         self._again.set()
@@ -69,7 +68,7 @@ class Rights:
         await self._reconciler.first_look.wait()
         while True:
             self._again = anyio.Event()
-            with suppress(StateError):  # a database that cannot be written now; told by others
+            with suppress(StateError):  # the database cannot be written now; others tell of it
                 await self.check()
             with anyio.move_on_after(DAY):
                 await self._until_worth_a_check()
@@ -81,7 +80,7 @@ class Rights:
             group.cancel_scope.cancel()
 
     async def _watch_assets(self) -> None:
-        """Ask for a check when others may read an asset now, as a look has found: a folder above it has changed."""
+        """Ask for a check when a look has found that other people can read an asset: a folder above it has changed."""
         while True:
             assets = self._reconciler.look.assets
             at_rest = ((assets[key], access) for key, access in self._seen.items() if key in assets)
@@ -91,14 +90,13 @@ class Rights:
             await self._reconciler.looked.wait()
 
     async def check(self) -> list[Given]:
-        """Learn what is not known yet, and note in the health which archives more people may read than their assets.
+        """Learn what is not known yet, and note in the health which archives more people can read than their assets.
 
-        What was private and is so no more is opened: its owner has opened it, or `archive.publish_private` was set. One
-        that somebody has closed by hand stays closed.
+        An archive that was private and is not any more is opened: the owner has opened its asset, or
+        `archive.publish_private` was set. An archive that somebody has closed by hand stays closed.
         """
         self._seen = {key: asset.access for key, asset in self._reconciler.look.assets.items() if asset.stamp}
-        async with self._jobs.store.transaction() as tx:
-            recorded = await archives.everything(tx)
+        recorded = await self._jobs.store.ask(archives.everything)
         learned = await anyio.to_thread.run_sync(self._learned, recorded, self._reconciler.look.assets)
         records = recorded | {
             key: msgspec.structs.replace(recorded[key], access=access) for key, access in learned.items()
@@ -109,38 +107,25 @@ class Rights:
             was_private = recorded[given.key].access is Access.OWNER
             if was_private and given.before.private and not given.access.private:
                 await anyio.to_thread.run_sync(self._give, given)
-        await self._record(learned)  # only now: after a crash before it, the next check opens them
+        if learned:  # only now: after a crash before it, the next check opens them
+            await self._jobs.records.learned(learned)
+            self._reconciler.hint()  # what is served follows the next look
         self._health.note(CONDITION, _line(wide, records))
         return wide
 
     async def protect(self, keys: Sequence[AssetKey] | None, requester: Requester) -> list[Given]:
-        """Let no more people read these archives (None: all) than may read their assets; what was done to which."""
+        """Let no more people read these archives (None: all) than their assets. What was done to which archive."""
         wide = [given for given in await self.check() if keys is None or given.key in keys]
         done = [await anyio.to_thread.run_sync(self._give, given) for given in wide]
-        async with self._jobs.change() as change:
-            for given in done:
-                if given.changed:
-                    await change.log(
-                        "archive.protected", given.key, by=requester.name, before=given.before, access=given.access
-                    )
+        changed = {given.key: (given.before, given.access) for given in done if given.changed}
+        await self._jobs.records.protected(changed, requester)
         await self.check()
         return done
-
-    @property
-    def _policy(self) -> Archive:
-        return self._current.settings.archive
-
-    async def _record(self, learned: Mapping[AssetKey, Access]) -> None:
-        if learned:
-            async with self._jobs.store.transaction() as tx:
-                for key, access in learned.items():
-                    await archives.put_access(tx, key, access)
-            self._reconciler.hint()  # what is served follows the next look
 
     def _learned(
         self, records: Mapping[AssetKey, ArchiveRecord], assets: Mapping[AssetKey, Asset]
     ) -> dict[AssetKey, Access]:
-        """What the records don't say yet, or say otherwise than the last look."""
+        """Who can read the assets whose record does not say it yet, or says it otherwise than the last look."""
         learned: dict[AssetKey, Access] = {}
         for key, record in records.items():
             asset = assets.get(key)
@@ -148,18 +133,18 @@ class Rights:
                 if asset.access is not record.access:
                     learned[key] = asset.access
             elif record.access is None:
-                with suppress(RefgeniedError):  # a damaged manifest is the verifier's
+                with suppress(RefgeniedError):  # the verifier tells of a damaged manifest
                     learned[key] = access_inside(self._place(key))
         return learned
 
     def _compared(self, records: Mapping[AssetKey, ArchiveRecord]) -> list[Given]:
-        """The archives that others may read than their assets."""
+        """The archives that other people can read than their assets."""
         found: list[Given] = []
         for key, record in records.items():
             if record.access is None:
                 continue
-            wanted = readers(record.access, self._policy)
-            with suppress(RefgeniedError):  # a file that is not there is `lost`, and told as that
+            wanted = readers(record.access, self._current.settings.archive)
+            with suppress(RefgeniedError):  # a file that is not there is told of as lost
                 before = access_to(self._place(key))
                 if before is not wanted:
                     found.append(Given(key, before, wanted, changed=False))
@@ -178,14 +163,13 @@ class Rights:
         return msgspec.structs.replace(given, changed=changed)
 
     def _place(self, key: AssetKey) -> Place:
-        return Place(Path(self._archive_folder.path), key)
+        return Place(self._archive_folder.path, key)
 
 
 def _line(wide: Sequence[Given], records: Mapping[AssetKey, ArchiveRecord]) -> str:
     if not wide:
         return ""
-    first = records[wide[0].key]
-    name = first.key.aliased(first.aliases[0]) if first.aliases else first.key.registry_path
+    name = wide[0].key.named(records[wide[0].key].aliases)
     number = "1 archive" if len(wide) == 1 else f"{len(wide)} archives"
     return (
         f"{number} can be read by more people than the files inside ({name}{' and others' if len(wide) > 1 else ''}); "

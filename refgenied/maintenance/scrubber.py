@@ -1,10 +1,11 @@
-"""Proves a share of the archive folder each day by itself, and tells the health of what is damaged."""
+"""Proves a share of the archive folder each day, and tells the health which archives are damaged."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 
 import anyio
@@ -12,38 +13,31 @@ import anyio.to_thread
 import structlog
 from anyio.from_thread import check_cancelled
 
+from refgenied.archive import Run
 from refgenied.archive.format.pipeline import step_back
-from refgenied.archive.run import Run
 from refgenied.archive.verifier import Finding, examine
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.health import Clock, Health
-from refgenied.maintenance.verifier import Verifier, name_of
-from refgenied.model import (
-    ArchiveRecord,
-    AssetKey,
-    DamagedArchiveError,
-    RefgeniedError,
-    Requester,
-    ShortageError,
-    StateError,
-)
+from refgenied.maintenance.verifier import Verifier
+from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Requester, ShortageError, StateError
 from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
 
 log = structlog.get_logger("scrubber")
 
 LOOK_SECONDS = 60.0
-"""How often it looks whether something is due."""
+"""Between two looks whether something is due."""
 DAY = 86_400.0
-_PAUSE = 0.2
-"""Seconds between two looks whether jobs still run, while it waits for them."""
+JOB_LOOK_SECONDS = 0.2
+"""Between two looks whether jobs still run, while the scrub stands still."""
 
 
 def due(records: Iterable[ArchiveRecord], now: float, days: float, used: int) -> ArchiveRecord | None:
     """The archive to prove next: the one proved longest ago, when it is overdue or fits into today's share.
 
-    `days`: within which all are to be proved; `used`: bytes of today's share that are spent. Damaged ones are known.
+    `days`: within which all are to be proved; `used`: bytes of today's share that are spent. Archives that are known
+    to be damaged are left out.
     """
     sound = [record for record in records if record.damaged is None]
     if not sound or not days:
@@ -53,6 +47,10 @@ def due(records: Iterable[ArchiveRecord], now: float, days: float, used: int) ->
     share = sum(record.size for record in sound) / days
     fits = age >= DAY and used + oldest.size <= share
     return oldest if fits or age >= days * DAY else None
+
+
+class _StoppedError(Exception):
+    """The scrub was cancelled. It ends the thread that reads, and nobody hears of it."""
 
 
 class Scrubber:
@@ -76,12 +74,12 @@ class Scrubber:
         self._day = -1
         self._used = 0
         self._passed_over: set[AssetKey] = set()
-        """What could not be judged today."""
+        """Archives that could not be judged today."""
         self._doubtful: set[AssetKey] = set()
         self._doubted = anyio.Event()
 
     def doubt(self, keys: frozenset[AssetKey]) -> None:
-        """Something about these does not fit together: look at them soon, without reading what fits."""
+        """Something about these archives does not fit together: check them soon, without reading what fits."""
         self._doubtful |= keys
         self._doubted.set()
 
@@ -100,15 +98,14 @@ class Scrubber:
         while True:
             await self._doubted.wait()
             self._doubted = anyio.Event()
-            with suppress(StateError, ShortageError):  # whoever doubts says so again
+            with suppress(StateError, ShortageError):  # the next refresh of the catalog doubts them again
                 await self.clear_doubts()
 
     async def clear_doubts(self) -> None:
-        """Put right, or mark as damaged, what somebody doubts."""
+        """Put the doubtful archives right, or mark them as damaged."""
         while self._doubtful:
             key = self._doubtful.pop()
-            async with self._jobs.store.transaction() as tx:
-                record = await archives.get(tx, key)
+            record = await self._jobs.store.ask(archives.get, key)
             if record is None or record.damaged is not None:  # it is known already
                 continue
             try:
@@ -129,18 +126,17 @@ class Scrubber:
         if today != self._day:
             self._day, self._used = today, 0
             self._passed_over.clear()
-        async with self._jobs.store.transaction() as tx:
-            records = await archives.everything(tx)
+        records = await self._jobs.store.ask(archives.everything)
         left = [record for key, record in records.items() if key not in self._passed_over]
         record = due(left, self._clock(), days, self._used)
         if record is None:
             return False
         self._used += record.size
-        await self._scrub_one(record)
+        await self.scrub_one(record)
         return True
 
-    async def _scrub_one(self, record: ArchiveRecord) -> None:
-        """An archive that cannot be judged is passed over until tomorrow: the others must have their turn."""
+    async def scrub_one(self, record: ArchiveRecord) -> None:
+        """Prove this archive. One that cannot be judged is left out until tomorrow, so that the others have a turn."""
         asset = record.key.registry_path
         try:
             verdict = await self._verifier.verify_by(self._read_quietly, record.key, Requester())
@@ -157,52 +153,47 @@ class Scrubber:
 
     def _read_quietly(self, record: ArchiveRecord) -> Finding:
         """One thread at low priority, which stands still while jobs run."""
+        stop = threading.Event()
+        result: Future[Finding] = Future()
 
         def check() -> None:
             while self._jobs.busy and not stop.is_set():
-                time.sleep(_PAUSE)
+                time.sleep(JOB_LOOK_SECONDS)
             if stop.is_set():
-                raise DamagedArchiveError("stopped")  # nobody hears of it: the verification is cancelled
+                raise _StoppedError
 
-        def main() -> None:
+        def read() -> None:
             step_back()
             try:
-                found.append(examine(self._verifier.place(record.key), record, Run(check=check)))
-            except Exception as error:  # noqa: BLE001 - raised by who waits for this thread
-                errors.append(error)
+                result.set_result(examine(self._verifier.place(record.key), record, Run(check=check)))
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                result.set_exception(error)
 
-        stop, found, errors = threading.Event(), list[Finding](), list[Exception]()
         # A thread of its own: one of the pool's would stay nice, and nobody but root can take that back.
-        thread = threading.Thread(target=main, name="scrub", daemon=True)
+        thread = threading.Thread(target=read, name="scrub", daemon=True)
         thread.start()
         try:
             while thread.is_alive():
-                thread.join(_PAUSE)
+                thread.join(JOB_LOOK_SECONDS)
                 check_cancelled()
         finally:
             stop.set()
             thread.join()
-        if errors:
-            raise errors[0]
-        return found[0]
+        return result.result()
 
     async def _watch(self) -> None:
-        """Whoever publishes or removes an archive may end a damage."""
-        with self._jobs.feed.subscribed() as subscription:
-            changed = True
+        """A publish or a removal may end a damage."""
+        with self._jobs.feed.subscribed("archive.") as changes:
             while True:
-                if changed:
-                    with suppress(StateError):  # the next change tries again; others tell of the database
-                        await self.note_damaged()
-                events = await subscription.take()
-                changed = subscription.lagged or any(event.kind.startswith("archive.") for event in events)
-                subscription.lagged = False
+                with suppress(StateError):  # the next change tries again; others tell of the database
+                    await self.note_damaged()
+                await changes.take()
+                changes.lagged = False
 
     async def note_damaged(self) -> None:
-        """Tell the health of the archives that are marked as damaged."""
-        async with self._jobs.store.transaction() as tx:
-            records = await archives.everything(tx)
+        """Tell the health which archives are marked as damaged."""
+        records = await self._jobs.store.ask(archives.everything)
         damaged = [record for record in records.values() if record.damaged is not None]
         more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
-        names = f"{name_of(damaged[0])}: {damaged[0].damaged}{more}" if damaged else ""
+        names = f"{damaged[0].key.named(damaged[0].aliases)}: {damaged[0].damaged}{more}" if damaged else ""
         self._health.note("damaged", names)

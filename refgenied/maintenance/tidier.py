@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,15 +13,15 @@ import msgspec
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import Found, Maker, Place, Run, manifest_at, prove, reconcile
-from refgenied.archive.format.manifest import About
+from refgenied.archive import Place, Run, manifest_at, prove, reconcile
 from refgenied.archive.publisher import discard
 from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.archive_folder.leftovers import Leftovers, find_leftovers, size_of
+from refgenied.archive_folder.leftovers import find_leftovers, size_of
 from refgenied.files.regular import identity
 from refgenied.health import Health
 from refgenied.maintenance.importer import Importer, Taken
-from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester, StateError
+from refgenied.maintenance.verifier import FileIdentities
+from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester
 from refgenied.queue.jobs import Jobs
 from refgenied.store import archives
 
@@ -29,11 +29,8 @@ log = structlog.get_logger("tidier")
 
 DAY = 86_400.0
 AGAIN_SECONDS = 600.0
-"""While something is there that a person must look at, or the folder was away."""
+"""Before the next round while something is there that a person must look at, or the folder was away."""
 MOST_NAMED = 3
-
-Files = tuple[tuple[int, ...], ...]
-"""Identities of an archive's files."""
 
 _GENOME = re.compile(r"[\w-]{32,64}")
 """What may be a genome's digest."""
@@ -48,21 +45,21 @@ class Tidied(msgspec.Struct):
     adopted: int = 0
     """Archives that were whole and not recorded."""
     refused: list[str] = []
-    """Those that are not whole: one line each."""
+    """Archives that are not whole: one line each."""
     unreadable: list[str] = []
-    """Folders that cannot be looked into: one line each."""
+    """Folders that cannot be read: one line each."""
 
 
 class Tidier:
-    """At start and daily. It never touches what belongs to an asset whose job runs, or that somebody has reserved."""
+    """At start and daily. It never touches what belongs to an asset whose job runs, or that is reserved."""
 
     def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, importer: Importer, health: Health) -> None:
         self._archive_folder = archive_folder
         self._jobs = jobs
         self._importer = importer
         self._health = health
-        self._damaged: dict[AssetKey, tuple[Files, str]] = {}
-        """Archives that were not whole, as they were when all of each was read; and what was wrong."""
+        self._damaged: dict[AssetKey, tuple[FileIdentities, str]] = {}
+        """Archives that were not whole: their files when all of them was read, and what was wrong."""
 
     async def run(self) -> None:
         """Tidy now and daily. Ends only by cancellation."""
@@ -72,9 +69,9 @@ class Tidier:
                 tidied = await self.tidy()
                 if tidied is not None and not tidied.refused and not tidied.unreadable:
                     wait = DAY
-            except (StateError, RefgeniedError) as error:
+            except RefgeniedError as error:
                 log.warning("tidy.failed", error=error.message)
-            except Exception:  # whatever lies there: nothing else depends on a tidy folder
+            except Exception:  # nothing else depends on a tidy folder
                 log.exception("tidy.failed")
             await anyio.sleep(wait)
 
@@ -90,46 +87,35 @@ class Tidier:
                 tidied.unreadable.append(f"{error.filename}: {error.strerror}")
 
         found = await anyio.to_thread.run_sync(find_leftovers, path, pass_over)
-        for place in found.unfinished:
-            with suppress(BusyError):  # it is being imported or removed
-                if await self._clear(place, tidied):
-                    found.archives.append(place)
+        finished = [place for place in found.unfinished if await self._finished(place, tidied)]
         async with self._archive_folder.publishing:
             await anyio.to_thread.run_sync(_delete, found.files, tidied)
-        await self._adopt(found, tidied)
+        records, removals = await self._jobs.store.ask(archives.known)
+        for place in (*found.archives, *finished):
+            if place.key not in records and place.key not in removals:
+                await self._adopt(place, tidied)
         if tidied.files or tidied.adopted:
             log.info("tidy.done", files=tidied.files, bytes=tidied.bytes, adopted=tidied.adopted)
         self._health.note("unrecorded", _told(tidied.refused))
         self._health.note("unreadable", _told_unreadable(tidied.unreadable))
         return tidied
 
-    async def _clear(self, place: Place, tidied: Tidied) -> bool:
-        """An asset's partial files, when nobody works on it: a publish that was cut is finished, all else goes.
-
-        Whether a publish was finished.
-        """
-        with self._jobs.reserved(place.key):
+    async def _finished(self, place: Place, tidied: Tidied) -> bool:
+        """Clear an asset's partial files, if nobody works on it. Whether that finished a publish that was cut."""
+        with suppress(BusyError), self._jobs.reserved(place.key):  # busy: it is being imported or removed
             if await self._jobs.runs(place.key):
                 return False
             try:
                 return await anyio.to_thread.run_sync(_clear, place, tidied)
             except RefgeniedError as error:
                 log.warning("tidy.stays", asset=place.key.registry_path, error=error.message)
-                return False
+        return False
 
-    async def _adopt(self, found: Leftovers, tidied: Tidied) -> None:
-        """Archives with a manifest of ours that the database does not know, neither as removed."""
-        async with self._jobs.store.transaction() as tx:
-            known = {*await archives.everything(tx), *await archives.removals(tx)}
-        for place in found.archives:
-            if place.key not in known:
-                await self._adopt_one(place, tidied)
-
-    async def _adopt_one(self, place: Place, tidied: Tidied) -> None:
-        found = Found(Maker.REFGENIED, place.archive, place.key, About(created_at=0.0), None)
+    async def _adopt(self, place: Place, tidied: Tidied) -> None:
+        """Record an archive with a manifest of ours, if it is whole. If a user removed it, the removal is recorded."""
         try:
-            if not await self._is_whole(place):
-                return
+            await self._require_whole(place)
+            found = await self._importer.find_one(place.key)
             taken = await self._importer.take(found, Requester())
         except RefgeniedError as error:
             tidied.refused.append(error.message)
@@ -140,14 +126,17 @@ class Tidier:
         elif taken.taken is Taken.REFUSED:
             tidied.refused.append(taken.reason)
 
-    async def _is_whole(self, place: Place) -> bool:
-        """As `_is_whole` below. An archive that was not whole is read again only when it is another file by now."""
+    async def _require_whole(self, place: Place) -> None:
+        """Prove the archive. One that was not whole is read again only when its files have changed.
+
+        DamagedArchiveError, ArchiveNotFoundError, UnreadableError.
+        """
         files = await anyio.to_thread.run_sync(_files, place)
         then, problem = self._damaged.get(place.key, (None, ""))
         if then == files:
             raise DamagedArchiveError(problem)
         try:
-            return await anyio.to_thread.run_sync(_is_whole, place)
+            await anyio.to_thread.run_sync(_prove_unless_removed, place)
         except DamagedArchiveError as error:
             self._damaged[place.key] = files, error.message
             raise
@@ -183,15 +172,13 @@ def _delete(paths: Iterable[Path], tidied: Tidied) -> None:
             tidied.bytes += size
 
 
-def _is_whole(place: Place) -> bool:
-    """Every byte of it is what its manifest says; False for one that a user removed. DamagedArchiveError and others."""
+def _prove_unless_removed(place: Place) -> None:
     manifest = manifest_at(place)
     if manifest.removed is None:
         prove(place.archive, manifest, Run(check=check_cancelled))
-    return True
 
 
-def _files(place: Place) -> Files:
+def _files(place: Place) -> FileIdentities:
     return tuple(map(identity, (place.archive, place.manifest, place.entries)))
 
 
@@ -199,15 +186,17 @@ def _told(refused: list[str]) -> str:
     if not refused:
         return ""
     them = "1 archive lies" if len(refused) == 1 else f"{len(refused)} archives lie"
-    shown = "; ".join(refused[:MOST_NAMED]) + ("; …" if len(refused) > MOST_NAMED else "")
     return (
-        f"{them} in the archive folder and not in the database: {shown}. Without its manifest (move that away) "
-        "`refgeniectl archive import` reads such an archive itself"
+        f"{them} in the archive folder and not in the database: {_first(refused)}. Without its manifest (move that "
+        "away) `refgeniectl archive import` reads such an archive itself"
     )
 
 
 def _told_unreadable(folders: list[str]) -> str:
     if not folders:
         return ""
-    shown = "; ".join(folders[:MOST_NAMED]) + ("; …" if len(folders) > MOST_NAMED else "")
-    return f"nobody knows which archives are in here: {shown}. Let the daemon's user read it, or move it away"
+    return f"nobody knows which archives are in here: {_first(folders)}. Let the daemon's user read it, or move it away"
+
+
+def _first(lines: Sequence[str]) -> str:
+    return "; ".join(lines[:MOST_NAMED]) + ("; …" if len(lines) > MOST_NAMED else "")

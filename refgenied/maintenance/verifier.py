@@ -1,4 +1,4 @@
-"""Reads archives back, marks what is damaged, and has it made anew where the asset still allows it."""
+"""Reads archives back, marks the damaged ones, and has them made anew where the asset still allows it."""
 
 from __future__ import annotations
 
@@ -38,15 +38,14 @@ from refgenied.store import archives
 
 log = structlog.get_logger("verifier")
 
-Files = tuple[tuple[int, ...], ...]
-"""Identities of an archive's files."""
+FileIdentities = tuple[tuple[int, ...], ...]
 
 BUSY_SECONDS = 0.5
 """Before another look at an archive that is being removed or imported."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What reading one archive back has shown."""
+    """The result of reading one archive back."""
 
     key: AssetKey
     size: int
@@ -62,7 +61,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Verifier:
-    """One verification at a time; beside the worker, whose queue it never holds up."""
+    """Verifies one archive at a time, beside the worker. It never holds up the queue."""
 
     def __init__(
         self,
@@ -88,7 +87,7 @@ class Verifier:
         quick: bool = False,
         on_progress: OnProgress = no_progress,
     ) -> Verdict:
-        """Read a recorded archive back; mark it when it is damaged, and have it made anew when its asset is as it was.
+        """Read a recorded archive back. A damaged one is marked, and made anew if its asset has not changed.
 
         When record and manifest differ, the one is put right that the other, or the archive, proves to be wrong.
         `quick` reads the manifest only. `on_progress` is called in another thread. Cancelled, it ends within 0.3 s.
@@ -104,36 +103,58 @@ class Verifier:
     async def verify_by(
         self, read: Callable[[ArchiveRecord], Finding], key: AssetKey, requester: Requester, *, quick: bool = False
     ) -> Verdict:
-        """The same with another way to read: `read` is called in a thread and says what it has found."""
+        """The same with another way to read: `read` is called in a thread and returns what it has found."""
         while True:
-            async with self._jobs.store.transaction() as tx:
-                record = await archives.get(tx, key)
+            record = await self._jobs.store.ask(archives.get, key)
             if record is None:
                 raise ArchiveNotFoundError(f"there is no archive of {key.registry_path}")
-            began = time.monotonic()
-            files = await anyio.to_thread.run_sync(self._files, key)
-            found = await anyio.to_thread.run_sync(read, record, limiter=self._limiter)
-            seconds = time.monotonic() - began
-            if found.damage:
-                async with self._archive_folder.publishing:
-                    now = await anyio.to_thread.run_sync(self._files, key)
-                if now != files:  # it was read while it was replaced
-                    continue
-                problem = await anyio.to_thread.run_sync(self._archive_folder.problem)
-                if problem:  # its disk has gone
-                    raise UnreadableError(problem)
-            verdict = Verdict(key, record.size, seconds, quick, found.damage, mended=found.mended)
-            if found.record or found.manifest:
-                record = await self._put_right(record, found, files, requester)
-                if record is None:
-                    continue
-            if await self._recorded(record, verdict, requester):
-                return await self._made_anew(record, verdict, found, requester) if found.damage else verdict
+            verdict = await self._verified(record, read, requester, quick=quick)
+            if verdict is not None:
+                return verdict
+
+    async def _verified(
+        self, record: ArchiveRecord, read: Callable[[ArchiveRecord], Finding], requester: Requester, *, quick: bool
+    ) -> Verdict | None:
+        """None when the archive was replaced, removed or imported in the meantime; then it must be read again."""
+        files = await anyio.to_thread.run_sync(self._files, record.key)
+        began = time.monotonic()
+        found = await anyio.to_thread.run_sync(read, record, limiter=self._limiter)
+        seconds = time.monotonic() - began
+        if found.damage and not await self._is_still_there(record.key, files):
+            return None
+        verdict = Verdict(record.key, record.size, seconds, quick, found.damage, mended=found.mended)
+        right = record
+        if found.record or found.manifest:
+            right = await self._put_right(record, found, files, requester)
+        if right is None or not await self._recorded(right, verdict, requester):
+            return None
+        if not found.damage:
+            return verdict
+        log.warning("archive.damaged", asset=record.key.registry_path, problem=found.damage)
+        hint, job = await self._made_anew(right, found, requester)
+        return msgspec.structs.replace(verdict, hint=hint, job=job)
+
+    async def _is_still_there(self, key: AssetKey, files: FileIdentities) -> bool:
+        """Whether these are still the archive's files. UnreadableError: the archive folder itself is not there."""
+        async with self._archive_folder.publishing:
+            same = await anyio.to_thread.run_sync(self._files, key) == files
+        problem = await anyio.to_thread.run_sync(self._archive_folder.problem) if same else ""
+        if problem:
+            raise UnreadableError(problem)
+        return same
+
+    async def _recorded(self, record: ArchiveRecord, verdict: Verdict, requester: Requester) -> bool:
+        """Write the verdict down. False when another archive is recorded by now."""
+        records = self._jobs.records
+        if verdict.damage:
+            return await records.damaged(record, requester, damage=verdict.damage)
+        seconds = round(verdict.seconds, 3)
+        return verdict.quick or await records.proved(record, requester, at=self._clock(), seconds=seconds)
 
     async def _put_right(
-        self, record: ArchiveRecord, found: Finding, files: Files, requester: Requester
+        self, record: ArchiveRecord, found: Finding, files: FileIdentities, requester: Requester
     ) -> ArchiveRecord | None:
-        """Write the manifest and the record as they were found to be right; the record then. None: look again."""
+        """Write the manifest and the record as they were found to be right. The new record; None: look again."""
         try:
             with self._jobs.reserved(record.key):
                 await self._jobs.at_rest(record.key)
@@ -141,20 +162,16 @@ class Verifier:
                     if await anyio.to_thread.run_sync(self._files, record.key) != files:
                         return None
                     right = await self._written(record, found)
-                    async with self._jobs.change() as change:
-                        known = await archives.put_right(change.tx, record, right)
-                        if known and found.mended:
-                            await change.log("archive.mended", record.key, by=requester.name, what=found.mended)
+                    known = await self._jobs.records.put_right(record, right, requester, mended=found.mended)
         except BusyError:  # it is being removed or imported
             await anyio.sleep(BUSY_SECONDS)
             return None
-        if not known:
-            return None
-        if found.mended:
+        if known and found.mended:
             log.warning("archive.mended", asset=record.key.registry_path, what=found.mended)
-        return right
+        return right if known else None
 
     async def _written(self, record: ArchiveRecord, found: Finding) -> ArchiveRecord:
+        """Write the manifest, if it must be another one; the record that fits it."""
         right = found.record or record
         if found.manifest is None:
             return right
@@ -163,65 +180,41 @@ class Verifier:
         except (WriteError, NoSpaceError) as error:
             if found.mended:
                 raise
-            log.info("archive.not_sealed", asset=record.key.registry_path, reason=error.message)  # at the next proof
+            # The manifest only lacks a seal; it gets one at the next proof.
+            log.info("archive.not_sealed", asset=record.key.registry_path, reason=error.message)
             return record
         return msgspec.structs.replace(right, seal=written.seal)
 
-    def _files(self, key: AssetKey) -> Files:
-        """The archive and its manifest, told apart from what a publish would put in their place."""
+    def _files(self, key: AssetKey) -> FileIdentities:
+        """The archive and its manifest. A publish puts other files in their place."""
         place = self.place(key)
         return tuple(map(identity, (place.archive, place.manifest)))
 
-    async def _recorded(self, record: ArchiveRecord, verdict: Verdict, requester: Requester) -> bool:
-        """Write it down; False when the record is of another archive by now."""
-        if not verdict.damage and verdict.quick:
-            return True
-        async with self._jobs.change() as change:
-            if verdict.damage:
-                known = await archives.mark_damaged(change.tx, record, verdict.damage)
-                if known:
-                    await change.log("archive.damaged", record.key, by=requester.name, error=verdict.damage)
-            else:
-                known = await archives.mark_proved(change.tx, record, self._clock())
-                if known:
-                    seconds = round(verdict.seconds, 3)
-                    await change.log(
-                        "archive.verified", record.key, by=requester.name, size=record.size, seconds=seconds
-                    )
-        if known and verdict.damage:
-            log.warning("archive.damaged", asset=record.key.registry_path, problem=verdict.damage)
-        return known
-
-    async def _made_anew(
-        self, record: ArchiveRecord, verdict: Verdict, found: Finding, requester: Requester
-    ) -> Verdict:
+    async def _made_anew(self, record: ArchiveRecord, found: Finding, requester: Requester) -> tuple[str, int | None]:
+        """What becomes of a damaged archive, for a person; and the job that makes it anew, if its asset allows it."""
         asset = await self._genome_disk.run(self._folder.asset, record.key, self._clock())
-        name = name_of(record)
-        gone = asset is None or asset.state is AssetState.MISSING
-        if gone and found.only_manifest:
-            hint = (
-                f"its asset is gone from the genome folder, but the archive itself may be whole: move "
-                f"{self.place(record.key).manifest} away, and `refgeniectl archive import {name}` reads it anew"
-            )
-        elif asset is None or gone:
-            hint = (
+        name = record.key.named(record.aliases)
+        if asset is None or asset.state is AssetState.MISSING:
+            if found.only_manifest:
+                manifest = self.place(record.key).manifest
+                return (
+                    f"its asset is gone from the genome folder, but the archive itself may be whole: move {manifest} "
+                    f"away, and `refgeniectl archive import {name}` reads it anew"
+                ), None
+            return (
                 f"its asset is gone from the genome folder: put the archive back from a backup and verify {name} again"
-            )
-        elif asset.state not in ARCHIVABLE or not asset.stamp:
-            hint = f"its asset is {asset.state}: when it is complete, `refgeniectl archive create {name}` makes it anew"
-        elif asset.stamp != record.stamp:
-            hint = f"its asset has changed since: `refgeniectl archive create {name}` archives it as it is now"
-        else:
-            priority = Priority.BACKLOG if requester.uid is None else Priority.ASKED
-            job, _ = await self._jobs.enqueue(
-                record.key, stamp=asset.stamp, priority=priority, force=True, requester=requester
-            )
-            return msgspec.structs.replace(verdict, job=job.id, hint=f"job {job.id} makes it anew from its asset")
-        return msgspec.structs.replace(verdict, hint=hint)
+            ), None
+        if asset.state not in ARCHIVABLE or not asset.stamp:
+            return (
+                f"its asset is {asset.state}: when it is complete, `refgeniectl archive create {name}` makes it anew"
+            ), None
+        if asset.stamp != record.stamp:
+            return f"its asset has changed since: `refgeniectl archive create {name}` archives it as it is now", None
+        priority = Priority.BACKLOG if requester.uid is None else Priority.ASKED
+        job, _ = await self._jobs.enqueue(
+            record.key, stamp=asset.stamp, priority=priority, force=True, requester=requester
+        )
+        return f"job {job.id} makes it anew from its asset", job.id
 
     def place(self, key: AssetKey) -> Place:
         return Place(self._archive_folder.path, key)
-
-
-def name_of(record: ArchiveRecord) -> str:
-    return record.key.aliased(record.aliases[0]) if record.aliases else record.key.registry_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +26,10 @@ class AssetKey(msgspec.Struct, frozen=True, order=True):
     def aliased(self, alias: str) -> str:
         """The same registry path as a person writes it: `hg38/fasta:default`."""
         return f"{alias}/{self.asset_group}:{self.asset}"
+
+    def named(self, aliases: Sequence[str]) -> str:
+        """The same with the genome's first alias, if it has one."""
+        return self.aliased(aliases[0]) if aliases else self.registry_path
 
 
 class AssetState(StrEnum):

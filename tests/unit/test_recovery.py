@@ -8,7 +8,7 @@ from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import Genomes
 
-from refgenied.archive import Place, read_manifest, remove
+from refgenied.archive import Place, Reconciled, read_manifest, remove
 from refgenied.archive.run import no_progress
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import MOST_UNSETTLED, Age, Generation, age
@@ -32,13 +32,13 @@ def genomes(tmp_path) -> Genomes:
 def manifests_read(monkeypatch) -> list[Path]:
     """Every place that a start compares with the database."""
     seen: list[Path] = []
-    compare = recovery._compare
+    reconcile = recovery.reconcile
 
-    def noted(place: Place, *arguments: object, **named: object) -> None:
+    def noted(place: Place) -> Reconciled:
         seen.append(place.manifest)
-        compare(place, *arguments, **named)
+        return reconcile(place)
 
-    monkeypatch.setattr(recovery, "_compare", noted)
+    monkeypatch.setattr(recovery, "reconcile", noted)
     return seen
 
 

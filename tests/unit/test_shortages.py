@@ -49,7 +49,7 @@ async def test_a_verify_and_a_scrub_mark_nothing_as_damaged(genomes: Genomes) ->
             with no_descriptors(), pytest.raises(ShortageError):
                 await parts.verifier.verify(key, Requester(), quick=quick)
         with no_descriptors(), pytest.raises(ShortageError):
-            await parts.scrubber._scrub_one(record)
+            await parts.scrubber.scrub_one(record)
         assert (await parts.record(key)).damaged is None
 
 
