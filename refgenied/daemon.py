@@ -108,7 +108,7 @@ class Daemon:
             interrupted_after=settings.watch.interrupted_seconds,
         )
         core = Core(folder, archive_folder, jobs, self.current, health, clock)
-        await recover(jobs, archive_folder, health)
+        await recover(core)
         pause = Pause(core)
         await pause.load()
         reconciler = Reconciler(core, pause, first_started_at=first_started_at)
@@ -116,13 +116,13 @@ class Daemon:
         self._reconciler = reconciler
         logs.set_up(settings.log, self._names)
         watcher = Watcher(reconciler, self.current, health)
-        verifier = Verifier(folder, archive_folder, jobs, self.current, clock)
-        scrubber = Scrubber(verifier, archive_folder, jobs, self.current, health, clock)
-        keeper = Keeper(archive_folder, jobs, reconciler, self.current, health, scrubber.doubt)
+        verifier = Verifier(core)
+        scrubber = Scrubber(core, verifier)
+        keeper = Keeper(core, reconciler, scrubber.doubt)
         worker = Worker(core, pause)
-        importer = Importer(archive_folder, jobs, self.current, clock)
-        tidier = Tidier(archive_folder, jobs, importer, health)
-        rights = Rights(archive_folder, jobs, reconciler, self.current, health)
+        importer = Importer(core)
+        tidier = Tidier(core, importer)
+        rights = Rights(core, reconciler)
 
         def reloaded() -> None:  # what is wanted now may be something else
             reconciler.hint()

@@ -67,8 +67,7 @@ class ArchiveFolder:
         ShortageError, WriteError: nothing has begun.
         """
         async with self.publishing:
-            async with store.transaction() as tx:
-                recorded = await archives.generation(tx)
+            recorded = await store.ask(archives.generation)
             number = await anyio.to_thread.run_sync(self._raise_generation, key, recorded)
             self._failed.add(key)
             yield number
@@ -78,8 +77,8 @@ class ArchiveFolder:
         """At an orderly end: nothing is half changed, and the folder says so. What cannot be written is left out."""
         if not self.path or await anyio.to_thread.run_sync(self.problem):
             return
-        async with self.publishing, store.transaction() as tx:
-            recorded = await archives.generation(tx)
+        async with self.publishing:
+            recorded = await store.ask(archives.generation)
         with suppress(RefgeniedError):
             await anyio.to_thread.run_sync(self._settle, recorded)
 

@@ -9,14 +9,11 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.faults import explained
 from refgenied.catalog.folder import Served, ServedFolder, Wanted
 from refgenied.catalog.server_config import Head
-from refgenied.config import Current
-from refgenied.health import Health
 from refgenied.model import AssetKey, RefgeniedError, StateError
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.reconciler import Reconciler
 from refgenied.store import archives
 
@@ -34,23 +31,14 @@ class Keeper:
     """All it writes is derived from the database, the manifests and the last look; every call may be repeated."""
 
     def __init__(
-        self,
-        archive_folder: ArchiveFolder,
-        jobs: Jobs,
-        reconciler: Reconciler,
-        current: Current,
-        health: Health,
-        doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None,
+        self, core: Core, reconciler: Reconciler, doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None
     ) -> None:
+        self._core = core
+        self._reconciler = reconciler
         self._doubt = doubt
         """Told of archives whose record, manifest and file do not fit together."""
-        self._archive_folder = archive_folder
-        self._jobs = jobs
-        self._reconciler = reconciler
-        self._current = current
-        self._health = health
-        self._folder = ServedFolder(archive_folder.path)
-        self._causes = jobs.feed.subscribe(*_CAUSES)
+        self._folder = ServedFolder(core.archive_folder.path)
+        self._causes = core.jobs.feed.subscribe(*_CAUSES)
         self._again = anyio.Event()
         """Set when there is something that no refresh has seen."""
         self._unwell = False
@@ -61,7 +49,7 @@ class Keeper:
     @property
     def config(self) -> str:
         """Where the server's config is; "" when none is kept."""
-        on = self._current.settings.serving.enabled and self._archive_folder.path
+        on = self._core.current.settings.serving.enabled and self._core.archive_folder.path
         return str(self._folder.config.path) if on else ""
 
     @property
@@ -75,7 +63,7 @@ class Keeper:
         Else each of 2,000 archives would cost a look at all others. A row of publishes always ends with a refresh.
         """
         try:
-            soon = self._rest > 0 and await self._jobs.more_due()
+            soon = self._rest > 0 and await self._core.jobs.more_due()
         except StateError:
             soon = False
         if not soon:
@@ -85,7 +73,7 @@ class Keeper:
         """Return when all that was recorded before this call is served. Whoever has heard of a publish may rely on it:
         the feed offers events right after their commit, before anybody else can hear of them.
         """
-        async with self._archive_folder.publishing:  # a refresh that is under way ends first
+        async with self._core.archive_folder.publishing:  # a refresh that is under way ends first
             if self._causes.pending or self._again.is_set():
                 await self._refresh()
 
@@ -95,7 +83,9 @@ class Keeper:
 
     async def refresh(self) -> None:
         """Return when the folder serves what is recorded now. What goes wrong is a health warning, not an error."""
-        async with self._archive_folder.publishing:  # between a first rename and its record no served name may change
+        async with (
+            self._core.archive_folder.publishing
+        ):  # between a first rename and its record no served name may change
             await self._refresh()
 
     async def _refresh(self) -> None:
@@ -110,30 +100,32 @@ class Keeper:
             raise
         except (OSError, RefgeniedError) as error:
             self._unwell = True
-            self._health.set("serving", f"nothing new is served: {explained(error)}")
+            self._core.health.set("serving", f"nothing new is served: {explained(error)}")
         except Exception as error:
             self._unwell = True
             log.exception("serving.failed")
-            self._health.set("serving", f"an unexpected error: {type(error).__name__}: {error}")
+            self._core.health.set("serving", f"an unexpected error: {type(error).__name__}: {error}")
         else:
             number = self.served.faulty
             them = "1 archive is" if number == 1 else f"{number} archives are"
-            self._health.note("serving", f"{them} not served; `not served` in the status says why" if number else "")
+            self._core.health.note(
+                "serving", f"{them} not served; `not served` in the status says why" if number else ""
+            )
         ended = time.monotonic()
         self._rested_at = ended + REST_PER_REFRESH * (ended - began)
 
     async def _serve(self) -> None:
-        settings = self._current.settings
+        settings = self._core.current.settings
         if not self._knows:
             return
-        if not self.config or await anyio.to_thread.run_sync(self._archive_folder.problem):
+        if not self.config or await anyio.to_thread.run_sync(self._core.archive_folder.problem):
             return
-        records, removals = await self._jobs.store.ask(archives.known)
+        records, removals = await self._core.jobs.store.ask(archives.known)
         wanted = Wanted(
             records=records,
             removals=removals,
             look=self._reconciler.look,
-            head=Head(settings.refgenie.genome_folder, self._archive_folder.path, settings.serving.remotes),
+            head=Head(settings.refgenie.genome_folder, self._core.archive_folder.path, settings.serving.remotes),
             files=settings.serving.files,
             publish_private=settings.archive.publish_private,
         )
@@ -160,8 +152,8 @@ class Keeper:
 
     async def _tidy(self) -> None:
         """Take away replaced archives that nobody may come for any more, also when nothing is served now."""
-        async with self._archive_folder.publishing:
-            if self._archive_folder.path and not await anyio.to_thread.run_sync(self._archive_folder.problem):
+        async with self._core.archive_folder.publishing:
+            if self._core.archive_folder.path and not await anyio.to_thread.run_sync(self._core.archive_folder.problem):
                 await anyio.to_thread.run_sync(self._folder.kept.tidy)
 
     async def _follow_events(self) -> None:

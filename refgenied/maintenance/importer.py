@@ -36,11 +36,8 @@ from refgenied.archive import (
     take_ours,
 )
 from refgenied.archive.publisher import recorded
-from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
-from refgenied.config import Current
 from refgenied.files.regular import reading
-from refgenied.health import Clock
 from refgenied.model import (
     Access,
     ArchiveRecord,
@@ -52,7 +49,7 @@ from refgenied.model import (
     StateError,
     UnreadableError,
 )
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.store import archives
 
 log = structlog.get_logger("importer")
@@ -83,17 +80,14 @@ class Import(msgspec.Struct, frozen=True):
 class Importer:
     """Takes one archive at a time, beside the worker. An import waits only for a job of the same asset."""
 
-    def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, current: Current, clock: Clock) -> None:
-        self._archive_folder = archive_folder
-        self._jobs = jobs
-        self._current = current
-        self._clock = clock
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self._turn = anyio.Lock()
         self._limiter = anyio.CapacityLimiter(1)
 
     async def find(self, folder: str) -> list[Found]:
         """The archives in a folder (empty: the archive folder itself). UnreadableError."""
-        path = folder or self._archive_folder.path
+        path = folder or self._core.archive_folder.path
 
         def find() -> list[Found]:
             if not os.path.isdir(path):
@@ -106,7 +100,7 @@ class Importer:
         """The archive in this file, or at the place of this asset. UnreadableError."""
         if isinstance(wanted, str):
             return await self._run(lambda: find_archive(wanted))
-        place = Place(self._archive_folder.path, wanted)
+        place = Place(self._core.archive_folder.path, wanted)
         found = await self._run(lambda: found_at(place))
         if found is None:
             raise UnreadableError(
@@ -127,14 +121,14 @@ class Importer:
         """
         async with self._turn:
             try:
-                with self._jobs.reserved(found.key):
-                    await self._jobs.at_rest(found.key)
+                with self._core.jobs.reserved(found.key):
+                    await self._core.jobs.at_rest(found.key)
                     taken, reason = await self._take(found, requester, on_progress, by_name=by_name)
             except (StateError, ShortageError):
                 raise
             except RefgeniedError as error:
                 if not error.permanent:
-                    await self._run(self._archive_folder.probe)
+                    await self._run(self._core.archive_folder.probe)
                 log.warning("archive.not_imported", path=str(found.archive), reason=error.message)
                 taken, reason = Taken.REFUSED, error.message
         return Import(found.key, found.maker, str(found.archive), taken, _size(found.archive), reason)
@@ -143,8 +137,8 @@ class Importer:
         self, found: Found, requester: Requester, on_progress: OnProgress, *, by_name: bool
     ) -> tuple[Taken, str]:
         """What became of it, and why it was refused."""
-        record = await self._jobs.store.ask(archives.get, found.key)
-        place = Place(self._archive_folder.path, found.key)
+        record = await self._core.jobs.store.ask(archives.get, found.key)
+        place = Place(self._core.archive_folder.path, found.key)
         there = await self._run(lambda: reconcile(place, check_cancelled))
         removed = None if by_name else await self._run(lambda: _removed(found, there))
         if removed is not None:
@@ -170,7 +164,7 @@ class Importer:
 
         def bring() -> tuple[Draft, ArchiveRecord]:
             draft = self._draft(found, place, requester, on_progress)
-            return draft, recorded(place, draft.manifest, self._clock(), listing=place.entries_partial.name)
+            return draft, recorded(place, draft.manifest, self._core.clock(), listing=place.entries_partial.name)
 
         draft, record = await self._run(bring)
 
@@ -197,7 +191,7 @@ class Importer:
 
         def publish() -> ArchiveRecord:
             # First the manifest: after a crash the next start reads it, and the database follows.
-            record = bring_back(place).record(place.relative, self._clock())
+            record = bring_back(place).record(place.relative, self._core.clock())
             return msgspec.structs.replace(record, access=access)
 
         access = await self._run(proved_access)
@@ -205,7 +199,7 @@ class Importer:
 
     @property
     def _threads(self) -> int:
-        return self._current.settings.archive.threads
+        return self._core.current.settings.archive.threads
 
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
         if found.maker is Maker.REFGENIED:
@@ -220,13 +214,13 @@ class Importer:
     async def _record(self, found: Found, requester: Requester, publish: Callable[[], ArchiveRecord]) -> None:
         """Publish the archive and record it. Nothing may come between the two."""
         with anyio.CancelScope(shield=True):
-            async with self._archive_folder.changing(found.key, self._jobs.store) as generation:
+            async with self._core.archive_folder.changing(found.key, self._core.jobs.store) as generation:
                 record = await self._run(publish)
-                await self._jobs.records.imported(record, requester, generation, maker=found.maker)
+                await self._core.jobs.records.imported(record, requester, generation, maker=found.maker)
 
     async def _forget(self, removal: Removal) -> None:
-        async with self._archive_folder.changing(removal.key, self._jobs.store) as generation:
-            await self._jobs.records.removed_elsewhere(removal, generation)
+        async with self._core.archive_folder.changing(removal.key, self._core.jobs.store) as generation:
+            await self._core.jobs.records.removed_elsewhere(removal, generation)
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(function, limiter=self._limiter)

@@ -14,10 +14,9 @@ from refgenied.archive.publisher import recorded
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.generation import Age, Generation
-from refgenied.health import Health
 from refgenied.maintenance.importer import log_unreadable_folder
 from refgenied.model import ArchiveRecord, AssetKey, BadRegistryPathError, RefgeniedError, Removal
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.store import archives
 
 log = structlog.get_logger("recovery")
@@ -40,11 +39,12 @@ class Differences(msgspec.Struct):
         return bool(self.put or self.removed)
 
 
-async def recover(jobs: Jobs, archive_folder: ArchiveFolder, health: Health) -> None:
+async def recover(core: Core) -> None:
     """Charge the jobs that ran at a crash, finish or undo what was half done, and catch up with the manifests.
 
     All manifests are read only when the database is new, or when it or the archive folder came from a backup.
     """
+    jobs, archive_folder = core.jobs, core.archive_folder
     crashed = await jobs.recover()
     for job in crashed:
         log.warning("job.recovered", job=job.id, asset=job.key.registry_path, attempts=job.attempts)
@@ -63,50 +63,48 @@ async def recover(jobs: Jobs, archive_folder: ArchiveFolder, health: Health) -> 
     if read_from != archive_folder.id or age is not Age.SAME:
         was = age if read_from == archive_folder.id else None
         now = Generation(max(folder.number if folder else 0, recorded or 0) + 1)
-        await _catch_up(jobs, archive_folder, health, known, now, was)
+        await _catch_up(core, known, now, was)
     else:
         keys = {*(job.key for job in crashed), *(folder.unsettled if folder else known.removals)}
-        await _settle(jobs, archive_folder, known, keys, folder)
+        await _settle(core, known, keys, folder)
 
 
-async def _settle(
-    jobs: Jobs, archive_folder: ArchiveFolder, known: Known, keys: set[AssetKey], folder: Generation | None
-) -> None:
+async def _settle(core: Core, known: Known, keys: set[AssetKey], folder: Generation | None) -> None:
     """Look at the assets whose change a crash has cut: at most a few.
 
     A folder without a generation is of refgenied 0.1, which marked a removal only after it had recorded it.
     """
 
     def compare() -> Differences:
-        found = _compared(_places(archive_folder, keys), known, newer=folder is None)
+        found = _compared(_places(core.archive_folder, keys), known, newer=folder is None)
         if folder is None:
-            _write(archive_folder, Generation(1))
+            _write(core.archive_folder, Generation(1))
         return found
 
     found = await anyio.to_thread.run_sync(compare)
-    await jobs.records.caught_up(found.put, found.removed, folder.number if folder else 1)
+    await core.jobs.records.caught_up(found.put, found.removed, folder.number if folder else 1)
     for change in (*found.put, *found.removed):
         log.warning("database.caught_up", asset=change.key.registry_path)
 
 
-async def _catch_up(
-    jobs: Jobs, archive_folder: ArchiveFolder, health: Health, known: Known, now: Generation, age: Age | None
-) -> None:
+async def _catch_up(core: Core, known: Known, now: Generation, age: Age | None) -> None:
     """Read every manifest. `age`: of the database; None when it is new.
 
     The database learns the new number first: if it is killed before the folder has the number, the next start reads
     the manifests again.
     """
     found = await anyio.to_thread.run_sync(
-        lambda: _compared(places(archive_folder.path, log_unreadable_folder), known, newer=age is Age.NEWER)
+        lambda: _compared(places(core.archive_folder.path, log_unreadable_folder), known, newer=age is Age.NEWER)
     )
     was = age.value if age else "new"
-    await jobs.records.rebuilt(found.put, found.removed, now.number, folder_id=archive_folder.id or "", why=was)
-    await anyio.to_thread.run_sync(_write, archive_folder, now)
+    await core.jobs.records.rebuilt(
+        found.put, found.removed, now.number, folder_id=core.archive_folder.id or "", why=was
+    )
+    await anyio.to_thread.run_sync(_write, core.archive_folder, now)
     if found:
         log.warning("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=was)
         if age:
-            health.set("database_age", _told(found, age))
+            core.health.set("database_age", _told(found, age))
 
 
 def _told(found: Differences, age: Age) -> str:

@@ -13,14 +13,11 @@ import structlog
 
 from refgenied.archive import Place
 from refgenied.archive.publisher import access_inside, access_to, give
-from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.names import ServedNames
-from refgenied.config import Current
 from refgenied.files.durable import allow
-from refgenied.health import Health
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedError, Requester, StateError
 from refgenied.policy import readers
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.reconciler import Reconciler
 from refgenied.store import archives
 
@@ -48,14 +45,9 @@ class Rights:
     settings were read again).
     """
 
-    def __init__(
-        self, archive_folder: ArchiveFolder, jobs: Jobs, reconciler: Reconciler, current: Current, health: Health
-    ) -> None:
-        self._archive_folder = archive_folder
-        self._jobs = jobs
+    def __init__(self, core: Core, reconciler: Reconciler) -> None:
+        self._core = core
         self._reconciler = reconciler
-        self._current = current
-        self._health = health
         self._again = anyio.Event()
         self._seen: dict[AssetKey, Access] = {}
         """Who could read each asset at the last check, of those that were at rest."""
@@ -96,7 +88,7 @@ class Rights:
         `archive.publish_private` was set. An archive that somebody has closed by hand stays closed.
         """
         self._seen = {key: asset.access for key, asset in self._reconciler.look.assets.items() if asset.stamp}
-        recorded = await self._jobs.store.ask(archives.everything)
+        recorded = await self._core.jobs.store.ask(archives.everything)
         learned = await anyio.to_thread.run_sync(self._learned, recorded, self._reconciler.look.assets)
         records = recorded | {
             key: msgspec.structs.replace(recorded[key], access=access) for key, access in learned.items()
@@ -108,9 +100,9 @@ class Rights:
             if was_private and given.before.private and not given.access.private:
                 await anyio.to_thread.run_sync(self._give, given)
         if learned:  # only now: after a crash before it, the next check opens them
-            await self._jobs.records.learned(learned)
+            await self._core.jobs.records.learned(learned)
             self._reconciler.hint()  # what is served follows the next look
-        self._health.note(CONDITION, _line(wide, records))
+        self._core.health.note(CONDITION, _line(wide, records))
         return wide
 
     async def protect(self, keys: Sequence[AssetKey] | None, requester: Requester) -> list[Given]:
@@ -118,7 +110,7 @@ class Rights:
         wide = [given for given in await self.check() if keys is None or given.key in keys]
         done = [await anyio.to_thread.run_sync(self._give, given) for given in wide]
         changed = {given.key: (given.before, given.access) for given in done if given.changed}
-        await self._jobs.records.protected(changed, requester)
+        await self._core.jobs.records.protected(changed, requester)
         await self.check()
         return done
 
@@ -143,7 +135,7 @@ class Rights:
         for key, record in records.items():
             if record.access is None:
                 continue
-            wanted = readers(record.access, self._current.settings.archive)
+            wanted = readers(record.access, self._core.current.settings.archive)
             with suppress(RefgeniedError):  # a file that is not there is told of as lost
                 before = access_to(self._place(key))
                 if before is not wanted:
@@ -163,7 +155,7 @@ class Rights:
         return msgspec.structs.replace(given, changed=changed)
 
     def _place(self, key: AssetKey) -> Place:
-        return Place(self._archive_folder.path, key)
+        return Place(self._core.archive_folder.path, key)
 
 
 def _line(wide: Sequence[Given], records: Mapping[AssetKey, ArchiveRecord]) -> str:

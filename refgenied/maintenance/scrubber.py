@@ -16,12 +16,9 @@ from anyio.from_thread import check_cancelled
 from refgenied.archive import Run
 from refgenied.archive.format.pipeline import step_back
 from refgenied.archive.verifier import Finding, examine
-from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.config import Current
-from refgenied.health import Clock, Health
 from refgenied.maintenance.verifier import Verifier
 from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Requester, ShortageError, StateError
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.store import archives
 
 log = structlog.get_logger("scrubber")
@@ -56,21 +53,9 @@ class _StoppedError(Exception):
 class Scrubber:
     """In the background: one thread at low priority, and not while jobs run."""
 
-    def __init__(
-        self,
-        verifier: Verifier,
-        archive_folder: ArchiveFolder,
-        jobs: Jobs,
-        current: Current,
-        health: Health,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, core: Core, verifier: Verifier) -> None:
+        self._core = core
         self._verifier = verifier
-        self._archive_folder = archive_folder
-        self._jobs = jobs
-        self._current = current
-        self._health = health
-        self._clock = clock
         self._day = -1
         self._used = 0
         self._passed_over: set[AssetKey] = set()
@@ -105,7 +90,7 @@ class Scrubber:
         """Put the doubtful archives right, or mark them as damaged."""
         while self._doubtful:
             key = self._doubtful.pop()
-            record = await self._jobs.store.ask(archives.get, key)
+            record = await self._core.jobs.store.ask(archives.get, key)
             if record is None or record.damaged is not None:  # it is known already
                 continue
             try:
@@ -117,18 +102,18 @@ class Scrubber:
 
     async def scrub(self) -> bool:
         """Prove the archive that is due, in the background; False when there is none."""
-        days = self._current.settings.archive.scrub_days
-        if not days or not self._archive_folder.path:
+        days = self._core.current.settings.archive.scrub_days
+        if not days or not self._core.archive_folder.path:
             return False
-        if await anyio.to_thread.run_sync(self._archive_folder.problem):
+        if await anyio.to_thread.run_sync(self._core.archive_folder.problem):
             return False
-        today = int(self._clock() // DAY)
+        today = int(self._core.clock() // DAY)
         if today != self._day:
             self._day, self._used = today, 0
             self._passed_over.clear()
-        records = await self._jobs.store.ask(archives.everything)
+        records = await self._core.jobs.store.ask(archives.everything)
         left = [record for key, record in records.items() if key not in self._passed_over]
-        record = due(left, self._clock(), days, self._used)
+        record = due(left, self._core.clock(), days, self._used)
         if record is None:
             return False
         self._used += record.size
@@ -157,7 +142,7 @@ class Scrubber:
         result: Future[Finding] = Future()
 
         def check() -> None:
-            while self._jobs.busy and not stop.is_set():
+            while self._core.jobs.busy and not stop.is_set():
                 time.sleep(JOB_LOOK_SECONDS)
             if stop.is_set():
                 raise _StoppedError
@@ -183,7 +168,7 @@ class Scrubber:
 
     async def _watch(self) -> None:
         """A publish or a removal may end a damage."""
-        with self._jobs.feed.subscribed("archive.") as changes:
+        with self._core.jobs.feed.subscribed("archive.") as changes:
             while True:
                 with suppress(StateError):  # the next change tries again; others tell of the database
                     await self.note_damaged()
@@ -192,8 +177,8 @@ class Scrubber:
 
     async def note_damaged(self) -> None:
         """Tell the health which archives are marked as damaged."""
-        records = await self._jobs.store.ask(archives.everything)
+        records = await self._core.jobs.store.ask(archives.everything)
         damaged = [record for record in records.values() if record.damaged is not None]
         more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
         names = f"{damaged[0].key.named(damaged[0].aliases)}: {damaged[0].damaged}{more}" if damaged else ""
-        self._health.note("damaged", names)
+        self._core.health.note("damaged", names)

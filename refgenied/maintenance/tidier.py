@@ -15,14 +15,12 @@ from anyio.from_thread import check_cancelled
 
 from refgenied.archive import Place, Run, manifest_at, prove, reconcile
 from refgenied.archive.publisher import discard
-from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.leftovers import find_leftovers, size_of
 from refgenied.files.regular import identity
-from refgenied.health import Health
 from refgenied.maintenance.importer import Importer, Taken
 from refgenied.maintenance.verifier import FileIdentities
 from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.store import archives
 
 log = structlog.get_logger("tidier")
@@ -53,11 +51,9 @@ class Tidied(msgspec.Struct):
 class Tidier:
     """At start and daily. It never touches what belongs to an asset whose job runs, or that is reserved."""
 
-    def __init__(self, archive_folder: ArchiveFolder, jobs: Jobs, importer: Importer, health: Health) -> None:
-        self._archive_folder = archive_folder
-        self._jobs = jobs
+    def __init__(self, core: Core, importer: Importer) -> None:
+        self._core = core
         self._importer = importer
-        self._health = health
         self._damaged: dict[AssetKey, tuple[FileIdentities, str]] = {}
         """Archives that were not whole: their files when all of them was read, and what was wrong."""
 
@@ -77,8 +73,8 @@ class Tidier:
 
     async def tidy(self) -> Tidied | None:
         """One walk over the archive folder, and what follows from it; None when the folder is away."""
-        path = self._archive_folder.path
-        if not path or await anyio.to_thread.run_sync(self._archive_folder.problem):
+        path = self._core.archive_folder.path
+        if not path or await anyio.to_thread.run_sync(self._core.archive_folder.problem):
             return None
         tidied = Tidied()
 
@@ -88,22 +84,22 @@ class Tidier:
 
         found = await anyio.to_thread.run_sync(find_leftovers, path, pass_over)
         finished = [place for place in found.unfinished if await self._finished(place, tidied)]
-        async with self._archive_folder.publishing:
+        async with self._core.archive_folder.publishing:
             await anyio.to_thread.run_sync(_delete, found.files, tidied)
-        records, removals = await self._jobs.store.ask(archives.known)
+        records, removals = await self._core.jobs.store.ask(archives.known)
         for place in (*found.archives, *finished):
             if place.key not in records and place.key not in removals:
                 await self._adopt(place, tidied)
         if tidied.files or tidied.adopted:
             log.info("tidy.done", files=tidied.files, bytes=tidied.bytes, adopted=tidied.adopted)
-        self._health.note("unrecorded", _told(tidied.refused))
-        self._health.note("unreadable", _told_unreadable(tidied.unreadable))
+        self._core.health.note("unrecorded", _told(tidied.refused))
+        self._core.health.note("unreadable", _told_unreadable(tidied.unreadable))
         return tidied
 
     async def _finished(self, place: Place, tidied: Tidied) -> bool:
         """Clear an asset's partial files, if nobody works on it. Whether that finished a publish that was cut."""
-        with suppress(BusyError), self._jobs.reserved(place.key):  # busy: it is being imported or removed
-            if await self._jobs.runs(place.key):
+        with suppress(BusyError), self._core.jobs.reserved(place.key):  # busy: it is being imported or removed
+            if await self._core.jobs.runs(place.key):
                 return False
             try:
                 return await anyio.to_thread.run_sync(_clear, place, tidied)

@@ -14,12 +14,8 @@ from anyio.from_thread import check_cancelled
 from refgenied.archive import OnProgress, Place, Run, no_progress
 from refgenied.archive.publisher import replace_manifest
 from refgenied.archive.verifier import Finding, examine
-from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.config import Current
 from refgenied.files.disk import DiskThread
 from refgenied.files.regular import identity
-from refgenied.genomes.folder import GenomeFolder
-from refgenied.health import Clock
 from refgenied.model import (
     ARCHIVABLE,
     ArchiveNotFoundError,
@@ -33,7 +29,7 @@ from refgenied.model import (
     UnreadableError,
     WriteError,
 )
-from refgenied.queue.jobs import Jobs
+from refgenied.queue.core import Core
 from refgenied.store import archives
 
 log = structlog.get_logger("verifier")
@@ -63,19 +59,8 @@ class Verdict(msgspec.Struct, frozen=True):
 class Verifier:
     """Verifies one archive at a time, beside the worker. It never holds up the queue."""
 
-    def __init__(
-        self,
-        folder: GenomeFolder,
-        archive_folder: ArchiveFolder,
-        jobs: Jobs,
-        current: Current,
-        clock: Clock,
-    ) -> None:
-        self._folder = folder
-        self._archive_folder = archive_folder
-        self._jobs = jobs
-        self._current = current
-        self._clock = clock
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self._limiter = anyio.CapacityLimiter(1)
         self._genome_disk = DiskThread("asset of a damaged archive")
 
@@ -93,7 +78,7 @@ class Verifier:
         `quick` reads the manifest only. `on_progress` is called in another thread. Cancelled, it ends within 0.3 s.
         ArchiveNotFoundError (no such record), UnreadableError.
         """
-        run = Run(self._current.settings.archive.threads, check_cancelled, on_progress)
+        run = Run(self._core.current.settings.archive.threads, check_cancelled, on_progress)
 
         def read(record: ArchiveRecord) -> Finding:
             return examine(self.place(key), record, run, quick=quick)
@@ -105,7 +90,7 @@ class Verifier:
     ) -> Verdict:
         """The same with another way to read: `read` is called in a thread and returns what it has found."""
         while True:
-            record = await self._jobs.store.ask(archives.get, key)
+            record = await self._core.jobs.store.ask(archives.get, key)
             if record is None:
                 raise ArchiveNotFoundError(f"there is no archive of {key.registry_path}")
             verdict = await self._verified(record, read, requester, quick=quick)
@@ -136,33 +121,33 @@ class Verifier:
 
     async def _is_still_there(self, key: AssetKey, files: FileIdentities) -> bool:
         """Whether these are still the archive's files. UnreadableError: the archive folder itself is not there."""
-        async with self._archive_folder.publishing:
+        async with self._core.archive_folder.publishing:
             same = await anyio.to_thread.run_sync(self._files, key) == files
-        problem = await anyio.to_thread.run_sync(self._archive_folder.problem) if same else ""
+        problem = await anyio.to_thread.run_sync(self._core.archive_folder.problem) if same else ""
         if problem:
             raise UnreadableError(problem)
         return same
 
     async def _recorded(self, record: ArchiveRecord, verdict: Verdict, requester: Requester) -> bool:
         """Write the verdict down. False when another archive is recorded by now."""
-        records = self._jobs.records
+        records = self._core.jobs.records
         if verdict.damage:
             return await records.damaged(record, requester, damage=verdict.damage)
         seconds = round(verdict.seconds, 3)
-        return verdict.quick or await records.proved(record, requester, at=self._clock(), seconds=seconds)
+        return verdict.quick or await records.proved(record, requester, at=self._core.clock(), seconds=seconds)
 
     async def _put_right(
         self, record: ArchiveRecord, found: Finding, files: FileIdentities, requester: Requester
     ) -> ArchiveRecord | None:
         """Write the manifest and the record as they were found to be right. The new record; None: look again."""
         try:
-            with self._jobs.reserved(record.key):
-                await self._jobs.at_rest(record.key)
-                async with self._archive_folder.publishing:
+            with self._core.jobs.reserved(record.key):
+                await self._core.jobs.at_rest(record.key)
+                async with self._core.archive_folder.publishing:
                     if await anyio.to_thread.run_sync(self._files, record.key) != files:
                         return None
                     right = await self._written(record, found)
-                    known = await self._jobs.records.put_right(record, right, requester, mended=found.mended)
+                    known = await self._core.jobs.records.put_right(record, right, requester, mended=found.mended)
         except BusyError:  # it is being removed or imported
             await anyio.sleep(BUSY_SECONDS)
             return None
@@ -192,7 +177,7 @@ class Verifier:
 
     async def _made_anew(self, record: ArchiveRecord, found: Finding, requester: Requester) -> tuple[str, int | None]:
         """What becomes of a damaged archive, for a person; and the job that makes it anew, if its asset allows it."""
-        asset = await self._genome_disk.run(self._folder.asset, record.key, self._clock())
+        asset = await self._genome_disk.run(self._core.genomes.asset, record.key, self._core.clock())
         name = record.key.named(record.aliases)
         if asset is None or asset.state is AssetState.MISSING:
             if found.only_manifest:
@@ -211,10 +196,10 @@ class Verifier:
         if asset.stamp != record.stamp:
             return f"its asset has changed since: `refgeniectl archive create {name}` archives it as it is now", None
         priority = Priority.BACKLOG if requester.uid is None else Priority.ASKED
-        job, _ = await self._jobs.enqueue(
+        job, _ = await self._core.jobs.enqueue(
             record.key, stamp=asset.stamp, priority=priority, force=True, requester=requester
         )
         return f"job {job.id} makes it anew from its asset", job.id
 
     def place(self, key: AssetKey) -> Place:
-        return Place(self._archive_folder.path, key)
+        return Place(self._core.archive_folder.path, key)

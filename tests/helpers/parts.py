@@ -49,13 +49,13 @@ class Parts:
         self.pause = Pause(self.core)
         self.reconciler = Reconciler(self.core, self.pause, first_started_at=0.0)
         self.pause.on_end(self.reconciler.hint)
-        self.verifier = Verifier(self.folder, archive_folder, self.jobs, self.current, time.time)
-        self.scrubber = Scrubber(self.verifier, archive_folder, self.jobs, self.current, self.health, time.time)
-        self.keeper = Keeper(archive_folder, self.jobs, self.reconciler, self.current, self.health, self.scrubber.doubt)
+        self.verifier = Verifier(self.core)
+        self.scrubber = Scrubber(self.core, self.verifier)
+        self.keeper = Keeper(self.core, self.reconciler, self.scrubber.doubt)
         self.worker = Worker(self.core, self.pause)
-        self.rights = Rights(archive_folder, self.jobs, self.reconciler, self.current, self.health)
-        self.importer = Importer(archive_folder, self.jobs, self.current, time.time)
-        self.tidier = Tidier(archive_folder, self.jobs, self.importer, self.health)
+        self.rights = Rights(self.core, self.reconciler)
+        self.importer = Importer(self.core)
+        self.tidier = Tidier(self.core, self.importer)
 
     def _now(self) -> float:
         """As `clock` is set now: a test may set another."""
@@ -111,7 +111,7 @@ async def running(genomes: Genomes, state: str = "state", watch: Watch | None = 
         folder = ArchiveFolder(settings.refgenie.genome_archive_folder, None)
         folder.open()
         parts = Parts(store, root, settings, folder)
-        await recover(parts.jobs, folder, parts.health)
+        await recover(parts.core)
         yield parts
 
 
