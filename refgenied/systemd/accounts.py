@@ -1,4 +1,4 @@
-"""The user and group of the service: which of them an installation made, and what they own."""
+"""The users and groups of the services: which of them an installation made, and what they own."""
 
 from __future__ import annotations
 
@@ -10,23 +10,31 @@ import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from refgenied.config import MARKER
 from refgenied.model import ConfigError
 
-USER = "refgenied"
-SERVING_USER = "refgenied-serve"
 
-_MADE = "# made here:"
+class Users(NamedTuple):
+    """The names of the users that the services run as; each has a group of its own name."""
+
+    daemon: str
+    server: str
 
 
-def missing(group: str) -> list[str]:
+SERVICE_USERS = Users("refgenied", "refgenied-serve")
+
+_MADE_HERE = "# made here:"
+
+
+def missing(users: Users, group: str) -> list[str]:
     """The accounts that an installation will make: `user NAME` and `group NAME`."""
-    users = [f"user {name}" for name in (USER, SERVING_USER) if not _known(pwd.getpwnam, name)]
-    return users + [f"group {name}" for name in (USER, SERVING_USER, group) if not _known(grp.getgrnam, name)]
+    made = [f"user {name}" for name in users if not _is_known(pwd.getpwnam, name)]
+    return made + [f"group {name}" for name in (*users, group) if not _is_known(grp.getgrnam, name)]
 
 
-def _known(look_up: Callable[[str], object], name: str) -> bool:
+def _is_known(look_up: Callable[[str], object], name: str) -> bool:
     try:
         look_up(name)
     except KeyError:
@@ -35,21 +43,20 @@ def _known(look_up: Callable[[str], object], name: str) -> bool:
 
 
 def noted(sysusers: str, made: Iterable[str]) -> str:
-    """The text of sysusers.d, with a line that says which accounts did not exist before."""
-    lines = [f"{_MADE} {account}" for account in dict.fromkeys(made)]
+    """The text for sysusers.d, with a line for each account that did not exist before."""
+    lines = [f"{_MADE_HERE} {account}" for account in dict.fromkeys(made)]
     return "\n".join([sysusers.rstrip("\n"), *lines]) + "\n"
 
 
 def made_before(sysusers: str) -> list[str]:
-    """What such a text says was made."""
-    return [line.removeprefix(_MADE).strip() for line in sysusers.splitlines() if line.startswith(_MADE)]
+    """The accounts that such a text names as made."""
+    return [line.removeprefix(_MADE_HERE).strip() for line in sysusers.splitlines() if line.startswith(_MADE_HERE)]
 
 
 def take_away(made: Iterable[str]) -> list[str]:
-    """Remove these accounts; a group that others are in stays. One line for each that stays."""
+    """Remove these accounts; a group that has members stays. Returns one line for each account that stays."""
     left: list[str] = []
-    accounts = sorted(made, reverse=True)  # users first: a user's own group cannot go before
-    for account in accounts:
+    for account in sorted(made, reverse=True):  # users first: a user's own group cannot go before the user
         kind, _, name = account.partition(" ")
         with suppress(KeyError):
             members = grp.getgrnam(name).gr_mem if kind == "group" else []
@@ -60,7 +67,7 @@ def take_away(made: Iterable[str]) -> list[str]:
                 continue
             try:
                 _run_tool(f"{kind}del", name)
-            except ConfigError as error:  # somebody's primary group, say; the others still go
+            except ConfigError as error:  # it may be the primary group of somebody; the other accounts still go
                 left.append(f"the {kind} {name} stays: {error.message}")
     return left
 
@@ -77,7 +84,7 @@ def _run_tool(tool: str, name: str) -> None:
 def give(folder: Path, user: str, group: str, *, leave: Path) -> int:
     """Give a folder to a user and a group, with all in it when it is an archive folder already; how many changed.
 
-    Links are given, never followed; `leave`, the genome folder, is left out should it lie inside.
+    Links themselves are given, and never followed. `leave`, the genome folder, is left out when it lies inside.
     """
     uid, gid = pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
     changed = _own(folder, uid, gid)
@@ -90,18 +97,18 @@ def give(folder: Path, user: str, group: str, *, leave: Path) -> int:
 
 
 def hand_over(folder: Path, uid: int) -> int:
-    """Give what belongs to a user that goes away to root, so that no later user inherits it; how many changed."""
+    """Give the files of a user that goes away to root, so that no later user inherits them; how many changed."""
     changed = 0
     for parent, _, files, fd in os.fwalk(folder):
         for name, within in ((parent, None), *((name, fd) for name in files)):
-            info = os.stat(name, dir_fd=within, follow_symlinks=False)
-            if info.st_uid == uid:
+            if os.stat(name, dir_fd=within, follow_symlinks=False).st_uid == uid:
                 os.chown(name, 0, 0, dir_fd=within, follow_symlinks=False)
                 changed += 1
     return changed
 
 
 def _own(path: str | Path, uid: int, gid: int, fd: int | None = None) -> bool:
+    """Returns whether the owner changed."""
     info = os.stat(path, dir_fd=fd, follow_symlinks=False)
     if (info.st_uid, info.st_gid) == (uid, gid):
         return False

@@ -1,4 +1,4 @@
-"""A word to systemd (sd_notify(3)), when it started us; nothing otherwise."""
+"""Messages to systemd (sd_notify(3)), when systemd started this process; otherwise nothing happens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refgenied.shared.output import spelled
 def notify(*assignments: str) -> None:
     """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET, all in one message.
 
-    A lost word is no error, and who does not listen does not hold us up: this is called on the event loop.
+    A lost message is no error. The call never waits for a reader, because it runs on the event loop.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
@@ -28,12 +28,12 @@ def notify(*assignments: str) -> None:
 
 
 def reloading() -> None:
-    """A reload has begun; `READY=1` must follow. The stamp tells systemd that it is this reload, not an older one."""
+    """Say that a reload has begun; `READY=1` must follow. The time tells systemd that this is not an older reload."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_seconds(env: Mapping[str, str] | None = None) -> float | None:
-    """After how long without `WATCHDOG=1` systemd kills this very process; None when it does not."""
+    """After how long without `WATCHDOG=1` systemd kills this process; None when it does not."""
     env = os.environ if env is None else env
     usec = env.get("WATCHDOG_USEC", "")
     if not usec.isdecimal() or env.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
@@ -42,5 +42,5 @@ def watchdog_seconds(env: Mapping[str, str] | None = None) -> float | None:
 
 
 def unit(env: Mapping[str, str] | None = None) -> str:
-    """The unit with a sandbox that this process runs in (`Environment=REFGENIED_UNIT=%n`); empty without one."""
+    """The unit whose sandbox this process runs in (`Environment=REFGENIED_UNIT=%n`); empty without one."""
     return (os.environ if env is None else env).get("REFGENIED_UNIT", "")

@@ -1,4 +1,4 @@
-"""The texts of the units: templates of `systemd/`, filled in with the real paths of a configuration."""
+"""The texts of the units: the templates of `systemd/`, filled in with the real paths of a configuration."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ HOMES = ("/home", "/root", "/run/user")
 TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 (not used: hidden)
 """What PrivateTmp= hides."""
 SYSTEM_STATE = "/var/lib/refgenied"
-"""StateDirectory=refgenied, where the database is unless the configuration says otherwise."""
+"""The folder of StateDirectory=refgenied: the database is there unless the configuration says otherwise."""
 SERVING_STATE = "/var/lib/refgenied-serve"
-"""StateDirectory=refgenied-serve, the same for the server."""
+"""The folder of StateDirectory=refgenied-serve, the same for the server."""
 
 NOT_OURS = (
     *("/", "/run", "/var/run", "/var", "/var/lib", "/var/cache", "/var/log", "/etc", "/usr", "/opt", "/srv"),
@@ -26,14 +26,27 @@ NOT_OURS = (
     *HOMES,
     *TEMPORARY,
 )
-"""Folders that are not given to the daemon's user, be it for its socket, its state or the archives."""
+"""Folders that are not given to the daemon's user: not for its socket, its state or the archives."""
+
+SYSUSERS = "etc/sysusers.d/refgenied.conf"
+TMPFILES = "etc/tmpfiles.d/refgenied.conf"
+SYSTEM_FILES = {
+    "etc/systemd/system/refgenied.service": "refgenied.service",
+    "etc/systemd/system/refgenied.socket": "refgenied.socket",
+    "etc/systemd/system/refgenied-serve.service": "refgenied-serve.service",
+    SYSUSERS: "refgenied.sysusers",
+    TMPFILES: "refgenied.tmpfiles",
+}
+"""Path below the root → the template of the file there, for the machine's systemd."""
+USER_FILES = {".config/systemd/user/refgenied.service": "refgenied.user.service"}
+"""The same below the home folder, for one person's systemd."""
 
 _PLACE = re.compile(r"@([A-Z_]+)@")
 _NOT_PLAIN = re.compile(r"[\s\"'\\;]")
 
 
 def template(name: str) -> str:
-    """A file of `systemd/`: beside this package in a wheel, beside the package's folder in a checkout."""
+    """A file of `systemd/`: inside this package in a wheel, beside the package in a checkout."""
     package = Path(__file__).parents[1]
     places = (package / "systemd/templates" / name, package.parent / "systemd" / name)
     found = next(path for path in places if path.is_file())
@@ -52,30 +65,23 @@ def system_units(settings: Settings) -> dict[str, str]:
             hint="choose a path without blanks, quotes, semicolons, backslashes and dollars",
         )
     places = _places(settings)
-    names = {
-        "etc/systemd/system/refgenied.service": "refgenied.service",
-        "etc/systemd/system/refgenied.socket": "refgenied.socket",
-        "etc/systemd/system/refgenied-serve.service": "refgenied-serve.service",
-        "etc/sysusers.d/refgenied.conf": "refgenied.sysusers",
-        "etc/tmpfiles.d/refgenied.conf": "refgenied.tmpfiles",
-    }
     serving = places | _sandbox(settings, _readable(settings, archive=True), [serving_state(settings)])
-    return {path: fill(template(name), serving if "-serve" in name else places) for path, name in names.items()}
+    return {path: fill(template(name), serving if "-serve" in name else places) for path, name in SYSTEM_FILES.items()}
 
 
 def serving_state(settings: Settings) -> str:
-    """Where the server's unit keeps what it has counted: systemd's folder, unless the configuration names one."""
+    """Where the server's unit keeps the downloads that it has counted: systemd's folder, or that of the configuration."""
     named = settings.origins.get("serving.state_folder", "default") == settings.path
     return settings.serving.state_folder if named else SERVING_STATE
 
 
 def user_units(settings: Settings) -> dict[str, str]:
     """Path below the home folder → text, for one person's systemd."""
-    return {".config/systemd/user/refgenied.service": fill(template("refgenied.user.service"), _commands(settings))}
+    return {path: fill(template(name), _commands(settings)) for path, name in USER_FILES.items()}
 
 
 def fill(text: str, places: dict[str, str]) -> str:
-    """`@NAME@` → its value; a setting that gets no value is left out."""
+    """Replace each `@NAME@` by its value; leave out a setting that gets an empty value."""
     lines: list[str] = []
     for line in text.splitlines():
         filled = _PLACE.sub(lambda found: places.get(found[1], found[0]), line)
@@ -118,12 +124,12 @@ def _readable(settings: Settings, *, archive: bool) -> list[str]:
     refgenie = settings.refgenie
     found = [refgenie.genome_folder, refgenie.genome_archive_folder if archive else ""]
     if refgenie.genome_config and not _below(refgenie.genome_config, [refgenie.genome_folder]):
-        found.append(str(Path(refgenie.genome_config).parent))  # not the file: bound, it would stay the old one
+        found.append(str(Path(refgenie.genome_config).parent))
     return [path for path in found if path]
 
 
 def _sandbox(settings: Settings, read_only: Sequence[str], read_write: Sequence[str]) -> dict[str, str]:
-    """What the sandbox hides by itself (homes, /tmp) is bound into it; all may be missing at start."""
+    """Folders that the sandbox hides by itself (homes, /tmp) are bound into it. Each may be missing at the start."""
     read_only, read_write = with_targets(read_only), with_targets(read_write)
     seen = [*read_only, *with_targets([str(Path(settings.path).parent)]), *_own_code()]
     hidden = [*HOMES, *TEMPORARY]
@@ -138,12 +144,12 @@ def _sandbox(settings: Settings, read_only: Sequence[str], read_write: Sequence[
 
 
 def with_targets(paths: Iterable[str]) -> list[str]:
-    """These, and what they are links to: a link into a home leads nowhere in a sandbox that hides homes."""
+    """These paths, and where they lead as links: in a sandbox that hides homes, a link into a home leads nowhere."""
     return list(dict.fromkeys(name for path in paths for name in (path, os.path.realpath(path))))
 
 
 def _own_code() -> list[str]:
-    """The interpreter and this package: folders that must be seen for the daemon to start at all."""
+    """The interpreter and this package: the daemon cannot start without seeing them."""
     own = (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2]))
     return list(dict.fromkeys(own))
 
@@ -167,7 +173,7 @@ def quoted(text: str) -> str:
 
 
 def argument(text: str) -> str:
-    """The same in a command line, where `$` begins a variable."""
+    """The same for a command line, where `$` begins a variable."""
     return quoted(text).replace("$", "$$")
 
 
@@ -178,7 +184,7 @@ def mount_units(paths: Iterable[str]) -> list[str]:
 
 
 def escaped(path: str) -> str:
-    """systemd-escape --path."""
+    """A path as `systemd-escape --path` writes it."""
     plain = path.strip("/")
     kept = re.compile(r"[A-Za-z0-9:_.]")
     return "".join(

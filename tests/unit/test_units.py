@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import array
+import grp
 import os
+import pwd
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +16,10 @@ from refgenied import config
 from refgenied.files import mounts
 from refgenied.logs import journal
 from refgenied.model import ConfigError
-from refgenied.systemd import install, units
+from refgenied.systemd import units
+from refgenied.systemd.accounts import Users
 from refgenied.systemd.install import Installation
+from refgenied.systemd.units import SYSUSERS, TMPFILES
 
 
 def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> config.Settings:
@@ -128,19 +132,62 @@ def test_nor_are_they_through_a_link(tmp_path: Path) -> None:
         Installation(given, tmp_path, user=False, live=True, dry_run=True, say=print).install()
 
 
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tools of systemd and of accounts, first in $PATH; each only writes its command into the file `calls`."""
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    calls.touch()
+    for name in ("systemctl", "systemd-sysusers", "systemd-tmpfiles", "userdel", "groupdel"):
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {calls}\n')
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return calls
+
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+MY_GROUP = grp.getgrgid(os.getegid()).gr_name
+
+
+def own_installation(tmp_path: Path, said: list[str]) -> Installation:
+    """On a machine whose root is a folder, for services that run as the user of the test."""
+    more = f'[control]\nsocket = "{tmp_path}/run/control.sock"\ngroup = "{MY_GROUP}"\n'
+    given = settings(tmp_path, "/data/genomes", str(tmp_path / "archives"), more)
+    users = Users(ME, ME)
+    return Installation(given, tmp_path / "root", user=False, live=True, dry_run=False, say=said.append, users=users)
+
+
+def test_an_installation_is_made_and_taken_away(tmp_path: Path, tools: Path) -> None:
+    root, said = tmp_path / "root", list[str]()
+    own_installation(tmp_path, said).install()
+    made = ("sysusers.d", "tmpfiles.d")
+    assert [line for line in (root / SYSUSERS).read_text().splitlines() if "made here" in line] == [
+        f"# made here: folder {root}/etc/{name}" for name in made
+    ]
+    assert f"give {tmp_path}/archives to {ME}:{MY_GROUP}" in said
+    assert (tmp_path / "archives").is_dir()
+    calls = [line for line in tools.read_text().splitlines() if not line.startswith("systemctl")]
+    assert calls == [f"systemd-sysusers {root}/{SYSUSERS}", f"systemd-tmpfiles --create {root}/{TMPFILES}"]
+    own_installation(tmp_path, said).uninstall()
+    assert not [path for path in root.rglob("*") if path.is_file()]
+    assert not [name for name in made if (root / "etc" / name).exists()]
+    assert (tmp_path / "archives").is_dir(), "the data stay"
+
+
 def test_data_that_root_cannot_have_do_not_stop_an_uninstallation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> int:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     said: list[str] = []
-    given = settings(tmp_path, "/data/genomes", str(tmp_path))
-    monkeypatch.setattr(install.accounts, "hand_over", refuse)
-    monkeypatch.setattr(install.accounts, "USER", "root")  # a user that is there
-    installation = Installation(given, tmp_path, user=False, live=True, dry_run=False, say=said.append)
-    installation._give_to_root(str(tmp_path), ["user root"])
-    assert said == [f"leave the data in {tmp_path} to root: Operation not permitted"]
+    own_installation(tmp_path, said).install()
+    made = tmp_path / "root" / SYSUSERS
+    made.write_text(f"{made.read_text()}# made here: user {ME}\n")
+    monkeypatch.setattr(os, "chown", refuse)
+    own_installation(tmp_path, said).uninstall()
+    assert f"leave the data in {tmp_path}/archives to {ME}: Operation not permitted" in said
+    assert f"userdel {ME}" in tools.read_text().splitlines()
 
 
 def test_mounts_at_and_above_a_folder(tmp_path: Path) -> None:
