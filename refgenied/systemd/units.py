@@ -70,7 +70,7 @@ def system_units(settings: Settings) -> dict[str, str]:
 
 
 def serving_state(settings: Settings) -> str:
-    """Where the server's unit keeps the downloads that it has counted: systemd's folder, or that of the configuration."""
+    """Where the server's unit keeps the downloads that it has counted: systemd's folder, or the configured one."""
     named = settings.origins.get("serving.state_folder", "default") == settings.path
     return settings.serving.state_folder if named else SERVING_STATE
 
@@ -124,6 +124,7 @@ def _readable(settings: Settings, *, archive: bool) -> list[str]:
     refgenie = settings.refgenie
     found = [refgenie.genome_folder, refgenie.genome_archive_folder if archive else ""]
     if refgenie.genome_config and not _below(refgenie.genome_config, [refgenie.genome_folder]):
+        # not the file: when refgenie replaces it, a bound file stays the old one
         found.append(str(Path(refgenie.genome_config).parent))
     return [path for path in found if path]
 
