@@ -42,11 +42,13 @@ def test_cat_verify_restore_and_damage(lab, genomes):
 
     assert lab.ctl("archive", "verify").code == 2
     sound = lab.ctl("archive", "verify", "t7/fasta")
-    assert (sound.code, "proved" in sound.out) == (0, True)
+    assert sound.code == 0, sound
+    assert "proved" in sound.out, sound
 
     where = lab.genomes / "data" / DIGEST / "fasta" / "default"
     way = lab.ctl("archive", "restore", "t7/fasta", "--to", str(where))
-    assert (way.code, "in the way" in way.err) == (1, True)
+    assert way.code == 1, way
+    assert "in the way" in way.err, way
     shutil.rmtree(where)
     back = lab.ctl("archive", "restore", "t7/fasta", "--to", str(where))
     assert back.code == 0, back

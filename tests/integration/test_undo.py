@@ -70,7 +70,8 @@ async def test_an_archive_that_was_removed_comes_back_by_the_command_that_remove
     ]
     assert (await ctl(parts, "archive", "list", "t7/fasta", "--json")).rows == []
     back = await run_printed(parts, gone)
-    assert (back.code, back.out.startswith(f"{KEY.registry_path}: imported, made by refgenied, ")) == (0, True), back
+    assert back.code == 0, back
+    assert back.out.startswith(f"{KEY.registry_path}: imported, made by refgenied, "), back
     after = await archive_of(parts, "t7/fasta")
     assert {name: before[name] for name in before if name != "proved_at"} == {
         name: after[name] for name in after if name != "proved_at"
@@ -82,7 +83,8 @@ async def test_an_archive_that_was_removed_comes_back_by_the_command_that_remove
     async with parts.store.transaction() as tx:
         assert not await tx.all("SELECT * FROM removal")
     again = await ctl(parts, "archive", "import", "t7/fasta")
-    assert (again.code, "1 known" in again.out) == (0, True)
+    assert again.code == 0, again
+    assert "1 known" in again.out, again
 
 
 @pytest.mark.parametrize("named", ["alias", "digest", "path", "relative path", "whole genome gone"])
@@ -110,7 +112,8 @@ async def test_what_is_asked_of_a_removed_archive_tells_of_the_way_back(parts: P
     assert "state           removed (removed by root)" in shown.out
     assert "it comes back with: `refgeniectl archive import t7/fasta`" in shown.out
     restored = await ctl(parts, "archive", "restore", "t7/fasta", "--to", str(tmp_path / "out"))
-    assert (restored.code, "every byte proved" in restored.out) == (0, True), restored
+    assert restored.code == 0, restored
+    assert "every byte proved" in restored.out, restored
     assert (tmp_path / "out" / "default" / "fasta").read_bytes() == b">chr1\nACGT\n"
     whole = await ctl(parts, "archive", "import")
     assert "1 removed" in whole.out, "a folder's import does not undo what a user did"
@@ -128,10 +131,12 @@ async def test_a_file_that_was_deleted_is_said_to_be_gone(parts: Parts, genomes:
     ]
     for word in ("import", "show", "restore"):
         said = await ctl(parts, "archive", word, "t7/fasta", *(["--to", "/nowhere"] if word == "restore" else []))
-        assert (said.code, "gone" in said.err) == (1, True), said
+        assert said.code == 1, said
+        assert "gone" in said.err, said
     genomes.build()
     made = await run_printed(parts, gone)
-    assert (made.code, path.exists()) == (0, True)
+    assert made.code == 0, made
+    assert path.exists()
 
 
 async def test_a_damaged_file_does_not_come_back(parts: Parts) -> None:
@@ -141,7 +146,8 @@ async def test_a_damaged_file_does_not_come_back(parts: Parts) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     back = await run_printed(parts, gone)
-    assert (back.code, back.err.startswith(f"refgeniectl: {path}: ")) == (1, True), back
+    assert back.code == 1, back
+    assert back.err.startswith(f"refgeniectl: {path}: "), back
     assert await parts.record(KEY) is None
     manifest = read_manifest(path.with_suffix(".json"))
     assert manifest.removed, "the removal holds"
@@ -175,7 +181,8 @@ async def test_what_is_no_archive_is_refused_and_said(parts: Parts, tmp_path: Pa
         ("t7/other:none", "has no asset 'none'"),
     ):
         said = await ctl(parts, "archive", "import", what)
-        assert (said.code, why in said.err) == (1, True), said
+        assert said.code == 1, said
+        assert why in said.err, said
 
 
 async def test_a_pause_and_a_cancellation_say_how_they_are_undone(parts: Parts, genomes: Genomes) -> None:

@@ -47,6 +47,7 @@ def test_a_dead_genome_disk_keeps_the_daemon_neither_from_starting_nor_answering
     daemon = lab.start()
     assert lab.ctl("status").code == 0
     said = lab.ctl("asset", "list")
-    assert (said.code, "the first look at" in said.err) == (1, True)
+    assert said.code == 1, said
+    assert "the first look at" in said.err, said
     assert lab.ctl("archive", "list").code == 0
     assert daemon.stop() == 0

@@ -115,7 +115,8 @@ def test_real_add_and_pull(refgenie: Refgenie) -> None:
     refgenie.run("add", "-c", str(refgenie.config), "hs/outside:v1", "--path", "../outside")
     assets = {f"{k.asset_group}:{k.asset}": a for k, a in refgenie.folder().look(time.time()).assets.items()}
     inside, outside = assets["inside:v1"], assets["outside:v1"]
-    assert (inside.state, bool(inside.stamp)) == (AssetState.ADDED, True)
+    assert inside.state is AssetState.ADDED
+    assert inside.stamp
     assert md5_digest(refgenie.folder(), inside) == inside.asset_digest
     assert (outside.state, outside.stamp) == (AssetState.ADDED, "")
     # what a pull leaves: the files and the entry, no build folder

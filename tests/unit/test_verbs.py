@@ -69,7 +69,8 @@ async def test_every_write_verb_is_refused_to_who_may_only_read(parts: Parts) ->
     assert writing >= {*needed, "server.scan", "server.reload", "server.shutdown", "queue.pause", "queue.resume"}
     for name in writing:
         error = await desk.refused(name, **needed.get(name, {}))
-        assert (error["data"]["kind"], "bob (uid 1002)" in error["message"]) == ("permission_denied", True)
+        assert error["data"]["kind"] == "permission_denied", error
+        assert "bob (uid 1002)" in error["message"]
 
 
 async def test_info(parts: Parts, desk: Desk, genomes: Genomes) -> None:
@@ -153,7 +154,8 @@ async def test_asset_get_resolves_alias_and_default(parts: Parts, desk: Desk, ge
     assert found["archive"]["registry_path"] == NAME
     assert found["newest_job"]["outcome"] == "published"
     error = await desk.refused("asset.get", path="t7/fastq")
-    assert (error["code"], "fasta" in error["data"]["hint"]) == (1001, True)
+    assert error["code"] == 1001, error
+    assert "fasta" in error["data"]["hint"]
 
 
 # --------------------------------------------------------------------------- archives
@@ -226,7 +228,8 @@ async def test_get_shows_contents_and_build(parts: Parts, desk: Desk, genomes: G
     assert contents["seek_keys"] == {"fasta": "a"}
     Path(contents["manifest"]).unlink()
     broken = await desk.ask("archive.get", path="t7/fasta")
-    assert (broken["contents"], "no manifest" in broken["problem"]) == (None, True)
+    assert broken["contents"] is None
+    assert "no manifest" in broken["problem"]
 
 
 async def test_files_of_a_big_archive_come_in_pages(parts: Parts, desk: Desk, genomes: Genomes) -> None:
@@ -278,7 +281,8 @@ async def test_remove_with_the_file_also_when_the_asset_or_the_manifest_is_gone(
     path = Path(parts.archive_folder.path, record.path)
     path.with_suffix(".json").unlink()
     found = await desk.ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=True)
-    assert (found["deleted"], found["there"], path.exists()) == (True, False, False)
+    assert (found["deleted"], found["there"]) == (True, False)
+    assert not path.exists()
     assert await parts.record(key) is None
 
 
@@ -351,7 +355,8 @@ async def test_wait_for_a_rebuild_is_not_content_with_the_old_archive(
     await parts.settle()
     genomes.start(key)
     found = await desk.ask("archive.wait", path="t7/fasta", timeout=0.1)
-    assert (found["state"], "being built" in found["reason"]) == ("timeout", True)
+    assert found["state"] == "timeout", found
+    assert "being built" in found["reason"]
     async with anyio.create_task_group() as group:
         group.start_soon(parts.worker.run)
         group.start_soon(parts.reconciler.run)
