@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
 from fence import Fence, own_environment, own_folder, set_environment
+from genome_trees import Tree013
 from lab import REPOSITORY, SCRIPTS, Daemon, Lab
+from parts import Parts, running
 from refgenie_cli import LAMBDA, Refgenie
+from synthetic import Genomes
 
 PACKAGES = {
     "bowtie2-build": "bowtie2",
@@ -62,6 +65,7 @@ def fence(request: pytest.FixtureRequest) -> Fence:
     return request.session.stash[FENCE]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The quick folders come first; with several workers last, so that no long test begins at the end."""
     if hasattr(config, "workerinput"):
@@ -104,6 +108,25 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # aiosqlite and the daemon's signal handling are written for it
+
+
+@pytest.fixture
+def genomes(tmp_path: Path) -> Genomes:
+    """An empty genome folder, as refgenie 0.13 has it; a lab's too."""
+    return Genomes(tmp_path / "genomes")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree013:
+    """The same, to be filled flag by flag and entry by entry."""
+    return Tree013(tmp_path / "genomes")
+
+
+@pytest.fixture
+async def parts(genomes: Genomes) -> AsyncGenerator[Parts]:
+    """The daemon's parts over the genome folder, in the test's own process."""
+    async with running(genomes) as parts:
+        yield parts
 
 
 @pytest.fixture

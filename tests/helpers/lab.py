@@ -49,7 +49,7 @@ class Lab:
         self.state = root / "state"
         self.socket = root / "control.sock"
         self.config = root / "config.toml"
-        self.genomes.mkdir()
+        self.genomes.mkdir(exist_ok=True)
         self.daemons: list[Daemon] = []
         self.configure()
 

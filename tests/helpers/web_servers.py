@@ -163,6 +163,9 @@ class Visitor:
         self.address = address
         """His own."""
         self.asked = 0
+        self.may_end = threading.Event()
+        """Until it is set, a slow one of this visitor's requests does not come to its end."""
+        self.may_end.set()
 
     def get(
         self,
@@ -191,6 +194,7 @@ class Visitor:
                 got += len(part)
                 if rate:
                     time.sleep(max(0.0, began + got / rate - time.monotonic()))
+                    self.may_end.wait()
         return got
 
     def refgenie(self, name: str, *headers: str, take: int = 2**62, rate: int = 0) -> None:
@@ -248,12 +252,18 @@ def acts(*, slow_seconds: float, pieces: int) -> list[Act]:
     ]
 
 
-def all_at_once(acts: list[Act], port: int, prefix: str) -> int:
-    """Each by a client of its own, because some are slow; how many requests that were."""
+def all_at_once(acts: list[Act], port: int, prefix: str, meanwhile: Callable[[], object]) -> int:
+    """Each by a client of its own, because some are slow, and the last one ends last; how many requests that were."""
     visitors = [Visitor(port, prefix, f"127.0.0.{number}") for number, _ in enumerate(acts, start=2)]
     threads = [threading.Thread(target=act.do, args=(visitor,)) for act, visitor in zip(acts, visitors, strict=True)]
+    visitors[-1].may_end.clear()
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        meanwhile()
+        for thread in threads[:-1]:
+            thread.join()
+    finally:
+        visitors[-1].may_end.set()
+    threads[-1].join()
     return sum(visitor.asked for visitor in visitors)

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import AsyncGenerator
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import msgspec
 import pytest
 from commands import ctl
 from controlled import Desk, context_of, served
-from parts import Parts, running
+from parts import Parts
 from synthetic import DIGEST, Genomes
 
 from refgenied.client import when
@@ -23,17 +22,6 @@ from refgenied.model import AssetKey, NoSpaceError, Priority, Requester, WriteEr
 pytestmark = pytest.mark.anyio
 
 KEY = AssetKey(DIGEST, "fasta", "default")
-
-
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
-@pytest.fixture
-async def parts(genomes: Genomes) -> AsyncGenerator[Parts]:
-    async with running(genomes) as parts:
-        yield parts
 
 
 async def test_empty_lists_are_said_in_words(parts: Parts) -> None:

@@ -51,14 +51,8 @@ class AnyClient:
 
 
 @pytest.fixture
-def genomes(lab: Lab) -> Genomes:
-    genomes = Genomes(lab.genomes)
-    genomes.build("fasta")
-    return genomes
-
-
-@pytest.fixture
 def client(lab: Lab, genomes: Genomes) -> Iterator[AnyClient]:
+    genomes.build("fasta")
     lab.start()
     client = AnyClient(lab.socket)
     yield client

@@ -16,14 +16,12 @@ FILES = {"g.fa": noise(2_000_000), "g.fa.fai": b"chr1\t9\n", "empty": b""}
 
 
 @pytest.fixture
-def genomes(lab: Lab) -> Genomes:
-    lab.genomes.rmdir()
-    genomes = Genomes(lab.genomes)
+def built(genomes: Genomes) -> Genomes:
     genomes.build("fasta", **FILES)
     return genomes
 
 
-def test_cat_verify_restore_and_damage(lab, genomes):
+def test_cat_verify_restore_and_damage(lab, built):
     lab.start()
     row = lab.archived("t7/fasta")
     for name, content in FILES.items():
@@ -76,8 +74,8 @@ def test_cat_verify_restore_and_damage(lab, genomes):
     assert [event["data"]["error"] for event in lab.events("archive.damaged")]
 
 
-def test_a_moved_archive_folder_is_imported_shown_and_restored(lab, genomes, tmp_path_factory):
-    genomes.build("many", **{f"f{number}": b"%d" % number for number in range(1100)})
+def test_a_moved_archive_folder_is_imported_shown_and_restored(lab, built, tmp_path_factory):
+    built.build("many", **{f"f{number}": b"%d" % number for number in range(1100)})
     lab.start()
     for name in ("fasta", "many"):
         lab.archived(f"t7/{name}")
@@ -106,7 +104,7 @@ def test_a_moved_archive_folder_is_imported_shown_and_restored(lab, genomes, tmp
         there.close()
 
 
-def test_another_codec_makes_no_archive_anew(lab, genomes):
+def test_another_codec_makes_no_archive_anew(lab, built):
     lab.configure(archive={"compression": "fast"})
     daemon = lab.start()
     before = lab.archived("t7/fasta")

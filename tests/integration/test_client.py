@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import anyio.to_thread
 import pytest
 from commands import COMMAND, ctl, environment, on_terminal
 from controlled import served
-from parts import Parts, running
+from parts import Parts
 from synthetic import DIGEST, Genomes
 
 from refgenied import __version__
@@ -28,17 +28,6 @@ from refgenied.model import AssetKey, UnsafeTreeError
 pytestmark = pytest.mark.anyio
 
 NAME = f"{DIGEST}/fasta:default"
-
-
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
-@pytest.fixture
-async def parts(genomes: Genomes) -> AsyncGenerator[Parts]:
-    async with running(genomes) as parts:
-        yield parts
 
 
 # --------------------------------------------------------------------------- the library

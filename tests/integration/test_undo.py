@@ -25,11 +25,6 @@ KEY = AssetKey(DIGEST, "fasta", "default")
 
 
 @pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
-@pytest.fixture
 async def parts(genomes: Genomes) -> AsyncGenerator[Parts]:
     """An archive of an asset that is no longer there, and a second asset of that genome."""
     genomes.build()

@@ -43,11 +43,6 @@ def disks(lab: Lab) -> Iterator[Lab]:
                 subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.fixture
-def genomes(lab: Lab) -> Genomes:
-    return Genomes(lab.genomes)
-
-
 def status(lab: Lab, until: Callable[[Row], bool]) -> Row:
     """`status` once it is so."""
     deadline = time.monotonic() + PATIENCE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -54,14 +53,9 @@ def _visited(tmp_path: Path, importer: Importer, start: Start, log: str) -> list
     for name, size in SIZES.items():
         (static / f"{name}__default.tgz").write_bytes(random.Random(size).randbytes(size))
     with closing(plain(lab)) as behind, closing(start(lab, static.parent, behind.port)) as server:
-        asked: list[int] = []
-        visits = threading.Thread(
-            target=lambda: asked.append(all_at_once(ACTS, server.port, f"/archives/{DIGEST}/")), name="visits"
-        )
-        visits.start()
-        Puller(lab, "puller", server).pull(f"{ALIAS}/fasta")
-        visits.join()
-        return server.logged_lines(log, asked[0] + 5)
+        puller = Puller(lab, "puller", server)
+        asked = all_at_once(ACTS, server.port, f"/archives/{DIGEST}/", meanwhile=lambda: puller.pull(f"{ALIAS}/fasta"))
+        return server.logged_lines(log, asked + 5)
 
 
 async def _counted(importer: Importer, lines: list[bytes], true: int) -> None:

@@ -20,6 +20,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 NEWER = "99.0"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers look for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:

@@ -37,11 +37,6 @@ from refgenied.store import archives
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
 class PowerCutError(Exception):
     """Nothing that the code knows of."""
 

@@ -21,11 +21,6 @@ from refgenied.store import Store, archives
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
 def set_back(parts: Parts) -> None:
     parts.clock = lambda: time.time() - DAY
 

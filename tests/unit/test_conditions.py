@@ -31,11 +31,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pause, "CONDITION_POLL_SECONDS", 0.01)
 
 
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
 async def until(happened: Callable[[], bool]) -> None:
     with anyio.fail_after(20):
         while not happened():

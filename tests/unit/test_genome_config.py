@@ -16,11 +16,6 @@ from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetState
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree013:
-    return Tree013(tmp_path / "genomes")
-
-
 def test_one_odd_value_never_takes_the_whole_config(tree: Tree013) -> None:
     tree.asset()
     tree.entry()

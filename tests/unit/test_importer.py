@@ -14,7 +14,7 @@ import yaml
 from foreign import server_folder, tar
 from packing import md5
 from parts import Parts, running
-from synthetic import DIGEST, Genomes
+from synthetic import DIGEST
 
 from refgenied.archive import About, Maker, Place, find_archives, remove, restore, take_foreign
 from refgenied.archive.format.manifest import read_manifest
@@ -26,11 +26,6 @@ from refgenied.policy import ArchiveState
 from refgenied.queue import archiver
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def genomes(tmp_path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
 
 
 def told(imports: list) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import pytest
@@ -16,11 +15,6 @@ from refgenied.reconciler import last_look, reconciler, standings
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
 
 
 async def test_a_sweep_finds_what_no_hint_told_of(genomes: Genomes) -> None:

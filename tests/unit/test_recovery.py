@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from controlled import Desk, context_of
 from parts import Parts, running
-from synthetic import Genomes
 
 from refgenied.archive import Place, Reconciled, read_manifest, remove
 from refgenied.archive.run import no_progress
@@ -21,11 +20,6 @@ pytestmark = pytest.mark.anyio
 
 class Killed(BaseException):
     """In place of SIGKILL, at a chosen point."""
-
-
-@pytest.fixture
-def genomes(tmp_path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
 
 
 @pytest.fixture

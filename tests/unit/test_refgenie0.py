@@ -20,11 +20,6 @@ from refgenied.genomes.yaml_reader import GarbledError
 from refgenied.model import Access, Asset, AssetState, ConfigError, UnsafeTreeError
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree013:
-    return Tree013(tmp_path / "genomes")
-
-
 def only(tree: Tree013, later: float = 0.0) -> Asset:
     look = tree.folder().look(time.time() + later)
     assert len(look.assets) == 1, look

@@ -38,11 +38,6 @@ from refgenied.watcher import Watcher
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
 class Killed(BaseException):
     """What a kill -9 at that point is to the code: nothing after it runs."""
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from parts import Parts, running
-from synthetic import Genomes
 
 from refgenied.archive import Place, read_manifest
 from refgenied.archive.format.manifest import encode
@@ -38,11 +37,6 @@ IN_BOTH = (
 """Fields of a manifest that the database has too."""
 IN_MANIFEST = ("seek_keys", "library", "commands", "compressed", "md5", "mtime", "recorded_asset_digest")
 """Those that it has alone."""
-
-
-@pytest.fixture
-def genomes(tmp_path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
 
 
 def place_of(parts: Parts, key: AssetKey) -> Place:

@@ -35,11 +35,6 @@ def no_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
 async def test_a_verify_and_a_scrub_mark_nothing_as_damaged(genomes: Genomes) -> None:
     key = genomes.build()
     async with running(genomes) as parts:

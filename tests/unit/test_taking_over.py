@@ -22,11 +22,6 @@ from refgenied.systemd.install import Installation
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
 def kept(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()

@@ -27,11 +27,6 @@ from refgenied.store import archives
 OLD = 1_000_000_000.0
 
 
-@pytest.fixture
-def genomes(tmp_path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
 def hidden(folder: Path) -> list[str]:
     """Everything with a dot in front, but for what the archive folder says of itself."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name not in (".refgenied", NAME))

@@ -1,14 +1,13 @@
 """Each verb, on the real store, queue, reconciler and worker over a synthetic genome folder."""
 
 import json
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
 import msgspec
 import pytest
 from controlled import BOB, Asked, Desk, context_of
-from parts import Parts, running
+from parts import Parts
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.control import views
@@ -21,17 +20,6 @@ from refgenied.shared.progress import Progress
 pytestmark = pytest.mark.anyio
 
 NAME = f"{DIGEST}/fasta:default"
-
-
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
-@pytest.fixture
-async def parts(genomes: Genomes) -> AsyncGenerator[Parts]:
-    async with running(genomes) as parts:
-        yield parts
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import anyio.to_thread
 import msgspec
 import pytest
 from parts import Parts, record_of, running
-from synthetic import ALIAS, Genomes
+from synthetic import ALIAS
 
 from refgenied.archive.verifier import Finding
 from refgenied.maintenance import scrubber
@@ -30,11 +30,6 @@ from refgenied.queue.jobs import RunningJob
 pytestmark = pytest.mark.anyio
 
 ANN = Requester("ann", 1000, 42)
-
-
-@pytest.fixture
-def genomes(tmp_path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
 
 
 def flip(parts: Parts, record: ArchiveRecord, share: float = 0.5) -> None:

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.anyio
 ANN = Requester("ann", 1001)
 
 
-@pytest.fixture
-def genomes(tmp_path: Path) -> Genomes:
-    return Genomes(tmp_path / "genomes")
-
-
 def archives_in(parts: Parts) -> list[Path]:
     """Files of archives; not what the folder says of itself."""
     root = Path(parts.archive_folder.path)
