@@ -1,9 +1,11 @@
 """What is durable: jobs, archives, removals and the event log, in one SQLite database.
 
-`connection` owns the one connection and the transaction; `schema` the tables and their migrations; `jobs`,
-`archives` and `events` hold every SQL statement, as functions of a transaction.
+`connection` owns the one connection and its transactions; `opening` opens the file, `schema` has the tables and their
+migrations, `rescue` saves what it can of a file that is damaged or gone. `jobs`, `archives`, `events`, `downloads` and
+`weblogs` hold every SQL statement, as functions of a transaction; `tables` turns rows into structs.
 """
 
-from refgenied.store.connection import Store, Transaction
+from refgenied.store.connection import Store
+from refgenied.store.transaction import Transaction
 
 __all__ = ["Store", "Transaction"]

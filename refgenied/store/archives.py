@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
-
-import msgspec
+from typing import Any
 
 from refgenied.model import Access, ArchiveRecord, AssetKey, Job, Removal
-from refgenied.store.connection import Row, Transaction
-from refgenied.store.jobs import latest, names, newest_of
-from refgenied.store.values import json_or
+from refgenied.store.downloads import EDITIONS, Edition
+from refgenied.store.jobs import latest
+from refgenied.store.tables import ASSET, OF_ASSET, Table, json_or, names
+from refgenied.store.transaction import Transaction
 
-_PLAIN = tuple(name for name in ArchiveRecord.__struct_fields__ if name not in ("key", "aliases"))
-_COLUMNS = ", ".join(("genome_digest", "asset_group", "asset", "aliases", *_PLAIN))
-_OF_ASSET = "genome_digest = ? AND asset_group = ? AND asset = ?"
+ARCHIVES = Table(
+    "archive",
+    ArchiveRecord,
+    aliases=lambda text: tuple(alias for alias in json_or(text, list[str]()) if isinstance(alias, str)),
+    access=lambda access: None if access is None else Access(access) if access in set(Access) else Access.OWNER,
+)
+REMOVALS = Table("removal", Removal)
+_THIS_ARCHIVE = f"{OF_ASSET} AND digest = ? AND created_at = ?"
 
 
-def _record(row: Row) -> ArchiveRecord:
-    """A value that nothing of ours has written is read as one that does no harm: verify puts it right."""
-    genome, group, asset, aliases, *plain = row
-    fields = dict(zip(_PLAIN, plain, strict=True))
-    if fields["access"] not in (None, *Access):
-        fields["access"] = Access.OWNER  # nothing private is shown by mistake
-    known = tuple(alias for alias in json_or(aliases, list[str]()) if isinstance(alias, str))
-    return msgspec.convert({"key": AssetKey(genome, group, asset), "aliases": known, **fields}, ArchiveRecord)
+def _this(record: ArchiveRecord) -> tuple[Any, ...]:
+    """The values of `_THIS_ARCHIVE`."""
+    return *names(record.key), record.digest, record.created_at
 
 
 async def put(tx: Transaction, record: ArchiveRecord) -> None:
@@ -31,35 +30,28 @@ async def put(tx: Transaction, record: ArchiveRecord) -> None:
     a removal of it is over.
     """
     await tx.execute(  # a row whose names have changed on the disk would hold the path for ever
-        f"DELETE FROM archive WHERE path = ? AND NOT ({_OF_ASSET})", (record.path, *names(record.key))
+        f"DELETE FROM archive WHERE path = ? AND NOT ({OF_ASSET})", (record.path, *names(record.key))
     )
-    values = (*names(record.key), json.dumps(record.aliases), *(getattr(record, name) for name in _PLAIN))
-    updates = ", ".join(f"{name} = excluded.{name}" for name in ("aliases", *_PLAIN) if name != "download_count")
+    changed = ", ".join(f"{name} = excluded.{name}" for name in ARCHIVES.fields if name != "download_count")
+    await ARCHIVES.put(tx, record, conflict=f"ON CONFLICT ({ASSET}) DO UPDATE SET {changed}")
     await tx.execute(
-        f"INSERT INTO archive ({_COLUMNS}) VALUES ({', '.join('?' for _ in values)}) "
-        f"ON CONFLICT (genome_digest, asset_group, asset) DO UPDATE SET {updates}",
-        values,
-    )
-    await tx.execute(
-        f"UPDATE archive SET download_count = MAX(download_count, (SELECT COUNT(*) FROM download WHERE {_OF_ASSET})) "
-        f"WHERE {_OF_ASSET}",
+        f"UPDATE archive SET download_count = MAX(download_count, (SELECT COUNT(*) FROM download WHERE {OF_ASSET})) "
+        f"WHERE {OF_ASSET}",
         names(record.key) * 2,
     )
     await _put_edition(tx, record)
-    await tx.execute(f"DELETE FROM removal WHERE {_OF_ASSET}", names(record.key))
+    await REMOVALS.forget(tx, record.key)
 
 
 async def touch(tx: Transaction, record: ArchiveRecord) -> None:
     """The asset was looked at again, and its archive is still right: what it is called and stamped now."""
-    await tx.execute(
-        f"UPDATE archive SET stamp = ?, files_stamp = ?, aliases = ?, access = ? WHERE {_OF_ASSET}",
-        (record.stamp, record.files_stamp, json.dumps(record.aliases), record.access, *names(record.key)),
-    )
+    now = {"stamp": record.stamp, "files_stamp": record.files_stamp, "aliases": record.aliases, "access": record.access}
+    await ARCHIVES.change(tx, OF_ASSET, names(record.key), **now)
 
 
 async def put_access(tx: Transaction, key: AssetKey, access: Access) -> None:
     """Who may read the asset's files, learned later than its archive."""
-    await tx.execute(f"UPDATE archive SET access = ? WHERE {_OF_ASSET}", (access, *names(key)))
+    await ARCHIVES.change(tx, OF_ASSET, names(key), access=access)
 
 
 async def put_right(tx: Transaction, old: ArchiveRecord, new: ArchiveRecord) -> bool:
@@ -67,58 +59,39 @@ async def put_right(tx: Transaction, old: ArchiveRecord, new: ArchiveRecord) -> 
 
     The downloads stay counted, and what was known of its proof is kept.
     """
-    kept = ("download_count", "proved_at", "damaged", "stamp", "files_stamp")
-    changed = [name for name in _PLAIN if name not in kept]
-    known = await tx.execute(
-        f"UPDATE archive SET {', '.join(f'{name} = ?' for name in changed)} "
-        f"WHERE {_OF_ASSET} AND digest = ? AND created_at = ?",
-        (*(getattr(new, name) for name in changed), *names(new.key), old.digest, old.created_at),
-    )
+    kept = ("aliases", "download_count", "proved_at", "damaged", "stamp", "files_stamp")
+    changed = {name: getattr(new, name) for name in ARCHIVES.fields if name not in kept}
+    known = await ARCHIVES.change(tx, _THIS_ARCHIVE, _this(old), **changed)
     if known:
         await _put_edition(tx, new)
     return bool(known)
 
 
 async def _put_edition(tx: Transaction, record: ArchiveRecord) -> None:
-    await tx.execute(
-        "INSERT OR IGNORE INTO edition (genome_digest, asset_group, asset, digest, size, published_at) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (*names(record.key), record.digest, record.size, record.created_at),
-    )
+    edition = Edition(record.key, record.digest, record.size, record.created_at)
+    await EDITIONS.put(tx, edition, insert="INSERT OR IGNORE")
 
 
 async def mark_proved(tx: Transaction, record: ArchiveRecord, at: float) -> bool:
     """The file was read back and is what its manifest says. False when that archive is no longer the recorded one."""
-    return bool(
-        await tx.execute(
-            f"UPDATE archive SET proved_at = ?, damaged = NULL WHERE {_OF_ASSET} AND digest = ? AND created_at = ?",
-            (at, *names(record.key), record.digest, record.created_at),
-        )
-    )
+    return bool(await ARCHIVES.change(tx, _THIS_ARCHIVE, _this(record), proved_at=at, damaged=None))
 
 
 async def mark_damaged(tx: Transaction, record: ArchiveRecord, what: str) -> bool:
     """The file is not what its manifest says. False when that archive is no longer the recorded one."""
-    return bool(
-        await tx.execute(
-            f"UPDATE archive SET damaged = ? WHERE {_OF_ASSET} AND digest = ? AND created_at = ?",
-            (what, *names(record.key), record.digest, record.created_at),
-        )
-    )
+    return bool(await ARCHIVES.change(tx, _THIS_ARCHIVE, _this(record), damaged=what))
 
 
 async def get(tx: Transaction, key: AssetKey) -> ArchiveRecord | None:
-    row = await tx.one(f"SELECT {_COLUMNS} FROM archive WHERE {_OF_ASSET}", names(key))
-    return _record(row) if row else None
+    return await ARCHIVES.of(tx, key)
 
 
 async def everything(tx: Transaction) -> dict[AssetKey, ArchiveRecord]:
-    rows = await tx.all(f"SELECT {_COLUMNS} FROM archive ORDER BY genome_digest, asset_group, asset")
-    return {record.key: record for record in map(_record, rows)}
+    return {record.key: record for record in await ARCHIVES.all(tx, f"ORDER BY {ASSET}")}
 
 
 async def forget(tx: Transaction, key: AssetKey) -> None:
-    await tx.execute(f"DELETE FROM archive WHERE {_OF_ASSET}", names(key))
+    await ARCHIVES.forget(tx, key)
 
 
 async def totals(tx: Transaction) -> tuple[int, int]:
@@ -128,19 +101,11 @@ async def totals(tx: Transaction) -> tuple[int, int]:
 
 
 async def put_removal(tx: Transaction, removal: Removal) -> None:
-    await tx.execute(
-        "INSERT OR REPLACE INTO removal (genome_digest, asset_group, asset, stamp, removed_at, removed_by) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (*names(removal.key), removal.stamp, removal.removed_at, removal.removed_by),
-    )
+    await REMOVALS.put(tx, removal, insert="INSERT OR REPLACE")
 
 
 async def removals(tx: Transaction) -> dict[AssetKey, Removal]:
-    rows = await tx.all("SELECT genome_digest, asset_group, asset, stamp, removed_at, removed_by FROM removal")
-    return {
-        removal.key: removal
-        for removal in (Removal(AssetKey(g, a, t), stamp, at, by) for g, a, t, stamp, at, by in rows)
-    }
+    return {removal.key: removal for removal in await REMOVALS.all(tx)}
 
 
 async def known(tx: Transaction) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Removal]]:
@@ -152,10 +117,9 @@ async def history(
     tx: Transaction, key: AssetKey | None = None
 ) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Job], dict[AssetKey, Removal]]:
     """The archives and the newest jobs of all assets, or of one, and all removals, as they are at one moment."""
-    if key is None:
-        return await everything(tx), await latest(tx), await removals(tx)
-    record = await get(tx, key)
-    return {key: record} if record else {}, await newest_of(tx, key), await removals(tx)
+    record = await get(tx, key) if key else None
+    recorded = await everything(tx) if key is None else {key: record} if record else {}
+    return recorded, await latest(tx, key), await removals(tx)
 
 
 async def fact(tx: Transaction, name: str) -> str | None:

@@ -6,42 +6,32 @@ import json
 from typing import Any
 
 from refgenied.model import AssetKey, Event
-from refgenied.store.connection import Row, Transaction
-from refgenied.store.jobs import names
-from refgenied.store.values import json_or
+from refgenied.store.tables import ASSET, Table, json_or, names
+from refgenied.store.transaction import Transaction
 
 KEPT = 10_000
 """Older events are forgotten; who comes back after that is told `lagged` and reads the state anew."""
+
+
+EVENTS = Table("event", Event, data=lambda text: json_or(text, dict[str, Any]()))
 
 
 async def add(
     tx: Transaction, kind: str, *, at: float, key: AssetKey | None = None, job: int | None = None, **data: Any
 ) -> Event:
     """Log one event in the transaction of the change that it tells of."""
-    genome, group, asset = names(key) if key else (None, None, None)
     seq = await tx.insert(
-        "INSERT INTO event (at, kind, genome_digest, asset_group, asset, job, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (at, kind, genome, group, asset, job, json.dumps(data)),
+        f"INSERT INTO event (at, kind, {ASSET}, job, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (at, kind, *names(key), job, json.dumps(data)),
     )
     if seq % 100 == 0:
         await tx.execute("DELETE FROM event WHERE seq <= ?", (seq - KEPT,))
     return Event(seq=seq, at=at, kind=kind, key=key, job=job, data=data)
 
 
-def _event(row: Row) -> Event:
-    seq, at, kind, genome, group, asset, job, data = row
-    key = AssetKey(genome, group, asset) if genome else None
-    return Event(seq=seq, at=at, kind=kind, key=key, job=job, data=json_or(data, dict[str, Any]()))
-
-
 async def since(tx: Transaction, seq: int, limit: int = 1000) -> list[Event]:
     """Events after `seq`, oldest first."""
-    rows = await tx.all(
-        "SELECT seq, at, kind, genome_digest, asset_group, asset, job, data FROM event WHERE seq > ? "
-        "ORDER BY seq LIMIT ?",
-        (seq, limit),
-    )
-    return [_event(row) for row in rows]
+    return await EVENTS.all(tx, "WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))
 
 
 async def before(tx: Transaction, at: float) -> int | None:

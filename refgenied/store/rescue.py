@@ -123,18 +123,6 @@ def identity(path: Path) -> tuple[int, int] | None:
     return info.st_dev, info.st_ino
 
 
-State = tuple[int, int, int, int]
-
-
-def state(path: Path) -> State | None:
-    """The file, and when and up to which size it was written; None when that cannot be known."""
-    try:
-        info = os.stat(path)
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
-
-
 def set_free(path: Path) -> None:
     """Another program has written over the open database (`cp backup …`): give what it wrote a file of its own.
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from refgenied.store.connection import Transaction
-from refgenied.store.values import json_or
+from refgenied.store.tables import json_or
+from refgenied.store.transaction import Transaction
 
 Line = tuple[str, int]
 """A line's hash; and which of equal lines it is, from 1."""

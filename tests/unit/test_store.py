@@ -25,13 +25,10 @@ async def queued(store: Store) -> int:
 
 async def test_the_database_says_what_it_is_and_how_it_writes(tmp_path: Path) -> None:
     async with Store.opened(tmp_path) as store, store.transaction() as tx:
-        assert store.fresh
         values = [await tx.one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")]
         assert [row[0] for row in values if row] == ["wal", 2, 1]
         assert await tx.one("PRAGMA application_id") == (APPLICATION_ID,)
         assert await tx.one("PRAGMA user_version") == (len(MIGRATIONS),)
-    async with Store.opened(tmp_path) as store:
-        assert not store.fresh
 
 
 async def test_one_asset_has_at_most_one_job_queued_and_one_running(tmp_path: Path) -> None:
@@ -219,7 +216,6 @@ async def test_a_damaged_file_is_kept_and_its_downloads_saved_as_far_as_they_can
         data[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
     path.write_bytes(data)
     async with Store.opened(path.parent) as store:
-        assert store.fresh
         assert "was damaged" in store.trouble
         assert "\n" not in store.trouble
         saved = await downloads(store)
@@ -232,7 +228,7 @@ async def test_a_damaged_file_is_kept_and_its_downloads_saved_as_far_as_they_can
     (kept,) = path.parent.glob("*.damaged-*Z")
     assert str(kept) in store.trouble
     async with Store.opened(path.parent) as store:
-        assert (store.trouble, store.fresh, await downloads(store)) == ("", False, saved)
+        assert (store.trouble, await downloads(store)) == ("", saved)
 
 
 def has_dbstat(connection: sqlite3.Connection) -> bool:
@@ -251,7 +247,9 @@ async def test_damage_that_is_met_while_it_runs_has_the_next_start_read_all_of_i
         connection.commit()
     async with Store.opened(path.parent) as store:
         assert store.lost() == ""
-        store._note_damage(damage())
+        with pytest.raises(StateError, match="malformed"):
+            async with store.transaction():
+                raise damage()
         assert "is damaged" in store.lost()
     async with Store.opened(path.parent) as store:
         assert "was damaged" in store.trouble
@@ -275,7 +273,7 @@ async def test_a_file_that_is_deleted_while_it_is_open_comes_back_with_all_that_
             await archives.put_fact(tx, "later", "too")
         await store.rescue()
     async with Store.opened(path.parent) as store:
-        assert (store.trouble, store.fresh, await downloads(store)) == ("", False, DOWNLOADS)
+        assert (store.trouble, await downloads(store)) == ("", DOWNLOADS)
         async with store.transaction() as tx:
             assert await archives.fact(tx, "later") == "too"
     assert sorted(entry.name for entry in path.parent.iterdir()) == [path.name]

@@ -1,0 +1,136 @@
+"""A connection to a sound database of ours, with the newest schema."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import aiosqlite
+import anyio
+
+from refgenied.files.durable import close_to_others, partial_of
+from refgenied.model import StateError
+from refgenied.store import rescue
+from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
+from refgenied.store.transaction import transaction
+
+PRAGMAS = ("journal_mode = WAL", "wal_autocheckpoint = 0", "synchronous = FULL", "foreign_keys = ON")
+LOCK_MILLISECONDS = 5000
+"""How long SQLite waits for another program that has locked the file."""
+
+
+class DamagedError(StateError):
+    """The file is not a sound database."""
+
+
+async def connect(path: Path) -> aiosqlite.Connection:
+    """Open the database, or make it. StateError, DamagedError."""
+    try:
+        _keep_from_others(path)
+        connection = await aiosqlite.connect(path, isolation_level=None)
+        connection.text_factory = _text
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StateError(f"{path}: {reason}", hint="look at the rights of the state folder") from None
+    try:
+        await _prepare(connection, path)
+        await _check(connection, path)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await connection.close()
+        if rescue.is_damage(error):
+            raise DamagedError(str(error)) from None
+        if isinstance(error, sqlite3.Error):
+            raise StateError(
+                f"{path}: {error}",
+                hint="stop the daemon, move the file away and start again: the records are read anew from the "
+                "manifests in the archive folder (download counts apart)",
+            ) from None
+        raise
+    return connection
+
+
+def _text(value: bytes) -> str:
+    """A byte that a disk has changed costs one letter, and not the whole answer."""
+    return value.decode("utf-8", "replace")
+
+
+def _keep_from_others(path: Path) -> None:
+    """Whoever may read the file may lock it, and its log gets the same rights: SQLite would wait for ever. OSError."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+    try:
+        close_to_others(file)
+    finally:
+        os.close(file)
+
+
+async def _pragma(connection: aiosqlite.Connection, name: str) -> str:
+    """The first value; setting a pragma gives none."""
+    rows = list(await connection.execute_fetchall(f"PRAGMA {name}"))
+    return str(rows[0][0]) if rows else ""
+
+
+async def _check(connection: aiosqlite.Connection, path: Path) -> None:
+    """Read the whole file once (0.2 s for 10,000 archives and 200,000 downloads). DamagedError."""
+    how = "integrity_check" if rescue.is_suspect(path) else "quick_check"
+    found = await _pragma(connection, f"{how}(1)")
+    if found != "ok":
+        raise DamagedError(" ".join(found.split()))
+
+
+async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
+    """Set the pragmas and bring the schema up to date."""
+    version = int(await _pragma(connection, "user_version"))
+    application = int(await _pragma(connection, "application_id"))
+    is_new = version == application == 0 and await _pragma(connection, "schema_version") == "0"
+    if not is_new and application != APPLICATION_ID:
+        raise StateError(f"{path} is a database of something else", hint="set another state.folder")
+    if version > len(MIGRATIONS):
+        raise StateError(
+            f"{path} was written by a newer refgenied (schema {version}, this one knows {len(MIGRATIONS)})",
+            hint=f"install that version again, or put {older_of(path, len(MIGRATIONS)).name} in its place if it is "
+            "there (docs/upgrading.md), or move the file away: the records are read anew from the manifests",
+        )
+    for setting in (*PRAGMAS, f"busy_timeout = {LOCK_MILLISECONDS}"):
+        await _pragma(connection, setting)
+    if 0 < version < len(MIGRATIONS):
+        await _keep_older(connection, path, version)
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        async with transaction(connection, path) as tx:
+            for statement in statements:
+                await tx.execute(statement)
+            await tx.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            await tx.execute(f"PRAGMA user_version = {number}")
+
+
+def older_of(path: Path, version: int) -> Path:
+    """What the database is kept as before its schema is raised from `version`: the way back to an older refgenied."""
+    return path.with_name(f"{path.name}.schema-{version}")
+
+
+async def copy(connection: aiosqlite.Connection, to: Path, mode: int) -> None:
+    """Write the open database once more, as a file with these permission bits. sqlite3.Error, OSError."""
+    partial = anyio.Path(partial_of(to))
+    try:
+        await partial.unlink(missing_ok=True)
+        await connection.execute("VACUUM INTO ?", (str(partial),))
+        await partial.chmod(mode)
+        await partial.rename(to)
+    except (sqlite3.Error, OSError):
+        with suppress(OSError):
+            await partial.unlink(missing_ok=True)
+        raise
+
+
+async def _keep_older(connection: aiosqlite.Connection, path: Path, version: int) -> None:
+    kept = older_of(path, version)
+    try:
+        await copy(connection, kept, stat.S_IMODE(os.stat(path).st_mode))
+    except (sqlite3.Error, OSError) as error:
+        raise StateError(
+            f"{path} cannot be copied to {kept}, which is done before a newer refgenied changes it: {error}",
+            hint="make room in the state folder, and start again: nothing was changed",
+        ) from None

@@ -1,0 +1,89 @@
+"""Rows and the structs that they are read as: one conversion for all tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from refgenied.model import AssetKey
+from refgenied.store.transaction import Transaction
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+OF_ASSET = "genome_digest = ? AND asset_group = ? AND asset = ?"
+ASSET = "genome_digest, asset_group, asset"
+
+
+def names(key: AssetKey | None) -> tuple[str | None, str | None, str | None]:
+    """The values of `ASSET`."""
+    return (key.genome_digest, key.asset_group, key.asset) if key else (None, None, None)
+
+
+def json_or(text: object, otherwise: Any) -> Any:
+    """What was kept as JSON; `otherwise` when it is no JSON any more, or JSON of another kind.
+
+    A disk may have changed a bit in it: SQLite notices only what breaks a page.
+    """
+    try:
+        value = json.loads(str(text))
+    except (ValueError, RecursionError):
+        return otherwise
+    return value if otherwise is None or isinstance(value, type(otherwise)) else otherwise
+
+
+class Table(Generic[T]):
+    """A table whose rows are read as structs: its columns are their fields, and `ASSET` for the field `key`."""
+
+    def __init__(self, name: str, struct: type[T], **read: Callable[[Any], Any]) -> None:
+        """`read` has the fields whose values are others than those of the columns.
+
+        It gives a harmless value for one that nothing of ours has written.
+        """
+        self.name = name
+        self._struct = struct
+        self._read = read
+        self.fields = tuple(field for field in struct.__struct_fields__ if field != "key")
+
+    async def all(self, tx: Transaction, which: str = "", values: Iterable[Any] = ()) -> list[T]:
+        """`which` is what comes after `FROM table`."""
+        rows = await tx.all(f"SELECT {ASSET}, {', '.join(self.fields)} FROM {self.name} {which}", values)
+        return [self._row(*row) for row in rows]
+
+    async def one(self, tx: Transaction, which: str, values: Iterable[Any] = ()) -> T | None:
+        found = await self.all(tx, which, values)
+        return found[0] if found else None
+
+    async def of(self, tx: Transaction, key: AssetKey) -> T | None:
+        """The one row of this asset."""
+        return await self.one(tx, f"WHERE {OF_ASSET}", names(key))
+
+    async def put(self, tx: Transaction, struct: T, *, insert: str = "INSERT", conflict: str = "", **more: Any) -> int:
+        """Insert a row, with `more` columns; how many rows that changed. A tuple becomes JSON."""
+        values = {field: _stored(getattr(struct, field)) for field in self.fields} | more
+        columns, marks = ", ".join(values), ", ".join("?" for _ in values)
+        return await tx.execute(
+            f"{insert} INTO {self.name} ({ASSET}, {columns}) VALUES (?, ?, ?, {marks}) {conflict}",
+            (*names(getattr(struct, "key")), *values.values()),  # noqa: B009 - not every Struct has one
+        )
+
+    async def change(self, tx: Transaction, which: str, values: Iterable[Any], **columns: Any) -> int:
+        """Give these columns other values in the rows `which`; how many rows there were."""
+        settings = ", ".join(f"{name} = ?" for name in columns)
+        new = map(_stored, columns.values())
+        return await tx.execute(f"UPDATE {self.name} SET {settings} WHERE {which}", (*new, *values))
+
+    async def forget(self, tx: Transaction, key: AssetKey) -> None:
+        """Delete the rows of this asset."""
+        await tx.execute(f"DELETE FROM {self.name} WHERE {OF_ASSET}", names(key))
+
+    def _row(self, genome: str | None, group: str, asset: str, *plain: Any) -> T:
+        fields = dict(zip(self.fields, plain, strict=True))
+        fields |= {field: read(fields[field]) for field, read in self._read.items()}
+        return self._struct(key=AssetKey(genome, group, asset) if genome else None, **fields)
+
+
+def _stored(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, tuple) else value
