@@ -26,6 +26,7 @@ from refgenied.model import (
     StateError,
 )
 from refgenied.queue import arrows
+from refgenied.queue.downloads import Downloads
 from refgenied.queue.eventlog import Change, EventLog, since_boot
 from refgenied.queue.feed import Feed
 from refgenied.queue.records import Records
@@ -61,6 +62,7 @@ class Jobs:
         self.change = self._log.change
         """One transaction with its events."""
         self.records = Records(store, self.change)
+        self.downloads = Downloads(self.change)
         self._wake = anyio.Event()
         self._reserved: set[AssetKey] = set()
         self.running: dict[int, RunningJob] = {}

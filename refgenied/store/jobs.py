@@ -182,6 +182,11 @@ async def ended(tx: Transaction, limit: int) -> list[Job]:
     return await JOBS.all(tx, which, (limit,))
 
 
+async def listed(tx: Transaction, most_ended: int) -> list[Job]:
+    """The unfinished jobs, then the last ended ones."""
+    return [*await unfinished(tx), *await ended(tx, most_ended)]
+
+
 async def counts(tx: Transaction) -> dict[str, int]:
     rows = await tx.all("SELECT state, COUNT(*) FROM job GROUP BY state")
     found = {str(state): int(number) for state, number in rows}

@@ -1,0 +1,90 @@
+"""Counts downloads, also those in the logs of other web servers. Each change and its events are one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
+
+from refgenied.model import AssetKey
+from refgenied.queue.eventlog import Change
+from refgenied.shared.pulls import Answer, Pull
+from refgenied.store import downloads, weblogs
+
+
+class Counted(NamedTuple):
+    recorded: int
+    known: int
+    """They were recorded before."""
+    unknown: int
+    """Of assets that were never archived here; they are not counted."""
+
+
+class LogLine(NamedTuple):
+    """Somebody asked for an archive, and it was answered."""
+
+    line: weblogs.Line
+    who: str
+    """Client and archive."""
+    answer: Answer
+    download: downloads.Download
+    """The download, if this answer completes one."""
+
+
+class Downloads:
+    def __init__(self, change: Callable[[], AbstractAsyncContextManager[Change]]) -> None:
+        self._change = change
+
+    async def record(self, reported: Iterable[downloads.Download], *, by: str) -> Counted:
+        """Count each download once."""
+        async with self._change() as change:
+            return await self._count(change, reported, by=by)
+
+    async def begin_log(self, start: weblogs.Start, lines: Sequence[str], *, half: bool) -> dict[str, int]:
+        """How many lines equal to these first ones were in the logs before this one.
+
+        `half`: the log has only equal lines, and one of them lacks its twin.
+        """
+        async with self._change() as change:
+            known = await weblogs.times(change.tx, lines)
+            twin = half and sum(known.values()) % 2 == 1  # the other half of the pair is at the end of another log
+            before = await weblogs.lines_before(change.tx, start, copies=not twin)
+            if before is None:
+                # With lines that were never seen, it goes on where another log ended. Else it is a copy, or a part.
+                before = known if twin or len(known) < len(lines) else {}
+            await weblogs.keep_start(change.tx, start, before)
+        return before
+
+    async def take(self, requests: Sequence[LogLine], *, by: str) -> Counted:
+        """Take each line once, in order, and count the downloads that they make up."""
+        async with self._change() as change:
+            tx = change.tx
+            taken = await weblogs.taken(tx, [request.line for request in requests])
+            new = [request for request in requests if request.line not in taken]
+            old = [request.download.id for request in requests if request.line in taken]
+            states = await weblogs.pulls(tx, {request.who for request in new})
+            pulls = {who: Pull.load(state) for who, state in states.items()}
+            complete = [
+                request.download for request in new if pulls.setdefault(request.who, Pull()).take(request.answer)
+            ]
+            await weblogs.take(tx, [request.line for request in new])
+            await weblogs.keep_pulls(tx, {who: pull.state for who, pull in pulls.items()})
+            counted = await self._count(change, complete, by=by)
+            return counted._replace(known=counted.known + await downloads.recorded(tx, old))
+
+    async def _count(self, change: Change, reported: Iterable[downloads.Download], *, by: str) -> Counted:
+        """Count each download once, and tell of all downloads of an asset in one event."""
+        recorded: Counter[AssetKey] = Counter()
+        known = unknown = 0
+        for download in reported:
+            if not await downloads.is_known(change.tx, download.key):
+                unknown += 1
+            elif await downloads.record(change.tx, download, reported_by=by):
+                recorded[download.key] += 1
+            else:
+                known += 1
+        for key, number in recorded.items():
+            total = await downloads.count(change.tx, key)
+            await change.log("download.recorded", key, number=number, total=total, by=by)
+        return Counted(recorded.total(), known, unknown)
