@@ -19,7 +19,7 @@ from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.updater import Keeper
 from refgenied.control.context import Context
 from refgenied.control.readers import Readers
-from refgenied.control.server import ControlSocket
+from refgenied.control.server import serving
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
 from refgenied.maintenance.importer import Importer
@@ -153,7 +153,7 @@ class Daemon:
             reload=self.reload,
         )
         # The socket outside: an error in making it is not to be wrapped, and it goes when nobody serves it any more.
-        async with ControlSocket(context).listening() as control, anyio.create_task_group() as group:
+        async with serving(context) as control, anyio.create_task_group() as group:
             log.info(
                 "daemon.started",
                 version=__version__,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Generic, TypeVar
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -18,19 +18,17 @@ from refgenied.model import BusyError, RefgeniedError, ShuttingDownError
 
 log = structlog.get_logger("control")
 
-C = TypeVar("C")
-
 MAX_REQUESTS = 16
 """Requests that may run at one time on one connection, watches included."""
 SEND_SECONDS = 10.0
-"""A peer that has taken nothing for so long, while there is something to send, is cut."""
+"""A peer that takes nothing for so long, while there is something to send, is cut off."""
 CHUNK = 64 * 1024
 
 
-class Connection(Generic[C]):
+class Connection:
     """Serves one peer until it hangs up, breaks the rules, or the daemon drains."""
 
-    def __init__(self, raw: socket.socket, peer: Peer, verbs: Verbs[C], context: C, *, first_line: float) -> None:
+    def __init__(self, raw: socket.socket, peer: Peer, verbs: Verbs, context: Any, *, first_line: float) -> None:
         self._raw = raw
         self._peer = peer
         self._verbs = verbs
@@ -40,14 +38,14 @@ class Connection(Generic[C]):
         self._sending = anyio.Lock()
         self._reading = anyio.CancelScope()
         self._all = anyio.CancelScope()
-        self._patience = anyio.CancelScope()
+        self._send_time = anyio.CancelScope()
         self._lasting: set[anyio.CancelScope] = set()
         self._running = 0
         self._draining = False
         self._gone = False
 
     async def run(self) -> None:
-        """Ends when the peer has hung up and what it asked for is answered; what may last long is ended then."""
+        """Return when the peer has hung up and its requests are answered. Watches and waits end when it hangs up."""
         with self._all:
             async with anyio.create_task_group() as group:
                 try:
@@ -60,7 +58,7 @@ class Connection(Generic[C]):
                 self._end_lasting()
 
     def drain(self) -> None:
-        """Take no more requests; end watches and waits, let short requests end."""
+        """Take no more requests. Watches and waits end; short requests are still answered."""
         self._draining = True
         self._reading.cancel()
         self._end_lasting()
@@ -69,7 +67,7 @@ class Connection(Generic[C]):
         """End now, whatever runs."""
         self._gone = True
         self._all.cancel()
-        self._patience.cancel()
+        self._send_time.cancel()
 
     def _end_lasting(self) -> None:
         for scope in self._lasting:
@@ -79,13 +77,13 @@ class Connection(Generic[C]):
 
     async def _read_requests(self, group: anyio.abc.TaskGroup) -> None:
         line: bytes | None = None
-        with anyio.move_on_after(self._first_line) as patience:
+        with anyio.move_on_after(self._first_line) as first_line:
             line = await self._line()
-        if patience.cancelled_caught:
+        if first_line.cancelled_caught:
             raise InvalidRequestError(f"no request came within {self._first_line:g} s", hint="the connection is closed")
         while line is not None:
             await self._take(group, line)
-            await anyio.lowlevel.checkpoint()  # a peer that never stops sending must not have the loop for itself
+            await anyio.lowlevel.checkpoint()  # others have their turn, also when a peer never stops sending
             line = await self._line()
 
     async def _take(self, group: anyio.abc.TaskGroup, line: bytes) -> None:
@@ -158,7 +156,7 @@ class Connection(Generic[C]):
 
     async def send(self, line: bytes) -> None:
         """Send one line whole; PeerGoneError when the peer hung up or does not read."""
-        # A line begun is a line finished: a cancellation in between would garble what follows.
+        # A line that was begun is sent to its end: half of it would garble the next one.
         with anyio.CancelScope(shield=True):
             async with self._sending:
                 await self._send(memoryview(line))
@@ -172,9 +170,9 @@ class Connection(Generic[C]):
                 pass
             except OSError:
                 break
-            with anyio.move_on_after(SEND_SECONDS) as self._patience:
+            with anyio.move_on_after(SEND_SECONDS) as self._send_time:
                 await anyio.wait_writable(self._raw)
-            if self._patience.cancelled_caught:
+            if self._send_time.cancelled_caught:
                 log.info("control.stuck", user=self._peer.name, uid=self._peer.uid, pid=self._peer.pid)
                 break
         if rest:

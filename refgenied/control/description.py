@@ -13,14 +13,12 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
-from typing import TypeVar, cast, get_args, get_type_hints
+from typing import cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import inspect
 
 from refgenied.control.dispatch import Verb, Verbs
-
-C = TypeVar("C")
 
 Schema = dict[str, object]
 _WHERE = "#/types/{name}"
@@ -43,7 +41,7 @@ class Described(msgspec.Struct, frozen=True):
     """The shapes that others refer to."""
 
 
-def describe(verbs: Verbs[C], notices: Mapping[str, type]) -> Described:
+def describe(verbs: Verbs, notices: Mapping[str, type]) -> Described:
     """Every verb: what it does, when it answers, its params, result and errors. `notices`: each notification's type.
 
     Reads our own source: blocking, a quarter of a second.
@@ -62,9 +60,7 @@ def describe(verbs: Verbs[C], notices: Mapping[str, type]) -> Described:
     return Described(listed, {name: schemas[shape] for name, shape in notices.items()}, shared)
 
 
-def _verb(
-    verb: Verb[C], results: Sequence[type], schemas: Mapping[type, Schema], types: Mapping[str, Schema]
-) -> Schema:
+def _verb(verb: Verb, results: Sequence[type], schemas: Mapping[type, Schema], types: Mapping[str, Schema]) -> Schema:
     params = types[verb.params.__name__]
     shapes = [schemas[result] for result in results]
     return {
@@ -87,11 +83,11 @@ def _anything(shape: type) -> Schema:
     raise NotImplementedError
 
 
-def _results_of(verb: Verb[C]) -> tuple[type, ...]:
+def _results_of(verb: Verb) -> tuple[type, ...]:
     """What a reply may be; usually one type."""
     if verb.begins is not None:
         return (verb.begins,)
-    given = get_type_hints(verb.function)["return"]
+    given = get_type_hints(verb.handler)["return"]
     return get_args(given) if isinstance(given, UnionType) else (given,)
 
 

@@ -1,11 +1,12 @@
-"""What a verb is: a name, typed params, a handler. One request runs through `answer`, whatever carries it."""
+"""What a verb is: a name, typed params and a handler. `answer` runs one request, whatever carries it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Generic, TypeVar, cast
+from functools import cached_property
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 import structlog
@@ -17,12 +18,14 @@ from refgenied.model import RefgeniedError
 
 log = structlog.get_logger("control")
 
-C = TypeVar("C")
-P = TypeVar("P", bound=msgspec.Struct)
+Handler = Callable[..., Awaitable[object]]
+"""`async def handler(context, call, params)`. Its result is the verb's; of a watch, it is what `end` says at last."""
+H = TypeVar("H", bound=Handler)
+Errors = tuple[type[RefgeniedError], ...]
 
 
 class PeerGoneError(Exception):
-    """The peer hung up, or does not read: there is nobody to tell anything."""
+    """The peer hung up, or does not read: nobody is there to be told anything."""
 
 
 Send = Callable[[bytes], Awaitable[None]]
@@ -36,15 +39,16 @@ class Call:
     peer: Peer
     send: Send
     begun: bool = field(default=False, init=False)
-    """Whether the answer has gone out already, so that only notifications may follow."""
+    """Whether the answer was sent already, so that only notifications may follow."""
 
     async def begin(self, state: object) -> None:
         """Answer a watch with the state now; notifications follow."""
         await self.send(protocol.reply(self.id, state))
         self.begun = True
 
-    async def notify(self, method: str, params: dict[str, object]) -> None:
-        await self.send(protocol.notification(method, self.id, params))
+    async def notify(self, method: str, params: object) -> None:
+        """`params`: a struct or a dict."""
+        await self.send(protocol.notification(method, self.id, msgspec.to_builtins(params)))
 
     async def fail(self, error: RefgeniedError) -> None:
         """Tell of an error: as the answer, or as the end of a watch that was answered already."""
@@ -55,24 +59,25 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Verb(Generic[C]):
+class Verb:
     name: str
-    params: type[msgspec.Struct]
-    handler: Callable[[C, Call, msgspec.Struct], Awaitable[object]]
-    """Returns the result; of a watch, what its last notification, `end`, says."""
     summary: str
     """What it does, one sentence."""
-    writes: bool = False
+    handler: Handler
+    writes: bool
     """It needs the right to give orders, and is logged."""
-    lasts: bool = False
+    lasts: bool
     """It may wait for long, so it ends with its connection, and when the daemon drains."""
-    begins: type | None = None
+    begins: type | None
     """Of a watch: what its first answer is. The handler gives it to `Call.begin`."""
-    notifies: tuple[str, ...] = ()
+    notifies: tuple[str, ...]
     """Notifications that it may send, besides a watch's `end`."""
-    errors: tuple[type[RefgeniedError], ...] = ()
-    function: Callable[..., object] = field(kw_only=True)
-    """The handler as it is written; its types are those of the result."""
+    errors: Errors
+
+    @cached_property
+    def params(self) -> type[msgspec.Struct]:
+        """As the handler's annotation says."""
+        return get_type_hints(self.handler)["params"]
 
     @property
     def answer(self) -> str:
@@ -80,41 +85,35 @@ class Verb(Generic[C]):
         return "watch" if self.begins is not None else "late" if self.lasts else "at once"
 
 
-Verbs = Mapping[str, Verb[C]]
+Verbs = Mapping[str, Verb]
 
 
-class Registry(Generic[C]):
+class Registry:
     """Collects the verbs of one module by decorating their handlers."""
 
     def __init__(self) -> None:
-        self.verbs: dict[str, Verb[C]] = {}
+        self.verbs: dict[str, Verb] = {}
 
     def verb(
         self,
         name: str,
         summary: str,
         *,
-        params: type[P],
         writes: bool = False,
         lasts: bool = False,
         begins: type | None = None,
         notifies: tuple[str, ...] = (),
-        errors: tuple[type[RefgeniedError], ...] = (),
-    ) -> Callable[[Callable[[C, Call, P], Awaitable[object]]], Callable[[C, Call, P], Awaitable[object]]]:
-        def register(handler: Callable[[C, Call, P], Awaitable[object]]) -> Callable[[C, Call, P], Awaitable[object]]:
-            async def typed(context: C, call: Call, given: msgspec.Struct) -> object:
-                return await handler(context, call, cast(P, given))
-
-            self.verbs[name] = Verb(
-                name, params, typed, summary, writes, lasts, begins, notifies, errors, function=handler
-            )
+        errors: Errors = (),
+    ) -> Callable[[H], H]:
+        def register(handler: H) -> H:
+            self.verbs[name] = Verb(name, summary, handler, writes, lasts, begins, notifies, errors)
             return handler
 
         return register
 
 
-async def answer(verbs: Verbs[C], context: C, request: Request, call: Call) -> None:
-    """Run one request and send what comes of it. Raises nothing but cancellation and PeerGoneError."""
+async def answer(verbs: Verbs, context: Any, request: Request, call: Call) -> None:
+    """Run one request and send its answer. Raises nothing but cancellation and PeerGoneError."""
     try:
         verb = find(verbs, request.method)
         given = protocol.decode_params(verb.name, request.params, verb.params)
@@ -123,8 +122,7 @@ async def answer(verbs: Verbs[C], context: C, request: Request, call: Call) -> N
             log.info("control.write", verb=verb.name, user=call.peer.name, uid=call.peer.uid, pid=call.peer.pid)
         result = await verb.handler(context, call, given)
         if call.begun:
-            ending: dict[str, object] = msgspec.to_builtins(result)
-            await call.notify("end", ending)
+            await call.notify("end", result)
         else:
             await call.send(protocol.reply(request.id, result))
     except RefgeniedError as error:
@@ -136,8 +134,8 @@ async def answer(verbs: Verbs[C], context: C, request: Request, call: Call) -> N
         await call.fail(InternalError("internal error", hint="the daemon's log says more"))
 
 
-def find(verbs: Verbs[C], name: str) -> Verb[C]:
-    """UnknownVerbError, which names the nearest ones."""
+def find(verbs: Verbs, name: str) -> Verb:
+    """UnknownVerbError names verbs with a similar name."""
     if name in verbs:
         return verbs[name]
     near = get_close_matches(name, verbs, n=3, cutoff=0.4)

@@ -76,8 +76,7 @@ async def key_of(context: Context, path: str) -> AssetKey:
 
 async def removals(context: Context) -> Mapping[AssetKey, Removal]:
     """Of all assets."""
-    async with context.store.transaction() as tx:
-        return await archives.removals(tx)
+    return await context.store.ask(archives.removals)
 
 
 async def _removal(context: Context, path: str, removals: Mapping[AssetKey, Removal]) -> Removal | None:

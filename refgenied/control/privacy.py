@@ -1,4 +1,4 @@
-"""Who may see what is inside the archive of a private asset: root, the daemon's user, and who owns the asset."""
+"""Who may see what is inside the archive of a private asset: root, the daemon's user, and the asset's owner."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from contextlib import suppress
 
 import anyio.to_thread
 
+from refgenied.archive.place import Place
+from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.peer import Peer
 from refgenied.model import Access, ArchiveRecord, PermissionDeniedError
 from refgenied.policy import access_now
 
 
-async def require_readable(context: Context, peer: Peer, record: ArchiveRecord) -> None:
-    """PermissionDeniedError when the archive is private, and the peer is nobody who could read its files."""
+async def readable_place(context: Context, peer: Peer, path: str) -> Place:
+    """Where the archive that a registry path means lies.
+
+    PermissionDeniedError when it is private and the peer is nobody who could read its files; and as `lookup.find`.
+    """
+    record, _ = await lookup.find(context, path)
     why_not = await why_hidden(context, peer, record)
     if why_not:
         raise PermissionDeniedError(why_not, hint="archive.publish_private = true opens it to all")
+    return lookup.place(context, record.key)
 
 
 async def why_hidden(context: Context, peer: Peer, record: ArchiveRecord) -> str:

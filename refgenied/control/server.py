@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Generic, TypeVar
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -25,54 +25,47 @@ from refgenied.model import BusyError
 
 log = structlog.get_logger("control")
 
-C = TypeVar("C")
-
 DRAIN_SECONDS = 5.0
 """Requests that run when the daemon drains get so long to end."""
-BREATH = 0.2
-"""Seconds to wait when the process has no file descriptor left for another connection."""
-
-
-SAY_SECONDS = 60.0
+ACCEPT_RETRY_SECONDS = 0.2
+"""How long to wait when the process has no file descriptor left for another connection."""
+ACCEPT_LOG_SECONDS = 60.0
 """While that lasts, it is logged so often."""
 
 
-class Server(Generic[C]):
-    """Serves `verbs` on a listening socket (see `binding.listening`). The settings are asked at each accept."""
+class Server:
+    """Serves `verbs` on a listening socket (see `listener.listening`). The settings are asked at each accept."""
 
-    def __init__(self, listener: socket.socket, verbs: Verbs[C], context: C, settings: Callable[[], Control]) -> None:
+    def __init__(self, listener: socket.socket, verbs: Verbs, context: Any, settings: Callable[[], Control]) -> None:
         self._listener = listener
-        self._path = str(listener.getsockname())
+        self.path = str(listener.getsockname())
         self._verbs = verbs
         self._context = context
         self._settings = settings
         self._accepting = anyio.CancelScope()
-        self._connections: set[Connection[C]] = set()
+        self._connections: set[Connection] = set()
         self._users: Counter[int] = Counter()
         self._one_gone = anyio.Event()
         self._ended = anyio.Event()
-        self._said = -SAY_SECONDS
+        self._said = -ACCEPT_LOG_SECONDS
 
     async def run(self) -> None:
         """Serve until `drain` is called and what ran then has ended, or by cancellation."""
         try:
-            await self._run()
+            async with anyio.create_task_group() as group:
+                with self._accepting:
+                    while True:
+                        raw = await self._accept()
+                        group.start_soon(self._serve, raw)
+                self._listener.close()  # new clients are refused at once, and do not wait for an answer
+                for connection in self._connections:
+                    connection.drain()
+                with anyio.move_on_after(DRAIN_SECONDS):
+                    await self._all_gone()
+                for connection in self._connections:
+                    connection.cut()
         finally:
             self._ended.set()
-
-    async def _run(self) -> None:
-        async with anyio.create_task_group() as group:
-            with self._accepting:
-                while True:
-                    raw = await self._accept()
-                    group.start_soon(self._serve, raw)
-            self._listener.close()  # who comes now is refused at once instead of waiting for an answer
-            for connection in self._connections:
-                connection.drain()
-            with anyio.move_on_after(DRAIN_SECONDS):
-                await self._all_gone()
-            for connection in self._connections:
-                connection.cut()
 
     async def drain(self) -> None:
         """Stop accepting, end watches with `shutting_down`, let short requests end; returns when `run` has ended."""
@@ -83,10 +76,6 @@ class Server(Generic[C]):
     def connections(self) -> int:
         """How many are open."""
         return self._users.total()
-
-    @property
-    def path(self) -> str:
-        return self._path
 
     async def _all_gone(self) -> None:
         while self.connections:
@@ -102,15 +91,15 @@ class Server(Generic[C]):
                 continue
             except OSError as error:
                 self._say(str(error))
-                await anyio.sleep(BREATH)
+                await anyio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             raw.setblocking(False)
             return raw
 
     def _say(self, why: str) -> None:
-        """No connection could be taken; once a minute as long as that lasts."""
+        """Log that no connection could be accepted; once a minute as long as that lasts."""
         now = time.monotonic()
-        if now - self._said >= SAY_SECONDS:
+        if now - self._said >= ACCEPT_LOG_SECONDS:
             self._said = now
             log.warning("control.accept_failed", error=why)
 
@@ -121,11 +110,11 @@ class Server(Generic[C]):
             refusal = self._refusal(uid, settings)
             if refusal is not None:
                 log.warning("control.busy", uid=uid, connections=self.connections)
-                with suppress(OSError):  # it is told if it can be told at once
+                with suppress(OSError):  # the client learns why if its socket takes the line at once
                     raw.send(protocol.error_reply(None, refusal))
                 return
             self._users[uid] += 1
-            connection: Connection[C] | None = None
+            connection: Connection | None = None
             try:
                 peer = await anyio.to_thread.run_sync(identify, raw, settings.group, settings.download_users)
                 connection = Connection(raw, peer, self._verbs, self._context, first_line=settings.first_line_seconds)
@@ -135,7 +124,7 @@ class Server(Generic[C]):
                 await connection.run()
             except OSError as error:
                 log.warning("control.connection_failed", uid=uid, error=str(error))
-            except Exception:  # one connection's trouble is not the daemon's
+            except Exception:  # an error of one connection must not end the daemon
                 log.exception("control.connection_crashed", uid=uid)
             finally:
                 self._users[uid] -= 1
@@ -144,7 +133,7 @@ class Server(Generic[C]):
                     self._connections.discard(connection)
 
     def _refusal(self, uid: int, settings: Control) -> BusyError | None:
-        if uid == 0:  # or others together could lock the administrator out
+        if uid == 0:  # other users together must not lock the administrator out
             return None
         if self.connections >= settings.max_connections:
             return BusyError(
@@ -160,18 +149,12 @@ class Server(Generic[C]):
         return None
 
 
-class ControlSocket:
-    """The daemon's control socket: all verbs, where and for whom the settings say."""
+@asynccontextmanager
+async def serving(context: Context) -> AsyncGenerator[Server]:
+    """The daemon's control socket, where and for whom the settings say; `Server.run` serves it meanwhile.
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncGenerator[Server[Context]]:
-        """Bind (or inherit) the socket, and remove it at the end if it is still ours; `run` serves it meanwhile.
-
-        Raises ConfigError and ConflictError as `binding.listening` does.
-        """
-        current = self._context.current
-        with listening(current.settings.control) as listener:
-            yield Server(listener, VERBS, self._context, lambda: current.settings.control)
+    Raises ConfigError and ConflictError as `listener.listening` does, which makes the socket and removes it.
+    """
+    current = context.current
+    with listening(current.settings.control) as listener:
+        yield Server(listener, VERBS, context, lambda: current.settings.control)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -26,6 +26,11 @@ LONGEST_TEXT = 4096
 """Characters of one text in a row."""
 
 T = TypeVar("T")
+V = TypeVar("V", bound=msgspec.Struct)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a verb answers with, or a part of it."""
 
 
 def text(value: str) -> str:
@@ -33,18 +38,7 @@ def text(value: str) -> str:
     return value if len(value) <= LONGEST_TEXT else f"{value[: LONGEST_TEXT - 1]}…"
 
 
-class Names(NamedTuple):
-    """A genome's aliases, as a row shows them."""
-
-    aliases: tuple[str, ...]
-    total: int
-
-
-def names_of(aliases: Sequence[str]) -> Names:
-    return Names(tuple(aliases[:MOST_ALIASES]), len(aliases))
-
-
-class JobView(msgspec.Struct, frozen=True):
+class JobView(Answer, frozen=True):
     job: int
     registry_path: str
     aliases: tuple[str, ...]
@@ -68,7 +62,7 @@ class JobView(msgspec.Struct, frozen=True):
     progress: Progress | None
 
 
-class AssetView(msgspec.Struct, frozen=True):
+class AssetView(Answer, frozen=True):
     registry_path: str
     genome_digest: str
     aliases: tuple[str, ...]
@@ -90,7 +84,7 @@ class AssetView(msgspec.Struct, frozen=True):
     """Who may read all its files, by their permission bits: everyone, group or owner (it is private then)."""
 
 
-class ArchiveView(msgspec.Struct, frozen=True):
+class ArchiveView(Answer, frozen=True):
     digest: str
     registry_path: str
     genome_digest: str
@@ -118,7 +112,7 @@ class ArchiveView(msgspec.Struct, frozen=True):
     """Who may read the asset's files: everyone, group or owner (private: not served); null: not known yet."""
 
 
-class EventView(msgspec.Struct, frozen=True):
+class EventView(Answer, frozen=True):
     seq: int
     at: float
     kind: str
@@ -129,93 +123,55 @@ class EventView(msgspec.Struct, frozen=True):
     data: dict[str, object]
 
 
+def shaped(shape: type[V], thing: msgspec.Struct, **more: object) -> V:
+    """A thing of the model in this shape: its own fields, and `more`. Texts are cut to LONGEST_TEXT."""
+    fields = msgspec.structs.asdict(thing) | more
+    cut = {name: text(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return msgspec.convert(cut, shape)
+
+
+def row(shape: type[V], thing: msgspec.Struct, key: AssetKey | None, aliases: Sequence[str], **more: object) -> V:
+    """`shaped`, with the names of the asset that the thing is about."""
+    names = msgspec.structs.asdict(key) | {"registry_path": key.registry_path} if key else {"registry_path": None}
+    shown = tuple(aliases[:MOST_ALIASES])
+    return shaped(shape, thing, **names | {"aliases": shown, "aliases_total": len(aliases)} | more)
+
+
 def job_view(context: Context, job: Job) -> JobView:
-    names = names_of(context.aliases(job.key.genome_digest))
-    return JobView(
-        job=job.id,
-        registry_path=job.key.registry_path,
-        aliases=names.aliases,
-        aliases_total=names.total,
-        state=job.state,
-        priority=job.priority,
-        force=job.force,
-        attempts=job.attempts,
-        crashes=job.crashes,
-        crashed_at=job.crashed_at,
-        requested_by=job.requested_by,
-        created_at=job.created_at,
-        not_before=job.not_before,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        outcome=job.outcome,
-        error_kind=job.error_kind,
-        error=text(job.error) if job.error else job.error,
-        progress=context.jobs.progress.get(job.id),
-    )
+    aliases = context.aliases(job.key.genome_digest)
+    return row(JobView, job, job.key, aliases, job=job.id, progress=context.jobs.progress.get(job.id))
 
 
 def asset_view(asset: Asset, stands: Standing) -> AssetView:
-    names = names_of(asset.aliases)
-    return AssetView(
-        registry_path=asset.key.registry_path,
-        genome_digest=asset.key.genome_digest,
-        aliases=names.aliases,
-        aliases_total=names.total,
-        asset_group=asset.key.asset_group,
-        asset=asset.key.asset,
-        state=asset.state,
-        reason=text(asset.reason),
+    return row(
+        AssetView,
+        asset,
+        asset.key,
+        asset.aliases,
         archive=stands.archive,
         job=stands.job.state if stands.job else None,
         wanted=stands.wanted,
-        why_not=text(stands.waits_for if stands.job else stands.why_not),
-        built_at=asset.built_at,
-        folder=asset.folder,
-        access=asset.access,
+        why_not=stands.waits_for if stands.job else stands.why_not,
     )
 
 
 def archive_view(context: Context, record: ArchiveRecord, state: str, problem: str) -> ArchiveView:
-    key = record.key
-    names = names_of(context.aliases(key.genome_digest) or record.aliases)
-    return ArchiveView(
-        digest=record.digest,
-        registry_path=key.registry_path,
-        genome_digest=key.genome_digest,
-        aliases=names.aliases,
-        aliases_total=names.total,
-        asset_group=key.asset_group,
-        asset=key.asset,
+    return row(
+        ArchiveView,
+        record,
+        record.key,
+        context.aliases(record.key.genome_digest) or record.aliases,
         path=f"{context.archive_folder.path}/{record.path}",
-        size=record.size,
-        asset_digest=record.asset_digest,
-        content_digest=record.content_digest,
-        files=record.files,
-        source_size=record.source_size,
-        download_count=record.download_count,
-        created_at=record.created_at,
-        proved_at=record.proved_at,
-        requested_by=record.requested_by,
         state=state,
-        problem=text(problem or record.damaged or ""),
+        problem=problem or record.damaged or "",
         damaged=record.damaged is not None,
-        access=record.access,
     )
 
 
 def event_view(context: Context, event: Event) -> EventView:
-    key = event.key
-    names = names_of(context.aliases(key.genome_digest) if key else ())
-    return EventView(
-        seq=event.seq,
-        at=event.at,
-        kind=event.kind,
-        registry_path=key.registry_path if key else None,
-        aliases=names.aliases,
-        aliases_total=names.total,
-        job=event.job,
-        data={name: text(value) if isinstance(value, str) else value for name, value in event.data.items()},
-    )
+    aliases = context.aliases(event.key.genome_digest) if event.key else ()
+    data = {name: text(value) if isinstance(value, str) else value for name, value in event.data.items()}
+    return row(EventView, event, event.key, aliases, data=data)
 
 
 class Page(Generic[T]):
@@ -231,6 +187,10 @@ class Page(Generic[T]):
                 self.more = True
                 return
             self.rows.append(row)
+
+    def next_after(self, skip: int) -> int | None:
+        """How many rows the next page skips, when this one skipped so many; None for the last page."""
+        return skip + len(self.rows) if self.more else None
 
 
 def key_after(text: str) -> AssetKey | None:

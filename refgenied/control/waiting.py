@@ -1,17 +1,43 @@
-"""Why a job does not run yet, in one line: the queue is paused, the disk is full, others come first."""
+"""Waiting for an asset or a job: what changes, how far the job is, and why it does not run yet."""
 
 from __future__ import annotations
 
 import time
 from typing import NamedTuple
 
+import anyio
+
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call
-from refgenied.model import Job, JobState
+from refgenied.model import AssetKey, Job, JobState
+from refgenied.queue.feed import Subscription
+from refgenied.shared.progress import Progress
 from refgenied.store import jobs as rows
 
-FIRST_AFTER = 1.0
-"""Seconds that something is waited for before the peer is told why; and between two looks at the reason."""
+PROGRESS_SECONDS = 0.25
+"""Between two readings of a job's progress."""
+REASON_SECONDS = 1.0
+"""A peer is told why it waits after this time; and the reason is looked at again so often."""
+
+
+class Changes:
+    """What concerns one asset. Subscribe before you read the state: then you see what changes in between."""
+
+    def __init__(self, subscription: Subscription, *, key: AssetKey) -> None:
+        self._subscription = subscription
+        self._key = key
+
+    async def wait(self, seconds: float) -> bool:
+        """Return when the asset's jobs or archive may have changed: True. False after so many seconds."""
+        with anyio.move_on_after(seconds):
+            while True:
+                events = await self._subscription.take()
+                if self._subscription.lagged:
+                    self._subscription.skip()  # events are lost: the caller reads the state again
+                    return True
+                if any(event.key == self._key for event in events):
+                    return True
+        return False
 
 
 class Waiting(NamedTuple):
@@ -21,7 +47,7 @@ class Waiting(NamedTuple):
 
 
 async def why_waiting(context: Context, job: Job) -> Waiting:
-    """What an unfinished job waits for; a running one waits for nothing but itself."""
+    """What an unfinished job waits for. A running job waits for nothing."""
     named = f"job {job.id} is {job.state}"
     if job.state is not JobState.QUEUED:
         return Waiting(job.state, named)
@@ -32,36 +58,48 @@ async def why_waiting(context: Context, job: Job) -> Waiting:
     if job.not_before > now:
         at = moment(job.not_before, now)
         return Waiting(f"later {job.attempts}", f"{named} and is tried again at {at}: {job.error or 'it failed'}")
-    async with context.store.transaction() as tx:
-        others = await rows.before(tx, job, now)
+    others = await context.store.ask(rows.before, job, now)
     if others:
         return Waiting("behind", f"{named} behind {others} other{'s' if others > 1 else ''}")
     return Waiting(job.state, named)
 
 
 def moment(at: float, now: float) -> str:
-    """Local time; with the day when that is another one."""
+    """Local time, with the day when that is not today."""
     then, today = time.localtime(at), time.localtime(now)
     return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
 
 
-class Reasons:
-    """Tells a peer by `waiting` notifications what is waited for, when that lasts and whenever the cause changes."""
+class JobNews:
+    """Tells a peer how far a job is (`progress`) and, when it lasts, what it waits for (`waiting`)."""
 
-    def __init__(self, context: Context, call: Call, *, tell: bool) -> None:
+    def __init__(self, context: Context, call: Call, *, progress: bool, waiting: bool) -> None:
         self._context = context
         self._call = call
-        self._tell = tell
-        self._next = time.monotonic() + FIRST_AFTER
-        self._told = ""
+        self._progress = progress
+        self._waiting = waiting
+        self._told_progress: Progress | None = None
+        self.told_cause = ""
+        """What the peer was told last that it waits for."""
+        self._next_reason = time.monotonic() + REASON_SECONDS
 
     async def tell(self, job: Job | None, otherwise: str = "") -> None:
-        """`otherwise`: the reason when there is no job yet."""
-        if not self._tell or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + FIRST_AFTER
+        """Say what is new. `otherwise`: what is waited for while there is no job."""
+        if job is not None and self._progress:
+            await self._tell_progress(job)
+        if self._waiting and time.monotonic() >= self._next_reason:
+            self._next_reason = time.monotonic() + REASON_SECONDS
+            await self._tell_reason(job, otherwise)
+
+    async def _tell_progress(self, job: Job) -> None:
+        progress = self._context.jobs.progress.get(job.id)
+        if progress is not None and progress != self._told_progress:
+            self._told_progress = progress
+            await self._call.notify("progress", {"job": job.id, **progress.message()})
+
+    async def _tell_reason(self, job: Job | None, otherwise: str) -> None:
         cause, reason = await why_waiting(self._context, job) if job else Waiting(otherwise, otherwise)
-        if cause and cause != self._told:
-            self._told = cause
+        if cause and cause != self.told_cause:
+            self.told_cause = cause
             if cause != JobState.RUNNING:
                 await self._call.notify("waiting", {"cause": cause, "reason": reason})

@@ -20,7 +20,7 @@ from refgenied.control.dispatch import Call, answer
 from refgenied.control.peer import Peer
 from refgenied.control.protocol import Request
 from refgenied.control.readers import Readers
-from refgenied.control.server import ControlSocket, Server
+from refgenied.control.server import Server, serving
 from refgenied.control.verbs.table import VERBS
 from refgenied.watcher import Watcher
 
@@ -125,14 +125,14 @@ class Desk:
 
 
 @asynccontextmanager
-async def served(parts: Parts, *, work: bool = True, **control: object) -> AsyncGenerator[Server[Context]]:
+async def served(parts: Parts, *, work: bool = True, **control: object) -> AsyncGenerator[Server]:
     """The parts behind a real socket, with a worker and the catalog."""
     settings = parts.current.settings
     fields: Row = {"socket": str(parts.root / "control.sock"), "group": "no-such-group"} | control
     parts.current.settings = msgspec.structs.replace(settings, control=msgspec.convert(fields, Control))
     old = {name: os.environ.pop(name, None) for name in ("LISTEN_PID", "LISTEN_FDS")}
     assert old == {"LISTEN_PID": None, "LISTEN_FDS": None}
-    async with anyio.create_task_group() as group, ControlSocket(context_of(parts)).listening() as server:
+    async with anyio.create_task_group() as group, serving(context_of(parts)) as server:
         group.start_soon(server.run)
         if work:
             group.start_soon(parts.worker.run)

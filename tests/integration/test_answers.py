@@ -194,7 +194,7 @@ async def test_wait_says_what_it_waits_for(parts: Parts, genomes: Genomes) -> No
 async def test_who_waits_long_is_told_once_why(
     parts: Parts, genomes: Genomes, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr(waiting, "FIRST_AFTER", 0.05)
+    monkeypatch.setattr(waiting, "REASON_SECONDS", 0.05)
     genomes.build()
     await parts.pause.pause(Requester("ann"))
 
@@ -203,14 +203,14 @@ async def test_who_waits_long_is_told_once_why(
         await parts.pause.resume(Requester("ann"))
 
     told = anyio.Event()
-    heard = waiting.Reasons.tell
+    heard = waiting.JobNews.tell
 
-    async def tell(self: waiting.Reasons, *given: object) -> None:
+    async def tell(self: waiting.JobNews, *given: object) -> None:
         await heard(self, *given)
-        if self._told:
+        if self.told_cause:
             told.set()
 
-    monkeypatch.setattr(waiting.Reasons, "tell", tell)
+    monkeypatch.setattr(waiting.JobNews, "tell", tell)
     async with served(parts), anyio.create_task_group() as group:
         group.start_soon(resume_when_told)
         said = await ctl(parts, "archive", *command.split())

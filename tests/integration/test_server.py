@@ -47,7 +47,7 @@ class Toys:
         self.may_go_on = anyio.Event()
 
 
-registry: Registry[Toys] = Registry()
+registry = Registry()
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,40 +58,40 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     text: str
 
 
-@registry.verb("toy.echo", "Say it again.", params=Text)
+@registry.verb("toy.echo", "Say it again.")
 async def echo(context: Toys, call: Call, params: Text) -> dict[str, object]:
     return {"text": params.text, "may_write": call.peer.may_write, "uid": call.peer.uid, "name": call.peer.name}
 
 
-@registry.verb("toy.write", "Change something.", params=Nothing, writes=True)
+@registry.verb("toy.write", "Change something.", writes=True)
 async def write(context: Toys, call: Call, params: Nothing) -> int:
     context.wrote += 1
     return context.wrote
 
 
-@registry.verb("toy.crash", "Have a bug.", params=Nothing)
+@registry.verb("toy.crash", "Have a bug.")
 async def crash(context: Toys, call: Call, params: Nothing) -> None:
     raise KeyError("secret/path")
 
 
-@registry.verb("toy.refuse", "Raise an error for people.", params=Nothing)
+@registry.verb("toy.refuse", "Raise an error for people.")
 async def refuse(context: Toys, call: Call, params: Nothing) -> None:
     raise AssetNotFoundError("no such toy", hint="look under the bed")
 
 
-@registry.verb("toy.big", "Answer with too much.", params=Nothing)
+@registry.verb("toy.big", "Answer with too much.")
 async def big(context: Toys, call: Call, params: Nothing) -> str:
     return "x" * (2 * protocol.MAX_REPLY)
 
 
-@registry.verb("toy.short", "Wait a little, and answer all the same when the daemon drains.", params=Nothing)
+@registry.verb("toy.short", "Wait a little, and answer all the same when the daemon drains.")
 async def short(context: Toys, call: Call, params: Nothing) -> str:
     context.slept.set()
     await context.may_go_on.wait()
     return "done"
 
 
-@registry.verb("toy.watch", "Count for ever.", params=Nothing, lasts=True)
+@registry.verb("toy.watch", "Count for ever.", lasts=True)
 async def watch(context: Toys, call: Call, params: Nothing) -> dict[str, str]:
     await call.begin({"seq": 0})
     for seq in range(1, 10**9):
@@ -100,7 +100,7 @@ async def watch(context: Toys, call: Call, params: Nothing) -> dict[str, str]:
     return {"reason": "done"}
 
 
-@registry.verb("toy.sleep", "Sleep for ever.", params=Nothing, lasts=True)
+@registry.verb("toy.sleep", "Sleep for ever.", lasts=True)
 async def sleep(context: Toys, call: Call, params: Nothing) -> None:
     context.slept.set()
     await anyio.sleep_forever()
@@ -117,7 +117,7 @@ def control(folder: Path, **changes: object) -> Control:
 
 
 @asynccontextmanager
-async def serving(folder: Path, toys: Toys, **changes: object) -> AsyncGenerator[Server[Toys]]:
+async def serving(folder: Path, toys: Toys, **changes: object) -> AsyncGenerator[Server]:
     wanted = control(folder, **changes)
     with listening(wanted, env={}) as listener:
         async with anyio.create_task_group() as group:
@@ -167,7 +167,7 @@ def request(method: str, number: int = 1, **params: object) -> bytes:
 
 
 @contextmanager
-def connected(server: Server[Toys]) -> Iterator[Peer]:
+def connected(server: Server) -> Iterator[Peer]:
     peer = Peer(server.path)
     try:
         yield peer
@@ -175,12 +175,12 @@ def connected(server: Server[Toys]) -> Iterator[Peer]:
         peer.close()
 
 
-def open_to_all(server: Server[Toys]) -> None:
+def open_to_all(server: Server) -> None:
     """As a socket unit with SocketMode=0666 does."""
     os.chmod(server.path, 0o666)
 
 
-async def none_left(server: Server[Toys]) -> None:
+async def none_left(server: Server) -> None:
     with anyio.fail_after(10):
         while server.connections:
             await anyio.sleep(0.01)
@@ -577,7 +577,7 @@ async def test_identify_knows_this_very_process() -> None:
 
 
 async def test_without_descriptors_it_waits_and_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_module, "BREATH", 0.0)
+    monkeypatch.setattr(socket_module, "ACCEPT_RETRY_SECONDS", 0.0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serving(tmp_path, Toys()) as server:
         with socket.socket(socket.AF_UNIX) as connection, structlog.testing.capture_logs() as logged:

@@ -24,7 +24,8 @@ from terminal import COLOUR, Seen, Terminal
 
 from refgenied.__main__ import parser as refgenied_parser
 from refgenied.client import cli
-from refgenied.control.verbs import events, verify, wait
+from refgenied.control import progress
+from refgenied.control.verbs import events, wait
 from refgenied.model import AssetKey, Requester
 from refgenied.shared import output
 
@@ -55,8 +56,8 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Generator[Terminal]:
 @pytest.fixture
 async def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Parts]:
     """A daemon over a genome folder whose own path is hostile; it tells of progress as often as it can."""
-    for verbs in (verify, wait, events):
-        monkeypatch.setattr(verbs, "TICK", 0.001)
+    for module in (progress, wait, events):
+        monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.001)
     root = tmp_path / EVIL.replace("/", "|")
     root.mkdir()
     genomes = Genomes(root / "genomes")

@@ -1,4 +1,4 @@
-"""Verbs about archives that are there."""
+"""Verbs about archives that are there: `archive.list`, `archive.get`, `archive.files`, `archive.seek_keys`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ from refgenied.archive.place import Place
 from refgenied.control import lookup, privacy
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
-from refgenied.control.protocol import encode
-from refgenied.control.verbs.assets import (
-    RELATIVES_BYTES,
+from refgenied.control.params import (
+    READING_ERRORS,
     After,
     Limit,
+    Params,
     Pattern,
     RegistryPathText,
-    SeekKeys,
-    SeekKeysParams,
+    Skip,
     checked,
-    first_seek_keys,
-    seek_keys_page,
     selects,
 )
-from refgenied.control.views import PAGE_ROWS, ArchiveView, Page, archive_view, key_after, text
+from refgenied.control.protocol import encode
+from refgenied.control.verbs.assets import (
+    SeekKeys,
+    SeekKeysParams,
+    first_relatives,
+    first_seek_keys,
+    seek_keys_page,
+)
+from refgenied.control.views import PAGE_ROWS, Answer, ArchiveView, Page, archive_view, key_after, shaped
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -40,7 +45,7 @@ from refgenied.model import (
     UnreadableError,
 )
 
-registry: Registry[Context] = Registry()
+registry = Registry()
 
 BUILD_BYTES = 200_000
 """Of commands and recipe together in one reply."""
@@ -48,21 +53,19 @@ FILES_BYTES = 400_000
 """Of the first files in `archive.get`."""
 
 
-class ArchiveListParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ArchiveListParams(Params, frozen=True):
     pattern: Pattern = ""
     after: After = ""
     limit: Limit = PAGE_ROWS
 
 
-class ArchiveList(msgspec.Struct, frozen=True):
+class ArchiveList(Answer, frozen=True):
     archives: list[ArchiveView]
     next: str | None
 
 
-@registry.verb(
-    "archive.list", "Every recorded archive; a page of them.", params=ArchiveListParams, errors=(BadRegistryPathError,)
-)
-async def archive_list(context: Context, call: Call, params: ArchiveListParams) -> ArchiveList:  # noqa: ARG001
+@registry.verb("archive.list", "Every recorded archive; a page of them.", errors=(BadRegistryPathError,))
+async def archive_list(context: Context, call: Call, params: ArchiveListParams) -> ArchiveList:
     pattern, after = checked(params.pattern), key_after(params.after)
     facts = await context.reconciler.standings.facts()
     page = Page(
@@ -76,12 +79,12 @@ async def archive_list(context: Context, call: Call, params: ArchiveListParams) 
     return ArchiveList(archives=page.rows, next=page.rows[-1].registry_path if page.more else None)
 
 
-class ArchiveGetParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ArchiveGetParams(Params, frozen=True):
     path: RegistryPathText
     removed: Annotated[bool, Meta(description="also one that was removed, while its file is there")] = False
 
 
-class Contents(msgspec.Struct, frozen=True):
+class Contents(Answer, frozen=True):
     """What the manifest beside the archive says."""
 
     description: str
@@ -105,7 +108,7 @@ class Contents(msgspec.Struct, frozen=True):
     """Path of the manifest."""
 
 
-class ArchiveDetails(msgspec.Struct, frozen=True):
+class ArchiveDetails(Answer, frozen=True):
     archive: ArchiveView
     contents: Contents | None
     problem: str
@@ -115,8 +118,7 @@ class ArchiveDetails(msgspec.Struct, frozen=True):
 @registry.verb(
     "archive.get",
     "One archive: its record, its seek keys, parents, build commands, recipe and codec, and its first members.",
-    params=ArchiveGetParams,
-    errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, UnreadableError),
+    errors=READING_ERRORS,
 )
 async def archive_get(context: Context, call: Call, params: ArchiveGetParams) -> ArchiveDetails:
     try:
@@ -137,23 +139,23 @@ async def archive_get(context: Context, call: Call, params: ArchiveGetParams) ->
 def _contents(place: Place) -> tuple[Contents | None, str]:
     try:
         manifest = read_manifest(place.manifest)
-        page = Page(entries_of(manifest, place.folder), room=FILES_BYTES)
+        first = Page(entries_of(manifest, place.folder), room=FILES_BYTES)
     except RefgeniedError as error:
         return None, error.message
     build, cut = _build(msgspec.structs.replace(manifest.build, log=""))
-    contents = Contents(
-        description=text(manifest.description),
+    contents = shaped(
+        Contents,
+        manifest,
         seek_keys=first_seek_keys(manifest.seek_keys),
         seek_keys_total=len(manifest.seek_keys),
-        parents=tuple(Page(manifest.parents, room=RELATIVES_BYTES).rows),
-        children=tuple(Page(manifest.children, room=RELATIVES_BYTES).rows),
-        recorded_asset_digest=manifest.recorded_asset_digest,
+        parents=first_relatives(manifest.parents),
+        children=first_relatives(manifest.children),
         build=build,
         build_cut=cut,
         codec=msgspec.structs.asdict(manifest.codec),
         versions=msgspec.structs.asdict(manifest.versions),
         totals=msgspec.structs.asdict(manifest.totals),
-        files=page.rows,
+        files=first.rows,
         files_total=_members(manifest),
         manifest=str(place.manifest),
     )
@@ -173,13 +175,13 @@ def _members(manifest: Manifest) -> int:
     return manifest.totals.files + manifest.totals.folders + manifest.totals.links
 
 
-class ArchiveFilesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ArchiveFilesParams(Params, frozen=True):
     path: RegistryPathText
-    skip: Annotated[int, Meta(ge=0, description="the `next` of the page before")] = 0
+    skip: Skip = 0
     limit: Limit = PAGE_ROWS
 
 
-class ArchiveFiles(msgspec.Struct, frozen=True):
+class ArchiveFiles(Answer, frozen=True):
     files: list[Entry]
     next: int | None
     total: int
@@ -188,20 +190,16 @@ class ArchiveFiles(msgspec.Struct, frozen=True):
 @registry.verb(
     "archive.files",
     "What is inside an archive, in its order: path, type, size, mode, mtime, md5, link target; a page of it.",
-    params=ArchiveFilesParams,
     errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, PermissionDeniedError, UnreadableError),
 )
 async def archive_files(context: Context, call: Call, params: ArchiveFilesParams) -> ArchiveFiles:
-    record, _ = await lookup.find(context, params.path)
-    await privacy.require_readable(context, call.peer, record)
-    place = lookup.place(context, record.key)
+    place = await privacy.readable_place(context, call.peer, params.path)
 
     def read() -> ArchiveFiles:
         manifest = read_manifest(place.manifest)
         rest = itertools.islice(entries_of(manifest, place.folder), params.skip, None)
         page = Page(rest, limit=params.limit)
-        following = params.skip + len(page.rows) if page.more else None
-        return ArchiveFiles(files=page.rows, next=following, total=_members(manifest))
+        return ArchiveFiles(files=page.rows, next=page.next_after(params.skip), total=_members(manifest))
 
     return await anyio.to_thread.run_sync(read)
 
@@ -209,11 +207,8 @@ async def archive_files(context: Context, call: Call, params: ArchiveFilesParams
 @registry.verb(
     "archive.seek_keys",
     "The seek keys of one archive and where they lead, as its manifest has them; a page of them.",
-    params=SeekKeysParams,
-    errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, UnreadableError),
+    errors=READING_ERRORS,
 )
 async def archive_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:
-    record, _ = await lookup.find(context, params.path)
-    await privacy.require_readable(context, call.peer, record)
-    place = lookup.place(context, record.key)
+    place = await privacy.readable_place(context, call.peer, params.path)
     return await anyio.to_thread.run_sync(lambda: seek_keys_page(read_manifest(place.manifest).seek_keys, params))

@@ -1,17 +1,15 @@
-"""Verbs about what is in the genome folder."""
+"""Verbs about what is in the genome folder: `asset.list`, `asset.get`, `asset.seek_keys`."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Annotated
-
-import msgspec
-from msgspec import Meta
 
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
+from refgenied.control.params import After, Limit, Params, Pattern, RegistryPathText, Skip, checked, selects
 from refgenied.control.views import (
     PAGE_ROWS,
+    Answer,
     ArchiveView,
     AssetView,
     JobView,
@@ -20,45 +18,27 @@ from refgenied.control.views import (
     asset_view,
     job_view,
     key_after,
-    text,
+    shaped,
 )
-from refgenied.genomes.registry_path import check_pattern, matches, resolve
+from refgenied.genomes.registry_path import resolve
 from refgenied.model import Asset, AssetNotFoundError, AssetState, BadRegistryPathError, BusyError
 
-registry: Registry[Context] = Registry()
+registry = Registry()
 
-Pattern = Annotated[str, Meta(description="registry path with * and ?; alias or digest; `hg38` alone is `hg38/*`")]
-RegistryPathText = Annotated[
-    str, Meta(min_length=1, max_length=1024, description="registry path; alias or digest; the default asset if unnamed")
-]
-After = Annotated[str, Meta(description="the `next` of the page before")]
-Limit = Annotated[int, Meta(ge=1, le=PAGE_ROWS)]
+RELATIVES_BYTES = 50_000
+"""Of parents, and of children, in one reply."""
+SEEK_KEY_BYTES = 100_000
+"""Of the first seek keys in `asset.get` and `archive.get`."""
 
 
-def selects(pattern: str, asset: Asset) -> bool:
-    """Whether a filter covers the asset; an empty one covers all."""
-    return not pattern or matches(_whole(pattern), asset)
-
-
-def checked(pattern: str) -> str:
-    """The filter, if it is one. BadRegistryPathError says how to write it."""
-    if pattern:
-        check_pattern(_whole(pattern))
-    return pattern
-
-
-def _whole(pattern: str) -> str:
-    return pattern if "/" in pattern else f"{pattern}/*"
-
-
-class AssetListParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AssetListParams(Params, frozen=True):
     pattern: Pattern = ""
     state: AssetState | None = None
     after: After = ""
     limit: Limit = PAGE_ROWS
 
 
-class AssetList(msgspec.Struct, frozen=True):
+class AssetList(Answer, frozen=True):
     assets: list[AssetView]
     next: str | None
 
@@ -66,10 +46,9 @@ class AssetList(msgspec.Struct, frozen=True):
 @registry.verb(
     "asset.list",
     "Every asset that the last look found, its state and why, and where its archive stands; a page of them.",
-    params=AssetListParams,
     errors=(BadRegistryPathError, BusyError),
 )
-async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:  # noqa: ARG001
+async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:
     pattern, after = checked(params.pattern), key_after(params.after)
     await context.reconciler.first_looked()
     listed = await context.reconciler.standings.after(after)
@@ -84,19 +63,13 @@ async def asset_list(context: Context, call: Call, params: AssetListParams) -> A
     return AssetList(assets=page.rows, next=page.rows[-1].registry_path if page.more else None)
 
 
-RELATIVES_BYTES = 50_000
-"""Of parents, and of children, in one reply."""
-SEEK_KEY_BYTES = 100_000
-"""Of the first seek keys in `asset.get` and `archive.get`."""
-
-
-class SeekKeysParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SeekKeysParams(Params, frozen=True):
     path: RegistryPathText
-    skip: Annotated[int, Meta(ge=0, description="the `next` of the page before")] = 0
+    skip: Skip = 0
     limit: Limit = PAGE_ROWS
 
 
-class SeekKeys(msgspec.Struct, frozen=True):
+class SeekKeys(Answer, frozen=True):
     seek_keys: dict[str, str]
     next: int | None
     total: int
@@ -106,17 +79,20 @@ def first_seek_keys(seek_keys: dict[str, str]) -> dict[str, str]:
     return dict(Page(seek_keys.items(), limit=len(seek_keys), room=SEEK_KEY_BYTES).rows)
 
 
+def first_relatives(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(Page(paths, room=RELATIVES_BYTES).rows)
+
+
 def seek_keys_page(seek_keys: dict[str, str], params: SeekKeysParams) -> SeekKeys:
     page = Page(itertools.islice(seek_keys.items(), params.skip, None), limit=params.limit)
-    following = params.skip + len(page.rows) if page.more else None
-    return SeekKeys(dict(page.rows), following, len(seek_keys))
+    return SeekKeys(dict(page.rows), page.next_after(params.skip), len(seek_keys))
 
 
-class AssetParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AssetParams(Params, frozen=True):
     path: RegistryPathText
 
 
-class AssetDetails(msgspec.Struct, frozen=True):
+class AssetDetails(Answer, frozen=True):
     asset: AssetView
     asset_digest: str | None
     description: str
@@ -130,27 +106,31 @@ class AssetDetails(msgspec.Struct, frozen=True):
     newest_job: JobView | None
 
 
+async def _found(context: Context, path: str) -> Asset:
+    await context.reconciler.first_looked()
+    look = context.reconciler.look
+    return look.assets[resolve(look, path)]
+
+
 @registry.verb(
     "asset.get",
     "One asset as the last look found it, with its archive and its newest job.",
-    params=AssetParams,
     errors=(AssetNotFoundError, BadRegistryPathError, BusyError),
 )
-async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetDetails:  # noqa: ARG001
-    await context.reconciler.first_looked()
-    key = resolve(context.reconciler.look, params.path)
-    asset = context.reconciler.look.assets[key]
+async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetDetails:
+    asset = await _found(context, params.path)
+    key = asset.key
     facts = await context.reconciler.standings.facts(key)
     stands = await context.reconciler.standings.of(asset)
     record, job = facts.archives.get(key), facts.jobs.get(key)
-    return AssetDetails(
+    return shaped(
+        AssetDetails,
+        asset,
         asset=asset_view(asset, stands),
-        asset_digest=asset.asset_digest,
-        description=text(asset.description),
         seek_keys=first_seek_keys(asset.seek_keys),
         seek_keys_total=len(asset.seek_keys),
-        parents=tuple(Page(asset.parents, room=RELATIVES_BYTES).rows),
-        children=tuple(Page(asset.children, room=RELATIVES_BYTES).rows),
+        parents=first_relatives(asset.parents),
+        children=first_relatives(asset.children),
         archive=archive_view(context, record, stands.archive, facts.lost.get(key, "")) if record else None,
         newest_job=job_view(context, job) if job else None,
     )
@@ -159,10 +139,7 @@ async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetD
 @registry.verb(
     "asset.seek_keys",
     "The seek keys of one asset and where they lead, in the config's order; a page of them.",
-    params=SeekKeysParams,
     errors=(AssetNotFoundError, BadRegistryPathError),
 )
-async def asset_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:  # noqa: ARG001
-    await context.reconciler.first_looked()
-    asset = context.reconciler.look.assets[resolve(context.reconciler.look, params.path)]
-    return seek_keys_page(asset.seek_keys, params)
+async def asset_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:
+    return seek_keys_page((await _found(context, params.path)).seek_keys, params)

@@ -1,9 +1,8 @@
-"""Verbs about downloads: who serves the archives tells how often each was got whole."""
+"""Verbs about downloads: `download.record`, `download.editions`; for logs, `download.log` and `download.requests`."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import hashlib
 from typing import Annotated
 
 import msgspec
@@ -11,23 +10,28 @@ from msgspec import Meta
 
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
-from refgenied.control.verbs.assets import After, Limit
-from refgenied.control.views import PAGE_ROWS, Page, key_after
+from refgenied.control.params import After, Limit, Params
+from refgenied.control.views import PAGE_ROWS, Answer, Page, key_after
 from refgenied.model import AssetKey
-from refgenied.queue.jobs import Change
-from refgenied.store import downloads
+from refgenied.queue.downloads import LogLine
+from refgenied.shared import pulls
+from refgenied.store import downloads, weblogs
 
-registry: Registry[Context] = Registry()
+registry = Registry()
 
 ALIAS_BYTES = 100_000
 MOST_EDITIONS = 1000
-MOST = 500
-"""Downloads in one request: its line must not pass 64 KiB."""
+MOST_DOWNLOADS = 500
+"""In one request: its line must not pass 64 KiB."""
+MOST_FIRST_LINES = 500
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Bytes = Annotated[int, Meta(ge=0, le=2**62)]
+Seconds = Annotated[float, Meta(ge=0)]
+LineHash = Annotated[str, Meta(min_length=8, max_length=64)]
 
 
-class DownloadReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DownloadReport(Params, frozen=True):
     id: Annotated[str, Meta(min_length=8, max_length=64, description="the same id again is the same download")]
     genome_digest: Name
     asset_group: Name
@@ -36,11 +40,11 @@ class DownloadReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: Annotated[str, Meta(max_length=64, description="md5 of the archive, if it is known")] = ""
 
 
-class DownloadRecordParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    downloads: Annotated[tuple[DownloadReport, ...], Meta(max_length=MOST)]
+class DownloadRecordParams(Params, frozen=True):
+    downloads: Annotated[tuple[DownloadReport, ...], Meta(max_length=MOST_DOWNLOADS)]
 
 
-class DownloadsRecorded(msgspec.Struct, frozen=True):
+class DownloadsRecorded(Answer, frozen=True):
     recorded: int
     known: int
     """Were recorded before."""
@@ -51,43 +55,24 @@ class DownloadsRecorded(msgspec.Struct, frozen=True):
 @registry.verb(
     "download.record",
     "Count downloads, each id once. A right of its own: for control.download_users, and for those who may give orders.",
-    params=DownloadRecordParams,
 )
 async def download_record(context: Context, call: Call, params: DownloadRecordParams) -> DownloadsRecorded:
     call.peer.require_record("download.record")
-    reported = [
-        downloads.Download(
-            report.id, AssetKey(report.genome_digest, report.asset_group, report.asset), report.digest, report.at
-        )
-        for report in params.downloads
-    ]
-    async with context.jobs.change() as change:
-        return await count_downloads(change, reported, by=call.peer.name)
+    reported = [_download(report, report.at) for report in params.downloads]
+    return DownloadsRecorded(*await context.jobs.downloads.record(reported, by=call.peer.name))
 
 
-async def count_downloads(change: Change, reported: Iterable[downloads.Download], *, by: str) -> DownloadsRecorded:
-    """Count each once, and say so in one event for each asset."""
-    recorded: Counter[AssetKey] = Counter()
-    known = unknown = 0
-    for download in reported:
-        if not await downloads.is_known(change.tx, download.key):
-            unknown += 1
-        elif await downloads.record(change.tx, download, reported_by=by):
-            recorded[download.key] += 1
-        else:
-            known += 1
-    for key, number in recorded.items():
-        total = await downloads.count(change.tx, key)
-        await change.log("download.recorded", key, number=number, total=total, by=by)
-    return DownloadsRecorded(recorded=recorded.total(), known=known, unknown=unknown)
+def _download(row: DownloadReport | LoggedRequest, at: float) -> downloads.Download:
+    key = AssetKey(row.genome_digest, row.asset_group, row.asset)
+    return downloads.Download(row.id, key, row.digest, at)
 
 
-class DownloadEditionsParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DownloadEditionsParams(Params, frozen=True):
     after: After = ""
     limit: Limit = PAGE_ROWS
 
 
-class EditionView(msgspec.Struct, frozen=True):
+class EditionView(Answer, frozen=True):
     registry_path: str
     genome_digest: str
     aliases: tuple[str, ...]
@@ -103,7 +88,7 @@ class EditionView(msgspec.Struct, frozen=True):
     """md5 → since when, Unix seconds."""
 
 
-class DownloadEditions(msgspec.Struct, frozen=True):
+class DownloadEditions(Answer, frozen=True):
     assets: list[EditionView]
     next: str | None
 
@@ -111,34 +96,108 @@ class DownloadEditions(msgspec.Struct, frozen=True):
 @registry.verb(
     "download.editions",
     "Every archive that is or was under an asset's name, with its size: what a line of a log can be held against.",
-    params=DownloadEditionsParams,
 )
-async def download_editions(context: Context, call: Call, params: DownloadEditionsParams) -> DownloadEditions:  # noqa: ARG001
+async def download_editions(context: Context, call: Call, params: DownloadEditionsParams) -> DownloadEditions:
     after = key_after(params.after)
-    async with context.store.transaction() as tx:
-        found = await downloads.editions(tx)
     assets: dict[AssetKey, list[downloads.Edition]] = {}
-    for edition in found:
+    for edition in await context.store.ask(downloads.editions):
         if after is None or edition.key > after:
             assets.setdefault(edition.key, []).append(edition)
-    genomes = context.reconciler.look.genomes
-
-    def view(key: AssetKey) -> EditionView:
-        genome = genomes.get(key.genome_digest)
-        aliases = context.aliases(key.genome_digest)
-        editions = assets[key][:MOST_EDITIONS]
-        default = genome.default_assets.get(key.asset_group, "default") if genome else "default"
-        return EditionView(
-            registry_path=key.registry_path,
-            genome_digest=key.genome_digest,
-            aliases=tuple(Page(aliases, limit=len(aliases), room=ALIAS_BYTES).rows),
-            aliases_total=len(aliases),
-            asset_group=key.asset_group,
-            asset=key.asset,
-            default=key.asset == default,
-            editions={edition.digest: edition.size for edition in editions},
-            published={edition.digest: edition.published_at for edition in editions},
-        )
-
-    page = Page((view(key) for key in assets), limit=params.limit)
+    page = Page((_edition_view(context, key, found) for key, found in assets.items()), limit=params.limit)
     return DownloadEditions(assets=page.rows, next=page.rows[-1].registry_path if page.more else None)
+
+
+def _edition_view(context: Context, key: AssetKey, found: list[downloads.Edition]) -> EditionView:
+    genome = context.reconciler.look.genomes.get(key.genome_digest)
+    aliases = context.aliases(key.genome_digest)
+    newest = found[:MOST_EDITIONS]
+    return EditionView(
+        key.registry_path,
+        key.genome_digest,
+        aliases=tuple(Page(aliases, limit=len(aliases), room=ALIAS_BYTES).rows),
+        aliases_total=len(aliases),
+        asset_group=key.asset_group,
+        asset=key.asset,
+        default=key.asset == (genome.default_assets.get(key.asset_group, "default") if genome else "default"),
+        editions={edition.digest: edition.size for edition in newest},
+        published={edition.digest: edition.published_at for edition in newest},
+    )
+
+
+class LogBeginParams(Params, frozen=True):
+    start: Annotated[LineHash, Meta(description="hash that tells this file from others, also when it has grown")]
+    first_line: LineHash
+    repeated: Annotated[int, Meta(ge=1, description="equal lines that it begins with")]
+    lines: Annotated[tuple[LineHash, ...], Meta(max_length=MOST_FIRST_LINES)]
+    """Its first lines that tell of archives: those of one second, and the one after them."""
+    half: Annotated[bool, Meta(description="there are only equal lines, and one of them lacks its twin")] = False
+
+
+class LogBegun(Answer, frozen=True):
+    before: dict[str, int]
+    """For each of the lines: how many equal ones were in the logs before this one."""
+
+
+@registry.verb(
+    "download.log",
+    "Begin with a web server's log. Where rotation cut between equal lines, says how many of them came before the cut.",
+)
+async def download_log(context: Context, call: Call, params: LogBeginParams) -> LogBegun:
+    call.peer.require_record("download.log")
+    start = weblogs.Start(params.start, params.first_line, params.repeated)
+    return LogBegun(await context.jobs.downloads.begin_log(start, params.lines, half=params.half))
+
+
+class LoggedRequest(Params, frozen=True):
+    """A GET of an archive that was answered."""
+
+    line: LineHash
+    number: Annotated[int, Meta(ge=1, description="which of equal lines it is")]
+    id: Annotated[str, Meta(min_length=8, max_length=64, description="of the download, if it completes one")]
+    client: Annotated[str, Meta(max_length=200)]
+    agent: Annotated[str, Meta(max_length=200)]
+    genome_digest: Name
+    asset_group: Name
+    asset: Name
+    digest: Annotated[str, Meta(max_length=64, description="md5 of the archive")]
+    size: Annotated[Bytes, Meta(description="of the archive")]
+    at: Annotated[Seconds, Meta(description="when it ended, or began, Unix seconds")]
+    least: Annotated[Bytes, Meta(description="at least so many bytes of it were sent")]
+    most: Annotated[Bytes, Meta(description="at most so many")]
+    first: Annotated[Bytes | None, Meta(description="the first byte that was sent; null: a range, not known of which")]
+    begun: Annotated[Seconds | None, Meta(description="when it began, if that is known")] = None
+    ranged: Annotated[bool, Meta(description="it was a range request")] = False
+    sure: Annotated[bool, Meta(description="false: a broken transfer would look the same")] = True
+
+
+class DownloadRequestsParams(Params, frozen=True):
+    requests: Annotated[tuple[LoggedRequest, ...], Meta(max_length=MOST_DOWNLOADS)]
+
+
+@registry.verb(
+    "download.requests",
+    "Take requests for archives from a web server's log, each line once and in order, and count what they make up. "
+    "For those who may call download.record.",
+)
+async def download_requests(context: Context, call: Call, params: DownloadRequestsParams) -> DownloadsRecorded:
+    call.peer.require_record("download.requests")
+    requests = [_logged(row) for row in params.requests]
+    return DownloadsRecorded(*await context.jobs.downloads.take(requests, by=call.peer.name))
+
+
+def _logged(row: LoggedRequest) -> LogLine:
+    download = _download(row, row.at)
+    # Only a hash of the client is kept.
+    who = msgspec.json.encode((row.client, row.agent, download.key.registry_path, row.digest))
+    answer = pulls.Answer(
+        at=row.at,
+        begun=row.begun,
+        size=row.size,
+        first=row.first,
+        least=row.least,
+        most=row.most,
+        ranged=row.ranged,
+        twice=pulls.asks_twice(row.agent),
+        sure=row.sure,
+    )
+    return LogLine((row.line, row.number), hashlib.sha256(who).hexdigest()[:32], answer, download)

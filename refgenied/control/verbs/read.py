@@ -6,13 +6,13 @@ import base64
 from typing import Annotated
 
 import anyio.to_thread
-import msgspec
 from msgspec import Meta
 
-from refgenied.control import lookup, privacy
+from refgenied.control import privacy
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
-from refgenied.control.verbs.assets import RegistryPathText
+from refgenied.control.params import Params, RegistryPathText
+from refgenied.control.views import Answer
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -22,20 +22,20 @@ from refgenied.model import (
     UnreadableError,
 )
 
-registry: Registry[Context] = Registry()
+registry = Registry()
 
-MOST = 720 * 1024
-"""Bytes of one range: in base64 they fit into one reply."""
+MOST_BYTES = 720 * 1024
+"""Of one range: in base64 they fit into one reply."""
 
 
-class ArchiveReadParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ArchiveReadParams(Params, frozen=True):
     path: RegistryPathText
     file: Annotated[str, Meta(min_length=1, max_length=8192, description="path in the asset, as archive.files has it")]
     start: Annotated[int, Meta(ge=0, le=1 << 62)] = 0
-    length: Annotated[int, Meta(ge=1, le=MOST)] = MOST
+    length: Annotated[int, Meta(ge=1, le=MOST_BYTES)] = MOST_BYTES
 
 
-class Range(msgspec.Struct, frozen=True):
+class Range(Answer, frozen=True):
     data: str
     """base64; empty at the file's end and behind it."""
     start: int
@@ -51,8 +51,7 @@ class Range(msgspec.Struct, frozen=True):
 
 @registry.verb(
     "archive.read",
-    f"Bytes of one file in an archive, at most {MOST} at once; only the blocks that hold them are read.",
-    params=ArchiveReadParams,
+    f"Bytes of one file in an archive, at most {MOST_BYTES} at once; only the blocks that hold them are read.",
     errors=(
         ArchiveNotFoundError,
         MemberNotFoundError,
@@ -63,19 +62,11 @@ class Range(msgspec.Struct, frozen=True):
     ),
 )
 async def archive_read(context: Context, call: Call, params: ArchiveReadParams) -> Range:
-    record, _ = await lookup.find(context, params.path)
-    await privacy.require_readable(context, call.peer, record)
-    place = lookup.place(context, record.key)
+    place = await privacy.readable_place(context, call.peer, params.path)
 
     def read() -> Range:
         reader, data = context.readers.read(place, params.file, params.start, params.length)
-        return Range(
-            data=base64.b64encode(data).decode("ascii"),
-            start=params.start,
-            length=len(data),
-            size=reader.size,
-            md5=reader.md5,
-            file=reader.entry.path,
-        )
+        text = base64.b64encode(data).decode("ascii")
+        return Range(text, params.start, len(data), reader.size, reader.md5, reader.entry.path)
 
     return await anyio.to_thread.run_sync(read)

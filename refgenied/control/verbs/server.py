@@ -1,4 +1,4 @@
-"""Verbs about the daemon itself."""
+"""Verbs about the daemon itself: `server.info`, `server.scan`, `server.reload`, `server.shutdown`."""
 
 from __future__ import annotations
 
@@ -6,59 +6,52 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Annotated
 
 import anyio.to_thread
-import msgspec
-from msgspec import Meta
 
 from refgenied import __version__
-from refgenied.config import effective
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
-from refgenied.control.views import JobView, Page, job_view, text
+from refgenied.control.params import Nothing
+from refgenied.control.views import Answer, JobView, Page, job_view, text
 from refgenied.control.waiting import moment
 from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, Problem
 from refgenied.policy import ArchiveState
 from refgenied.store import archives
 from refgenied.store import jobs as rows
 
-registry: Registry[Context] = Registry()
+registry = Registry()
 
-AGAIN = 5
-"""How many jobs that wait to be tried again a status names."""
-PROBLEMS = 20
-"""How many problems of the genome folder a status shows."""
-
-
-class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """No params."""
+MOST_TRIED_AGAIN = 5
+"""Jobs that wait to be tried again, in one status."""
+MOST_PROBLEMS = 20
+"""Problems of the genome folder, in one status."""
 
 
-class GenomeFolderInfo(msgspec.Struct, frozen=True):
+class GenomeFolderInfo(Answer, frozen=True):
     path: str
     layout: str
     ok: bool
 
 
-class ArchiveFolderInfo(msgspec.Struct, frozen=True):
+class ArchiveFolderInfo(Answer, frozen=True):
     path: str
     """Empty: none is set."""
     free: int
 
 
-class AssetCounts(msgspec.Struct, frozen=True):
+class AssetCounts(Answer, frozen=True):
     total: int
     states: dict[str, int]
     archive: dict[str, int]
 
 
-class ArchiveTotals(msgspec.Struct, frozen=True):
+class ArchiveTotals(Answer, frozen=True):
     count: int
     bytes: int
 
 
-class QueueInfo(msgspec.Struct, frozen=True):
+class QueueInfo(Answer, frozen=True):
     queued: int
     running: int
     failed: int
@@ -67,13 +60,13 @@ class QueueInfo(msgspec.Struct, frozen=True):
     """Why nothing is claimed; empty when jobs run."""
 
 
-class LookInfo(msgspec.Struct, frozen=True):
+class LookInfo(Answer, frozen=True):
     at: float
     """0 before the first one."""
     took: float
 
 
-class ServingInfo(msgspec.Struct, frozen=True):
+class ServingInfo(Answer, frozen=True):
     config: str
     """refgenieserver's genome_config.yaml; empty: none is kept."""
     archives: int
@@ -82,13 +75,13 @@ class ServingInfo(msgspec.Struct, frozen=True):
     """What it does not name, and why: one plain line each."""
 
 
-class Condition(msgspec.Struct, frozen=True):
+class Condition(Answer, frozen=True):
     name: str
     message: str
     since: float
 
 
-class ServerInfo(msgspec.Struct, frozen=True):
+class ServerInfo(Answer, frozen=True):
     version: str
     pid: int
     started_at: float
@@ -108,16 +101,15 @@ class ServerInfo(msgspec.Struct, frozen=True):
     problems_total: int
 
 
-@registry.verb("server.info", "How the daemon is: folders, counts, queue, last look, health.", params=Nothing)
-async def server_info(context: Context, call: Call, params: Nothing) -> ServerInfo:  # noqa: ARG001
+@registry.verb("server.info", "How the daemon is: folders, counts, queue, last look, health.")
+async def server_info(context: Context, call: Call, params: Nothing) -> ServerInfo:
     reconciler = context.reconciler
     look = reconciler.look
     standings = await reconciler.standings.all()
-    async with context.store.transaction() as tx:
-        jobs = await rows.counts(tx)
-        totals = await archives.totals(tx)
-        running = [job for job in await rows.unfinished(tx) if job.state is JobState.RUNNING]
-        again, again_total = await rows.again(tx, AGAIN)
+    ask = context.store.ask
+    jobs, totals = await ask(rows.counts), await ask(archives.totals)
+    running = await ask(rows.running)
+    again, again_total = await ask(rows.again, MOST_TRIED_AGAIN)
     states = Counter(asset.state for asset, _ in standings.values())
     archive = Counter(stands.archive for _, stands in standings.values())
     free = await anyio.to_thread.run_sync(context.archive_folder.free) if context.archive_folder.path else 0
@@ -142,7 +134,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
         serving=ServingInfo(
             config=context.keeper.config,
             archives=context.keeper.served.archives,
-            left_out=tuple(map(text, context.keeper.served.left_out[:PROBLEMS])),
+            left_out=tuple(map(text, context.keeper.served.left_out[:MOST_PROBLEMS])),
         ),
         queue=QueueInfo(
             queued=jobs[JobState.QUEUED],
@@ -158,13 +150,13 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
             *(Condition(name, message, since) for name, (message, since) in sorted(conditions.items())),
             *_tried_again(context, again, again_total),
         ],
-        problems=[Problem(text(found.path), text(found.message)) for found in look.problems[:PROBLEMS]],
+        problems=[Problem(text(found.path), text(found.message)) for found in look.problems[:MOST_PROBLEMS]],
         problems_total=len(look.problems),
     )
 
 
 def _tried_again(context: Context, jobs: list[Job], total: int) -> Iterator[Condition]:
-    """What is wrong with single assets, so that their jobs wait while others go on."""
+    """What is wrong with single assets: their jobs wait, and others go on."""
     now = context.clock()
     for job in jobs:
         aliases = context.aliases(job.key.genome_digest)
@@ -181,7 +173,7 @@ def _tried_again(context: Context, jobs: list[Job], total: int) -> Iterator[Cond
         yield Condition("jobs", f"{total - len(jobs)} more wait to be tried again: refgeniectl queue list", 0.0)
 
 
-class ScanResult(msgspec.Struct, frozen=True):
+class ScanResult(Answer, frozen=True):
     took: float
     assets: int
     states: dict[str, int]
@@ -193,16 +185,14 @@ class ScanResult(msgspec.Struct, frozen=True):
 @registry.verb(
     "server.scan",
     "Look at the genome folder now, and queue what is due.",
-    params=Nothing,
     writes=True,
     errors=(BusyError,),
 )
-async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResult:  # noqa: ARG001
-    async with context.store.transaction() as tx:
-        before = {job.id for job in await rows.unfinished(tx)}
+async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResult:
+    before = {job.id for job in await context.store.ask(rows.unfinished)}
     await context.reconciler.look_again()
-    async with context.store.transaction() as tx:
-        queued = [job.key.registry_path for job in await rows.unfinished(tx) if job.id not in before]
+    unfinished = await context.store.ask(rows.unfinished)
+    queued = [job.key.registry_path for job in unfinished if job.id not in before]
     assets = context.reconciler.look.assets.values()
     return ScanResult(
         took=context.reconciler.last.took,
@@ -213,62 +203,21 @@ async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResu
     )
 
 
-class Reloaded(msgspec.Struct, frozen=True):
+class Reloaded(Answer, frozen=True):
     restart_needed: list[str]
     """Settings that changed and that only a restart brings into force."""
 
 
-@registry.verb(
-    "server.reload", "Read the configuration again, as SIGHUP does.", params=Nothing, writes=True, errors=(ConfigError,)
-)
-async def server_reload(context: Context, call: Call, params: Nothing) -> Reloaded:  # noqa: ARG001
+@registry.verb("server.reload", "Read the configuration again, as SIGHUP does.", writes=True, errors=(ConfigError,))
+async def server_reload(context: Context, call: Call, params: Nothing) -> Reloaded:
     return Reloaded(restart_needed=await context.reload())
 
 
-class ShuttingDown(msgspec.Struct, frozen=True):
+class ShuttingDown(Answer, frozen=True):
     shutting_down: bool = True
 
 
-@registry.verb("server.shutdown", "Drain and stop, as SIGTERM does.", params=Nothing, writes=True)
-async def server_shutdown(context: Context, call: Call, params: Nothing) -> ShuttingDown:  # noqa: ARG001
+@registry.verb("server.shutdown", "Drain and stop, as SIGTERM does.", writes=True)
+async def server_shutdown(context: Context, call: Call, params: Nothing) -> ShuttingDown:
     context.shutdown()
     return ShuttingDown()
-
-
-class RefgenieConfig(msgspec.Struct, frozen=True):
-    """What refgenie 1's `config get` prints."""
-
-    genome_folder: str
-    version: str
-    genome_archive_folder: str
-    servers: tuple[str, ...]
-
-
-class Setting(msgspec.Struct, frozen=True):
-    name: str
-    value: str | float | bool | tuple[str, ...] | dict[str, str]
-    origin: str
-
-
-class Configuration(msgspec.Struct, frozen=True):
-    path: Annotated[str, Meta(description="the configuration file; empty when there is none")]
-    refgenie: RefgenieConfig
-    settings: list[Setting]
-
-
-@registry.verb(
-    "config.get", "refgenie's own settings, and every setting in force with where it came from.", params=Nothing
-)
-async def config_get(context: Context, call: Call, params: Nothing) -> Configuration:  # noqa: ARG001
-    settings = context.current.settings
-    look = context.reconciler.look
-    return Configuration(
-        path=settings.path,
-        refgenie=RefgenieConfig(
-            genome_folder=settings.refgenie.genome_folder,
-            version=text(look.config_version),
-            genome_archive_folder=settings.refgenie.genome_archive_folder,
-            servers=tuple(Page(look.servers or settings.servers, room=50_000).rows),
-        ),
-        settings=[Setting(name, value, origin) for name, value, origin in effective(settings)],
-    )

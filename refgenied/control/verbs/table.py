@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 import anyio.to_thread
-import msgspec
 
 from refgenied.control.context import Context
 from refgenied.control.description import ANSWERS, describe
 from refgenied.control.dispatch import Call, Registry, Verb
+from refgenied.control.params import Nothing
 from refgenied.control.protocol import (
     MAX_REPLY,
     MAX_REQUEST,
@@ -22,23 +22,25 @@ from refgenied.control.protocol import (
 from refgenied.control.verbs import (
     archives,
     assets,
+    config,
     create,
     downloads,
     events,
+    imports,
     protect,
     queue,
     read,
+    remove,
     server,
     verify,
     wait,
-    weblogs,
 )
-from refgenied.control.verbs.server import Nothing
-from refgenied.control.verbs.verify import ImportView, VerdictView
-from refgenied.control.views import EventView, JobView
+from refgenied.control.verbs.imports import ImportView
+from refgenied.control.verbs.verify import VerdictView
+from refgenied.control.views import Answer, EventView, JobView
 from refgenied.model import BusyError, PermissionDeniedError, ShuttingDownError
 
-registry: Registry[Context] = Registry()
+registry = Registry()
 
 ANY_VERB = (
     ParseError,
@@ -53,7 +55,7 @@ ANY_VERB = (
 """Errors that every verb may answer with."""
 
 
-class ProgressNotice(msgspec.Struct, frozen=True):
+class ProgressNotice(Answer, frozen=True):
     """How far a job is, or the archive that is read now."""
 
     phase: str
@@ -68,7 +70,7 @@ class ProgressNotice(msgspec.Struct, frozen=True):
     registry_path: str | None = None
 
 
-class WaitingNotice(msgspec.Struct, frozen=True):
+class WaitingNotice(Answer, frozen=True):
     """What is waited for."""
 
     cause: str
@@ -76,7 +78,7 @@ class WaitingNotice(msgspec.Struct, frozen=True):
     reason: str
 
 
-class EndNotice(msgspec.Struct, frozen=True):
+class EndNotice(Answer, frozen=True):
     """The last notification of a watch."""
 
     reason: str
@@ -100,7 +102,7 @@ NOTICES: dict[str, type] = {
 """Every notification also has `watch` in its params: the id of the request that it belongs to."""
 
 
-class Description(msgspec.Struct, frozen=True):
+class Description(Answer, frozen=True):
     protocol: str
     exchange: list[str]
     """A request as a client sends it, and its reply."""
@@ -124,10 +126,8 @@ EXCHANGE = [
 ]
 
 
-@registry.verb(
-    "rpc.describe", "Every verb with its params, result, rights and errors: enough to write a client.", params=Nothing
-)
-async def rpc_describe(context: Context, call: Call, params: Nothing) -> Description:  # noqa: ARG001
+@registry.verb("rpc.describe", "Every verb with its params, result, rights and errors: enough to write a client.")
+async def rpc_describe(context: Context, call: Call, params: Nothing) -> Description:
     return await anyio.to_thread.run_sync(_description)
 
 
@@ -148,21 +148,22 @@ def _description() -> Description:
     )
 
 
-VERBS: dict[str, Verb[Context]] = {
-    name: verb
-    for part in (
-        server,
-        assets,
-        archives,
-        create,
-        downloads,
-        wait,
-        read,
-        verify,
-        protect,
-        queue,
-        events,
-        weblogs,
-    )
-    for name, verb in part.registry.verbs.items()
-} | registry.verbs
+ROOMS = (
+    server,
+    config,
+    assets,
+    archives,
+    create,
+    remove,
+    downloads,
+    wait,
+    read,
+    verify,
+    imports,
+    protect,
+    queue,
+    events,
+)
+VERBS: dict[str, Verb] = {
+    name: verb for one in (*(room.registry for room in ROOMS), registry) for name, verb in one.verbs.items()
+}

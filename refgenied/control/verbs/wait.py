@@ -1,4 +1,4 @@
-"""`archive.wait`: until the archive of an asset, as it is now, is there."""
+"""`archive.wait`: waits until the archive of an asset, as it is now, is there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.control import lookup
-from refgenied.control.changes import Changes
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
-from refgenied.control.verbs.assets import RegistryPathText
-from refgenied.control.views import ArchiveView, JobView, job_view
-from refgenied.control.waiting import Reasons, why_waiting
+from refgenied.control.params import Params, RegistryPathText
+from refgenied.control.views import Answer, ArchiveView, JobView, job_view
+from refgenied.control.waiting import PROGRESS_SECONDS, Changes, JobNews, why_waiting
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import (
     Asset,
@@ -30,15 +29,11 @@ from refgenied.model import (
 )
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.reconciler.standings import FOLDER_ANSWER_SECONDS
-from refgenied.shared.progress import Progress
 
-registry: Registry[Context] = Registry()
-
-TICK = 0.25
-"""Seconds between two readings of progress."""
+registry = Registry()
 
 
-class ArchiveWaitParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ArchiveWaitParams(Params, frozen=True):
     path: RegistryPathText
     timeout: (
         Annotated[float, Meta(ge=0, le=31_536_000, description="seconds; without it: as long as it takes")] | None
@@ -47,7 +42,7 @@ class ArchiveWaitParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     waiting: Annotated[bool, Meta(description="send `waiting` notifications that say what it waits for")] = False
 
 
-class Waited(msgspec.Struct, frozen=True):
+class Waited(Answer, frozen=True):
     registry_path: str
     state: str
     """archived, failed (the job did), or timeout."""
@@ -60,7 +55,6 @@ class Waited(msgspec.Struct, frozen=True):
 @registry.verb(
     "archive.wait",
     "Wait until the archive of the asset as it is now exists, its job failed, or time is over.",
-    params=ArchiveWaitParams,
     lasts=True,
     notifies=("progress", "waiting"),
     errors=(AssetNotFoundError, AssetNotWantedError, BadRegistryPathError, BusyError),
@@ -74,7 +68,7 @@ async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) 
         return Waited(params.path, "timeout", "time is over: waiting for a look at the genome folder")
     key = resolve(context.reconciler.look, params.path)
     wait = _Wait(context, call, key, params)
-    at_once = await wait.done()  # whatever the time: what is there is there
+    at_once = await wait.done()  # an archive that is there is told also when no time is left
     if at_once is not None:
         return at_once
     with anyio.move_on_after(params.timeout):
@@ -83,7 +77,7 @@ async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) 
 
 
 async def _look_again(context: Context) -> None:
-    """A look whose difference cannot be queued now: the database is waited for, as the queue does."""
+    """Look now. When the database does not take the difference, wait for it, as the queue does."""
     try:
         await context.reconciler.look_again()
     except StateError as error:
@@ -93,19 +87,16 @@ async def _look_again(context: Context) -> None:
 class _Wait:
     def __init__(self, context: Context, call: Call, key: AssetKey, params: ArchiveWaitParams) -> None:
         self._context = context
-        self._call = call
         self._asked = params.path
         self._key = key
-        self._tell = params.progress
-        self._reasons = Reasons(context, call, tell=params.waiting)
-        self._told: Progress | None = None
+        self._news = JobNews(context, call, progress=params.progress, waiting=params.waiting)
         self._job: Job | None = None
-        self._without = "the first look"
+        self._without_job = "the first look"
         """What is waited for while there is no job."""
 
     async def waiting_for(self) -> str:
         """One plain line."""
-        return (await why_waiting(self._context, self._job)).reason if self._job else self._without
+        return (await why_waiting(self._context, self._job)).reason if self._job else self._without_job
 
     async def run(self) -> Waited:
         with self._context.feed.subscribed() as subscription:
@@ -117,39 +108,38 @@ class _Wait:
                     return done
                 looked_at = self._context.reconciler.last.at
                 looked = False
-                while not looked and not await changes.wait(TICK):
-                    await self._progress()
-                    await self._reasons.tell(self._job, self._without)
+                while not looked and not await changes.wait(PROGRESS_SECONDS):
+                    await self._news.tell(self._job, self._without_job)
                     looked = self._context.reconciler.last.at != looked_at
 
     async def done(self, *, looked: bool = True) -> Waited | None:
-        """The result, when there is one. AssetNotWantedError when there never will be."""
+        """The result, when there is one. AssetNotWantedError when there will never be one."""
         asset, facts, stands = await self._standing()
-        if stands.due and not looked:  # its job has just ended, or was not queued yet: the last look is older
+        if stands.due and not looked:  # its job has just ended, or is not queued yet: the last look is older than that
             await _look_again(self._context)
             asset, facts, stands = await self._standing()
         self._job = stands.job
         record = facts.archives.get(self._key)
         if record is not None and stands.archive is ArchiveState.ARCHIVED:
-            await self._context.keeper.refresh()  # who waited for it may want to pull it next
+            await self._context.keeper.refresh()  # the client may want to pull the archive next
             return Waited(self._key.registry_path, "archived", "", archive=lookup.view(self._context, record, facts))
         if stands.job is not None:
             return None
-        return self._without_job(asset, facts, stands)
-
-    def _without_job(self, asset: Asset, facts: Facts, stands: Standing) -> Waited | None:
         newest = facts.jobs.get(self._key)
         if newest and newest.state is JobState.FAILED and newest.stamp == asset.stamp and not stands.wanted:
             view = job_view(self._context, newest)
             return Waited(self._key.registry_path, "failed", newest.error or "the job failed", job=view)
+        self._require_wanted(asset, facts, stands)
+        self._without_job = self._context.pause.reason or asset.reason
+        return None
+
+    def _require_wanted(self, asset: Asset, facts: Facts, stands: Standing) -> None:
         why_not = stands.why_not
-        if asset.state is AssetState.BUILDING:  # what will it be when the build has ended?
+        if asset.state is AssetState.BUILDING:  # what counts is the asset that the build will have made
             finished = msgspec.structs.replace(asset, state=AssetState.COMPLETE, stamp="the build's result")
             why_not = standing(finished, facts, self._context.current.settings.archive).why_not
         if why_not:
             raise AssetNotWantedError(f"{self._asked} will not be archived by itself: {why_not}")
-        self._without = self._context.pause.reason or asset.reason
-        return None
 
     async def _standing(self) -> tuple[Asset, Facts, Standing]:
         asset = self._context.reconciler.look.assets.get(self._key)
@@ -157,9 +147,3 @@ class _Wait:
             raise AssetNotFoundError(f"{self._asked} is no longer in the genome folder")
         facts = await self._context.reconciler.standings.facts(self._key)
         return asset, facts, standing(asset, facts, self._context.current.settings.archive)
-
-    async def _progress(self) -> None:
-        progress = self._context.jobs.progress.get(self._job.id) if self._job is not None else None
-        if self._tell and progress is not None and progress != self._told:
-            self._told = progress
-            await self._call.notify("progress", {"job": self._job and self._job.id, **progress.message()})

@@ -1,0 +1,52 @@
+"""`config.get`: the configuration in force."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from refgenied.config import effective
+from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.params import Nothing
+from refgenied.control.views import Answer, Page, text
+
+registry = Registry()
+
+
+class RefgenieConfig(Answer, frozen=True):
+    """What refgenie 1's `config get` prints."""
+
+    genome_folder: str
+    version: str
+    genome_archive_folder: str
+    servers: tuple[str, ...]
+
+
+class Setting(Answer, frozen=True):
+    name: str
+    value: str | float | bool | tuple[str, ...] | dict[str, str]
+    origin: str
+
+
+class Configuration(Answer, frozen=True):
+    path: Annotated[str, Meta(description="the configuration file; empty when there is none")]
+    refgenie: RefgenieConfig
+    settings: list[Setting]
+
+
+@registry.verb("config.get", "refgenie's own settings, and every setting in force with where it came from.")
+async def config_get(context: Context, call: Call, params: Nothing) -> Configuration:
+    settings = context.current.settings
+    look = context.reconciler.look
+    return Configuration(
+        path=settings.path,
+        refgenie=RefgenieConfig(
+            genome_folder=settings.refgenie.genome_folder,
+            version=text(look.config_version),
+            genome_archive_folder=settings.refgenie.genome_archive_folder,
+            servers=tuple(Page(look.servers or settings.servers, room=50_000).rows),
+        ),
+        settings=[Setting(name, value, origin) for name, value, origin in effective(settings)],
+    )

@@ -1,0 +1,120 @@
+"""`archive.import`: takes archives that are there already into the database. It may take long."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from msgspec import Meta
+
+from refgenied.archive import Found
+from refgenied.control import lookup, progress
+from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.params import Params, require_folder, require_not_both
+from refgenied.control.protocol import InvalidParamsError
+from refgenied.control.views import Answer, Page, row
+from refgenied.maintenance.importer import Taken
+from refgenied.model import (
+    ArchiveFolderNotSetError,
+    ArchiveNotFoundError,
+    AssetNotFoundError,
+    BadRegistryPathError,
+    NoSpaceError,
+    ShortageError,
+    StateError,
+    UnreadableError,
+    WriteError,
+)
+
+registry = Registry()
+
+
+class ArchiveImportParams(Params, frozen=True):
+    folder: Annotated[str, Meta(max_length=4096, description="absolute; empty: the archive folder itself")] = ""
+    path: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="instead of a folder one archive, also one that was removed: its registry path, or the "
+            "absolute path of its .tgz",
+        ),
+    ] = ""
+    progress: Annotated[bool, Meta(description="send `progress` and `imported` notifications meanwhile")] = False
+
+
+class ImportView(Answer, frozen=True):
+    registry_path: str
+    maker: str
+    """Who made it: refgenied, refgenieserver or refgenie 1."""
+    path: str
+    """Where it was found."""
+    taken: str
+    """imported, known (it was recorded already), removed (its manifest says so) or refused."""
+    size: int
+    reason: str
+
+
+class ImportResult(Answer, frozen=True):
+    folder: str
+    """Where was looked: a folder, or the one archive that was named."""
+    counts: dict[str, int]
+    seconds: float
+    refused: list[ImportView]
+    """The first of them; each was also told by `imported`."""
+
+
+@registry.verb(
+    "archive.import",
+    "Take archives that lie in a folder into the database, and into the archive folder; nothing is compressed.",
+    writes=True,
+    lasts=True,
+    notifies=("progress", "imported"),
+    errors=(
+        ArchiveFolderNotSetError,
+        ArchiveNotFoundError,
+        AssetNotFoundError,
+        BadRegistryPathError,
+        NoSpaceError,
+        ShortageError,
+        StateError,
+        UnreadableError,
+        WriteError,
+    ),
+)
+async def archive_import(context: Context, call: Call, params: ArchiveImportParams) -> ImportResult:
+    if params.folder and not params.folder.startswith("/"):
+        raise InvalidParamsError("archive.import: `folder` must be an absolute path")
+    require_not_both("archive.import", folder=params.folder or None, path=params.path or None)
+    await require_folder(context, "imported")
+    began = time.monotonic()
+    counts = {taken.value: 0 for taken in Taken}
+    refused: list[ImportView] = []
+    for found in await _to_import(context, params):
+        async with progress.told(call, found.key, wanted=params.progress) as on_progress:
+            taken = await context.importer.take(
+                found, call.peer.requester, by_name=bool(params.path), on_progress=on_progress
+            )
+        view = row(ImportView, taken, taken.key, ())
+        counts[taken.taken] += 1
+        if taken.taken is Taken.REFUSED:
+            refused.append(view)
+        if params.progress:
+            await call.notify("imported", view)
+    context.reconciler.hint()
+    if params.path:
+        await context.keeper.refresh()  # the client may want to pull the archive next
+    return ImportResult(
+        folder=params.path or params.folder or context.archive_folder.path,
+        counts=counts,
+        seconds=time.monotonic() - began,
+        refused=Page(refused).rows,
+    )
+
+
+async def _to_import(context: Context, params: ArchiveImportParams) -> list[Found]:
+    if not params.path:
+        return await context.importer.find(params.folder)
+    if params.path.startswith("/"):
+        return [await context.importer.find_one(params.path)]
+    return [await context.importer.find_one(await lookup.key_of(context, params.path))]

@@ -1,0 +1,152 @@
+"""`archive.remove`: forgets an archive, and deletes its file when that is wanted."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+from msgspec import Meta
+
+from refgenied.archive.place import Place
+from refgenied.archive.publisher import remove
+from refgenied.control import lookup
+from refgenied.control.context import Context
+from refgenied.control.dispatch import Call, Registry
+from refgenied.control.params import Params, RegistryPathText, require_folder
+from refgenied.control.views import Answer
+from refgenied.control.waiting import Changes
+from refgenied.model import (
+    ENDED,
+    ArchiveNotFoundError,
+    ArchiveRecord,
+    BadRegistryPathError,
+    BusyError,
+    ConflictError,
+    DamagedArchiveError,
+    NoSpaceError,
+    Removal,
+    Requester,
+    WriteError,
+)
+from refgenied.store import jobs as rows
+
+registry = Registry()
+
+STOP_SECONDS = 60.0
+"""So long may a running job take to end when it is cancelled: a publish that has begun is brought to its end."""
+STOP_LOOK_SECONDS = 1.0
+"""Between two looks whether it has ended, when no event tells of it."""
+
+
+class ArchiveRemoveParams(Params, frozen=True):
+    path: RegistryPathText
+    delete_file: Annotated[bool, Meta(description="delete the .tgz too; otherwise only the record goes")] = False
+
+
+class ArchiveRemoved(Answer, frozen=True):
+    registry_path: str
+    path: str
+    """The archive's file."""
+    deleted: bool
+    """Whether the file was deleted now."""
+    there: bool
+    """Whether a file is still at that path."""
+
+
+@registry.verb(
+    "archive.remove",
+    "Forget an archive, and with `delete_file` delete it; it comes back when the asset is rebuilt or asked for.",
+    writes=True,
+    errors=(ArchiveNotFoundError, BadRegistryPathError, BusyError, WriteError),
+)
+async def archive_remove(context: Context, call: Call, params: ArchiveRemoveParams) -> ArchiveRemoved:
+    await context.reconciler.look_again()
+    await require_folder(context, "removed")
+    try:
+        record, _ = await lookup.find(context, params.path)
+    except ArchiveNotFoundError:
+        left = await lookup.removed(context, params.path) if params.delete_file else None
+        if left is None:
+            raise
+        return await _delete_left_file(context, left)
+    with context.jobs.reserved(record.key):
+        return await _remove(context, record, call.peer.requester, delete_file=params.delete_file)
+
+
+async def _remove(
+    context: Context, record: ArchiveRecord, requester: Requester, *, delete_file: bool
+) -> ArchiveRemoved:
+    """The caller has reserved the asset, so that a job that is stopped here does not begin again."""
+    asset = context.reconciler.look.assets.get(record.key)
+    await _stop_jobs(context, record, requester)
+    removal = Removal(
+        key=record.key,
+        stamp=(asset and asset.stamp) or record.stamp,  # an asset that cannot be read now has no stamp
+        removed_at=max(context.clock(), record.created_at),  # also when the clock was set back
+        removed_by=requester.name,
+    )
+    place = lookup.place(context, record.key)
+    there_before = await anyio.to_thread.run_sync(place.archive.exists)
+    with anyio.CancelScope(shield=True):  # the peer may hang up, but a removal is not left half done
+        try:
+            await _forget(context, place, removal, requester, delete_file=delete_file)
+        except NoSpaceError:
+            if not delete_file:
+                raise
+            await anyio.to_thread.run_sync(_delete, place)  # this makes room for the note in the manifest
+            await _forget(context, place, removal, requester, delete_file=True)
+        await _stop_jobs(context, record, requester)  # a look may have queued one before the removal was recorded
+        await context.keeper.refresh()
+    there = await anyio.to_thread.run_sync(place.archive.exists)
+    return ArchiveRemoved(record.key.registry_path, str(place.archive), there_before and not there, there)
+
+
+async def _forget(context: Context, place: Place, removal: Removal, requester: Requester, *, delete_file: bool) -> None:
+    async with context.archive_folder.changing(removal.key, context.store) as generation:
+        # First the manifest: after a crash the next start reads it, and the database follows.
+        await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
+        await context.jobs.records.removed(removal, requester, generation)
+
+
+async def _delete_left_file(context: Context, removal: Removal) -> ArchiveRemoved:
+    """Delete the file that an earlier removal left."""
+    place = lookup.place(context, removal.key)
+    with context.jobs.reserved(removal.key), anyio.CancelScope(shield=True):
+        async with context.archive_folder.publishing:
+            if removal.key not in await lookup.removals(context):  # a job or an import has put another archive there
+                raise BusyError(f"{removal.key.registry_path} was archived again a moment ago", hint="look at it again")
+            await anyio.to_thread.run_sync(_take_away, place, removal, True)
+        await context.keeper.refresh()
+    return ArchiveRemoved(removal.key.registry_path, str(place.archive), deleted=True, there=False)
+
+
+def _take_away(place: Place, removal: Removal, delete_file: bool) -> None:  # noqa: FBT001
+    try:
+        remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=delete_file)
+    except (ArchiveNotFoundError, DamagedArchiveError):  # there is no manifest for the note; record and file still go
+        if delete_file:
+            _delete(place)
+
+
+def _delete(place: Place) -> None:
+    try:
+        for path in (place.archive, place.entries):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(f"{place.archive} cannot be deleted: {error.strerror or error}") from None
+
+
+async def _stop_jobs(context: Context, record: ArchiveRecord, requester: Requester) -> None:
+    """Cancel the jobs that would bring the archive back, and wait until they have ended."""
+    with anyio.move_on_after(STOP_SECONDS), context.feed.subscribed() as subscription:
+        changes = Changes(subscription, key=record.key)
+        while True:
+            job = (await context.store.ask(rows.newest_of, record.key)).get(record.key)  # first those not ended
+            if job is None or job.state in ENDED:
+                return
+            with suppress(ConflictError):  # it has just ended
+                await context.jobs.cancel(job.id, requester)
+            await changes.wait(STOP_LOOK_SECONDS)
+    raise BusyError(f"the job of {record.key.registry_path} does not end", hint="try again in a minute")
