@@ -14,6 +14,7 @@ from refgenied.model.assets import BuildRecord as BuildRecord
 from refgenied.model.assets import Genome as Genome
 from refgenied.model.assets import Look as Look
 from refgenied.model.assets import Problem as Problem
+from refgenied.model.downloads import DownloadReport as DownloadReport
 from refgenied.model.errors import AlreadyRunningError as AlreadyRunningError
 from refgenied.model.errors import ArchiveFolderNotSetError as ArchiveFolderNotSetError
 from refgenied.model.errors import ArchiveNotFoundError as ArchiveNotFoundError

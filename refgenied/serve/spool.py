@@ -4,52 +4,44 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 import structlog
 
 from refgenied.client import Client, ClientError, DaemonError
 from refgenied.model import AssetKey
-from refgenied.serve.segments import MOST_BYTES, Download, Segments, is_reportable
+from refgenied.serve.segments import MOST_BYTES, Download, Row, Segments, TakenBack, is_reportable
 
 log = structlog.get_logger("serve")
 
-BATCH = 200
-BATCH_BYTES = 48 * 1024
+MOST_IN_REQUEST = 200
+MOST_REQUEST_BYTES = 48 * 1024
 """Of the downloads in one request, whose line must not pass 64 KiB: names may be long."""
 LONGEST_DIGEST = 64
-"""Of those that the daemon takes; another program's config may say anything."""
-RETRY_SECONDS = (1.0, 30.0)
-"""The first wait and the longest one, when the daemon does not answer."""
+"""The daemon takes none that is longer; the config of another program may have any text there."""
+REPORT_SECONDS = (1.0, 30.0)
+"""The first wait and the longest one before another report, when the daemon does not answer."""
 ANSWER_SECONDS = 10.0
+"""The daemon has this long to answer."""
 WRITE_AGAIN_SECONDS = 1.0
 """After the disk took nothing."""
 HELD_UP_SECONDS = 5.0
 """No client waits longer for the disk."""
 
 
+@dataclass(eq=False)
 class _Entry:
     """A line for the file."""
 
-    def __init__(self, row: dict[str, Any]) -> None:
-        self.row = row
-        self.is_download = "id" in row
-        """Else it takes one back."""
-        self.tried = anyio.Event()
-        """It is on the disk, or the disk did not take it."""
-
-
-class _Told:
-    """What the daemon has recorded."""
-
-    def __init__(self) -> None:
-        self.recorded: set[str] = set()
-        self.left = 0
-        """Of those in other files."""
+    row: Row
+    tried: anyio.Event = field(default_factory=anyio.Event)
+    """Set when it is on the disk, or the disk did not take it."""
 
 
 class Spool:
@@ -78,34 +70,37 @@ class Spool:
         self._one_writer = anyio.CapacityLimiter(1)  # a thread of its own: those for reading archives may all be busy
         self._one_reporter = anyio.CapacityLimiter(1)
         self._disk = self._daemon = ""
+        """What is wrong with them."""
 
     def open(self) -> None:
-        """Make the folder, and count what an earlier process has left. OSError."""
+        """Make the folder, and count what an earlier process has left there. OSError."""
         self._left = self._segments.open()
 
     @property
     def waiting(self) -> int:
         """Downloads that the daemon has not recorded yet."""
-        new = sum(entry.is_download and entry.row["id"] not in self._likely for entry in self._new)
-        return new + len(self._written.keys() - self._likely) + self._left
+        return len((self._in_memory.keys() | self._written.keys()) - self._likely) + self._left
+
+    @property
+    def _in_memory(self) -> dict[str, Download]:
+        return {entry.row.id: entry.row for entry in self._new if isinstance(entry.row, Download)}
 
     @property
     def problem(self) -> str:
         """Why downloads wait, or are in memory only; empty when the last ones got through."""
         if not self._disk:
             return self._daemon
-        in_memory = sum(entry.is_download for entry in self._new)
-        disk = f"{self._disk}; {in_memory} downloads are in memory only"
+        disk = f"{self._disk}; {len(self._in_memory)} downloads are in memory only"
         return f"{disk}; {self._daemon}" if self._daemon else disk
 
     def likely(self, key: AssetKey, digest: str, at: float) -> str:
-        """A client seems to have got all: its download, which will be counted if this process is killed now; its id."""
-        entry = _entry(key, digest, at)
-        if not is_reportable(entry.row):
+        """A client seems to have got all. If this process is killed now, that counts as a download. Its id."""
+        download = _download(key, digest, at)
+        if not is_reportable(download):
             return ""
-        self._likely.add(entry.row["id"])
-        self._add(entry)
-        return entry.row["id"]
+        self._likely.add(download.id)
+        self._add(download)
+        return download.id
 
     def not_so(self, number: str) -> None:
         """It was not a download."""
@@ -114,31 +109,35 @@ class Spool:
         if number in self._carried:
             self._segments.taken_back.add(number)
             self._tells_of_others = True
-        self._new = [entry for entry in self._new if entry.row.get("id") != number]
-        self._add(_Entry({"not": number}))  # also when it was not written: it may be under way to the disk
+        self._new = [entry for entry in self._new if entry.row.id != number]
+        self._add(TakenBack(number))  # also when it was not written: it may be on its way to the disk
 
     async def count(self, key: AssetKey, digest: str, at: float, number: str = "") -> str:
-        """Take one download, the likely one with this `number`; its id. On disk when this returns, if that takes it."""
+        """Count one download: a new one, or the likely one with this id (`number`). Its id.
+
+        It is on the disk when this returns, if the disk takes it.
+        """
         if number:
             self._likely.discard(number)
-            entry = next((entry for entry in self._new if entry.row.get("id") == number), None)
         else:
-            entry = _entry(key, digest, at)
-            if not is_reportable(entry.row):  # another program's config has names that the daemon has never archived
+            download = _download(key, digest, at)
+            if not is_reportable(download):  # another program's config has names that the daemon has never archived
                 return ""
-            self._add(entry)
+            self._add(download)
+            number = download.id
+        entry = next((entry for entry in self._new if entry.row.id == number), None)
         if entry is not None:
             with anyio.move_on_after(HELD_UP_SECONDS):
                 await entry.tried.wait()
         self._reportable.set()
-        return number or str(entry and entry.row["id"])
+        return number
 
-    def _add(self, entry: _Entry) -> None:
-        self._new.append(entry)
+    def _add(self, row: Row) -> None:
+        self._new.append(_Entry(row))
         self._arrived.set()
 
     async def run(self) -> None:
-        """Ends only by cancellation; `flush` after that."""
+        """Ends only by cancellation. Call `flush` after that."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._keep_writing)
             group.start_soon(self._keep_reporting)
@@ -180,10 +179,11 @@ class Spool:
             return False
         else:
             self._say(disk="")
-            wanted = {entry.row["id"] for entry in self._new if entry.is_download}  # some were taken back meanwhile
-            done = set(map(id, batch))
-            self._new = [entry for entry in self._new if id(entry) not in done]
-            self._written |= {entry.row["id"]: entry.row for entry in batch if entry.row.get("id") in wanted}
+            wanted = self._in_memory  # without those that were taken back meanwhile
+            done = set(batch)
+            self._new = [entry for entry in self._new if entry not in done]
+            written = {entry.row.id for entry in batch}
+            self._written |= {number: row for number, row in wanted.items() if number in written}
             return True
         finally:
             for entry in batch:
@@ -196,10 +196,10 @@ class Spool:
             self._segments.clear()
 
     def _another(self, batch: list[_Entry]) -> list[_Entry]:
-        """Begin another file. What is only likely goes along; the rest is read from where it is."""
+        """Begin another file. Likely downloads are written there again; the others are read from the old file."""
         self._segments.begin_another()
         along = [_Entry(row) for number, row in self._written.items() if number in self._likely]
-        self._carried = {entry.row["id"] for entry in along}
+        self._carried = {entry.row.id for entry in along}
         self._left += len(self._written) - len(along)
         self._written.clear()
         self._new = [*along, *self._new]
@@ -208,13 +208,13 @@ class Spool:
     # ----------------------------------------------------------------- to the daemon
 
     async def _keep_reporting(self) -> None:
-        wait = RETRY_SECONDS[0]
+        wait = REPORT_SECONDS[0]
         while True:
             self._reportable = anyio.Event()
             reported = await self._report()
-            wait = RETRY_SECONDS[0] if reported else min(wait * 2, RETRY_SECONDS[1])
+            wait = REPORT_SECONDS[0] if reported else min(wait * 2, REPORT_SECONDS[1])
             if not reported:
-                await anyio.sleep(RETRY_SECONDS[0])  # not for every download that comes meanwhile
+                await anyio.sleep(REPORT_SECONDS[0])  # not for every download that comes meanwhile
             with anyio.move_on_after(None if reported else wait):
                 await self._reportable.wait()
 
@@ -222,13 +222,12 @@ class Spool:
         """Whether nothing is left to report."""
         now = {number: row for number, row in self._written.items() if number not in self._likely}
         if self._disk:
-            now |= {entry.row["id"]: entry.row for entry in self._new if entry.is_download}
-        told = _Told()
-        problem = await anyio.to_thread.run_sync(self._tell, now, told, limiter=self._one_reporter)
-        for number in told.recorded:
+            now |= self._in_memory
+        problem, recorded, left = await anyio.to_thread.run_sync(self._tell, now.values(), limiter=self._one_reporter)
+        for number in recorded:
             self._written.pop(number, None)
-        self._new = [entry for entry in self._new if entry.row.get("id") not in told.recorded]
-        self._left = max(0, self._left - told.left)
+        self._new = [entry for entry in self._new if entry.row.id not in recorded or isinstance(entry.row, TakenBack)]
+        self._left = max(0, self._left - left)
         if not problem:
             self._tells_of_others = False
         if not self._written and self._segments.size:
@@ -236,29 +235,35 @@ class Spool:
         self._say(daemon=problem)
         return not problem
 
-    def _tell(self, now: dict[str, Download], told: _Told) -> str:
-        """Report what is left in other files, and these; why not all."""
+    def _tell(self, now: Collection[Download]) -> tuple[str, set[str], int]:
+        """Report what is left in other files, and these downloads.
+
+        Why that did not work ("" when it did), which of these are recorded, and how many from other files.
+        """
+        recorded: set[str] = set()
+        left = 0
+        problem = ""
         try:
             paths = self._segments.left()
             if not paths and not now:
-                return ""
+                return "", recorded, left
             with Client.connect(self._socket, timeout=ANSWER_SECONDS) as client:
                 for path in paths:
-                    rows = [row for row in self._segments.read(path) if row["id"] not in self._likely]
+                    rows = [row for row in self._segments.read(path) if row.id not in self._likely]
                     for batch in _batches(rows):
                         client.request("download.record", {"downloads": batch})
                     self._segments.remove(path)
-                    told.left += len(rows)
-                for batch in _batches(now.values()):
+                    left += len(rows)
+                for batch in _batches(now):
                     client.request("download.record", {"downloads": batch})
-                    told.recorded.update(row["id"] for row in batch)
+                    recorded.update(row["id"] for row in batch)
         except DaemonError as error:
-            return f"the daemon does not take them: {error.message}"
+            problem = f"the daemon does not take them: {error.message}"
         except ClientError as error:
-            return error.message
+            problem = error.message
         except OSError as error:
-            return f"{self._segments.folder}: {error.strerror or error}"
-        return ""
+            problem = f"{self._segments.folder}: {error.strerror or error}"
+        return problem, recorded, left
 
     def _say(self, *, disk: str | None = None, daemon: str | None = None) -> None:
         before = self.problem
@@ -270,25 +275,18 @@ class Spool:
             log.info("serve.downloads_reported")
 
 
-def _entry(key: AssetKey, digest: str, at: float) -> _Entry:
-    row = {
-        "id": uuid.uuid4().hex,
-        "genome_digest": key.genome_digest,
-        "asset_group": key.asset_group,
-        "asset": key.asset,
-        "digest": digest if len(digest) <= LONGEST_DIGEST else "",
-        "at": at,
-    }
-    return _Entry(row)
+def _download(key: AssetKey, digest: str, at: float) -> Download:
+    digest = digest if len(digest) <= LONGEST_DIGEST else ""
+    return Download(uuid.uuid4().hex, key.genome_digest, key.asset_group, key.asset, at, digest)
 
 
-def _batches(rows: Iterable[Download]) -> Iterable[list[Download]]:
+def _batches(downloads: Iterable[Download]) -> Iterable[list[dict[str, Any]]]:
     """As many as fit into one request, at least one."""
-    batch: list[Download] = []
+    batch: list[dict[str, Any]] = []
     size = 0
-    for row in rows:
+    for row in map(msgspec.to_builtins, downloads):
         length = len(json.dumps(row))
-        if batch and (len(batch) == BATCH or size + length > BATCH_BYTES):
+        if batch and (len(batch) == MOST_IN_REQUEST or size + length > MOST_REQUEST_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(row)
