@@ -1,55 +1,65 @@
 """The tar stream of an archive, taken out of its gzip members: any part of it, or all of it in order.
 
-With a block table only the blocks that are needed are read, and several threads decompress ahead of the reader.
-Without one (an archive that another program made) the stream is read from its beginning.
+With a block table only the blocks that are needed are read, and several threads decompress ahead of the reader. Without
+one (another program made the archive) the stream is read from its beginning.
 """
 
 from __future__ import annotations
 
 import os
 import zlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from refgenied.archive.format.codec import Buffer, decompress
 from refgenied.archive.format.manifest import BlockTable
 from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
 
+ALL = 1 << 62
+"""As a length: to the end of the stream."""
 _READ = 1 << 18
-"""Compressed bytes read at once where there is no block table."""
+"""Compressed bytes that are read at once, where there is no block table."""
 _PIECE = 1 << 20
-"""Bytes of the stream given at once where there is no block table."""
-
-
-class Source(Protocol):
-    """The tar stream of one open archive, for one reader. A context manager."""
-
-    def pieces(self, begin: int = 0, length: int | None = None) -> Iterator[memoryview]:
-        """`length` bytes of the stream from `begin` on (None: all that come), in pieces of 1 MiB at most.
-
-        DamagedArchiveError names the file and where it is damaged; UnreadableError. A stream that ends before
-        `length` bytes have come ends without an error: the reader knows what it expects.
-        """
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
+"""Bytes of the stream that are given at once, where there is no block table."""
 
 Observe = Callable[[bytes], None]
 
 
-def open_source(path: Path, table: BlockTable | None, *, threads: int = 1, observe: Observe | None = None) -> Source:
-    """The stream of the archive at `path`; `table` None or empty: it has no block table.
+class Source(ABC):
+    """The tar stream of one open archive, for one reader. A context manager.
 
-    `observe` is given the compressed bytes as they are read, where there is no block table.
     ArchiveNotFoundError, UnreadableError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = open_archive(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    @abstractmethod
+    def pieces(self, begin: int = 0, length: int = ALL) -> Iterator[memoryview]:
+        """`length` bytes of the stream from `begin` on, in pieces of 1 MiB at most.
+
+        DamagedArchiveError names the file and where it is damaged; UnreadableError. A stream that ends before
+        `length` bytes have come ends without an error: the reader knows how many it expects.
+        """
+
+
+def open_source(path: Path, table: BlockTable | None, *, threads: int = 1, observe: Observe | None = None) -> Source:
+    """The stream of the archive at `path`. `table` is None or empty when it has no block table.
+
+    `observe` is given the compressed bytes as they are read, where there is no block table. Errors as `Source`.
     """
     if table is None or not table.compressed:
         return GzipSource(path, observe)
@@ -67,45 +77,32 @@ def open_archive(path: Path) -> int:
 
 
 def damage(path: Path, at: int, error: OSError) -> DamagedArchiveError | ShortageError:
-    """What to raise when an archive that is open cannot be read at a byte: its disk has lost it."""
+    """What to raise when an open archive cannot be read at a byte: its disk has lost that part."""
     message = f"{path} cannot be read at byte {at}: {error.strerror or error}"
     return ShortageError(message) if error.errno in SHORTAGE_ERRNOS else DamagedArchiveError(message)
 
 
-class BlockSource:
+class BlockSource(Source):
     """An archive whose block table is known."""
 
     def __init__(self, path: Path, table: BlockTable, threads: int) -> None:
-        self._path = path
+        super().__init__(path)
         self._size = table.size
         self._begins = [0, *accumulate(table.compressed)]
-        self._threads = max(1, threads)
-        self._fd = open_archive(path)
+        self._threads = threads
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def pieces(self, begin: int = 0, length: int | None = None) -> Iterator[memoryview]:
-        last = len(self._begins) - 2
-        first = begin // self._size
-        if length is not None:
-            last = min(last, (begin + length - 1) // self._size)
+    def pieces(self, begin: int = 0, length: int = ALL) -> Iterator[memoryview]:
+        first, last = begin // self._size, (begin + length - 1) // self._size
         skip = begin - first * self._size
-        left = length
-        for block in self._contents(first, last):
-            piece = memoryview(block)[skip:]
+        for block in self._contents(first, min(last, len(self._begins) - 2)):
+            piece = memoryview(block)[skip : skip + length]
             skip = 0
-            if left is not None:
-                piece = piece[:left]
-                left -= len(piece)
+            length -= len(piece)
             if piece:
                 yield piece
 
     def _contents(self, first: int, last: int) -> Iterator[Buffer]:
-        """Whole blocks in order, decompressed ahead by the other threads."""
+        """Whole blocks in order; other threads decompress ahead of the reader."""
         if self._threads == 1 or first == last:
             for number in range(first, last + 1):
                 yield self._content(number)
@@ -134,41 +131,28 @@ class BlockSource:
         return block
 
 
-class GzipSource:
-    """An archive of any gzip members. Parts that follow one another are read in one go; going back begins anew."""
+class GzipSource(Source):
+    """An archive of any gzip members. Parts that follow one another are read once; going back begins from the start."""
 
     def __init__(self, path: Path, observe: Observe | None = None) -> None:
-        self._path = path
+        super().__init__(path)
         self._observe = observe
-        self._fd = open_archive(path)
         self._stream: Iterator[memoryview] = iter(())
         self._at = -1
-        """Where the stream stands; -1: nowhere."""
+        """Bytes of the stream that were given; -1: it was not begun."""
         self._rest = memoryview(b"")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def pieces(self, begin: int = 0, length: int | None = None) -> Iterator[memoryview]:
+    def pieces(self, begin: int = 0, length: int = ALL) -> Iterator[memoryview]:
         if self._at < 0 or begin < self._at:
             self._stream, self._at, self._rest = self._inflated(), 0, memoryview(b"")
-        while self._at < begin:
-            if not self._take(begin - self._at):
-                return
-        left = length
-        while left is None or left > 0:
-            piece = self._take(_PIECE if left is None else left)
-            if not piece:
-                return
-            if left is not None:
-                left -= len(piece)
+        while self._at < begin and self._take(begin - self._at):
+            pass
+        while length and (piece := self._take(length)):
+            length -= len(piece)
             yield piece
 
     def _take(self, most: int) -> memoryview:
-        """The next bytes of the stream; none at its end."""
+        """The next bytes of the stream, `most` or fewer; none at its end."""
         if not self._rest:
             self._rest = next(self._stream, memoryview(b""))
         piece, self._rest = self._rest[:most], self._rest[most:]
