@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from refgenied.archive.format import tar
-from refgenied.archive.format.blocks import BLOCK_SIZE, SMALL, Block, Blocks, Passing
+from refgenied.archive.format.blocks import BLOCK_SIZE, SMALL, Block, BlockWriter, Passing
 from refgenied.archive.format.codec import Buffer, Codec
 from refgenied.archive.format.digests import AssetDigest, ContentDigest
 from refgenied.archive.format.entries import Entry, EntryList, Sidecar, Totals, entry_of
@@ -71,7 +71,7 @@ def pack_tree(tree: Tree, place: Place, total: int, *, codec: Codec, run: Run, m
             retire=retire,
             run=run,
         ) as pipeline:
-            blocks = Blocks(pipeline.push)
+            blocks = BlockWriter(pipeline.push)
             _feed(tree, place.key.asset.encode(), blocks, run.check)
             pipeline.finish()
         reporter.show(done, last=True)
@@ -89,7 +89,7 @@ def pack_tree(tree: Tree, place: Place, total: int, *, codec: Codec, run: Run, m
         )
 
 
-def _feed(tree: Tree, top: bytes, blocks: Blocks, check: Check) -> None:
+def _feed(tree: Tree, top: bytes, blocks: BlockWriter, check: Check) -> None:
     """The whole tar stream, from the first header to the end."""
     for member in tree.to_read():
         check()
@@ -111,7 +111,7 @@ def _feed(tree: Tree, top: bytes, blocks: Blocks, check: Check) -> None:
     blocks.flush()
 
 
-def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: Blocks, check: Check) -> None:
+def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: BlockWriter, check: Check) -> None:
     member = passing.member
     fd = tree.open(member)
     count = -1
@@ -132,7 +132,7 @@ def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: Blocks, chec
     tree.confirm(member)
 
 
-def _feed_content(fd: int, left: int, passing: Passing, blocks: Blocks, check: Check) -> None:
+def _feed_content(fd: int, left: int, passing: Passing, blocks: BlockWriter, check: Check) -> None:
     while left:
         check()
         try:

@@ -1,7 +1,7 @@
-"""What a caller of the library gave us, judged before anything is done: BadArgumentError says which argument, and why.
+"""Checks what a caller of the library gave, before anything is done: BadArgumentError says which argument, and why.
 
-Programs hand on what they were given themselves, so nothing is taken for something that it only resembles: a `-1` is no
-count from the end, one text is no list of names, and an empty path is not the current folder.
+Programs pass on what others gave them. So no value is taken for something that it only resembles: `-1` does not count
+from the end, one text is not a list of names, and an empty path is not the current folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MANIFEST = ".json"
 
 
 def path_of(value: object, name: str) -> Path:
-    """A path as text or `os.PathLike`; not empty, and one that the system can have."""
+    """A path as text or `os.PathLike`; not empty, and one that a file can have."""
     try:
         text: object = os.fspath(cast("str", value))
     except TypeError:
@@ -42,7 +42,7 @@ def archive_of(value: object) -> Path:
 
 
 def member_of(value: object, name: str = "member") -> bytes:
-    """A member's path in the asset, as the archive has it."""
+    """A member's path in the asset, as the archive has it: bytes without a slash at its ends."""
     if not isinstance(value, str | bytes | os.PathLike):
         raise BadArgumentError(f"{name} must be the path of a member, not {_shown(value)}")
     try:
@@ -55,7 +55,7 @@ def member_of(value: object, name: str = "member") -> bytes:
 
 
 def members_of(values: object, name: str) -> tuple[bytes, ...]:
-    """Paths of members. A single text is refused: as a list of letters it would name members nobody meant."""
+    """Paths of members. A single text is refused: as a list of letters it would name members that nobody meant."""
     if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
         raise BadArgumentError(f"{name} must be a list of members' paths, not {_shown(cast('object', values))}")
     found = enumerate(cast("Iterable[object]", values))
@@ -72,12 +72,12 @@ def count_of(value: object, name: str) -> int:
 
 
 def threads_of(value: object) -> int:
-    """How many threads; 0 means all cores that this process may use."""
+    """How many threads; 0 means as many as this process may use cores."""
     return count_of(value, "threads") or len(os.sched_getaffinity(0))
 
 
 def require_switch(value: object, name: str) -> None:
-    """`"no"` would be taken for a yes."""
+    """Refuse anything but True and False: the text `"no"` would count as yes."""
     if not isinstance(value, bool):
         raise BadArgumentError(f"{name} must be True or False, not {_shown(value)}")
 
@@ -96,6 +96,6 @@ def _encodes(text: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """The value where it is short, else what it is: an error is one line."""
+    """The value when it is short, else its type: an error is one line."""
     text = repr(value)
     return text if len(text) <= 60 and text.isprintable() else f"a {type(value).__name__}"

@@ -1,7 +1,7 @@
 """The tar stream, cut into blocks of 1 MiB as it is made.
 
-Where a block ends depends on the stream alone. Each block knows which parts of it are content of which
-file, so that the files' md5s can be taken beside the compression, from the same single read.
+Where a block ends depends on the stream alone. Each block knows which parts of it are content of which file, so that
+the md5 of each file can be taken at the same time as the compression, from one read.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ BLOCK_SIZE = 1 << 20
 """Bytes of the tar stream in each block but the last."""
 
 SMALL = 1 << 16
-"""A file of so many bytes at most is hashed where it is read: handing it to another thread would take longer."""
-
+"""A file of at most so many bytes is hashed by the thread that reads it: passing it to another would take longer."""
 
 _ZEROS = bytes(512)
 _md5 = partial(hashlib.md5, usedforsecurity=False)
@@ -26,7 +25,7 @@ _OF_NOTHING = _md5()
 
 
 class Passing:
-    """One member on its way through the stream: where its content begins, and its md5 so far."""
+    """One member while it goes through the stream: where its content begins, and its md5 so far."""
 
     __slots__ = ("md5", "member", "offset")
 
@@ -49,9 +48,9 @@ class Block:
         self.length = 0
         self.source_bytes = 0
         self.files: list[tuple[int, int]] = []
-        """(begin, end) of all content, in stream order; what is between is headers and padding."""
+        """(begin, end) of each piece of content, in stream order; between them are headers and padding."""
         self.spans: list[tuple[Passing, int, int]] = []
-        """(member, begin, end) of content that is still to be hashed, in stream order."""
+        """(member, begin, end) of each piece of content that is still to be hashed, in stream order."""
         self.ended: list[Passing] = []
         """The members that end here, in stream order."""
 
@@ -60,15 +59,13 @@ class Block:
         return self.buffer[: self.length]
 
     def hash(self) -> None:
-        """Take the md5s of its spans; blocks in order."""
+        """Hash the pieces in `spans`. The blocks must come in order."""
         for passing, begin, end in self.spans:
             passing.md5.update(self.buffer[begin:end])
 
 
-class Blocks:
-    """Fills blocks and gives each full one to `push`. Blocks that came back through `recycle` are used
-    again.
-    """
+class BlockWriter:
+    """Fills blocks and gives each full one to `push`. Blocks that came back through `recycle` are used again."""
 
     def __init__(self, push: Callable[[Block], None]) -> None:
         self._push = push
@@ -82,7 +79,7 @@ class Blocks:
         self._free.append(block)
 
     def write(self, data: bytes) -> None:
-        """Headers, padding, the end: anything that is not a file's content."""
+        """Append headers, padding or the end: anything that is not a file's content."""
         begin = 0
         while begin < len(data):
             block = self._open_block()
@@ -93,10 +90,10 @@ class Blocks:
         self.length += len(data)
 
     def take(self, header: bytes, passing: Passing, fd: int) -> int:
-        """A whole small file at once, header and padding too, where the block has room for all of it.
+        """Append a whole small file at once, with header and padding, when the block has room for all of it.
 
-        The bytes of content that were read; what is missing then of its size, and its end, is for the caller. -1:
-        there is no room, and nothing was done.
+        Returns how many bytes of content were read: when they are fewer than the file's size, the caller reads the
+        rest and adds the padding. -1: there is no room, and nothing was done.
         """
         block, size = self._block, passing.member.size
         begin = block.length + len(header)
@@ -120,9 +117,7 @@ class Blocks:
         return count
 
     def read(self, passing: Passing, fd: int, limit: int) -> int:
-        """Append up to `limit` bytes (> 0) of a file's content with one read; the number read, 0 at its
-        end.
-        """
+        """Append up to `limit` bytes (> 0) of a file's content with one read; how many came, 0 at the file's end."""
         block = self._open_block()
         begin = block.length
         count = os.readv(fd, (block.buffer[begin : begin + limit],))
@@ -139,11 +134,11 @@ class Blocks:
         return count
 
     def end(self, passing: Passing) -> None:
-        """The member is complete."""
+        """Note that the member is complete."""
         self._block.ended.append(passing)
 
     def flush(self) -> None:
-        """Push what is left."""
+        """Push the last block."""
         if self._block.length:
             self._push_block()
 

@@ -1,7 +1,7 @@
 """How one block becomes one gzip member, and back.
 
-A codec's choice may depend on the block alone, so that the same asset gives the same bytes for any number of threads,
-today and tomorrow.
+What a codec chooses may depend on the block alone. So the same asset always gives the same bytes, for any number of
+threads.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from refgenied.model import BadArgumentError
 Buffer = bytes | bytearray | memoryview
 
 GZIP = 16
-"""Added to zlib's window bits: a gzip member, without time and name in its header."""
+"""Added to zlib's window bits, it asks for a gzip member without time and name in its header."""
 
 
 class CodecRecord(msgspec.Struct, frozen=True):
-    """Which codec made an archive's bytes, as its manifest keeps it."""
+    """Which codec made an archive's bytes; the manifest keeps it."""
 
     name: str
-    """A preset (`balanced`), or one library's method (`libdeflate`)."""
+    """A preset (`balanced`), or the method of one library (`libdeflate`)."""
     level: int
-    """The method's level; of a preset the edition of its rules: it rises when they change."""
+    """The level of the method; for a preset the edition of its rules, which rises when they change."""
     library: str
     """Every method that may be in the archive: `zlib-ng huffman, libdeflate 6`."""
     version: str
@@ -44,7 +44,7 @@ class CodecRecord(msgspec.Struct, frozen=True):
 
 
 class Codec(Protocol):
-    """Makes whole gzip members; called from several threads at once."""
+    """Makes whole gzip members. Several threads call it at once."""
 
     @property
     def record(self) -> CodecRecord: ...
@@ -52,7 +52,7 @@ class Codec(Protocol):
     def compress(self, block: Buffer, spans: Spans | None = None) -> Buffer:
         """One gzip member with no time and no name in its header.
 
-        `spans`: the parts of the block that are files' content, for a codec that looks at it; None: all of it.
+        `spans`: the parts of the block that are files' content, for a codec that looks at the content; None: all of it.
         """
         ...
 
@@ -66,7 +66,7 @@ class Method(msgspec.Struct, frozen=True):
 
 
 def libdeflate(level: int) -> Method:
-    """Level 0 (stored) to 12 (small). The same bytes on every machine and from 0.7 to 0.9."""
+    """Level 0 (stored) to 12 (small). Versions 0.7 to 0.9 give the same bytes, on every machine."""
 
     def compress(block: Buffer) -> Buffer:
         return deflate.gzip_compress(block, level)  # pyright: ignore[reportUnknownMemberType]
@@ -75,7 +75,7 @@ def libdeflate(level: int) -> Method:
 
 
 def isal(level: int) -> Method:
-    """Level 0 (fast) to 2. The same bytes on every x86, others on arm64; level 3 differs between x86s: never use it."""
+    """Level 0 (fast) to 2. Every x86 gives the same bytes, arm64 others. Never use level 3: it differs between x86s."""
 
     def compress(block: Buffer) -> Buffer:
         return igzip_lib.compress(block, level, igzip_lib.COMP_GZIP)  # pyright: ignore[reportUnknownMemberType]
@@ -84,12 +84,15 @@ def isal(level: int) -> Method:
 
 
 def zlibng(level: int, window: int = 15) -> Method:
-    """Level 1 to 9; repeats are looked for in the last 2**window bytes. The same bytes on every machine, from 2.2."""
+    """Level 1 to 9; it looks for repeats in the last 2**window bytes. From 2.2 on the same bytes on every machine."""
     return _zlibng(f"zlib-ng {level} in {1 << (window - 10)} KiB", level, window, zlib_ng.Z_DEFAULT_STRATEGY)
 
 
 def huffman() -> Method:
-    """Letters by their frequencies, no repeats. 16,384 letters a table: twice as many are slower and no smaller."""
+    """Codes letters by their frequencies and looks for no repeats.
+
+    There is a table for each 16,384 letters: with twice as many it is slower, and the result is no smaller.
+    """
     return _zlibng("zlib-ng huffman", 1, 15, zlib_ng.Z_HUFFMAN_ONLY, memory=8)
 
 
@@ -102,13 +105,14 @@ def _zlibng(name: str, level: int, window: int, strategy: int, *, memory: int = 
 
 
 _LONG_RUN = re.compile(rb"[^A-Z]{40,}|[^a-z]{40,}")
-"""Bases in one case (a blank line or a name does not end them); a shorter run is not worth codes of its own."""
+"""Bases in one case (a blank line or a name does not end them). A shorter run is not worth codes of its own."""
 
 
 def huffman_by_case() -> Method:
-    """For soft-masked DNA: a deflate block with its own Huffman codes for each run of one case.
+    """For soft-masked DNA: each run of one case gets a deflate block with its own Huffman codes.
 
-    So no base pays for the case bit. The runs are found in Python: on many cores they get in each other's way.
+    So no base costs a bit for its case. Python finds the runs, and only one thread at a time can do that: many cores
+    help less here.
     """
 
     def compress(block: Buffer) -> Buffer:
@@ -132,7 +136,7 @@ SMALLEST = 12
 
 
 class Libdeflate:
-    """libdeflate at one level for everything: 1 (fast) to 12 (small)."""
+    """libdeflate at one level for everything: 0 (stored), 1 (fast) to 12 (small)."""
 
     def __init__(self, level: int = 6) -> None:
         if count_of(level, "level") > SMALLEST:
@@ -145,7 +149,7 @@ class Libdeflate:
 
 
 class Compression(StrEnum):
-    """How much time an archive's size is worth."""
+    """How much time a smaller archive may cost."""
 
     FAST = "fast"
     BALANCED = "balanced"
@@ -153,9 +157,9 @@ class Compression(StrEnum):
 
 
 EDITION = 2
-"""Of the rules below and of those in `content`. An archive is never made again because it rose.
+"""The edition of the rules below and of those in `content`. No archive is made again because it rose.
 
-1: version 0.1.0. 2: what is in a block is told from files' content, without the headers between them.
+1: version 0.1.0. 2: the kind of a block is told from files' content alone, without the headers between them.
 """
 
 _RULES: dict[Compression, dict[Content, Method]] = {
@@ -180,7 +184,7 @@ _RULES: dict[Compression, dict[Content, Method]] = {
 
 
 class ContentAware:
-    """Looks at each block and packs it as its content is packed best."""
+    """Looks at each block and packs it with the method that is best for its content."""
 
     def __init__(self, compression: Compression = Compression.BALANCED) -> None:
         if compression not in tuple(Compression):
@@ -204,13 +208,13 @@ class ContentAware:
 
 
 _HUFFMAN_ONLY = b"\4\3"
-"""How zlib-ng's header ends when it was told to look for no repeats: "fastest", "Unix"."""
+"""The end of zlib-ng's header when it was told to look for no repeats: "fastest", "Unix"."""
 
 
 def decompress(member: Buffer, limit: int) -> Buffer | None:
-    """The content of one gzip member, whose checksum was compared; None when it is damaged.
+    """The content of one gzip member, after its checksum was compared; None when it is damaged.
 
-    `limit` is the most bytes it may hold. A size that says more is damage too: nothing is allocated for it.
+    `limit`: the most bytes it may hold. A member that says it has more is damaged too, and no memory is taken for it.
     """
     view = memoryview(member)
     if len(view) < 18 or int.from_bytes(view[-4:], "little") > limit:
@@ -224,7 +228,7 @@ def decompress(member: Buffer, limit: int) -> Buffer | None:
 
 
 def _igunzip(member: Buffer, limit: int) -> Buffer | None:
-    """ISA-L reads letter after letter twice as fast as libdeflate, which is the faster one where there are repeats."""
+    """ISA-L reads single letters twice as fast as libdeflate, which is the faster one where there are repeats."""
     stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
     content = stream.decompress(member, limit)  # pyright: ignore[reportUnknownMemberType]
     return content if stream.eof and not stream.unused_data else None

@@ -1,13 +1,14 @@
-"""What kind of content a block has, told from a sample of it: it decides which codec packs the block.
+"""What kind of content a block has, told from a sample of it. The kind decides which codec packs the block.
 
-The sample is of files' content alone. Of the headers between them only the number of bytes counts: with their times in
-the sample, an asset that was merely built again would be packed by another codec, and be larger or smaller for it.
+The sample is taken from files' content alone. Of the headers between them only the number of bytes counts: they hold
+times, so an asset that was only built again would be packed by another codec, and its archive be larger or smaller.
 
-Deflate finds repeats and then codes letters. In DNA the repeats it finds by chance cost more than they save: Huffman
-codes alone are 15 times faster there, and smaller too. Soft-masked DNA has one bit more a base, and short repeats pay.
-In BWTs, suffix arrays and packed bases a quick look for repeats finds all there is to find. Only text rewards a search.
+Deflate finds repeats and then codes letters. In DNA the repeats that it finds by chance cost more than they save:
+Huffman codes alone are 15 times faster there, and smaller too. Soft-masked DNA has one bit more for each base, and
+short repeats save something. In BWTs, suffix arrays and packed bases a quick search finds all the repeats there are.
+Only in text a long search pays.
 
-The kind depends on the files alone, never on their times, and is the same on every machine: libdeflate's output is.
+The kind depends on the files alone, never on their times. It is the same on every machine, as libdeflate's output is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import deflate  # its stubs want Python 3.12: hence the ignores
 
 _PIECES = 8
 _PIECE = 1 << 11
-"""Eight pieces of 2 KiB spread over the block: a header or a run of N at one place does not speak for the whole."""
+"""Eight pieces of 2 KiB, spread over the block: a header or a run of N at one place does not decide for all of it."""
 
 _BASES = b"ACGTacgt"
 _GAPS = b"Nn\n"
@@ -28,17 +29,17 @@ _FOREIGN = 1 / 64
 """The share of other bytes (names of sequences, ambiguity codes) that DNA may have."""
 
 _REPEATED = 8
-"""What shrinks to less than an eighth at a quick look is full of repeats."""
+"""A sample that a quick search shrinks to less than an eighth is full of repeats."""
 
 
 class Content(StrEnum):
-    """What packs such a block best."""
+    """The kind of a block, by what packs it best."""
 
-    BASES = "bases"  # DNA in one case: nothing but its letters' frequencies counts
+    BASES = "bases"  # DNA in one case: only the frequencies of its letters count
     MASKED = "masked"  # DNA in both cases: short, near repeats
-    TEXT = "text"  # repeats all over
+    TEXT = "text"  # repeats everywhere
     MIXED = "mixed"  # repeats that are worth a search
-    DENSE = "dense"  # indexes: a quick search finds what there is
+    DENSE = "dense"  # indexes: a quick search finds all repeats
     PACKED = "packed"  # compressed already, or noise
 
 
@@ -57,9 +58,9 @@ def content_of(block: memoryview, spans: Spans | None = None) -> Content:
 
 
 _HEADERS_ABOVE_ALL = 3 / 4
-"""Where so much is not content, a search pays: headers are nearly the same."""
+"""When so much of a block is not content, a search pays: the headers are nearly the same."""
 _AMONG_HEADERS = {Content.BASES: Content.MIXED, Content.MASKED: Content.MIXED, Content.PACKED: Content.DENSE}
-"""What is packed well by letters alone, or not at all, is not so with headers in between."""
+"""Content that is packed best by its letters alone, or not at all, needs another method with headers in between."""
 
 
 def _kind(sample: bytes) -> Content:
@@ -74,7 +75,7 @@ def _kind(sample: bytes) -> Content:
 
 
 def glance(block: memoryview, spans: Spans | None = None) -> Content:
-    """In a fraction of the time: TEXT and what shrinks to less than half (MIXED); DENSE for all else, DNA too."""
+    """A guess in a fraction of the time: TEXT, MIXED (it shrinks to less than half), or DENSE for the rest, DNA too."""
     spans = [(0, len(block))] if spans is None else spans
     framed = _framed(block, spans)
     if framed > _HEADERS_ABOVE_ALL:
@@ -93,7 +94,7 @@ def _is_dna(sample: bytes) -> bool:
 
 
 def _dna(sample: bytes) -> Content:
-    """Gaps and tandem repeats (centromeres) are where a search pays after all."""
+    """The kind of DNA. In gaps and tandem repeats (centromeres) a search pays."""
     bases = sample.translate(None, _GAPS)
     quick = _deflated(bases, 1)
     if len(bases) * 2 < len(sample) or quick * _REPEATED < len(bases):
@@ -111,7 +112,7 @@ def _total(spans: Spans) -> int:
 
 
 def _sample(block: memoryview, spans: Spans) -> bytes:
-    """All of the content where it is short, else pieces from places spread evenly over it."""
+    """All of the content when it is short, else pieces from places that are spread evenly over it."""
     size = _total(spans)
     if size <= _PIECES * _PIECE:
         return b"".join([block[begin:end] for begin, end in spans])
@@ -132,7 +133,7 @@ def _sample(block: memoryview, spans: Spans) -> bytes:
 
 
 def _huffman(bases: bytes) -> float:
-    """Bytes of DNA whose letters are coded by their frequencies alone; ideal codes, but of one bit at least."""
+    """The bytes that DNA takes when its letters are coded by their frequencies: ideal codes, of at least one bit."""
     size = len(bases)
     counts = [count for letter in _BASES if (count := bases.count(letter))]
     bits = sum(count * max(1.0, -math.log2(count / size)) for count in counts)

@@ -1,4 +1,4 @@
-"""Two identities of an asset's content: refgenie's `asset_digest`, and our own content digest."""
+"""Two digests that identify an asset's content: refgenie's `asset_digest`, and a content digest of our own."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from refgenied.genomes.member import Kind
 _ESCAPED = re.compile(rb"[\\\n\r]")
 
 _SAMPLE = 1000
-"""Names by which two locales are told apart: a machine may have hundreds, and most of them sort alike."""
+"""By so many names two locales are compared: a machine may have hundreds of locales, and most of them sort alike."""
 
 IGNORED = b"_refgenie_build"
-"""refgenie leaves out whatever begins so at the top level (`find . -not -path './_refgenie_build*'`)."""
+"""refgenie leaves out every name at the top level that begins so (`find . -not -path './_refgenie_build*'`)."""
 
 
 class AssetDigest:
-    r"""refgenie's `asset_digest`, taken while the files go by in the order of their bytes.
+    r"""refgenie's `asset_digest`, computed while the files come in the order of their names' bytes.
 
-    refgenie runs `find . -type f … -exec md5sum {} \; | sort -k 2 | awk '{print $1}' | md5sum`: the md5
-    over the md5s of the regular files, a line each, ordered by path. Two turns of those tools count: md5sum
-    writes `\\`, newline and carriage return in a name as two characters and then puts a backslash before
-    the sum; and sort follows the builder's locale (`matching_order` finds that one).
+    refgenie runs `find . -type f … -exec md5sum {} \; | sort -k 2 | awk '{print $1}' | md5sum`: the md5 over the md5s
+    of the regular files, one in each line, ordered by path. Two habits of those tools count. md5sum writes `\\`,
+    newline and carriage return in a name as two characters, and then puts a backslash before the sum. And sort
+    follows the builder's locale (`matching_order` finds it).
     """
 
     def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.in_order = True
-        """False: a name was written in another way, so its place may be another: see `asset_digest`."""
+        """False: md5sum wrote a name in another way, which may change the order: see `asset_digest`."""
 
     def add(self, entries: Iterable[Entry]) -> None:
         tokens = [_md5sum_line(entry)[0] for entry in entries if counts(entry)]
@@ -47,7 +47,7 @@ class AssetDigest:
 
 
 def counts(entry: Entry) -> bool:
-    """Whether refgenie takes this member into its digest."""
+    """Whether refgenie's digest includes this member."""
     return entry.type is Kind.FILE and not entry.foreign and not entry.raw_path.startswith(IGNORED)
 
 
@@ -59,9 +59,8 @@ def asset_digest(entries: Iterable[Entry], check: Check = no_check) -> str:
 def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: Check = no_check) -> str | None:
     """The name of the first installed locale in whose order the files have this asset digest; None: there is none.
 
-    STAR's `Genome`, `SA`, `chrLength.txt` are the everyday case: a builder with en_US.UTF-8 sorts them in another way
-    than one with C. `entries` is called once for each order that is tried. UnreadableError, ShortageError: the order
-    cannot be asked.
+    STAR's `Genome`, `SA`, `chrLength.txt` are the usual case: en_US.UTF-8 sorts them in another way than C. `entries`
+    is called once for each order that is tried. UnreadableError, ShortageError: `sort` cannot give an order.
     """
     for name, tokens in _orders(lambda: _md5sum_lines(entries(), check), check):
         if _digest_of(tokens) == digest:
@@ -70,12 +69,12 @@ def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: C
 
 
 def order_lacking_one(entries: Iterable[Entry], digest: str, check: Check = no_check) -> str | None:
-    """The name of the first order in which the files without one of them have this asset digest; None: there is none.
+    """The name of the first order in which all files but one have this asset digest; None: there is none.
 
-    refgenie's digest leaves links out, and an archive holds the file that a link led to (`bwa_index`, `bismark_*`:
-    one link to the FASTA file). Where such an archive was extracted, by `refgenie pull` or `archive restore`, that
-    file is one like the others, while refgenie's config has the digest of the builder, who had the link.
-    `entries` are few: each file takes its turn. Errors as for `matching_order`.
+    refgenie's digest leaves links out, and an archive holds the file to which a link led (`bwa_index`, `bismark_*`: one
+    link to the FASTA file). Where such an archive was extracted, by `refgenie pull` or `archive restore`, that file is
+    a file like the others, while refgenie's config has the digest of the builder, who had the link.
+    `entries` are few: each file is left out once. Errors as for `matching_order`.
     """
     listed = list(_md5sum_lines(entries, check))
     by_bytes = (C, sorted_tokens(listed))
@@ -86,9 +85,7 @@ def order_lacking_one(entries: Iterable[Entry], digest: str, check: Check = no_c
 
 
 def _orders(lines: Callable[[], Iterable[tuple[bytes, bytes]]], check: Check) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The orders of the locales of this machine that put these lines in other ways than that of bytes, and than one
-    another.
-    """
+    """The different orders in which the locales of this machine put these lines, without the order of bytes."""
     some, are_all = _sample(lines())
     seen = {b"\n".join(sorted_tokens(some))}
     for locale in locales():
@@ -100,7 +97,7 @@ def _orders(lines: Callable[[], Iterable[tuple[bytes, bytes]]], check: Check) ->
 
 
 def _sample(lines: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """Lines at even distances, between _SAMPLE and twice as many; whether they are all."""
+    """Lines at even distances, between _SAMPLE and twice as many; and whether these are all lines."""
     taken: list[tuple[bytes, bytes]] = []
     distance = 1
     for number, line in enumerate(lines):
@@ -132,11 +129,11 @@ def _matches_lacking_one(lines: list[bytes], digest: str, check: Check) -> bool:
 
 
 class ContentDigest:
-    """What an archive holds, whatever its bytes: sha256 over the members in the order of their names in the
-    tar.
+    """Identifies what an archive holds: a sha256 over the members in the order of their names in the tar.
 
-    For each member: type, mode (octal), size, md5 of a file or target of a link, path; each followed by a
-    NUL, which none of them can hold. Times are left out: a rebuild with the same content has the same digest.
+    For each member: type, mode (octal), size, md5 of a file or target of a link, path; each followed by a NUL, which
+    none of them can hold. Times are left out: when an asset is built again with the same content, the digest is the
+    same.
     """
 
     def __init__(self) -> None:
@@ -167,9 +164,7 @@ def _md5sum_lines(entries: Iterable[Entry], check: Check) -> Iterator[tuple[byte
 
 
 def _md5sum_line(entry: Entry) -> tuple[bytes, bytes]:
-    """What md5sum prints for a file: the sum and the name (coreutils 9; older ones leave carriage returns
-    alone).
-    """
+    """What md5sum prints for a file: the sum and the name (coreutils 9; older ones do not escape carriage returns)."""
     path = entry.raw_path
     if not _ESCAPED.search(path):
         return entry.md5.encode(), path

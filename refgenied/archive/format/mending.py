@@ -1,8 +1,8 @@
-"""When a manifest and its record differ, or a manifest's seal is broken: which of the two is right, and what shows it.
+"""When a manifest and its record differ, or the seal of a manifest is broken: which of the two is right.
 
-The database keeps the seal of each manifest. So a manifest that was changed on the disk can be put right from the
-record when one of the fields that both have was hit, and the recorded seal proves the result. The other way round a
-manifest with the recorded seal proves what the record should say.
+The database keeps the seal of each manifest. So a manifest that was changed on the disk can be repaired from the
+record, when the change is in one of the fields that both have: the recorded seal proves the result. And a manifest with
+the recorded seal proves what the record should say.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ _LASTING = (
     "created_at",
     "requested_by",
 )
-"""What a record has of its manifest and keeps; aliases and stamps follow the asset."""
+"""The fields that a record takes from its manifest and that never change."""
 _FOLLOWING = ("aliases", "stamp", "files_stamp")
+"""The fields that follow the asset."""
 
 
 def differences(record: ArchiveRecord, manifest: Manifest, path: str) -> tuple[str, ...]:
-    """The fields in which a record is not what its manifest says, by name. `path`: the archive's, as the record has it.
+    """The names of the fields in which a record differs from its manifest. `path`: `Place.relative` of the archive.
 
     An archive that was recorded before its manifest was sealed has no recorded seal: that is no difference.
     """
@@ -42,13 +43,13 @@ def differences(record: ArchiveRecord, manifest: Manifest, path: str) -> tuple[s
 
 
 def mended_record(record: ArchiveRecord, manifest: Manifest, path: str) -> ArchiveRecord:
-    """The record as the manifest says; what only the database knows is kept."""
+    """The record with the manifest's values; what only the database knows stays."""
     said = manifest.record(path)
     return msgspec.structs.replace(record, **{name: getattr(said, name) for name in (*_LASTING, "seal")})
 
 
 def mended_manifest(path: Path, record: ArchiveRecord) -> Manifest | None:
-    """The manifest with one field put right from the record, when that is what was sealed; None: it cannot be shown.
+    """The manifest with one field taken from the record, when the recorded seal proves that; else None.
 
     Nothing is written. UnreadableError.
     """
@@ -67,7 +68,7 @@ def mended_manifest(path: Path, record: ArchiveRecord) -> Manifest | None:
 
 
 def _candidates(found: Manifest, record: ArchiveRecord) -> Iterator[Manifest]:
-    yield found  # only the seal itself was hit
+    yield found  # only the seal itself was changed
     for name in (*_LASTING, *_FOLLOWING):
         if name in Manifest.__struct_fields__:
             yield msgspec.structs.replace(found, **{name: getattr(record, name)})

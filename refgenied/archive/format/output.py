@@ -1,4 +1,4 @@
-"""The archive file while it is written: counted, hashed, and brought to the disk as it grows."""
+"""The archive file while it is written: its bytes are counted, hashed and brought to the disk as it grows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from refgenied.archive.format.codec import Buffer
 from refgenied.files.durable import NEW_FILE_FLAGS, write_all, writing
 
 WRITE_BACK_EVERY = 8 << 20
-"""Bytes after which the kernel is told to begin to write them: nobody waits, and a sync finds little left to do."""
+"""After so many bytes the kernel is told to begin to write them: nobody waits, and a later sync is short."""
 SYNC_EVERY = 64 << 20
-"""Bytes after which they are on the disk, however slow that is: nobody can cancel a sync, so each must be short."""
+"""After so many bytes they are synced, however slow that is: nobody can cancel a sync, so each must be short."""
 
 
 class Output:
-    """A new file that blocks are appended to, with these permission bits from its first moment. A context manager.
+    """A new file to which blocks are appended; it has its permission bits from the start. A context manager.
 
-    NoSpaceError and WriteError tell what failed.
+    NoSpaceError, WriteError.
     """
 
     def __init__(self, path: Path, mode: int = 0o644) -> None:
@@ -43,7 +43,7 @@ class Output:
 
     @property
     def digest(self) -> str:
-        """md5 of what was written, hex."""
+        """The md5 of what was written, in hex."""
         return self._md5.hexdigest()
 
     def append(self, data: Buffer) -> None:
@@ -65,7 +65,7 @@ class Output:
         self._unsynced = self._unwritten = 0
 
     def _begin_to_write(self) -> None:
-        # Linux begins to write the dirty pages of such a range and drops clean ones; the proof reads the disk anyway.
+        # Linux begins to write the dirty pages of such a range and drops the clean ones; the proof reads the disk.
         with suppress(OSError):
             os.posix_fadvise(self._fd, self.size - self._unwritten, self._unwritten, os.POSIX_FADV_DONTNEED)
         self._unwritten = 0

@@ -1,7 +1,7 @@
-"""The seal of a manifest: a checksum over all that stands before it, so that one changed digit is noticed.
+"""The seal of a manifest: a checksum over everything before it, so that one changed digit is noticed.
 
-It is the manifest's last field, in a line of its own, and covers the bytes of the file up to there, whatever they mean:
-fields that only a later refgenied knows are covered too.
+It is the manifest's last field, in a line of its own. It covers the bytes of the file before that line, whatever they
+mean: fields that only a later refgenied knows are covered too.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ _END = b'"\n}\n'
 
 
 def seal_of(body: bytes) -> str:
-    """The seal of a manifest whose text is `body` and then the seal: a sha256 in hex."""
+    """The seal of a manifest that begins with `body`: a sha256 in hex."""
     return hashlib.sha256(body).hexdigest()
 
 
 def sealed(body: bytes) -> bytes:
-    """A manifest's whole text. `body`: from the opening brace to its last field but the seal."""
+    """The whole text of a manifest. `body`: from the opening brace to the last field before the seal."""
     return body + _BEGIN + seal_of(body).encode("ascii") + _END
 
 
 def holds(text: bytes, seal: str) -> bool:
-    """Whether this is the text that was sealed with `seal`, as the text itself says."""
+    """Whether the text ends with this seal, and the seal is right."""
     body, _, end = text.rpartition(_BEGIN)
     return end == seal.encode() + _END and seal_of(body) == seal

@@ -1,7 +1,7 @@
 """Lines in the order of their names: by their bytes, or as `sort -k 2` puts them in a locale of this machine.
 
-A locale's order is asked of `sort` itself, as refgenie does: the C library's `strxfrm` and `sort` disagree about names
-such as `1+A-.-+`.
+As in refgenie, `sort` itself gives the order of a locale: the C library's `strxfrm` disagrees with it about names such
+as `1+A-.-+`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from refgenied.archive.run import Check
 from refgenied.model import ShortageError, UnreadableError
 
 C = "C"
-"""The name of the order of bytes."""
+"""The name of the locale whose order is that of bytes."""
 _LIKELY = ("en_US.UTF-8", "en_GB.UTF-8", "de_DE.UTF-8")
 _IN_MEMORY = 20_000
-"""Lines sorted at once; more are sorted in parts on disk, so that memory stays bounded."""
+"""So many lines are sorted at once. More are sorted in parts on the disk, so that memory stays bounded."""
 _NO_SORT = "the asset digest is not that of C's order of names, and `sort`, which knows the others, is not installed"
-_PATIENCE = 0.2
+_CHECK_SECONDS = 0.2
 """Seconds between two calls of `check` while `sort` works."""
 
 
@@ -70,8 +70,10 @@ def _read_back(part: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def locales() -> list[str]:
-    """The UTF-8 locales of this machine, likely ones first: these also when they are not installed (`sort` then takes
-    the order of bytes), for `locale -a` does not list what `LOCPATH` adds.
+    """The UTF-8 locales of this machine, the likely ones first.
+
+    The likely ones are there also when they are not listed, for `locale -a` leaves out what `LOCPATH` adds. When one is
+    not installed, `sort` takes the order of bytes.
     """
     return list(dict.fromkeys((*_LIKELY, *_installed())))
 
@@ -91,7 +93,7 @@ def _installed() -> list[str]:
 def sorted_as(locale: str, lines: Iterable[tuple[bytes, bytes]], check: Check) -> Iterator[bytes]:
     """The tokens in the order in which `sort -k 2` of this locale puts `{token}  ./{name}`; names have no newline.
 
-    Any number of lines, in bounded memory; `check` is called all the while and may raise. UnreadableError: there is no
+    Any number of lines, in bounded memory. `check` is called meanwhile and may raise. UnreadableError: there is no
     `sort`, or it fails. ShortageError.
     """
     program = shutil.which("sort")
@@ -116,7 +118,7 @@ def _run(command: list[str], locale: str, unsorted: IO[bytes], ordered: IO[bytes
             while True:
                 check()
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(_PATIENCE)
+                    process.wait(_CHECK_SECONDS)
                     break
         except BaseException:
             process.kill()

@@ -1,9 +1,8 @@
-"""Tar headers, made by hand: GNU format, the same bytes for the same member, for ever.
+"""Tar headers, made by hand in GNU's format: the same bytes for the same member, for ever.
 
-GNU's format and not PAX, because every reader takes it as it is: busybox skips PAX headers (long names come
-out cut), GNU tar does not know PAX's `hdrcharset` (names that are not UTF-8), and GNU's is what
-`refgenieserver archive` serves today. Names are raw bytes, owners are 0 without names, times are whole
-seconds.
+The format is GNU's and not PAX, because every program reads it as it is: busybox ignores PAX headers and cuts long
+names, GNU tar does not know PAX's `hdrcharset` (names that are not UTF-8), and GNU's format is what `refgenieserver
+archive` makes today. Names are raw bytes, owners are 0 without names, times are whole seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ HEADER = 512
 """Headers and contents begin at multiples of this many bytes."""
 
 RECORD = 10240
-"""The stream ends at a multiple of this, as GNU tar's and Python's do (some readers warn about less)."""
+"""The stream ends at a multiple of this, as GNU tar's and Python's do (some programs warn about less)."""
 
 _TYPE_FLAG = {Kind.FILE: b"0", Kind.LINK: b"2", Kind.FOLDER: b"5"}
 _LONG_NAME = b"L"
@@ -27,15 +26,13 @@ _MAGIC = b"ustar  \0"
 
 
 def member_name(top: bytes, path: bytes, kind: Kind) -> bytes:
-    """The name inside the archive: below the folder `top`, a folder's ends in `/`; `path` b"" is `top`
-    itself.
-    """
+    """The name inside the archive: below the folder `top`, with `/` at the end of a folder's. b"" is `top` itself."""
     name = top + b"/" + path if path else top
     return name + b"/" if kind is Kind.FOLDER else name
 
 
 def header(name: bytes, kind: Kind, *, mode: int, size: int, mtime: int, target: bytes = b"") -> bytes:
-    """All header blocks of one member: `size` in bytes, `mtime` in whole seconds, any length of the names."""
+    """All header blocks of one member: `size` in bytes, `mtime` in whole seconds; names may have any length."""
     long = b""
     if len(target) > 100:
         long += _long(target, _LONG_TARGET)
@@ -57,7 +54,7 @@ def ending(length: int) -> bytes:
 
 
 def _long(name: bytes, flag: bytes) -> bytes:
-    """A name too long for its field goes in front, as the content of a member of its own."""
+    """A name that is too long for its field becomes the content of a member of its own, before the real one."""
     content = name + b"\0"
     return _block(b"././@LongLink", flag, 0, len(content), 0, b"") + content + padding(len(content))
 
@@ -65,15 +62,13 @@ def _long(name: bytes, flag: bytes) -> bytes:
 def _block(name: bytes, flag: bytes, mode: int, size: int, mtime: int, target: bytes) -> bytes:
     before = b"%b%07o\0%b%b%b" % (name.ljust(100, b"\0"), mode, _OWNER_ROOT, _number(size), _number(mtime))
     after = flag + target.ljust(100, b"\0") + _MAGIC
-    # The sum of all bytes. Adler-32's low half is that sum and one, and no header's comes near its modulus of 65521.
+    # The sum of all bytes. The low half of Adler-32 is that sum plus 1; no header reaches its modulus of 65521.
     checksum = (zlib.adler32(b"%b%b%b" % (before, _NO_CHECKSUM, after)) & 0xFFFF) - 1
     return (b"%b%06o\0 %b" % (before, checksum, after)).ljust(HEADER, b"\0")
 
 
 def _number(value: int) -> bytes:
-    """Twelve bytes: octal while it fits (8 GiB; the year 2242), else GNU's base 256, also for times before
-    1970.
-    """
+    """Twelve bytes: octal up to 8 GiB and the year 2242, else GNU's base 256, also for times before 1970."""
     if 0 <= value < 8**11:
         return b"%011o\0" % value
     if value > 0:

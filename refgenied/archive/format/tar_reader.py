@@ -1,7 +1,7 @@
 """A strict reader of tar streams: ustar, GNU and PAX, as far as refgenie's tools and ours write them.
 
-Not `tarfile`: that one trusts sizes in headers (a long name of 10 GB is read into memory), passes over damage, and
-its extraction filters have been bypassed again and again. Here whatever is not understood is an error.
+Python's `tarfile` is not used: it trusts the sizes in headers (it reads a long name of 10 GB into memory), ignores
+damage, and its extraction filters were bypassed again and again. Here everything that is not understood is an error.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from refgenied.model import DamagedArchiveError, UnsafeTreeError
 HEADER = 512
 _ZEROS = bytes(HEADER)
 _LONGEST_EXTRA = 1 << 20
-"""Bytes of the long names and PAX headers in front of one member: more is meant to hurt."""
+"""Bytes that the long names and PAX headers before one member may have: more is an attack."""
 _LONGEST_LENGTH = 8
 """Digits of the length of a PAX record."""
 _KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"2": Kind.LINK, b"5": Kind.FOLDER}
 _ODD = {b"1": "hard link", b"3": "device", b"4": "device", b"6": "FIFO", b"S": "sparse file (GNU)"}
 _LARGEST = 1 << 62
 _MOST_BEHIND = 64 << 20
-"""Bytes of zeros behind the end; the largest records of tape drives are far smaller."""
+"""Bytes of zeros that may follow the end; the largest records of tape drives are far smaller."""
 
 
 class TarMember(NamedTuple):
-    """One member as its header describes it; no name has been judged yet."""
+    """One member as its header describes it. Its names are not judged yet."""
 
     name: bytes
     """As written, without `/` at its end and `./` in front."""
@@ -44,10 +44,10 @@ class TarMember(NamedTuple):
 
 
 class TarReader:
-    """Iterate once. Between two members `content` gives the content of a file; what is not read is passed over.
+    """Iterate once. After each member `content` gives its content; what the caller does not read is skipped.
 
-    DamagedArchiveError for what is no tar, UnsafeTreeError for a member that no asset can have (hard link, device,
-    FIFO, sparse), by name.
+    DamagedArchiveError: this is no tar. UnsafeTreeError names a member that no asset can have (hard link, device, FIFO,
+    sparse).
     """
 
     def __init__(self, pieces: Iterator[memoryview], path: Path) -> None:
@@ -57,9 +57,9 @@ class TarReader:
         self._left = 0
         self._padding = 0
         self._extra = 0
-        """Bytes of the headers that say more about the next member."""
+        """Bytes of the headers that only describe the next member."""
         self.at = 0
-        """Bytes of the stream that are behind us."""
+        """Bytes of the stream that were read."""
 
     def __iter__(self) -> Iterator[TarMember]:
         extra: dict[bytes, bytes] = {}
@@ -79,7 +79,7 @@ class TarReader:
         self._end()
 
     def content(self) -> Iterator[memoryview]:
-        """What is left of the content of the member given last."""
+        """The content of the member given last, as far as it was not read yet."""
         while self._left:
             if not self._piece:
                 self._fetch()
@@ -114,7 +114,7 @@ class TarReader:
         return TarMember(name.rstrip(b"/") or name[:1], kind, mode, self._left, mtime, target, self.at)
 
     def _extend(self, extra: dict[bytes, bytes], flag: bytes, size: int) -> None:
-        """A member that only says more about the next one."""
+        """Read a member that only describes the next one."""
         if size > _LONGEST_EXTRA:
             raise self._damaged(f"a header of {size} bytes")
         self._extra += HEADER + size
@@ -132,7 +132,7 @@ class TarReader:
             raise self._damaged("a global header that names files")
 
     def _records(self, data: bytes) -> dict[bytes, bytes]:
-        """PAX: `LENGTH KEY=VALUE` and a newline, each."""
+        """The records of a PAX header: each is `LENGTH KEY=VALUE` and a newline."""
         found: dict[bytes, bytes] = {}
         at = 0
         while at < len(data):
@@ -171,7 +171,7 @@ class TarReader:
         return int(text)
 
     def _end(self) -> None:
-        """Nothing but zeros may follow: some readers go on behind the end."""
+        """Only zeros may follow the end: some programs read on there."""
         end = self.at
         while self._piece or (self._fetch(last=True)):
             if self._piece.tobytes().strip(b"\0"):
