@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.manifest import Manifest
 from refgenied.archive.format.members import is_seekable, md5_of
 from refgenied.archive.packer import in_packing_order
 from refgenied.archive.run import Check, OnProgress, Phase, Run, no_check, no_progress
+from refgenied.genomes.enclosure import shown
 from refgenied.genomes.member import Kind, Member
 from refgenied.genomes.walk import Tree
 from refgenied.model import SourceChangedError
@@ -49,13 +51,10 @@ def _pairs(
     tree: Tree, manifest: Manifest, listed: Iterable[Entry], check: Check
 ) -> Iterator[tuple[Member | None, Entry | None]]:
     """Members and entries in the tree's order; None where one side has no more."""
-    entries = iter(listed if is_seekable(manifest) else in_packing_order(manifest.asset.encode(), listed))
-    for member in tree.to_read():
+    entries = listed if is_seekable(manifest) else in_packing_order(manifest.asset.encode(), listed)
+    for pair in zip_longest(tree.to_read(), entries):
         check()
-        yield member, next(entries, None)
-    entry = next(entries, None)
-    if entry is not None:
-        yield None, entry
+        yield pair
 
 
 def _alike(member: Member | None, entry: Entry | None) -> bool:
@@ -74,7 +73,7 @@ def _md5(tree: Tree, member: Member, check: Check) -> str:
     fd = tree.open(member)
     md5, size = md5_of(_content(fd, member.size), check)
     if size < member.size:
-        raise SourceChangedError(f"{member.path!r} became shorter while it was read")
+        raise SourceChangedError(f"{shown(member.path)} became shorter while it was read")
     tree.confirm(member)
     return md5
 

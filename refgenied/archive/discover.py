@@ -20,16 +20,16 @@ from refgenied.archive.place import Place
 from refgenied.archive.presence import PassedOver, places
 from refgenied.files.regular import SHORTAGE_ERRNOS, opener, read_regular, unreadable
 from refgenied.genomes.build_folder import MAX_LOG_BYTES
-from refgenied.genomes.genome_config import GenomeConfig, parse_config
+from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
 
 CONFIG = "genome_config.yaml"
-_LARGEST_SIDECAR = 1 << 20
+_MAX_RECIPE_BYTES = 1 << 20
 
 
 class Maker(StrEnum):
-    """Who made an archive, as its place and what lies beside it tell."""
+    """Who made an archive, as its place and the files beside it show."""
 
     REFGENIED = "refgenied"
     REFGENIESERVER = "refgenieserver"
@@ -43,15 +43,15 @@ class Found(msgspec.Struct, frozen=True):
     archive: Path
     key: AssetKey
     about: About
-    """What its makers left beside it; for REFGENIED the manifest knows better."""
+    """What the files beside it say of the asset. For REFGENIED the manifest says it."""
     digest: str | None
-    """The md5 that its makers recorded."""
+    """The md5 that its maker recorded."""
 
 
 def find_archives(folder: str | os.PathLike[str], passed_over: PassedOver | None = None) -> Iterator[Found]:
     """Every archive below a folder, streaming: nested ones first, then refgenieserver's flat ones.
 
-    A flat name that is only another link to a nested archive is passed over. UnreadableError; `passed_over` as for
+    A flat name that is only another link to a nested archive is left out. UnreadableError; `passed_over` as for
     `places`.
     """
     root = path_of(folder, "folder")
@@ -73,7 +73,7 @@ def find_archives(folder: str | os.PathLike[str], passed_over: PassedOver | None
 
 
 def find_archive(path: str | os.PathLike[str]) -> Found:
-    """The archive that a file is, by the place where it lies. UnreadableError says how an archive must lie."""
+    """The archive in a file, known by the place where the file lies. UnreadableError says how an archive must lie."""
     archive = Path(os.path.abspath(path_of(path, "path")))
     if not archive.is_file():
         raise UnreadableError(f"{archive} is not a file that the daemon can read", hint="name a .tgz")
@@ -89,15 +89,15 @@ def find_archive(path: str | os.PathLike[str]) -> Found:
             if found.archive.is_file() and found.archive.samefile(archive):
                 return found
     raise UnreadableError(
-        f"{archive} does not lie as an archive does, so nobody knows which asset it is of",
+        f"{archive} does not lie as an archive does, so nobody knows of which asset it is",
         hint="an archive lies at GENOME/GROUP/ASSET/GROUP__ASSET.tgz, with GENOME as its digest; "
         "refgenieserver's at GENOME/GROUP__ASSET.tgz beside its genome_config.yaml",
     )
 
 
 def found_at(place: Place) -> Found | None:
-    """The archive at a place of ours, whoever made it; None without one. UnreadableError."""
-    ours = os.path.lexists(place.manifest)  # then the server's config, which may be broken, does not matter
+    """The archive at a place in an archive folder, whoever made it; None when there is none. UnreadableError."""
+    ours = os.path.lexists(place.manifest)  # then the server's config does not matter, which may be broken
     return _nested(place, None if ours else _read_config(place.archive_folder))
 
 
@@ -110,19 +110,19 @@ def _nested(place: Place, config: GenomeConfig | None) -> Found | None:
 
 
 def _served(root: Path, archive: Path, config: GenomeConfig | None, key: AssetKey) -> Found | None:
-    """An archive under a flat name; None for another link to a nested one. OSError."""
+    """The archive under a flat name; None when it is another link to a nested one. OSError."""
     nested = Place(root, key).archive
     if not archive.is_file() or (nested.is_file() and nested.samefile(archive)):
         return None
     about = _about(archive, config, key, _recipe(archive.parent, key))
-    entry = config.entries.get(key) if config else None
-    return Found(Maker.REFGENIESERVER, archive, key, about, entry.archive_digest if entry else None)
+    return Found(Maker.REFGENIESERVER, archive, key, about, _entry(config, key).archive_digest)
 
 
 def _flat(root: Path, config: GenomeConfig | None) -> Iterator[tuple[AssetKey, Path]]:
-    """`{genome}/{asset}__{tag}.tgz` of genomes that the server's config names; its folders of aliases are copies.
+    """Each `{genome}/{asset}__{tag}.tgz` of the genomes in the server's config; its folders of aliases hold copies.
 
-    Two assets may have one such name (`a__b:c` and `a:b__c`): then each is named, and the archive itself tells which.
+    Two assets may have one such name (`a__b:c` and `a:b__c`): then both are given, and the archive itself shows which
+    asset it holds.
     """
     if config is None:
         return
@@ -141,7 +141,7 @@ def _flat(root: Path, config: GenomeConfig | None) -> Iterator[tuple[AssetKey, P
 
 
 def _read_config(root: Path) -> GenomeConfig | None:
-    """The server's config."""
+    """The server's config; None when there is none. UnreadableError."""
     path = root / CONFIG
     try:
         text = read_regular(path, MAX_BYTES)
@@ -156,32 +156,36 @@ def _read_config(root: Path) -> GenomeConfig | None:
 
 
 def _about(archive: Path, config: GenomeConfig | None, key: AssetKey, recipe: BuildRecord | None) -> About:
-    entry = config.entries.get(key) if config else None
     genome = config.genomes.get(key.genome_digest) if config else None
-    return About(
-        created_at=archive.stat().st_mtime,
-        aliases=genome.aliases if genome else (),
-        description=entry.description if entry else "",
-        seek_keys=entry.seek_keys if entry else {},
-        parents=entry.parents if entry else (),
-        children=entry.children if entry else (),
-        asset_digest=entry.asset_digest if entry else None,
-        build=recipe or BuildRecord(),
-    )
+    said = {
+        "created_at": archive.stat().st_mtime,
+        "aliases": genome.aliases if genome else (),
+        "build": recipe or BuildRecord(),
+    }
+    return msgspec.convert(msgspec.structs.asdict(_entry(config, key)) | said, About)
+
+
+def _entry(config: GenomeConfig | None, key: AssetKey) -> ConfigEntry:
+    return config.entries.get(key, ConfigEntry()) if config else ConfigEntry()
 
 
 def _recipe(folder: Path, key: AssetKey) -> BuildRecord:
-    """What refgenieserver copied beside the archive: the recipe and the log."""
+    """What refgenieserver copied beside an archive: the recipe and the log."""
     name = f"{key.asset_group}__{key.asset}"
     log = folder / f"build_log_{name}.md"
-    text = ""
-    with suppress(OSError), open(log, "rb", opener=opener) as file:
-        text = file.read(MAX_LOG_BYTES).decode("utf-8", "replace")
-    recipe: dict[str, Any] | None = None
-    try:
-        with open(folder / f"build_recipe_{name}.json", "rb", opener=opener) as file:
-            found: object = json.loads(file.read(_LARGEST_SIDECAR))
-        recipe = cast("dict[str, Any]", found) if isinstance(found, dict) else None
-    except (OSError, ValueError, RecursionError):
-        pass
-    return BuildRecord(recipe=recipe, log_name=log.name if text else None, log=text)
+    text = _beginning(log, MAX_LOG_BYTES).decode("utf-8", "replace")
+    recipe: object = None
+    with suppress(ValueError, RecursionError):
+        recipe = json.loads(_beginning(folder / f"build_recipe_{name}.json", _MAX_RECIPE_BYTES))
+    return BuildRecord(
+        recipe=cast("dict[str, Any]", recipe) if isinstance(recipe, dict) else None,
+        log_name=log.name if text else None,
+        log=text,
+    )
+
+
+def _beginning(path: Path, most: int) -> bytes:
+    """The first bytes of a file; b"" when it cannot be read."""
+    with suppress(OSError), open(path, "rb", opener=opener) as file:
+        return file.read(most)
+    return b""

@@ -1,7 +1,7 @@
-"""A new folder that nobody sees until it is whole: files, folders and links are made in it by descriptor.
+"""Makes files, folders and links in a new folder that nobody sees until it is whole.
 
-Every folder on the way is opened with `O_NOFOLLOW`, every file is made with `O_EXCL`: whatever the names say, nothing
-outside is reached and nothing that is there is touched.
+Every folder on the way is opened with `O_NOFOLLOW`, and every file is made with `O_EXCL`. So no name, whatever it says,
+leads to a place outside, and nothing that is there already is changed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTr
 
 _ZEROS = bytes(1 << 20)
 _HOLE = 1 << 16
-"""Zeros of so many bytes at least are left out as a hole."""
+"""At least so many zeros are left out of the file as a hole."""
 
 
 @contextmanager
 def appearing(target: Path) -> Generator[Extraction]:
-    """Around the making of a folder that appears at `target` when all went well; else nothing is left.
+    """Around the making of a folder: it appears at `target` when nothing went wrong, else nothing of it is left.
 
-    Missing folders above it are made. ConflictError when something is at `target`, before or meanwhile;
-    NoSpaceError, WriteError.
+    Missing folders above it are made. ConflictError: something is at `target`, before or meanwhile. NoSpaceError,
+    WriteError.
     """
     require_free(target)
     above = [folder for folder in target.parents if not folder.exists()]
@@ -62,7 +62,7 @@ def appearing(target: Path) -> Generator[Extraction]:
 
 
 def require_free(target: Path) -> None:
-    """ConflictError when something is there, whatever it is."""
+    """ConflictError when anything is there."""
     if os.path.lexists(target):
         raise ConflictError(
             f"{target} is in the way: nothing is ever overwritten", hint="move it away, or name another folder"
@@ -71,7 +71,7 @@ def require_free(target: Path) -> None:
 
 @contextmanager
 def writing_to(target: Path) -> Generator[None]:
-    """NoSpaceError or WriteError instead of OSError."""
+    """Around system calls that write below `target`: NoSpaceError, ShortageError or WriteError instead of OSError."""
     try:
         yield
     except OSError as error:
@@ -94,15 +94,15 @@ class Extraction:
         """The folder that is open now: (name, descriptor) of each below the root."""
         self._folders: list[Entry] = []
         self._made: set[bytes] = set()
-        """Folders that were made, by path; those that no entry describes get an everyday mode."""
+        """Paths of the folders that were made; those that no entry describes get the usual mode."""
         self.allowed = allowed
-        """Permission bits that are given; set-id and sticky bits never are."""
+        """Permission bits that may be given; set-id and sticky bits never are."""
 
     def close(self) -> None:
         self._keep(0)
 
     def folder(self, entry: Entry) -> None:
-        self._open(entry.raw_path.split(b"/") if entry.raw_path else [])
+        self._open(_parts(entry.raw_path))
         self._folders.append(entry)
 
     def link(self, entry: Entry) -> None:
@@ -111,7 +111,7 @@ class Extraction:
         os.utime(name, (entry.mtime, entry.mtime), dir_fd=self._open(above), follow_symlinks=False)
 
     def file(self, entry: Entry, pieces: Iterable[memoryview]) -> int:
-        """Write a file; the number of bytes that came."""
+        """Write a file. Returns how many bytes came."""
         *above, name = entry.raw_path.split(b"/")
         fd = os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=self._open(above))
         try:
@@ -130,10 +130,10 @@ class Extraction:
     def finish(self) -> None:
         """Give the folders their modes and times, the deepest first."""
         for path in self._made.union((b"",)) - {entry.raw_path for entry in self._folders}:
-            os.fchmod(self._open(path.split(b"/") if path else []), 0o755)
-        for entry in sorted(self._folders, key=_depth, reverse=True):
-            fd = self._open(entry.raw_path.split(b"/") if entry.raw_path else [])
-            inherited = stat.S_IMODE(os.fstat(fd).st_mode) & stat.S_ISGID  # a shared folder's group goes on
+            os.fchmod(self._open(_parts(path)), 0o755)
+        for entry in sorted(self._folders, key=lambda entry: len(_parts(entry.raw_path)), reverse=True):
+            fd = self._open(_parts(entry.raw_path))
+            inherited = stat.S_IMODE(os.fstat(fd).st_mode) & stat.S_ISGID  # files in it get its group
             os.fchmod(fd, entry.permissions & self.allowed | inherited)
             os.utime(fd, (entry.mtime, entry.mtime))
 
@@ -145,7 +145,7 @@ class Extraction:
         self._keep(common)
         at = self._way[-1][1] if self._way else self._root
         for depth, name in enumerate(parts[common:], start=common + 1):
-            if name in (b"", b".", b".."):  # judged before; but the list it was read from may be another one by now
+            if name in (b"", b".", b".."):  # it was judged before, but the list may have changed since then
                 raise UnsafeTreeError(f"{shown(b'/'.join(parts))} leads elsewhere: nothing is extracted")
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=at)
@@ -159,12 +159,12 @@ class Extraction:
             os.close(self._way.pop()[1])
 
 
-def _depth(entry: Entry) -> int:
-    return len(entry.raw_path.split(b"/")) if entry.raw_path else 0
+def _parts(path: bytes) -> list[bytes]:
+    return path.split(b"/") if path else []
 
 
 def _write(fd: int, piece: memoryview) -> None:
-    """Append; long zeros become a hole."""
+    """Append a piece; long zeros become a hole."""
     if len(piece) >= _HOLE and not piece[0] and not piece[-1] and piece.tobytes() == _ZEROS[: len(piece)]:
         os.lseek(fd, len(piece), os.SEEK_CUR)
         return
@@ -173,7 +173,7 @@ def _write(fd: int, piece: memoryview) -> None:
 
 
 def _sync_disk(fd: int) -> None:
-    """All that was written to the disk of an open folder is on it: one call instead of one for each file."""
+    """Bring everything that was written to the folder's disk onto it: one call instead of one for each file."""
     c = ctypes.CDLL(None, use_errno=True)
     if c.syncfs(fd):
         number = ctypes.get_errno()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -19,6 +18,7 @@ from refgenied.archive.format.sorting import sorted_tokens
 from refgenied.archive.place import Place
 from refgenied.archive.run import Check, Phase, Run
 from refgenied.files.regular import SHORTAGE_ERRNOS
+from refgenied.genomes.enclosure import shown
 from refgenied.genomes.member import Kind, Member
 from refgenied.genomes.walk import Tree
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError
@@ -114,12 +114,10 @@ def _feed(tree: Tree, top: bytes, blocks: BlockWriter, check: Check) -> None:
 def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: BlockWriter, check: Check) -> None:
     member = passing.member
     fd = tree.open(member)
-    count = -1
-    if 0 < member.size <= SMALL:
-        try:
-            count = blocks.take(header, passing, fd)
-        except OSError as error:
-            raise _unreadable(member, error) from error
+    try:
+        count = blocks.take(header, passing, fd) if 0 < member.size <= SMALL else -1
+    except OSError as error:
+        raise _unreadable(member, error) from error
     if count < 0:
         blocks.write(header)
         count = 0
@@ -140,19 +138,15 @@ def _feed_content(fd: int, left: int, passing: Passing, blocks: BlockWriter, che
         except OSError as error:
             raise _unreadable(passing.member, error) from error
         if not count:
-            raise SourceChangedError(f"{_shown(passing.member)} became shorter while it was read")
+            raise SourceChangedError(f"{shown(passing.member.path)} became shorter while it was read")
         left -= count
 
 
 def _unreadable(member: Member, error: OSError) -> UnreadableError | ShortageError:
-    message = f"{_shown(member)} cannot be read: {error.strerror or error}"
+    message = f"{shown(member.path)} cannot be read: {error.strerror or error}"
     if error.errno in SHORTAGE_ERRNOS:
         return ShortageError(message)
     return UnreadableError(message, hint="look at the genome folder's disk")
-
-
-def _shown(member: Member) -> str:
-    return os.fsdecode(member.path).encode(errors="backslashreplace").decode()
 
 
 def in_packing_order(top: bytes, entries: Iterable[Entry]) -> Iterator[Entry]:

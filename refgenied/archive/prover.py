@@ -25,7 +25,7 @@ from refgenied.archive.format.members import (
     is_seekable,
 )
 from refgenied.archive.format.pipeline import Pipeline
-from refgenied.archive.format.stream import damage, open_archive
+from refgenied.archive.format.stream import open_archive, read_block
 from refgenied.archive.run import Phase, Run
 from refgenied.genomes.member import Kind
 from refgenied.model import DamagedArchiveError
@@ -68,25 +68,16 @@ def _prove_blocks(archive: Path, manifest: Manifest, run: Run, listing: str | No
             retire=lambda _: reporter.show(comparison.source_bytes),
             run=run,
         ) as pipeline:
-            for block in _blocks(fd, archive, manifest):
-                pipeline.push(block)
+            begin = 0
+            for size in manifest.blocks.compressed:
+                pipeline.push(read_block(fd, archive, begin, size))
+                begin += size
             pipeline.finish()
         comparison.finish()
         _require_digest(archive, manifest, md5.hexdigest())
         reporter.show(comparison.source_bytes, last=True)
     finally:
         os.close(fd)
-
-
-def _blocks(fd: int, archive: Path, manifest: Manifest) -> Iterator[bytes]:
-    offset = 0
-    for size in manifest.blocks.compressed:
-        try:
-            block = os.pread(fd, size, offset)
-        except OSError as error:
-            raise damage(archive, offset, error) from error
-        offset += len(block)
-        yield block
 
 
 def _require_digest(archive: Path, manifest: Manifest, digest: str) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from refgenied.archive.format.entries import access_to_all
 from refgenied.archive.format.manifest import Manifest, Removed, encode, entries_of, read_manifest
 from refgenied.archive.place import Place, manifest_at
-from refgenied.files.durable import NEW_FILE_FLAGS, allow, sync_folder, write_all, writing
+from refgenied.files.durable import allow, sync_folder, write_new, writing
 from refgenied.files.regular import reading
 from refgenied.model import Access, ArchiveRecord, RefgeniedError, WriteError
 
@@ -94,13 +94,7 @@ def write_manifest_partial(place: Place, manifest: Manifest) -> Manifest:
     """
     with writing(place.manifest_partial):
         mode = _mode_of(place.archive_partial) or _mode_of(place.archive) or 0o644
-        place.manifest_partial.unlink(missing_ok=True)
-        fd = os.open(place.manifest_partial, NEW_FILE_FLAGS, mode)
-        try:
-            write_all(fd, encode(manifest))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        write_new(place.manifest_partial, encode(manifest), mode)
     return read_manifest(place.manifest_partial)
 
 

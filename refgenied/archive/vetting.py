@@ -13,7 +13,7 @@ import msgspec
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.members import ArchiveMembers
 from refgenied.archive.run import Check, Phase, Run, no_check
-from refgenied.genomes.enclosure import MAX_FOLDER_DEPTH, MAX_LINKS, shown
+from refgenied.genomes.enclosure import MAX_FOLDER_DEPTH, MAX_LINKS, Parts, shown
 from refgenied.genomes.member import Kind
 from refgenied.model import UnsafeTreeError
 
@@ -23,8 +23,6 @@ MOST_NAMES = 1 << 29
 """Bytes that all names and links' targets may have together: a short archive can hold very long ones."""
 _LONGEST_NAME = 255
 _LONGEST_TARGET = 4095
-
-Parts = tuple[bytes, ...]
 
 
 class Vetting:

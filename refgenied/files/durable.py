@@ -110,14 +110,8 @@ def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
         if not path.is_symlink() and read_regular(path, len(data)) == data:
             return False
     partial = partial_of(path)
-    partial.unlink(missing_ok=True)
     try:
-        fd = os.open(partial, NEW_FILE_FLAGS, mode)
-        try:
-            write_all(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        write_new(partial, data, mode)
         partial.rename(path)
     except BaseException:
         with suppress(OSError):
@@ -125,6 +119,17 @@ def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
         raise
     sync_folder(path.parent)
     return True
+
+
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a new file and bring its content to the disk; one with its name is removed first. OSError."""
+    path.unlink(missing_ok=True)
+    fd = os.open(path, NEW_FILE_FLAGS, mode)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def allow(path: StrPath, mode: int) -> bool:

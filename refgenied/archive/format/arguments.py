@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -26,9 +27,10 @@ def path_of(value: object, name: str) -> Path:
         raise BadArgumentError(f"{name} must be a path, not {_shown(value)}")
     if not text:
         raise BadArgumentError(f"{name} is empty: name a file or folder ('.' is the current one)")
-    if "\0" in text or not _encodes(text):
-        raise BadArgumentError(f"{name} is {text!r}, which cannot be the name of a file")
-    return Path(text)
+    with suppress(UnicodeEncodeError):
+        if b"\0" not in os.fsencode(text):
+            return Path(text)
+    raise BadArgumentError(f"{name} is {text!r}, which cannot be the name of a file")
 
 
 def archive_of(value: object) -> Path:
@@ -85,14 +87,6 @@ def require_switch(value: object, name: str) -> None:
 def require_callable(value: object, name: str) -> None:
     if not callable(value):
         raise BadArgumentError(f"{name} must be a function, not {_shown(value)}")
-
-
-def _encodes(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _shown(value: object) -> str:

@@ -49,11 +49,10 @@ Spans = Sequence[tuple[int, int]]
 
 def content_of(block: memoryview, spans: Spans | None = None) -> Content:
     """The kind of a block of any size. Without `spans` all of it is content."""
-    spans = [(0, len(block))] if spans is None else spans
-    kind = _kind(_sample(block, spans))
-    framed = _framed(block, spans)
+    sample, framed = _looked_at(block, spans)
     if framed > _HEADERS_ABOVE_ALL:
         return Content.TEXT
+    kind = _kind(sample)
     return _AMONG_HEADERS.get(kind, kind) if framed > _FOREIGN else kind
 
 
@@ -76,11 +75,9 @@ def _kind(sample: bytes) -> Content:
 
 def glance(block: memoryview, spans: Spans | None = None) -> Content:
     """A guess in a fraction of the time: TEXT, MIXED (it shrinks to less than half), or DENSE for the rest, DNA too."""
-    spans = [(0, len(block))] if spans is None else spans
-    framed = _framed(block, spans)
+    sample, framed = _looked_at(block, spans)
     if framed > _HEADERS_ABOVE_ALL:
         return Content.TEXT
-    sample = _sample(block, spans)
     if _is_dna(sample):
         return Content.MIXED if framed > _FOREIGN else Content.DENSE
     quick = _deflated(sample, 1)
@@ -102,18 +99,15 @@ def _dna(sample: bytes) -> Content:
     return Content.BASES if _huffman(bases) <= quick else Content.MASKED
 
 
-def _framed(block: memoryview, spans: Spans) -> float:
-    """The share of a block that is not content."""
-    return 1 - _total(spans) / len(block) if block else 0.0
+def _looked_at(block: memoryview, spans: Spans | None) -> tuple[bytes, float]:
+    """A sample of the content of a block, and the share of the block that is not content."""
+    spans = [(0, len(block))] if spans is None else spans
+    size = sum(end - begin for begin, end in spans)
+    return _sample(block, spans, size), 1 - size / len(block) if block else 0.0
 
 
-def _total(spans: Spans) -> int:
-    return sum(end - begin for begin, end in spans)
-
-
-def _sample(block: memoryview, spans: Spans) -> bytes:
+def _sample(block: memoryview, spans: Spans, size: int) -> bytes:
     """All of the content when it is short, else pieces from places that are spread evenly over it."""
-    size = _total(spans)
     if size <= _PIECES * _PIECE:
         return b"".join([block[begin:end] for begin, end in spans])
     step = (size - _PIECE) // (_PIECES - 1)

@@ -29,8 +29,10 @@ class Output:
         """Bytes of each block."""
         self.size = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._unsynced = 0
-        self._unwritten = 0
+        self._synced = 0
+        """Of `size`: so many bytes are on the disk."""
+        self._begun = 0
+        """Of `size`: so many bytes were given to the kernel to write."""
         with writing(path):
             self._fd = os.open(path, NEW_FILE_FLAGS, mode)
 
@@ -52,20 +54,18 @@ class Output:
         self._md5.update(data)
         self.size += len(data)
         self.sizes.append(len(data))
-        self._unsynced += len(data)
-        self._unwritten += len(data)
-        if self._unsynced >= SYNC_EVERY:
+        if self.size - self._synced >= SYNC_EVERY:
             self.sync()
-        elif self._unwritten >= WRITE_BACK_EVERY:
+        elif self.size - self._begun >= WRITE_BACK_EVERY:
             self._begin_to_write()
 
     def sync(self) -> None:
         with writing(self.path, self.size):
             os.fsync(self._fd)
-        self._unsynced = self._unwritten = 0
+        self._synced = self._begun = self.size
 
     def _begin_to_write(self) -> None:
         # Linux begins to write the dirty pages of such a range and drops the clean ones; the proof reads the disk.
         with suppress(OSError):
-            os.posix_fadvise(self._fd, self.size - self._unwritten, self._unwritten, os.POSIX_FADV_DONTNEED)
-        self._unwritten = 0
+            os.posix_fadvise(self._fd, self._begun, self.size - self._begun, os.POSIX_FADV_DONTNEED)
+        self._begun = self.size

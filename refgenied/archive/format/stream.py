@@ -76,10 +76,18 @@ def open_archive(path: Path) -> int:
         raise unreadable(path, error) from error
 
 
-def damage(path: Path, at: int, error: OSError) -> DamagedArchiveError | ShortageError:
-    """What to raise when an open archive cannot be read at a byte: its disk has lost that part."""
-    message = f"{path} cannot be read at byte {at}: {error.strerror or error}"
-    return ShortageError(message) if error.errno in SHORTAGE_ERRNOS else DamagedArchiveError(message)
+def read_block(fd: int, path: Path, begin: int, size: int) -> bytes:
+    """`size` bytes of an open archive from `begin` on, fewer at its end.
+
+    DamagedArchiveError: the disk has lost that part. ShortageError.
+    """
+    try:
+        return os.pread(fd, size, begin)
+    except OSError as error:
+        message = f"{path} cannot be read at byte {begin}: {error.strerror or error}"
+        if error.errno in SHORTAGE_ERRNOS:
+            raise ShortageError(message) from error
+        raise DamagedArchiveError(message) from error
 
 
 class BlockSource(Source):
@@ -121,11 +129,7 @@ class BlockSource(Source):
 
     def _content(self, number: int) -> Buffer:
         begin, end = self._begins[number], self._begins[number + 1]
-        try:
-            compressed = os.pread(self._fd, end - begin, begin)
-        except OSError as error:
-            raise damage(self._path, begin, error) from error
-        block = decompress(compressed, self._size)
+        block = decompress(read_block(self._fd, self._path, begin, end - begin), self._size)
         if block is None or (len(block) != self._size and number < len(self._begins) - 2):
             raise DamagedArchiveError(f"{self._path}: block {number + 1} of {len(self._begins) - 1} is damaged")
         return block

@@ -80,13 +80,8 @@ class TarReader:
 
     def content(self) -> Iterator[memoryview]:
         """The content of the member given last, as far as it was not read yet."""
-        while self._left:
-            if not self._piece:
-                self._fetch()
-            piece = self._piece[: self._left]
-            self._piece = self._piece[len(piece) :]
+        for piece in self._next(self._left):
             self._left -= len(piece)
-            self.at += len(piece)
             yield piece
 
     def _member(self, head: bytes, flag: bytes, size: int, extra: dict[bytes, bytes]) -> TarMember:
@@ -182,31 +177,21 @@ class TarReader:
             self._piece = memoryview(b"")
 
     def _take(self, count: int) -> bytes:
-        if len(self._piece) >= count:
-            data = self._piece[:count].tobytes()
-            self._piece = self._piece[count:]
-        else:
-            parts: list[bytes] = []
-            left = count
-            while left:
-                if not self._piece:
-                    self._fetch()
-                part = self._piece[:left]
-                parts.append(part.tobytes())
-                self._piece = self._piece[len(part) :]
-                left -= len(part)
-            data = b"".join(parts)
-        self.at += count
-        return data
+        return b"".join(self._next(count))
 
     def _pass_over(self, count: int) -> None:
-        self.at += count
+        for _ in self._next(count):
+            pass
+
+    def _next(self, count: int) -> Iterator[memoryview]:
+        """The next `count` bytes of the stream, in pieces."""
         while count:
             if not self._piece:
                 self._fetch()
-            skipped = min(count, len(self._piece))
-            self._piece = self._piece[skipped:]
-            count -= skipped
+            piece, self._piece = self._piece[:count], self._piece[count:]
+            count -= len(piece)
+            self.at += len(piece)
+            yield piece
 
     def _fetch(self, *, last: bool = False) -> bool:
         piece = next(self._pieces, None)
