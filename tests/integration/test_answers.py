@@ -50,7 +50,7 @@ async def test_config_get_looks_as_in_refgenie_1(parts: Parts, genomes: Genomes)
     assert lines[1].split() == ["genome_folder", "version", "genome_archive_folder", "servers"]
     assert lines[2].split() == [str(genomes.root), "0.4", str(parts.archive_folder.path), "-"]
     assert lines[3].startswith("refgenied (")
-    assert any(line.startswith("archive.automatic") and "true" in line for line in lines[4:])
+    assert any(line.startswith("archive.automatic") and "true" in line for line in lines[4:]), lines
 
 
 @pytest.mark.parametrize("command", ["remove t7/fasta", "import", "verify --all", "create t7/fasta", "protect --all"])

@@ -320,7 +320,7 @@ async def test_events_are_readable_lines(parts: Parts, genomes: Genomes) -> None
     async with served(parts):
         lines = (await ctl(parts, "events")).out.splitlines()
     assert [line.split()[1] for line in lines] == ["job.queued", "job.running", "archive.published", "job.succeeded"]
-    assert all("t7/fasta:default  job 1" in line for line in lines)
+    assert all("t7/fasta:default  job 1" in line for line in lines), lines
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 160])
@@ -331,7 +331,7 @@ async def test_tables_fit_the_terminal_and_stay_readable(parts: Parts, genomes: 
         shown = await on_terminal(parts, columns, "archive", "list")
         queue = await on_terminal(parts, columns, "queue", "list", "--all")
     if columns >= 60:
-        assert all(len(line) <= columns for line in words_only(shown).splitlines())
+        assert all(len(line) <= columns for line in words_only(shown).splitlines()), shown
     assert "fasta:default" in shown
     assert " KB" in shown or " B" in shown
     assert "succeeded" in queue, "words are not broken"

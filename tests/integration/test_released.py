@@ -113,7 +113,7 @@ def test_archives_are_read_and_restored(sample: Sample) -> None:
     params = json.dumps({"path": many["registry_path"], "skip": many["files"] - 10})
     page = json.loads(lab.ctl("call", "archive.files", params).out)
     assert page["total"] == many["files"] + 1
-    assert all(entry["md5"] for entry in page["files"])
+    assert all(entry["md5"] for entry in page["files"]), page
 
 
 def test_on_another_machine_nothing_is_archived_again(sample: Sample) -> None:

@@ -117,7 +117,7 @@ async def test_each_half_of_a_pair_in_a_log_of_its_own(importer: Importer) -> No
 
 async def test_broken_transfers_look_whole_in_apaches_b(importer: Importer) -> None:
     assert await importer(log_of("apache-with_b")) > TRUE
-    assert any(note.startswith("Apache's %b wrote this log") for note in importer.notes)
+    assert any(note.startswith("Apache's %b wrote this log") for note in importer.notes), importer.notes
     lines = [line(204_800), line(204_800, agent="x")]
     await importer(lines)
     assert importer.notes[0].startswith("if Apache's %b wrote this log")
@@ -213,7 +213,7 @@ async def test_odd_lines_hold_up_nothing(importer: Importer) -> None:
 
 async def test_without_agents_it_is_said_that_pairs_cannot_be_told(importer: Importer) -> None:
     assert await importer([line(204_800).rpartition(b' "-"')[0] + b"\n", line(5)]) == 1
-    assert any("names no user agents" in note for note in importer.notes)
+    assert any("names no user agents" in note for note in importer.notes), importer.notes
 
 
 async def test_a_line_that_is_being_written_is_left_for_the_next_time(importer: Importer) -> None:

@@ -39,7 +39,7 @@ def prove_both(lab: Lab, refgenie: Refgenie) -> None:
         assert manifest["seek_keys"] == registered["seek_keys"]
         assert manifest["recorded_asset_digest"] == registered["asset_digest"]
         tool = {"fasta": "samtools faidx", "bowtie2_index": "bowtie2-build"}[group]
-        assert any(tool in command for command in manifest["build"]["commands"])
+        assert any(tool in command for command in manifest["build"]["commands"]), manifest["build"]
     assert lab.partials() == []
 
 

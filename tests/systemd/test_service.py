@@ -160,7 +160,8 @@ def test_a_stopped_loop_is_killed_by_the_watchdog(service: Service) -> None:
     machine.run("kill", "-STOP", before)
     machine.until("another process", lambda: machine.pid not in (before, "0"))
     machine.until("active again", lambda: state(service) == "active")
-    assert any("Watchdog timeout" in row["MESSAGE"] for row in machine.journal("-u", "refgenied"))
+    messages = [row["MESSAGE"] for row in machine.journal("-u", "refgenied")]
+    assert any("Watchdog timeout" in message for message in messages), messages
 
 
 def test_a_wedged_database_is_noticed(service: Service) -> None:

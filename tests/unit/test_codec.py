@@ -115,7 +115,7 @@ class Looking(Libdeflate):
         self.content = b""
 
     def compress(self, block, spans=None):
-        assert all(end <= len(block) for _, end in spans)
+        assert all(end <= len(block) for _, end in spans), spans
         self.content += b"".join(bytes(block[begin:end]) for begin, end in spans)
         return super().compress(block, spans)
 

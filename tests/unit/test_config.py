@@ -241,7 +241,7 @@ socket = "{tmp_path}/genomes"
     code, out, lines = refgenied(home, "check-config", "--config", file)
     assert code == 78
     assert "archive.attempts" in out
-    assert all(line.startswith("refgenied: ") for line in lines)
+    assert all(line.startswith("refgenied: ") for line in lines), lines
     for message in (
         "archiv is not a setting",
         "archive.thread is not a setting (perhaps archive.threads",
@@ -275,7 +275,7 @@ def test_check_config_says_of_folders_what_run_would(tmp_path: Path, home: dict[
     archives.touch()
     code, _, lines = refgenied(home, "check-config", "--config", file)
     assert code == 78
-    assert any(f"refgenie.genome_archive_folder: {archives} is not a folder" in line for line in lines)
+    assert any(f"refgenie.genome_archive_folder: {archives} is not a folder" in line for line in lines), lines
     assert not (tmp_path / "state").exists()
 
 

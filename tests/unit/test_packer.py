@@ -160,7 +160,7 @@ def test_gnu_tar_has_nothing_to_say_about_it(plain, tmp_path):
     draft = publish(plain, tmp_path / "archives")
     done = subprocess.run(["tar", "tvzf", draft.place.archive, "--numeric-owner"], capture_output=True, check=True)
     assert done.stderr == b""
-    assert all(line.split()[1] == b"0/0" for line in done.stdout.splitlines())
+    assert all(line.split()[1] == b"0/0" for line in done.stdout.splitlines()), done.stdout
     listed = [line.split()[5] for line in done.stdout.splitlines()]
     assert listed == sorted(listed)
     assert listed[0] == b"default/"

@@ -340,7 +340,7 @@ def test_no_content_of_the_yaml_breaks_the_look(tree: Tree013, text: bytes, end:
     look = tree.folder().look(time.time())
     assert look.ok
     assert look.assets[key()].state is AssetState.UNREGISTERED
-    assert all(problem.message.isprintable() for problem in look.problems)
+    assert all(problem.message.isprintable() for problem in look.problems), look.problems
 
 
 @settings(max_examples=300, deadline=None)

@@ -194,7 +194,7 @@ def test_links_without_end_are_left_out(tree: Tree1, monkeypatch) -> None:
         (tree.root / f"alias/hg38/fasta/default/{number}").symlink_to("nowhere")
     look = GenomeFolder(str(tree.root), config=None).look(time.time())
     assert AssetState.COMPLETE not in {asset.state for asset in look.assets.values()}
-    assert any("holds more than 50 links" in problem.message for problem in look.problems)
+    assert any("holds more than 50 links" in problem.message for problem in look.problems), look.problems
 
 
 @pytest.mark.parametrize("level", ["alias", "alias/hg38", "alias/hg38/fasta"])

@@ -150,7 +150,8 @@ async def test_a_private_asset_is_archived_for_its_owner_and_not_served(tmp_path
         assert not [name for name in names if "private" in name]
         folder = tmp_path / "archives" / DIGEST
         assert {mode(folder / name) for name in names if "grouped" in name} == {"0640"}
-        assert any("private" in line and "archive.publish_private" in line for line in parts.keeper.served.left_out)
+        left_out = parts.keeper.served.left_out
+        assert any("private" in line and "archive.publish_private" in line for line in left_out), left_out
         assert await parts.rights.check() == []
 
         parts.change_settings(publish_private=True)

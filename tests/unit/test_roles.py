@@ -34,7 +34,7 @@ def clash(root: Path, **changed: str) -> str:
     """The one thing that is wrong; "" when nothing is."""
     found = config.clashes(settings(root, **changed))
     assert len(found) <= 1, found
-    assert all("\n" not in line and line.endswith("to another path") for line in found)
+    assert all("\n" not in line and line.endswith("to another path") for line in found), found
     return found[0] if found else ""
 
 
@@ -84,7 +84,7 @@ def test_places_that_must_not_be_one_are_refused(root: Path, changed: dict[str, 
     found = config.clashes(settings(root, **changed))
     assert found
     assert message in found[0]
-    assert all("\n" not in line for line in found)
+    assert all("\n" not in line for line in found), found
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ async def test_describe_tells_everything_a_client_needs(desk: Desk) -> None:
     assert verbs["archive.create"]["params"]["properties"]["force"]["default"] is False
     assert verbs["archive.get"]["params"]["required"] == ["path"]
     assert {"code": 1001, "kind": "asset_not_found"} in verbs["archive.create"]["errors"]
-    assert all(verb["summary"].endswith(".") for verb in verbs.values())
+    for verb in verbs.values():
+        assert verb["summary"].endswith(".")
 
 
 async def test_every_write_verb_is_refused_to_who_may_only_read(parts: Parts) -> None:

@@ -57,7 +57,7 @@ def test_what_yaml_writers_write_is_read_as_refgenconf_reads_it(*, tree: object,
     text = yaml.safe_dump(tree, default_flow_style=flow, allow_unicode=True)
     document = read(text.encode())
     assert same(document.value, as_refgenconf(text))
-    assert all("where a name should" in odd.message for odd in document.odd)
+    assert all("where a name should" in odd.message for odd in document.odd), document.odd
 
 
 lines = st.lists(
