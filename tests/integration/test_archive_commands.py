@@ -33,7 +33,7 @@ def test_cat_verify_restore_and_damage(lab, built):
         )
         assert done.stdout == content
     nix = lab.ctl("archive", "cat", "t7/fasta", "nix")
-    assert (nix.code, nix.out) == (1, "")
+    assert (nix.code, nix.out) == (1, ""), nix
     assert "has no file nix" in nix.err
     part = lab.rows("call", "archive.read", '{"path": "t7/fasta", "file": "g.fa.fai", "start": 3, "length": 2}')[0]
     assert (part["data"], part["length"], part["size"]) == ("MQk=", 2, 7)

@@ -80,11 +80,11 @@ async def test_usage_and_no_daemon(parts: Parts) -> None:
     assert (await ctl(parts, "--socket", "/named", "status")).err.count("/named") == 1
     assert (await ctl(parts, "status", "--socket", "/named")).err.count("/named") == 1
     wrong = await ctl(parts, "archive", "made")
-    assert (wrong.code, wrong.out) == (2, "")
+    assert (wrong.code, wrong.out) == (2, ""), wrong
     assert "hint: " in wrong.err
     assert (await ctl(parts)).code == 2
     version = await ctl(parts, "--version")
-    assert (version.code, version.out) == (0, f"refgeniectl {__version__}\n")
+    assert (version.code, version.out) == (0, f"refgeniectl {__version__}\n"), version
 
 
 async def test_help_has_an_example_for_every_command(parts: Parts) -> None:
@@ -126,7 +126,7 @@ async def test_wait_and_its_five_ends(parts: Parts, genomes: Genomes) -> None:
         assert job
         await parts.jobs.fail(job, UnsafeTreeError("a device: x"))
         failed = await ctl(parts, "archive", "wait", "t7/fasta")
-        assert (failed.code, failed.err) == (5, "refgeniectl: t7/fasta: a device: x\n")
+        assert (failed.code, failed.err) == (5, "refgeniectl: t7/fasta: a device: x\n"), failed
         parts.change_settings(exclude=("t7/*",))
         genomes.start(key)
         genomes.finish(key)
@@ -139,7 +139,7 @@ async def test_wait_and_its_five_ends(parts: Parts, genomes: Genomes) -> None:
         parts.change_settings(exclude=())
         await parts.settle()
         done = await ctl(parts, "archive", "wait", "t7/fasta", "--json")
-        assert (done.code, done.rows[0]["state"]) == (0, "archived")
+        assert (done.code, done.rows[0]["state"]) == (0, "archived"), done
 
 
 async def test_ctrl_c_and_a_broken_pipe_are_quiet(parts: Parts) -> None:
@@ -154,7 +154,7 @@ async def test_ctrl_c_and_a_broken_pipe_are_quiet(parts: Parts) -> None:
         await anyio.to_thread.run_sync(follow.stdout.readline)  # it watches
         follow.send_signal(signal.SIGINT)
         _, err = await anyio.to_thread.run_sync(follow.communicate)
-        assert (follow.returncode, err) == (130, b"")
+        assert (follow.returncode, err) == (130, b""), follow
         shell = f"{' '.join(COMMAND)} config get | head -c 1; exit ${{PIPESTATUS[0]}}"
         run = partial(subprocess.run, ["bash", "-c", shell], env=environment(parts), capture_output=True, check=False)
         done = await anyio.to_thread.run_sync(run)
@@ -208,7 +208,7 @@ async def test_the_main_job_by_hand(parts: Parts, genomes: Genomes) -> None:
         assert "       1 B  a\n" in shown
         assert "1 complete" in (await ctl(parts, "status")).out
         forced = await ctl(parts, "archive", "create", "t7/fasta", "--force", "--json")
-        assert (forced.code, forced.rows[0]["outcome"]) == (0, "published")
+        assert (forced.code, forced.rows[0]["outcome"]) == (0, "published"), forced
         removed = await ctl(parts, "archive", "remove", "t7/fasta")
         assert f"its file stays: {row['path']}" in removed.out
         again = await ctl(parts, "archive", "create", "t7/fasta", "--no-wait")

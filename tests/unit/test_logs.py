@@ -42,7 +42,7 @@ sys.exit(run_to_end(fail, "daemon"))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     (line,) = done.stderr.splitlines()
-    assert (done.returncode, json.loads(line)["event"]) == (1, "daemon.crashed")
+    assert (done.returncode, json.loads(line)["event"]) == (1, "daemon.crashed"), done
 
 
 def test_names_in_a_text_log_cannot_steer_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
