@@ -30,7 +30,7 @@ MOST_BYTES = 1 << 20
 MOST_READ = 64 << 20
 
 
-class Download(DownloadReport, frozen=True, forbid_unknown_fields=False):
+class SpooledDownload(DownloadReport, frozen=True, forbid_unknown_fields=False):
     """As the daemon takes it (`download.record`). One that the daemon refuses would hold up those reported with it."""
 
 
@@ -40,7 +40,7 @@ class TakenBack(msgspec.Struct, frozen=True, rename={"id": "not"}):
     id: str
 
 
-Row = Download | TakenBack
+Row = SpooledDownload | TakenBack
 
 
 class Segments:
@@ -64,7 +64,7 @@ class Segments:
             raise PermissionError(errno.EACCES, "it cannot be written", str(self.folder))
         found: set[str] = set()
         for row in (row for path in self.left() for row in self._rows(path)):
-            (found if isinstance(row, Download) else self.taken_back).add(row.id)
+            (found if isinstance(row, SpooledDownload) else self.taken_back).add(row.id)
         return len(found - self.taken_back)
 
     def append(self, rows: Iterable[Row]) -> None:
@@ -107,11 +107,11 @@ class Segments:
         paths = map(self.folder.joinpath, ours)
         return [path for path in paths if path != self._path and path not in self._passed_over and _is_free(path)]
 
-    def read(self, path: Path) -> list[Download]:
+    def read(self, path: Path) -> list[SpooledDownload]:
         """The downloads in such a file, without those that were taken back."""
         rows = list(self._rows(path))
         self.taken_back.update(row.id for row in rows if isinstance(row, TakenBack))
-        return [row for row in rows if isinstance(row, Download) and row.id not in self.taken_back]
+        return [row for row in rows if isinstance(row, SpooledDownload) and row.id not in self.taken_back]
 
     def remove(self, path: Path) -> None:
         """All of it is recorded. A file with lines that nobody can read is kept under another name."""
@@ -163,13 +163,13 @@ class Segments:
 
 def _row(line: bytes) -> Row | None:
     """None for a line that a crash of the machine, or somebody, has garbled."""
-    for kind in (Download, TakenBack):
+    for kind in (SpooledDownload, TakenBack):
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             return msgspec.json.decode(line, type=kind)
     return None
 
 
-def is_reportable(download: Download) -> bool:
+def is_reportable(download: SpooledDownload) -> bool:
     """Whether the daemon can read it: names may be too long, and half surrogates are not in UTF-8."""
     try:
         return _row(msgspec.json.encode(download)) == download

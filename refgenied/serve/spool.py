@@ -16,7 +16,7 @@ import structlog
 
 from refgenied.client import Client, ClientError, DaemonError
 from refgenied.model import AssetKey
-from refgenied.serve.segments import MOST_BYTES, Download, Row, Segments, TakenBack, is_reportable
+from refgenied.serve.segments import MOST_BYTES, Row, Segments, SpooledDownload, TakenBack, is_reportable
 
 log = structlog.get_logger("serve")
 
@@ -55,7 +55,7 @@ class Spool:
         self._segments = Segments(folder / "downloads")
         self._socket = socket
         self._new: list[_Entry] = []
-        self._written: dict[str, Download] = {}
+        self._written: dict[str, SpooledDownload] = {}
         """Those in the file that is appended to, until the daemon has recorded them."""
         self._likely: set[str] = set()
         """Those that may be taken back."""
@@ -82,8 +82,8 @@ class Spool:
         return len((self._in_memory.keys() | self._written.keys()) - self._likely) + self._left
 
     @property
-    def _in_memory(self) -> dict[str, Download]:
-        return {entry.row.id: entry.row for entry in self._new if isinstance(entry.row, Download)}
+    def _in_memory(self) -> dict[str, SpooledDownload]:
+        return {entry.row.id: entry.row for entry in self._new if isinstance(entry.row, SpooledDownload)}
 
     @property
     def problem(self) -> str:
@@ -235,7 +235,7 @@ class Spool:
         self._say(daemon=problem)
         return not problem
 
-    def _tell(self, now: Collection[Download]) -> tuple[str, set[str], int]:
+    def _tell(self, now: Collection[SpooledDownload]) -> tuple[str, set[str], int]:
         """Report what is left in other files, and these downloads.
 
         Why that did not work ("" when it did), which of these are recorded, and how many from other files.
@@ -275,12 +275,12 @@ class Spool:
             log.info("serve.downloads_reported")
 
 
-def _download(key: AssetKey, digest: str, at: float) -> Download:
+def _download(key: AssetKey, digest: str, at: float) -> SpooledDownload:
     digest = digest if len(digest) <= LONGEST_DIGEST else ""
-    return Download(uuid.uuid4().hex, key.genome_digest, key.asset_group, key.asset, at, digest)
+    return SpooledDownload(uuid.uuid4().hex, key.genome_digest, key.asset_group, key.asset, at, digest)
 
 
-def _batches(downloads: Iterable[Download]) -> Iterable[list[dict[str, Any]]]:
+def _batches(downloads: Iterable[SpooledDownload]) -> Iterable[list[dict[str, Any]]]:
     """As many as fit into one request, at least one."""
     batch: list[dict[str, Any]] = []
     size = 0

@@ -12,7 +12,7 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Registry
 from refgenied.control.params import After, Limit, Params
 from refgenied.control.views import PAGE_ROWS, Answer, Page, key_after
-from refgenied.model import AssetKey
+from refgenied.model import AssetKey, DownloadReport
 from refgenied.queue.downloads import LogLine
 from refgenied.shared import pulls
 from refgenied.store import downloads, weblogs
@@ -29,15 +29,6 @@ Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Bytes = Annotated[int, Meta(ge=0, le=2**62)]
 Seconds = Annotated[float, Meta(ge=0)]
 LineHash = Annotated[str, Meta(min_length=8, max_length=64)]
-
-
-class DownloadReport(Params, frozen=True):
-    id: Annotated[str, Meta(min_length=8, max_length=64, description="the same id again is the same download")]
-    genome_digest: Name
-    asset_group: Name
-    asset: Name
-    at: Annotated[float, Meta(ge=0, description="when it was complete, Unix seconds")]
-    digest: Annotated[str, Meta(max_length=64, description="md5 of the archive, if it is known")] = ""
 
 
 class DownloadRecordParams(Params, frozen=True):
