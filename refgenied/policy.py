@@ -1,4 +1,4 @@
-"""What is wanted: one pure answer for each asset, used by the reconciler, by `asset list` and by `archive wait`."""
+"""Which assets are to be archived: one pure function, used by the reconciler, `asset list` and `archive wait`."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from refgenied.model import (
 
 class ArchiveState(StrEnum):
     NONE = "none"
-    ARCHIVED = "archived"  # the archive is of the asset as it is
-    STALE = "stale"  # the asset has changed since, or its file is gone, cut or damaged
+    ARCHIVED = "archived"  # the archive holds the asset as it is now
+    STALE = "stale"  # the asset has changed since, or its archive is gone, cut or damaged
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the database and the archive folder know, taken together with one look."""
+    """What the database and the archive folder know at the time of one look."""
 
     archives: Mapping[AssetKey, ArchiveRecord]
     lost: Mapping[AssetKey, str]
-    """Recorded archives whose file is not there as recorded, and what is wrong with it."""
+    """Recorded archives whose file is not as recorded, and what is wrong with each."""
     jobs: Mapping[AssetKey, Job]
     """Each asset's newest job."""
     removals: Mapping[AssetKey, Removal]
     first_started_at: float
     archive_folder: str
     paused: str = ""
-    """Why no job is claimed now; empty when jobs run."""
+    """Why no job starts now; empty when jobs start."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -51,11 +51,11 @@ class Standing(msgspec.Struct, frozen=True):
     job: Job | None
     """Its queued or running job."""
     wanted: bool
-    """It will be archived without anybody asking."""
+    """It is archived without a request."""
     why_not: str
-    """When it is not wanted and not archived: the reason, as a plain line."""
+    """Why it is not wanted, as a plain line; empty when it is."""
     waits_for: str = ""
-    """What its queued job waits for besides its turn; empty when nothing holds it up."""
+    """What its queued job waits for, besides its turn in the queue; empty when for nothing else."""
     priority: int = Priority.BUILT
 
     @property
@@ -64,21 +64,23 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def access_now(record: ArchiveRecord, asset: Asset | None) -> Access | None:
-    """Who may read the asset that was archived: as the last look says while the archive is of the asset as it is, else
-    as the record says; None when neither knows. `asset`: as the last look found it.
+    """Who may read the asset that was archived; None when nobody knows.
+
+    `asset` is what the last look found. While the archive holds the asset as it is now, the look decides, otherwise the
+    record.
     """
     return asset.access if asset is not None and asset.stamp == record.stamp else record.access
 
 
 def readers(access: Access, policy: Archive) -> Access:
-    """Who is to be able to read the archive of an asset that these may read."""
+    """Who shall be able to read the archive of an asset with this access."""
     return Access.EVERYONE if access.private and policy.publish_private else access
 
 
 _NOT_AT_REST = frozenset({"asset_incomplete", "asset_not_found"})
-"""Errors that tell of a moment, not of the asset's state: they hold nothing back."""
+"""Errors about a moment, not about the asset: they do not stop the next job."""
 _MAY_PASS = frozenset(error.kind for error in RefgeniedError.__subclasses__() if not error.permanent)
-"""A job does not end with these any more; what they ended before (refgenied 0.1) is tried again."""
+"""A job no longer ends with these errors; a job of refgenied 0.1 that ended with one is tried again."""
 
 
 def standing(asset: Asset, facts: Facts, policy: Archive) -> Standing:
@@ -114,17 +116,17 @@ def _archive_state(asset: Asset, facts: Facts) -> ArchiveState:
 
 
 def _is_as_archived(asset: Asset, record: ArchiveRecord) -> bool:
-    if asset.state is AssetState.MISSING:  # the archive is all that is left: it is as good as it was
+    if asset.state is AssetState.MISSING:  # the archive is all that is left, and still right
         return True
-    if asset.state is AssetState.UNREGISTERED:  # refgenie's entry is gone, and with it a part of the stamp
+    if asset.state is AssetState.UNREGISTERED:  # without refgenie's entry a part of the stamp is missing
         return record.files_stamp == asset.files_stamp
-    if asset.state is AssetState.PULLED and asset.asset_digest:  # restored, say: it has no flags, and other times
+    if asset.state is AssetState.PULLED and asset.asset_digest:  # perhaps restored: it has no flags, and other times
         return record.asset_digest == asset.asset_digest
     return record.stamp == asset.stamp
 
 
 def _why_not(asset: Asset, facts: Facts, policy: Archive) -> str:
-    """Why the asset is not archived by itself; empty when it is."""
+    """Why the asset is not archived automatically; empty when it is."""
     return (
         _state_forbids(asset, policy)
         or _policy_forbids(asset, facts, policy)
@@ -134,9 +136,8 @@ def _why_not(asset: Asset, facts: Facts, policy: Archive) -> str:
 
 
 def _state_forbids(asset: Asset, policy: Archive) -> str:
-    if asset.state is AssetState.COMPLETE or (asset.state is AssetState.PULLED and policy.pulled):
-        return "" if asset.stamp else asset.reason
-    if asset.state is AssetState.ADDED and policy.added:
+    allowed = {AssetState.COMPLETE: True, AssetState.PULLED: policy.pulled, AssetState.ADDED: policy.added}
+    if allowed.get(asset.state):
         return "" if asset.stamp else asset.reason
     if asset.state is AssetState.PULLED:
         return "pulled assets are archived when asked (archive create), or by archive.pulled = true"

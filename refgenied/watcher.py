@@ -1,7 +1,7 @@
-"""The kernel's change notices, taken as hints. Nothing depends on them: the sweep finds what they miss.
+"""The kernel's change notices, used as hints. Nothing depends on them: the sweeps find what the notices miss.
 
-watchfiles never reports an overflow, misses files in folders that are new, and its watch limit, hit later, is
-silent. So few folders are watched, none recursively, and an error only means: build a new watch after a while.
+watchfiles never reports an overflow, misses files in new folders, and says nothing when it reaches the watch limit
+later. So few folders are watched, none recursively, and after an error a new watch is built after a while.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from refgenied.shared.output import fits
 
 log = structlog.get_logger("watcher")
 
-LONGEST_BACK_OFF = 60.0
+LONGEST_BACK_OFF_SECONDS = 60.0
+"""Between two attempts to build a watch."""
 PROVEN_SECONDS = 1.0
 """A watch that has lived for so long works."""
 
@@ -48,7 +49,7 @@ class Watcher:
         self.watching: tuple[str, ...] = ()
 
     async def run(self) -> None:
-        """Keep a watch alive on the folders that the last look named. Ends only by cancellation."""
+        """Watch the folders that the last look named, always. Ends only by cancellation."""
         back_off = 1.0
         await self._reconciler.first_look.wait()
         while True:
@@ -63,22 +64,22 @@ class Watcher:
                 continue
             self._health.set("watch", f"change notices do not work ({broken}); the sweeps go on")
             await anyio.sleep(back_off)
-            back_off = min(back_off * 2, LONGEST_BACK_OFF)
+            back_off = min(back_off * 2, LONGEST_BACK_OFF_SECONDS)
 
     def _wanted(self) -> Watchable:
         return self._reconciler.last.watchable if self._current.settings.watch.enabled else ()
 
     async def _watch(self, wanted: Watchable) -> Exception | None:
-        """Pass hints on until other folders are wanted, or one was made anew. The error that broke the watch."""
+        """Pass hints on until other folders are wanted, or one was replaced. Returns the error that broke the watch."""
         folders = tuple(folder for folder, _ in wanted)
         odd = next((folder for folder in folders if not fits(folder)), None)
-        if odd is not None:  # watchfiles takes no other names
+        if odd is not None:  # watchfiles accepts no other names
             return ValueError(f"{odd} is not UTF-8")
         stop = anyio.Event()
         broken: Exception | None = None
 
         async def stopper() -> None:
-            # Cancelling awatch waits for its Rust thread, with rust_timeout=0 for ever; the event ends it in 4 ms.
+            # To cancel awatch waits for its Rust thread, with rust_timeout=0 for ever; the event ends it in 4 ms.
             try:
                 while self._wanted() == wanted:
                     await self._reconciler.looked.wait()
@@ -93,7 +94,7 @@ class Watcher:
             group.start_soon(stopper)
             group.start_soon(proven)
             self.watching = folders
-            self._reconciler.hint()  # what changed between the look and the watch
+            self._reconciler.hint()  # something may have changed between the look and the watch
             try:
                 async for _ in self._source(folders, stop):
                     self._reconciler.hint()

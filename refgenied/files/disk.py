@@ -1,4 +1,4 @@
-"""Blocking calls on a disk that may never answer: whoever waits can be cancelled, and the process can end."""
+"""Blocking calls on a disk that may never answer: the caller can be cancelled, and the process can end."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ T = TypeVar("T")
 class _Call(msgspec.Struct):
     run: Callable[[], Any]
     done: Callable[[], object]
-    """Wakes the waiter; safe from any thread."""
+    """Wakes the caller; safe from any thread."""
     given_up: bool = False
     result: Any = None
     error: BaseException | None = None
 
 
 class DiskThread:
-    """One thread for the calls on one disk, one at a time, so that a dead disk holds one thread and not all.
+    """One thread makes the calls on one disk, one at a time, so that a dead disk blocks one thread and not all.
 
-    Other than with `anyio.to_thread`, a caller that is cancelled returns at once, and the thread does not keep the
-    process alive. The call itself goes on until the disk answers; those that come later wait for it.
+    In contrast to `anyio.to_thread`, a cancelled caller returns at once, and the thread does not keep the process
+    alive. The call itself goes on until the disk answers; later calls wait for it.
     """
 
     def __init__(self, name: str) -> None:
@@ -44,11 +44,11 @@ class DiskThread:
 
     @property
     def busy_since(self) -> float | None:
-        """Monotonic; when the call under way began."""
+        """When the running call began (monotonic seconds); None when none is running."""
         return self._began
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Whatever the function returns or raises; ShortageError when the system has no thread for it."""
+        """Returns and raises what the function does; ShortageError when the system has no thread left."""
         loop, event, context = asyncio.get_running_loop(), anyio.Event(), contextvars.copy_context()
         call = _Call(lambda: context.run(function, *args), lambda: loop.call_soon_threadsafe(event.set))
         with self._lock:
@@ -69,7 +69,7 @@ class DiskThread:
             threading.Thread(target=self._work, name=self._name, daemon=True).start()
         except RuntimeError as error:
             raise ShortageError(f"the system has no thread for the {self._name}: {error}") from None
-        self._working = True  # it waits for the lock that is held here
+        self._working = True  # the thread waits for the lock that we hold here
 
     def _work(self) -> None:
         while (call := self._next()) is not None:
@@ -78,15 +78,15 @@ class DiskThread:
             self._began = time.monotonic()
             try:
                 call.result = call.run()
-            except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
+            except BaseException as error:  # noqa: BLE001 - the caller gets it
                 call.error = error
             self._began = None
-            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            with suppress(RuntimeError):  # the event loop has ended: nobody waits any more
                 call.done()
             del call
 
     def _next(self) -> _Call | None:
-        """None when there is none: the thread ends then."""
+        """The next call; None when there is none: then the thread ends."""
         with self._lock:
             if self._calls:
                 return self._calls.popleft()

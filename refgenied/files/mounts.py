@@ -1,6 +1,6 @@
-"""Which disks are mounted over a folder, and where in its disk a folder is.
+"""Which disks are mounted over a folder, and where on its disk a folder is.
 
-A sandbox is built around the disks that were there when the process started.
+The sandbox of a service only holds the disks that were there when the process started.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Mount = tuple[str, str]
 
 
 def over(folders: Iterable[str], mountinfo: Path = MOUNTINFO) -> frozenset[Mount]:
-    """The mounts at or above any of the folders, as this process sees them, also those that others hide."""
+    """The mounts at or above any of the folders, as this process sees them, also mounts that other mounts hide."""
     wanted = [f"{folder.rstrip('/')}/" for folder in folders if folder]
     mounts = ((fields[0], _plain(fields[4])) for fields in _table(mountinfo))
     return frozenset(
@@ -29,17 +29,16 @@ def over(folders: Iterable[str], mountinfo: Path = MOUNTINFO) -> frozenset[Mount
 
 
 def origin(path: str, mountinfo: Path = MOUNTINFO) -> tuple[str, str] | None:
-    """The disk that an absolute path without links is on, and the path there; None when that cannot be known.
+    """The disk that an absolute path without links is on, and the path on that disk; None when that is not known.
 
-    So a folder and a bind mount of it, or of a part of it, can be told to be one. What is missing at the end of the
-    path counts as part of it.
+    So we can tell that a folder and a bind mount of it (or of a part of it) are the same. The path need not exist.
     """
     best: tuple[str, str, str] | None = None
     for fields in _table(mountinfo):
         device, root, point = fields[2], _plain(fields[3]), _plain(fields[4]).rstrip("/")
         if f"{path}/".startswith(f"{point}/") and (best is None or len(point) >= len(best[2])):
-            best = device, root, point  # of two at one point the later one hides the other
-    if best is None or best[0] != _device(path):  # a disk of several parts (btrfs) numbers them in its own way
+            best = device, root, point  # at one mount point, a later mount hides an earlier one
+    if best is None or best[0] != _device(path):  # a disk with several parts (btrfs) has numbers of its own
         return None
     device, root, point = best
     return device, os.path.normpath(f"{root}/{path[len(point) :]}").replace("//", "/")
@@ -53,7 +52,7 @@ def _table(mountinfo: Path) -> list[list[str]]:
 
 
 def _device(path: str) -> str:
-    """Of the nearest folder that is there, as mountinfo writes it."""
+    """The number of the disk of the nearest existing folder, as mountinfo writes it."""
     while True:
         try:
             number = os.stat(path).st_dev

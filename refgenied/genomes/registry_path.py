@@ -1,4 +1,4 @@
-"""Registry paths, `genome/asset_group:asset`, as people write them: parsed, resolved, matched."""
+"""Registry paths, `genome/asset_group:asset`, as people write them: parsed, resolved to assets, matched by patterns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from refgenied.model import Asset, Look
 
 _FORM = "write genome/asset_group:asset, such as hg38/fasta:default"
-_SHOWN = 8  # names in a hint
-_COMPARED = 2000  # names that a hint is looked for in: each takes microseconds
-_LONGEST = 200  # bytes of one name: each becomes part of file names
+_MAX_SHOWN = 8
+"""Names in a hint."""
+_MAX_COMPARED = 2000
+"""Names that are compared for a hint: each takes microseconds."""
+_MAX_NAME_BYTES = 200
+"""Of one name, because each becomes part of file names."""
 
 
 class RegistryPath(NamedTuple):
-    """A registry path in its parts; nothing is known yet about whether they exist."""
+    """The parts of a registry path; they need not exist."""
 
     genome: str
     """A digest or an alias."""
@@ -31,34 +34,42 @@ class RegistryPath(NamedTuple):
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of a genome, group or asset, and safely of a folder.
+    """Whether a text can be the name of a genome, group or asset, and safely the name of a folder.
 
-    Without blanks around it: in a registry path nobody could tell whether they belong to the name.
+    It has no blanks at its ends: in a registry path nobody could see whether they belong to the name.
     """
     return (
         text.isprintable()
         and text == text.strip()
         and text not in {"", ".", ".."}
         and not any(c in text for c in "/:")
-        and len(text.encode("utf-8", "surrogatepass")) <= _LONGEST
+        and len(text.encode("utf-8", "surrogatepass")) <= _MAX_NAME_BYTES
     )
 
 
 def parse(text: str) -> RegistryPath:
-    """BadRegistryPathError when it isn't one."""
-    genome, slash, rest = text.strip().partition("/")
-    group, colon, asset = rest.partition(":")
-    names = [genome, group, *([asset] if colon else [])]
-    if not slash or not all(is_name(name) for name in names):
+    """Split a registry path. BadRegistryPathError when the text is not one."""
+    path = _split(text.strip())
+    if not _is_sound(path):
         raise BadRegistryPathError(f"'{shown(text)}' is not a registry path", hint=_FORM)
+    return path
+
+
+def _split(text: str) -> RegistryPath:
+    genome, _, rest = text.partition("/")
+    group, colon, asset = rest.partition(":")
     return RegistryPath(genome, group, asset if colon else None)
 
 
-def resolve(look: Look, text: str) -> AssetKey:
-    """The asset that a person means: alias → digest, default asset when none is named.
+def _is_sound(path: RegistryPath) -> bool:
+    return all(name is None or is_name(name) for name in path)
 
-    BadRegistryPathError when the text isn't a registry path, AssetNotFoundError when there is no such asset;
-    the hint lists the nearest names.
+
+def resolve(look: Look, text: str) -> AssetKey:
+    """The asset that a person means: an alias becomes its digest, and without an asset the group's default is meant.
+
+    BadRegistryPathError when the text is not a registry path, AssetNotFoundError when there is no such asset; the hint
+    lists the nearest names.
     """
     path = parse(text)
     digest = _genome(look, path)
@@ -76,11 +87,8 @@ def resolve(look: Look, text: str) -> AssetKey:
 
 
 def check_pattern(pattern: str) -> None:
-    """BadRegistryPathError when a pattern of the configuration cannot match anything."""
-    genome, slash, rest = pattern.partition("/")
-    group, colon, asset = rest.partition(":")
-    parts = [genome, group, *([asset] if colon else [])]
-    if not slash or not all(is_name(part) and part == part.strip() for part in parts):
+    """BadRegistryPathError when a pattern of the configuration can never match."""
+    if not _is_sound(_split(pattern)):
         raise BadRegistryPathError(
             f"'{shown(pattern)}' is not a pattern for registry paths",
             hint="write genome/asset_group:asset with * for anything, such as hg38/* or */fasta:default",
@@ -88,14 +96,13 @@ def check_pattern(pattern: str) -> None:
 
 
 def matches(pattern: str, asset: Asset) -> bool:
-    """Whether a pattern covers an asset. Its genome is a digest or an alias; without `:asset` any asset."""
-    genome, _, rest = pattern.partition("/")
-    group, colon, name = rest.partition(":")
+    """Whether a pattern matches an asset. Its genome is a digest or an alias; without `:asset` it matches any asset."""
+    genome, group, name = _split(pattern)
     key = asset.key
     return (
         any(fnmatchcase(known, genome) for known in (key.genome_digest, *asset.aliases))
         and fnmatchcase(key.asset_group, group)
-        and (not colon or fnmatchcase(key.asset, name))
+        and (name is None or fnmatchcase(key.asset, name))
     )
 
 
@@ -142,11 +149,11 @@ def _default(look: Look, digest: str, path: RegistryPath, assets: set[str]) -> s
 
 
 def _known(title: str, wanted: str, names: Iterable[str]) -> str:
-    """The nearest names first, then the others; not too many."""
+    """A hint with some of the names, the nearest first."""
     every = sorted(set(names))
-    near = get_close_matches(wanted, every[:_COMPARED], n=_SHOWN, cutoff=0.5)
+    near = get_close_matches(wanted, every[:_MAX_COMPARED], n=_MAX_SHOWN, cutoff=0.5)
     ordered = [*near, *(name for name in every if name not in near)]
     if not ordered:
         return f"{title}: none yet"
-    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    return f"{title}: {', '.join(ordered[:_SHOWN])}{more}"
+    more = f" and {len(ordered) - _MAX_SHOWN} more" if len(ordered) > _MAX_SHOWN else ""
+    return f"{title}: {', '.join(ordered[:_MAX_SHOWN])}{more}"

@@ -1,6 +1,6 @@
-"""Logging: entries with fields when stderr is the journal, readable on a terminal, one JSON object a line otherwise.
+"""Logging: entries with fields when stderr is the journal, text on a terminal, otherwise one JSON object a line.
 
-Nobody who logs ever waits for who reads it: see `outlet`.
+Code that logs never waits for a reader of the log: see `outlet`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ _outlet = Outlet()
 """One for the process, so that lines keep their order."""
 
 
-def set_up(settings: Log, names: journal.Names | None = None) -> None:
-    """Configure structlog once for the process; `level` may be changed by another call (a reload).
+def set_up(settings: Log, names: journal.AssetNames | None = None) -> None:
+    """Configure structlog for the process. A reload calls it again, with another `level`.
 
-    `names` tells what else an asset is called, so that the journal finds it by any of its names.
+    `names` gives all names of an asset, so that the journal finds its entries by any of them.
     """
-    text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
-    if in_journal(settings):
+    if settings.format == "auto" and journal.is_stderr():
         rendering, write = _journal(names), journal.Journal().write
+    elif settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty()):
+        rendering, write = _text(), to_stderr
     else:
-        rendering, write = _text() if text else _json(), to_stderr
+        rendering, write = _json(), to_stderr
     queued = _Queued(write, rendering)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *rendering],
@@ -48,12 +49,12 @@ def set_up(settings: Log, names: journal.Names | None = None) -> None:
 
 @atexit.register
 def flush(seconds: float = FLUSH_SECONDS) -> None:
-    """Wait until all that was said is written, but not longer than this: nobody may read it."""
+    """Wait until everything is written, but not longer than this, because perhaps nobody reads it."""
     _outlet.flush(seconds)
 
 
 def take_over(logger: structlog.typing.FilteringBoundLogger) -> None:
-    """What libraries say through Python's own logging, from warnings on, comes through our log."""
+    """Write the warnings and errors that libraries log with Python's own logging into our log."""
     root = logging.getLogger()
     root.handlers[:] = [_ToStructlog(logger)]
     root.setLevel(logging.WARNING)
@@ -61,27 +62,22 @@ def take_over(logger: structlog.typing.FilteringBoundLogger) -> None:
 
 
 def show_crashes() -> None:
-    """Have a crash, and the watchdog's SIGABRT, show where every thread was. A full pipe does not hold it up."""
+    """Let a crash, and the watchdog's SIGABRT, show where every thread was. A full pipe does not block it."""
     number = 2
     try:
         mode = os.fstat(number).st_mode
-        if stat.S_ISFIFO(mode) or os.isatty(number):  # the same one once more, with a flag of our own
+        if stat.S_ISFIFO(mode) or os.isatty(number):  # open it again, with a flag of our own
             number = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         pass
     faulthandler.enable(number)
 
 
-def in_journal(settings: Log) -> bool:
-    """Whether events go to the journal as entries."""
-    return settings.format == "auto" and journal.is_stderr()
-
-
 _Rendering = Sequence[structlog.typing.Processor]
-"""From an event to what is written."""
+"""The steps from an event to what is written."""
 
 
-def _journal(names: journal.Names | None) -> _Rendering:
+def _journal(names: journal.AssetNames | None) -> _Rendering:
     return [structlog.processors.format_exc_info, journal.Fields(names or (lambda path: [path]))]
 
 
@@ -94,7 +90,7 @@ def _text() -> _Rendering:
 
 
 class _Spelled:
-    """A text that structlog would print as it is, or spell out a second time."""
+    """A text that is spelled out already: structlog would print it as it is, or spell it out a second time."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -104,7 +100,7 @@ class _Spelled:
 
 
 def _spelled(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Values may be other people's names. What is no text is shown as Python spells it."""
+    """Make values harmless, because they may be names from other people. structlog shows values that are no texts."""
     exception = event.pop("exception", None)
     spelled: structlog.typing.EventDict = {
         key: _Spelled(value) if isinstance(value, str) and not value.isprintable() else value
@@ -117,7 +113,7 @@ def _spelled(_logger: object, _method: str, event: structlog.typing.EventDict) -
 
 
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
-    # without the local variables of each frame: these are whole configs and requests, hundreds of KB a line
+    # without the local variables of each frame: they are whole configs and requests, hundreds of KB a line
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
 
@@ -128,7 +124,7 @@ def _json() -> _Rendering:
 
 
 class _Queued:
-    """What structlog writes to: each event, as rendered, goes into the one queue of the process."""
+    """The logger of structlog: each rendered event goes into the one queue of the process."""
 
     def __init__(self, write: Callable[[Any], None], rendering: _Rendering) -> None:
         self._write = write
@@ -158,7 +154,7 @@ class _ToStructlog(logging.Handler):
 
 
 def complain(message: str, hint: str) -> None:
-    """One line for a person about why the process ends, and what to do; as an error where the journal listens."""
+    """Say in one line why the process ends, and what to do: as an error entry when stderr is the journal."""
     if journal.is_stderr():
         line = f"{message} (hint: {hint})" if hint else message
         fields = [

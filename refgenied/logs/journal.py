@@ -1,6 +1,6 @@
 """journald's native protocol: one event is one entry with fields that `journalctl FIELD=value` finds.
 
-JSON lines on stderr would reach the journal too, but as text that nobody can filter by, all with one priority.
+JSON lines on stderr would reach the journal too, but as text without fields to filter by, and all with one priority.
 https://systemd.io/JOURNAL_NATIVE_PROTOCOL
 """
 
@@ -22,8 +22,8 @@ IDENTIFIER = "refgenied"
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 
 Field = tuple[str, str]
-Names = Callable[[str], Iterable[str]]
-"""A registry path → all that the asset is called: with its genome's digest, and with each alias."""
+AssetNames = Callable[[str], Iterable[str]]
+"""A registry path → all registry paths of the asset: with the digest of its genome, and with each alias."""
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _TOO_LONG = frozenset({errno.EMSGSIZE, errno.ENOBUFS})
@@ -33,7 +33,7 @@ _SPOKEN_LAST = frozenset({"event", "level", "exception"})
 
 
 def is_stderr(env: Mapping[str, str] | None = None) -> bool:
-    """Whether stderr goes to the journal: $JOURNAL_STREAM names the device and inode of that very stream."""
+    """Whether stderr goes to the journal: then $JOURNAL_STREAM holds the device and inode of that stream."""
     named = (os.environ if env is None else env).get("JOURNAL_STREAM")
     if not named:
         return False
@@ -45,9 +45,9 @@ def is_stderr(env: Mapping[str, str] | None = None) -> bool:
 
 
 class Fields:
-    """structlog's last processor: an event as the fields of one entry."""
+    """The last processor of structlog: makes an event into the fields of one entry."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: AssetNames) -> None:
         self._names = names
 
     def __call__(
@@ -68,7 +68,7 @@ class Fields:
 
 
 def message(event: Mapping[str, str], called: list[str]) -> str:
-    """An event as a person reads it: its name, what it says, and the rest as `key=value`."""
+    """An event for people: its name, its message, and the rest as `key=value`."""
     text = event.get("event", "")
     if called:
         text += f" {called[-1]}"  # an alias, when there is one
@@ -81,7 +81,7 @@ def message(event: Mapping[str, str], called: list[str]) -> str:
 
 
 class Journal:
-    """Writes entries, and may block. An entry that journald does not take goes to stderr as a line of text."""
+    """Writes entries; this may block. An entry that journald does not accept goes to stderr as a line of text."""
 
     def __init__(self, address: str = SOCKET) -> None:
         self._address = address
@@ -105,7 +105,7 @@ class Journal:
                 self._send_large(sender, entry)
 
     def _send_large(self, sender: socket.socket, entry: bytes) -> None:
-        """What does not fit into a datagram is handed over as a sealed file in memory."""
+        """An entry that does not fit into a datagram is handed over as a sealed file in memory."""
         fd = os.memfd_create("refgenied-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             with os.fdopen(fd, "wb", closefd=False) as file:

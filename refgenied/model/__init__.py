@@ -1,6 +1,6 @@
-"""The words of the project as frozen types, the job state table and the errors. No I/O, no clock.
+"""The words of the project as frozen types, the table of job states and the errors. No I/O, no clock.
 
-Everything imports this module; it imports nothing of ours.
+Every room may import this one; it imports none.
 """
 
 from refgenied.model.access import Access as Access

@@ -6,11 +6,11 @@ from enum import StrEnum
 
 
 class Access(StrEnum):
-    """The widest circle that may read every file and folder of an asset, as their permission bits say."""
+    """The largest group of users that may read every file and folder of an asset, by their permission bits."""
 
     EVERYONE = "everyone"
     GROUP = "group"
-    OWNER = "owner"  # some file or folder may be read by its owner alone: the asset is private
+    OWNER = "owner"  # only its owner may read some file or folder: the asset is private
 
     @property
     def private(self) -> bool:
@@ -18,7 +18,7 @@ class Access(StrEnum):
 
     @property
     def file_mode(self) -> int:
-        """Permission bits of a file that this circle may read, and its owner may write."""
+        """Permission bits of a file that these users may read and its owner may write."""
         return _FILE_MODES[self]
 
     @property

@@ -1,4 +1,4 @@
-"""What is kept: archives and removals."""
+"""What the database keeps: archives and removals."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class ArchiveRecord(msgspec.Struct, frozen=True):
     files_stamp: str
     created_at: float
     proved_at: float | None = None
-    """When the file was last read back and agreed with its manifest."""
+    """When the file was last read back and agreed with its manifest; None: never."""
     download_count: int = 0
     requested_by: str = "refgenied"
     damaged: str | None = None
-    """What a verify found wrong, in one line with the first bad member; None while nothing is known to be wrong."""
+    """What a verify found wrong, in one line with the first bad member; None when nothing is known to be wrong."""
     access: Access | None = None
     """Who may read the asset's files; None: not known yet (an archive of refgenied 0.1)."""
     seal: str | None = None
-    """Of the manifest, so that the two prove each other; None: it had none when it was recorded."""
+    """The seal of the manifest, with which manifest and record prove each other; None: it had none at that time."""
 
     def proved_before(self, now: float) -> float:
-        """When it was last proved; 0.0 when it never was, or in the future: then a clock was wrong."""
+        """When it was last proved; 0.0 when never, or when that is in the future because a clock was wrong."""
         at = self.proved_at or 0.0
         return at if at <= now else 0.0
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """A user removed this asset's archive; it is not archived again by itself while the stamp holds."""
+    """A user removed this asset's archive. It is not archived again automatically while its stamp stays the same."""
 
     key: AssetKey
     stamp: str

@@ -1,4 +1,4 @@
-"""What is built: assets, genomes, and one look at all of them."""
+"""What refgenie builds: assets, genomes, and one look at all of them."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ class AssetState(StrEnum):
     """What the genome folder says about one asset."""
 
     COMPLETE = "complete"  # built here, finished, registered
-    BUILDING = "building"  # a running flag or lock, and something moved lately
+    BUILDING = "building"  # a running flag or lock, and something has changed lately
     FAILED = "failed"  # the last build left a failed flag
-    INTERRUPTED = "interrupted"  # a running flag or lock, and nothing has moved for long
+    INTERRUPTED = "interrupted"  # a running flag or lock, and nothing has changed for long
     UNREGISTERED = "unregistered"  # complete on disk, absent from refgenie's config
     PULLED = "pulled"  # downloaded: at refgenie's own place, no build flags
     ADDED = "added"  # `refgenie add`: somewhere else in the genome folder, no build flags
     MISSING = "missing"  # in refgenie's config (or archived), but not on disk
-    UNREADABLE = "unreadable"  # a folder or file that may not or cannot be read
+    UNREADABLE = "unreadable"  # a folder or file cannot be read, or we may not read it
 
 
 ARCHIVABLE = frozenset({AssetState.COMPLETE, AssetState.UNREGISTERED, AssetState.PULLED, AssetState.ADDED})
-"""States in which an asset's files are at rest, so that an archive of them can be asked for."""
+"""States in which an asset's files are at rest: a user can ask for an archive of it."""
 
 
 class Asset(msgspec.Struct, frozen=True):
-    """One asset as one look at the genome folder found it."""
+    """One asset, as one look at the genome folder found it."""
 
     key: AssetKey
     state: AssetState
@@ -61,8 +61,8 @@ class Asset(msgspec.Struct, frozen=True):
     """Absolute path of the folder with the asset's files (it may be missing)."""
     aliases: tuple[str, ...] = ()
     stamp: str = ""
-    """Changes whenever the files, the build flags or refgenie's entry change; empty when they could not be
-    read or are not at rest. Two equal stamps mean: not built again, nothing touched in between."""
+    """Changes whenever the files, the build flags or refgenie's entry change; empty when they could not be read or are
+    not at rest. Two equal stamps mean that nothing was built or touched in between."""
     files_stamp: str = ""
     """The part of `stamp` that covers the files alone (path, type, mode, size, mtime, ctime, inode)."""
     built_at: float | None = None
@@ -75,18 +75,18 @@ class Asset(msgspec.Struct, frozen=True):
     """Registry paths of the assets this one was built from, as refgenie's config has them."""
     children: tuple[str, ...] = ()
     access: Access = Access.EVERYONE
-    """Who may read all its files, by their permission bits and those of the folders above them in the genome folder;
-    of files that are not at rest it says nothing."""
+    """Who may read all its files, by their permission bits and those of the folders above them in the genome folder.
+    It means nothing while the files are not at rest."""
 
 
 class BuildRecord(msgspec.Struct, frozen=True):
-    """How an asset was built, as far as its build folder tells."""
+    """How an asset was built, as far as its build folder shows."""
 
     commands: tuple[str, ...] = ()
     recipe: dict[str, Any] | None = None
     log_name: str | None = None
     log: str = ""
-    """The log's text, its first 256 KiB; "" without one."""
+    """The first 256 KiB of the log; "" when there is none."""
 
 
 class Genome(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ class Genome(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something in the genome folder that could not be read; it never stops the others."""
+    """Something in the genome folder that could not be read; everything else is still read."""
 
     path: str
     message: str
@@ -111,7 +111,7 @@ class Look(msgspec.Struct, frozen=True):
     genomes: dict[str, Genome]
     problems: tuple[Problem, ...]
     layout: str
-    """`refgenie 0.13 (genome_config.yaml)`, `refgenie 1`, or that it is empty, for people."""
+    """For people: `refgenie 0.13 (genome_config.yaml)`, `refgenie 1`, or that the folder is empty."""
     root: tuple[int, int] | None
     """(device, inode) of the genome folder; None when it is not there."""
     watch: tuple[str, ...]
@@ -121,5 +121,5 @@ class Look(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the root and refgenie's config could be read, so that absence means something."""
+        """Whether the genome folder could be read: only then a missing asset is really missing."""
         return self.root is not None

@@ -1,4 +1,4 @@
-"""What goes wrong: one line for people, one kind for programs, and whether trying again helps."""
+"""What can go wrong: one line for people, one kind for programs, and whether another attempt can help."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import ClassVar
 
 
 class RefgeniedError(Exception):
-    """Base of every error that is meant for a person: one clear line, and a hint what to do.
+    """Base of every error for people: one clear line, and a hint what to do.
 
-    `code` is the JSON-RPC error code, `kind` its stable name. `permanent` says that trying again cannot help
-    while the asset stays as it is.
+    `code` is the JSON-RPC error code, `kind` its stable name. `permanent` means that another attempt cannot help while
+    the asset stays as it is.
     """
 
     code: ClassVar[int] = 1000
@@ -63,25 +63,25 @@ class BadRegistryPathError(RefgeniedError):
 
 
 class AssetNotWantedError(RefgeniedError):
-    """Nobody asked for its archive, and the policy or its state says that none is made by itself."""
+    """Nobody asked for its archive, and by the policy or its state none is made automatically."""
 
     code, kind = 1011, "asset_not_wanted"
 
 
 class MemberNotFoundError(RefgeniedError):
-    """The archive is there, and has no such member."""
+    """The archive is there, but has no such member."""
 
     code, kind = 1012, "member_not_found"
 
 
 class BadArgumentError(RefgeniedError, ValueError):
-    """A caller of the library gave something that cannot be meant."""
+    """A caller of the library gave an impossible value."""
 
     code, kind = 1013, "bad_argument"
 
 
 class UnsafeTreeError(RefgeniedError):
-    """A link that leads out, a device, a FIFO, a socket: the asset is refused, and the member is named."""
+    """The asset has a link that leads out, a device, a FIFO or a socket, so it is refused; the message names it."""
 
     code, kind = 1020, "unsafe_tree"
 
@@ -111,7 +111,7 @@ class NoSpaceError(RefgeniedError):
 
 
 class ShortageError(RefgeniedError):
-    """The process or the machine is short of something for the moment (descriptors, memory): no object is at fault."""
+    """The process or the machine is short of something for the moment (descriptors, memory): no file is at fault."""
 
     code, kind, permanent = 1027, "shortage", False
 
@@ -120,7 +120,7 @@ class ShortageError(RefgeniedError):
 
 
 class WriteError(RefgeniedError):
-    """The archive could not be written, for another reason than space."""
+    """The archive could not be written, and lack of space is not the reason."""
 
     code, kind, permanent = 1025, "write_failed", False
 
@@ -138,7 +138,7 @@ class DamagedArchiveError(RefgeniedError):
 
 
 class ConfigError(RefgeniedError):
-    """The configuration is wrong: `refgenied` says so in one line and exits 78 (EX_CONFIG)."""
+    """The configuration is wrong: `refgenied` says it in one line and exits with 78 (EX_CONFIG)."""
 
     code, kind = 1030, "config"
 
@@ -150,6 +150,6 @@ class StateError(RefgeniedError):
 
 
 class AlreadyRunningError(RefgeniedError):
-    """Another daemon holds the state folder or the archive folder: exit 75 (EX_TEMPFAIL)."""
+    """Another daemon holds the state folder or the archive folder: `refgenied` exits with 75 (EX_TEMPFAIL)."""
 
     code, kind = 1033, "already_running"

@@ -1,4 +1,4 @@
-"""What is to do and what has happened: jobs, their states and arrows, events."""
+"""Work and history: jobs, their states, the arrows between the states, and events."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class Arrow(StrEnum):
-    """The only ways a job changes its state. Each is one UPDATE that names the state it comes from."""
+    """The only ways in which a job changes its state. Each is one UPDATE that names the state before."""
 
     CLAIM = "claim"
     SUCCEED = "succeed"
     FAIL = "fail"  # a permanent error
-    RETRY_LATER = "retry_later"  # a transient error: an attempt is charged, with back-off
-    HAND_BACK = "hand_back"  # shutdown, or a condition that every job would meet: no attempt is charged
-    CRASHED = "crashed"  # found running at start: an attempt is charged
-    FOLD = "fold"  # a hand-back that met a queued twin
+    RETRY_LATER = "retry_later"  # an error that may go away: the attempt counts, and the next one waits longer
+    HAND_BACK = "hand_back"  # shutdown, or a condition that stops every job: the attempt does not count
+    CRASHED = "crashed"  # it was running when the daemon started: the attempt counts
+    FOLD = "fold"  # it was to be handed back, but the same asset has a queued job already
     CANCEL_QUEUED = "cancel_queued"  # by a user
     CANCEL_RUNNING = "cancel_running"  # by a user
-    REVIVE = "revive"  # a user retries an ended job, or one that waits to be tried again
+    REVIVE = "revive"  # a user retries a job that ended, or one that waits for its next attempt
 
 
 ARROWS: dict[Arrow, tuple[frozenset[JobState], JobState]] = {
@@ -51,7 +51,7 @@ ARROWS: dict[Arrow, tuple[frozenset[JobState], JobState]] = {
 
 
 class Priority:
-    """Lower goes first."""
+    """A job with a lower number goes first."""
 
     ASKED = 0
     BUILT = 10
@@ -62,12 +62,12 @@ class Outcome(StrEnum):
     """How a succeeded job left its archive."""
 
     PUBLISHED = "published"
-    UNCHANGED = "unchanged"  # the content is what is already archived: nothing was republished
-    ADOPTED = "adopted"  # a proved archive was already in place, only its record was missing
+    UNCHANGED = "unchanged"  # the archive already has this content: nothing was published again
+    ADOPTED = "adopted"  # a proved archive was there already; only its record was missing
 
 
 class Requester(msgspec.Struct, frozen=True):
-    """Who asked: the daemon itself, or a peer of the control socket."""
+    """Who asked for a job: the daemon itself, or a user at the control socket."""
 
     name: str = "refgenied"
     uid: int | None = None
@@ -81,11 +81,11 @@ class Job(msgspec.Struct, frozen=True):
     priority: int
     force: bool
     stamp: str
-    """The asset's stamp when the job was queued or claimed last."""
+    """The asset's stamp when the job was last queued or claimed."""
     attempts: int
-    """Attempts charged so far, the running one included."""
+    """Attempts that count so far, with the running one."""
     crashes: int
-    """How many of them took the daemon down, in a row."""
+    """During how many of them, in a row, the daemon died."""
     requested_by: str
     created_at: float
     not_before: float
@@ -95,11 +95,11 @@ class Job(msgspec.Struct, frozen=True):
     error_kind: str | None = None
     error: str | None = None
     crashed_at: tuple[float, ...] = ()
-    """When it took the daemon down, Unix seconds; the last three times at most."""
+    """When the daemon died while the job ran, Unix seconds; at most the last three times."""
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One line of the event log. `seq` rises and is never used twice."""
+    """One line of the event log. `seq` rises, and no number is used twice."""
 
     seq: int
     at: float

@@ -1,4 +1,4 @@
-"""The command line of both commands: usage is one line and a hint, help fits the terminal."""
+"""The command line of both commands: an error is one line and a hint, and help fits the terminal."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, NoReturn
 
-USAGE = 2
+USAGE_STATUS = 2
 OPTION = re.compile(r"\[[^\]]*\]+|\S+")
-"""What is never broken over two lines of a usage."""
-WIDEST = 10_000
+"""A part of the usage that is never broken over two lines."""
+ONE_LINE_WIDTH = 10_000
+"""Columns that hold every usage in one line."""
 
 
 class Help(argparse.HelpFormatter):
-    """Paragraphs keep their lines. Each is wrapped where the terminal is narrower, and so is the usage."""
+    """Paragraphs keep their lines. Lines and usage are wrapped when the terminal is narrower."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines = [line for part in text.splitlines() for line in output.wrapped(part, width, indent=4)]
@@ -30,7 +31,7 @@ class Help(argparse.HelpFormatter):
     def _format_usage(
         self, usage: str | None, actions: Iterable[Any], groups: Iterable[Any], prefix: str | None
     ) -> str:
-        room, self._width = self._width, WIDEST
+        room, self._width = self._width, ONE_LINE_WIDTH
         try:
             text = super()._format_usage(usage, actions, groups, prefix).strip()
         finally:
@@ -42,17 +43,18 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, prog: str | None = None, **settings: Any) -> None:
         super().__init__(prog=prog, formatter_class=Help, **settings)
         self.color = False
-        """Of the help, from Python 3.14 on: it would count as text."""
+        """Python 3.14 colours the help, and counts the codes for colours as text."""
 
     def error(self, message: str) -> NoReturn:
         output.complain(self.prog, message, f"{self.prog} --help", kind="usage")
-        sys.exit(USAGE)
+        sys.exit(USAGE_STATUS)
 
 
 def require_utf8_names(module: str, words: list[str]) -> None:
-    """Names of files are UTF-8, as refgenie writes them, whatever the locale is. Where Python takes them for something
-    else, run `module` anew with these words: Python asks the locale once, at its start. What is printed stays in the
-    locale's encoding.
+    """Start `module` again with these words if Python reads the names of files as something else than UTF-8.
+
+    refgenie writes them in UTF-8 whatever the locale is, and Python asks the locale only once, at its start. Printed
+    text stays in the locale's encoding.
     """
     if sys.getfilesystemencoding() == "utf-8":
         return

@@ -1,7 +1,7 @@
-"""What both commands print for people. Nothing in it steers a terminal, and it fits the terminal and its encoding.
+"""What both commands print for people. It fits the terminal and its encoding, and cannot control the terminal.
 
-Names, messages and file lists are other people's text. `spelled` is the one place that makes them harmless, and
-`say` and `complain` are the one way to print. Only the standard library: `refgeniectl` must start in milliseconds.
+Names, messages and file lists are text of other people. Only `spelled` makes them harmless, and `say` and `complain`
+are the only way to print. Only the standard library: `refgeniectl` must start in milliseconds.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 PLAIN = {"…": "~", "·": "-"}
-"""Marks of ours, and what stands for them where the encoding lacks them. Each is one column wide."""
+"""Our own marks, and what replaces them when the encoding does not have them. Each is one column wide."""
 WORD = re.compile(r"(?:`[^`]*`|\S)+")
-"""What is never broken over two lines: a word, a path, a command in backquotes (so that it can be copied)."""
+"""A word, a path or a command in backquotes: never broken over two lines, so that it can be copied."""
 
 
 class _Mode:
@@ -27,9 +27,10 @@ class _Mode:
 
 
 def set_up(*, as_json: bool = False) -> None:
-    """Once, before anything is printed. `as_json`: what is said on stderr is one JSON object a line.
+    """Call this once, before anything is printed. `as_json`: each message on stderr is one JSON object in one line.
 
-    Standard streams that were closed lead to /dev/null, or the next file that is opened would take their place.
+    A standard stream that was closed leads to /dev/null from now on; otherwise the next opened file would take its
+    place.
     """
     _Mode.as_json = as_json
     for number, mode in enumerate(("r", "w", "w")):
@@ -41,7 +42,7 @@ def set_up(*, as_json: bool = False) -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 (it lives as long as the process)
             setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a stand-in takes any character
+        if isinstance(stream, TextIOWrapper):  # other streams, as in tests, take any character
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -49,10 +50,11 @@ def set_up(*, as_json: bool = False) -> None:
 
 
 def spelled(text: str, encoding: str | None = "utf-8") -> str:
-    r"""The text as one printable line: what does not print, or not in this encoding, is spelled `\x1b` or `\u202e`.
+    r"""The text as one printable line: a character that cannot be printed is written as `\x1b` or `\u202e`.
 
-    Spelled out are control and format characters (those that turn the writing direction around, too), half
-    surrogates (bytes of a name that is not UTF-8), odd spaces and line separators: what Python calls not printable.
+    These are the characters that the encoding does not have, and those that Python calls not printable: control and
+    format characters (also those that change the writing direction), half surrogates (bytes of a name that is not
+    UTF-8), odd spaces and line separators.
     """
     if text.isprintable() and (text.isascii() or fits(text, encoding)):
         return text
@@ -105,7 +107,7 @@ def tail(text: str, width: int) -> str:
 def wrapped(text: str, width: int, indent: int = 0, *, words: re.Pattern[str] = WORD) -> list[str]:
     """Lines of at most `width` columns, all but the first indented.
 
-    A word that is longer than that ends its line: the terminal breaks it, and it can be copied.
+    A longer word ends its line: the terminal breaks it, and so it can be copied.
     """
     if columns(text) <= width:
         return [text]
@@ -127,7 +129,7 @@ def wrapped(text: str, width: int, indent: int = 0, *, words: re.Pattern[str] = 
 
 
 def encoding() -> str | None:
-    """Of stdout."""
+    """The encoding of stdout."""
     return _real(sys.stdout).encoding
 
 
@@ -136,39 +138,41 @@ def on_terminal() -> bool:
 
 
 def _real(stream: TextIO) -> TextIO:
-    """While rich draws a bar, it stands before the stream, prints lines above the bar, and answers for no terminal."""
+    """The stream itself. While rich draws a bar, it puts an object in front that prints lines above the bar and says
+    that it is no terminal.
+    """
     return getattr(stream, "rich_proxied_file", stream)
 
 
 def coloured(stream: TextIO) -> bool:
-    """Whether the stream shows colours, and its user wants them (https://no-color.org)."""
+    """Whether the stream shows colours and the user wants them (https://no-color.org)."""
     return stream.isatty() and not dumb() and not os.environ.get("NO_COLOR")
 
 
 def dumb() -> bool:
-    """Whether the terminal knows no more than lines."""
+    """Whether the terminal can only print lines."""
     return os.environ.get("TERM", "") in ("", "dumb", "unknown")
 
 
 def width() -> int:
-    """Columns of the terminal; $COLUMNS says otherwise, as everywhere."""
+    """Columns of the terminal, or $COLUMNS when it is set."""
     import shutil  # noqa: PLC0415 (it takes milliseconds, and a pipe has no width)
 
     return shutil.get_terminal_size().columns
 
 
 def say(text: str, *, indent: int = 2) -> None:
-    """One line on stdout, at once. On a terminal that is narrower, a few: later ones are indented."""
+    """Print one line on stdout at once. A narrow terminal gets several lines; all but the first are indented."""
     print("\n".join(_lines(text, sys.stdout, indent)), flush=True)
 
 
 def complain(program: str, message: str, hint: str = "", *, kind: str = "error") -> None:
-    """What went wrong, and what to do, on stderr."""
+    """Print on stderr what went wrong and what to do."""
     _tell(complaint(program, message, hint, kind=kind))
 
 
 def complaint(program: str, message: str, hint: str = "", *, kind: str = "error") -> str:
-    """What `complain` prints."""
+    """The text that `complain` prints."""
     if _Mode.as_json:
         return json.dumps({"error": {"kind": kind, "message": message, "hint": hint}})
     lines = _lines(f"{program}: {message}", sys.stderr, 2)
@@ -178,7 +182,7 @@ def complaint(program: str, message: str, hint: str = "", *, kind: str = "error"
 
 
 def note(program: str, message: str, *, below: bool = False) -> None:
-    """What a person should know although nothing went wrong, on stderr; `below` the `^C` that a terminal shows."""
+    """Print on stderr what a person should know although nothing went wrong; `below` the `^C` that a terminal shows."""
     if _Mode.as_json:
         _tell(json.dumps({"note": message}))
         return
@@ -187,7 +191,7 @@ def note(program: str, message: str, *, below: bool = False) -> None:
 
 
 def _tell(lines: str) -> None:
-    """A stderr that nobody reads, or on a full disk, changes no exit status."""
+    """Print on stderr. When nobody reads it, or its disk is full, the exit status stays the same."""
     try:
         print(lines, file=sys.stderr, flush=True)
     except OSError:
@@ -195,12 +199,12 @@ def _tell(lines: str) -> None:
 
 
 def let_go_of(stream: TextIO) -> None:
-    """What could not be written goes nowhere; else Python tries once more at its end, and complains."""
+    """Throw away what could not be written; otherwise Python tries again when it ends, and complains."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_json(row: object, *, indent: int | None = None) -> None:
-    """For programs: one line, in ASCII, so that a name that is not UTF-8 can be printed too."""
+    """Print JSON for programs: one line, in ASCII, so that a name that is not UTF-8 can be printed too."""
     print(json.dumps(row, indent=indent), flush=True)
 
 

@@ -1,6 +1,6 @@
-"""How far and how fast work is: one type for it, in the daemon, on the wire and on the screen.
+"""How far work is and how fast: the same type in the daemon, in messages and on the screen.
 
-Only the standard library: the client reads it too.
+Only the standard library, because the client uses it too.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
-WINDOW = 5.0
-"""Seconds over which the rate is taken."""
+RATE_SECONDS = 5.0
+"""The rate is the mean over so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where work is. Bytes are source bytes."""
+    """How far work is. Bytes are source bytes."""
 
     phase: str
     """`packing`, `proving`, `reading` or `restoring`."""
@@ -27,12 +27,12 @@ class Progress:
     """Bytes a second, over the last seconds; 0: not known yet."""
 
     def message(self) -> dict[str, Any]:
-        """For a message of the daemon."""
+        """The same as a message of the daemon has it."""
         return asdict(self)
 
 
 class Meter:
-    """Turns counts of source bytes into readings with a rate. Called from one thread only."""
+    """Turns counts of source bytes into progress with a rate. Only one thread may call it."""
 
     def __init__(self) -> None:
         self._phase = ""
@@ -44,7 +44,7 @@ class Meter:
             self._phase = phase
             self._points.clear()
         self._points.append((now, done))
-        while len(self._points) > 2 and now - self._points[0][0] > WINDOW:
+        while len(self._points) > 2 and now - self._points[0][0] > RATE_SECONDS:
             self._points.popleft()
         began, start = self._points[0]
         rate = (done - start) / (now - began) if now > began else 0.0

@@ -1,8 +1,8 @@
-"""What counts as one download. Standard library only: `refgenied serve` and `downloads import` count alike.
+"""What counts as one download. Only the standard library: `refgenied serve` and `downloads import` count alike.
 
-`refgenie pull` asks for an archive twice: a first GET, for its length, is dropped at once; but of a small archive the
-first answer is sent whole before the server notices. So of two requests of refgenie's client one counts. Everybody
-else's whole transfer counts, and ranges count once when together they cover the archive.
+`refgenie pull` asks for an archive twice. It drops the first GET, which is for the length, at once; but the first
+answer about a small archive is sent whole before the server notices. So of two requests of refgenie's client one
+counts. For other clients each whole transfer counts, and ranges count once when together they cover the archive.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from collections import OrderedDict
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-MOST = 10_000
-"""Clients and archives that are remembered in memory; the oldest is forgotten."""
-MOST_PIECES = 200
-"""Ranges apart from each other that are remembered of one; a client that reads here and there downloads nothing."""
-MOST_PROBES = 200
+MAX_PULLS = 10_000
+"""Pairs of a client and an archive that are remembered in memory; the oldest is forgotten."""
+MAX_PIECES = 200
+"""Separate ranges that are remembered for one of them; a client that reads here and there downloads nothing."""
+MAX_PROBES = 200
+"""First requests that are remembered for one of them."""
 
 PAIR_SECONDS = 10.0
-"""From the end of refgenie's first request to the beginning of its second there is less than this."""
+"""The second request of refgenie begins less than this after the end of its first one."""
 DROP_SECONDS = 5.0
-"""refgenie drops its first request at once; what took longer was a second one."""
-SWALLOWED = 16 * 2**20
-"""A client that drops a longer archive at once has never got all of it: the buffers between are smaller."""
-SAME_MOMENT = 2.0
-"""Nobody gets an archive of more than SWALLOWED bytes twice within so many seconds."""
-SLOWEST = 10_000
-"""Bytes per second; who is slower is not waited for."""
-PAUSE_SECONDS = 600.0
-"""Between the parts of one download there may be a pause."""
+"""refgenie drops its first request at once; a request that took longer was a second one."""
+BUFFERED_BYTES = 16 * 2**20
+"""The buffers between server and client hold less: a client that drops a longer archive at once never gets it all."""
+SAME_DOWNLOAD_SECONDS = 2.0
+"""No client gets an archive of more than BUFFERED_BYTES twice within this time."""
+SLOWEST_BYTES_PER_SECOND = 10_000
+"""The parts of a slower download do not count together."""
+BETWEEN_PARTS_SECONDS = 600.0
+"""The longest pause between the parts of one download."""
 
 
 def asks_twice(user_agent: str) -> bool:
@@ -38,14 +39,14 @@ def asks_twice(user_agent: str) -> bool:
 
 def remembered(size: int) -> float:
     """Seconds that a download of so many bytes may take."""
-    return PAUSE_SECONDS + size / SLOWEST
+    return BETWEEN_PARTS_SECONDS + size / SLOWEST_BYTES_PER_SECOND
 
 
 class Answer(NamedTuple):
-    """What was sent for one GET of an archive. Times are any clock in seconds, the same for all answers."""
+    """What was sent for one GET of an archive. Times are seconds of any clock, the same clock for all answers."""
 
     at: float
-    """When it ended; when it began, if only that is known."""
+    """When it ended; or when it began, if only that is known."""
     begun: float | None
     """None if it is not known."""
     size: int
@@ -54,13 +55,13 @@ class Answer(NamedTuple):
     """The first byte that was sent; None for a range of which only the length is known."""
     least: int
     most: int
-    """Bytes that were sent: at least and at most so many."""
+    """At least `least` and at most `most` bytes were sent."""
     ranged: bool = False
-    """It was asked for as a range."""
+    """The client asked for a range."""
     twice: bool = False
     """The client asks twice for each pull."""
     sure: bool = True
-    """False when a broken transfer may look like a whole one."""
+    """False when this may be a broken transfer that looks like a whole one."""
 
     @property
     def is_whole(self) -> bool:
@@ -68,41 +69,42 @@ class Answer(NamedTuple):
 
 
 class Pull:
-    """What one client has got of one archive and is no download yet."""
+    """The parts of one archive that one client has got and that are no download yet."""
 
     def __init__(self) -> None:
         self.dropped: list[float] = []
-        """Ends of refgenie's requests that were dropped, and no second one has followed."""
+        """When refgenie's dropped requests ended that no second request has followed."""
         self.whole: list[float] = []
-        """Ends of those that were sent whole: the first of a pair, or so it seems."""
+        """When those ended that were sent whole, and seem to be the first of a pair."""
         self.alone: float | None = None
-        """End of the last long one that counted with no first one before it."""
+        """When the last long one ended that counted without a first one before it."""
         self.covered: list[tuple[int, int]] = []
-        """[first, after last) of what came in ranges or was resumed, in order, not touching each other."""
+        """[first, after last) of what came in ranges or was resumed: sorted, and with gaps between them."""
         self.lengths: list[tuple[int, int, int]] = []
-        """Of the ranges of which no more is known: at least, at most, and how many such in a row."""
+        """Ranges of which only the length is known: at least, at most, and how many such ranges came in a row."""
         self.counted = False
-        """The ranges in `lengths` have counted; what may still belong to them must not count again."""
+        """The ranges in `lengths` have counted; ranges that may belong to them must not count again."""
         self.moved = 0.0
+        """When the last range ended."""
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> Pull:
         """From what `state` gave."""
         pull = cls()
-        pull.dropped, pull.whole, pull.alone = state["dropped"], state["whole"], state["alone"]
-        pull.covered = [(first, end) for first, end in state["covered"]]
-        pull.lengths = [(least, most, times) for least, most, times in state["lengths"]]
-        pull.counted, pull.moved = state["counted"], state["moved"]
+        for name in vars(pull):
+            setattr(pull, name, state[name])
+        pull.covered = [(first, end) for first, end in pull.covered]
+        pull.lengths = [(least, most, times) for least, most, times in pull.lengths]
         return pull
 
     @property
     def state(self) -> dict[str, Any]:
-        """For JSON."""
+        """In a form for JSON."""
         return dict(vars(self))
 
     @property
     def is_over(self) -> bool:
-        """Nothing is kept that another answer could complete."""
+        """Whether nothing is kept that another answer could complete."""
         return not (self.dropped or self.whole or self.covered or self.lengths)
 
     def take(self, answer: Answer) -> bool:
@@ -122,15 +124,15 @@ class Pull:
     # ----------------------------------------------------------------- pairs
 
     def _second(self, answer: Answer) -> bool:
-        """A whole answer: the second of a pair counts, and what may be a first one is kept."""
+        """A whole answer: the second of a pair counts, and an answer that may be a first one is kept."""
         begun = answer.at - remembered(answer.size) if answer.begun is None else answer.begun
         self._forget_probes(answer)
         for firsts in (self.dropped, self.whole):
             if found := [first for first in firsts if begun - PAIR_SECONDS <= first <= answer.at + PAIR_SECONDS]:
                 firsts.remove(found[-1])
                 return True
-        if answer.sure and answer.size > SWALLOWED:  # its first request was not seen, but this cannot be one
-            if self.alone is not None and abs(answer.at - self.alone) <= SAME_MOMENT:
+        if answer.sure and answer.size > BUFFERED_BYTES:  # we did not see its first request
+            if self.alone is not None and abs(answer.at - self.alone) <= SAME_DOWNLOAD_SECONDS:
                 return False
             self.alone = answer.at
             return True
@@ -138,7 +140,7 @@ class Pull:
         return False
 
     def _dropped(self, answer: Answer) -> bool:
-        """The first of a pair, maybe noticed late; or a second one that was broken off."""
+        """A dropped answer: the first of a pair, perhaps noticed late; or a second one that was broken off."""
         self._forget_probes(answer)
         begun = answer.at if answer.begun is None else answer.begun
         if answer.at - begun > DROP_SECONDS:
@@ -155,8 +157,8 @@ class Pull:
 
     def _forget_probes(self, answer: Answer) -> None:
         after = answer.at - remembered(answer.size) - PAIR_SECONDS
-        self.dropped = [end for end in self.dropped if end >= after][-MOST_PROBES:]
-        self.whole = [end for end in self.whole if end >= after][-MOST_PROBES:]
+        self.dropped = [end for end in self.dropped if end >= after][-MAX_PROBES:]
+        self.whole = [end for end in self.whole if end >= after][-MAX_PROBES:]
 
     # ----------------------------------------------------------------- ranges
 
@@ -164,21 +166,21 @@ class Pull:
         self.covered, self.lengths, self.counted = [], [], False
 
     def _covers(self, begin: int, end: int, size: int) -> bool:
-        """Whether this range was the last that was missing."""
+        """Whether this range was the last missing one."""
         joined: list[tuple[int, int]] = []
         for first, after in sorted([*self.covered, (begin, min(end, size))]):
             if joined and first <= joined[-1][1]:
                 joined[-1] = (joined[-1][0], max(after, joined[-1][1]))
             elif first < after:
                 joined.append((first, after))
-        self.covered = joined[:MOST_PIECES]
+        self.covered = joined[:MAX_PIECES]
         if joined != [(0, size)]:
             return False
         self._forget_ranges()
         return True
 
     def _adds_up(self, answer: Answer) -> bool:
-        """Whether ranges of which only the lengths are known are as long as the archive, or end what was cut before."""
+        """Whether ranges of which only the lengths are known add up to the archive, or complete a cut transfer."""
         if self.covered and self.covered[0][0] == 0 and self.covered[0][1] + answer.most >= answer.size:
             self._forget_ranges()
             return True
@@ -187,7 +189,7 @@ class Pull:
         span = (answer.least, answer.most)
         same = self.lengths.pop()[2] if self.lengths and self.lengths[-1][:2] == span else 0
         self.lengths.append((*span, same + 1))
-        while self._length(0) > answer.size or len(self.lengths) > MOST_PIECES:
+        while self._length(0) > answer.size or len(self.lengths) > MAX_PIECES:
             least, most, times = self.lengths.pop(0)
             if times > 1:
                 self.lengths.insert(0, (least, most, times - 1))
@@ -201,30 +203,31 @@ class Pull:
 
 
 class Pulls:
-    """Tells, answer by answer, when a download is complete. `who` is a client and what it downloads, as texts."""
+    """Says with each answer whether a download is complete. `who` is a client and what it downloads, as texts."""
 
     def __init__(self) -> None:
         self._pulls: OrderedDict[tuple[str, ...], Pull] = OrderedDict()
         self.changed = False
-        """Since `states` was asked for."""
+        """Whether anything has changed since the last call of `states`."""
 
     def states(self) -> list[tuple[list[str], dict[str, Any]]]:
-        """What is no download yet, for JSON."""
+        """What is no download yet, in a form for JSON."""
         self.changed = False
         return [(list(who), pull.state) for who, pull in self._pulls.items() if not pull.is_over]
 
     def load(self, states: list[tuple[list[str], dict[str, Any]]]) -> None:
-        """From what `states` gave. LookupError, TypeError, ValueError when it is something else."""
-        self._pulls.update({tuple(map(str, who)): Pull.load(state) for who, state in states[-MOST:]})
+        """Go on from what `states` gave. LookupError, TypeError, ValueError when it is something else."""
+        self._pulls.update({tuple(map(str, who)): Pull.load(state) for who, state in states[-MAX_PULLS:]})
 
     def would_take(self, who: tuple[str, ...], answer: Answer) -> bool:
-        """What `take` would say now."""
+        """The result that `take` would give now."""
         return deepcopy(self._pulls.get(who, Pull())).take(answer)
 
     def take(self, who: tuple[str, ...], answer: Answer) -> bool:
+        """Whether this answer completes a download."""
         self.changed = True
         pull = self._pulls.setdefault(who, Pull())
         self._pulls.move_to_end(who)
-        while len(self._pulls) > MOST:
+        while len(self._pulls) > MAX_PULLS:
             self._pulls.popitem(last=False)
         return pull.take(answer)

@@ -19,7 +19,7 @@ from lab import PATIENCE, Lab
 
 from refgenied.client import Client
 from refgenied.logs import journal
-from refgenied.logs.outlet import MARGIN, Outlet, write_patiently
+from refgenied.logs.outlet import ENTRY_OVERHEAD_BYTES, Outlet, write_patiently
 
 LINE = 100
 
@@ -84,7 +84,7 @@ def test_all_that_was_said_is_written_before_the_process_ends(tmp_path: Path) ->
 def test_what_finds_no_room_is_counted_and_told_in_its_place() -> None:
     read, write = os.pipe()
     stuck = threading.Event()
-    outlet = Outlet(most_bytes=10 * (LINE + MARGIN))
+    outlet = Outlet(most_bytes=10 * (LINE + ENTRY_OVERHEAD_BYTES))
     lost = partial(told, write)
     outlet.put(stuck.wait, LINE, lost)
     for number in range(30):

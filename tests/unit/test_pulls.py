@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from refgenied.shared.pulls import (
+    BUFFERED_BYTES,
     DROP_SECONDS,
-    MOST,
-    MOST_PIECES,
+    MAX_PIECES,
+    MAX_PULLS,
     PAIR_SECONDS,
-    SWALLOWED,
     Answer,
     Pull,
     Pulls,
@@ -22,7 +22,7 @@ from refgenied.shared.pulls import (
 )
 
 SIZE = 1000
-LONG = SWALLOWED + 1
+LONG = BUFFERED_BYTES + 1
 
 
 class Client:
@@ -118,8 +118,8 @@ def test_who_reads_here_and_there_is_not_remembered_without_end() -> None:
     for first in range(0, SIZE - 2, 2):
         client.get(first, first + 1, ranged=True)
         client.get(None, first + 1)
-    assert len(client.pull.covered) == MOST_PIECES
-    assert len(client.pull.lengths) <= MOST_PIECES
+    assert len(client.pull.covered) == MAX_PIECES
+    assert len(client.pull.lengths) <= MAX_PIECES
     assert client.get()
 
 
@@ -217,7 +217,7 @@ def test_clients_are_kept_apart_and_the_oldest_is_forgotten() -> None:
     assert not pulls.take(("b", "x"), rest)
     assert pulls.take(("a", "x"), rest)
     pulls.take(("a", "x"), half)
-    for number in range(MOST):
+    for number in range(MAX_PULLS):
         pulls.take((str(number),), half)
     assert not pulls.take(("a", "x"), rest)
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from refgenied.client import Json, words
 from refgenied.client.weblogs.lines import Hit, StrangeLineError, clues_of, hit_of, is_complete
 from refgenied.client.weblogs.targets import Sent, Target, Targets, sent_of
-from refgenied.shared.pulls import SWALLOWED, asks_twice
+from refgenied.shared.pulls import BUFFERED_BYTES, asks_twice
 
 BATCH = 150
 BATCH_BYTES = 48 * 1024
@@ -163,7 +163,7 @@ def beginning(first_line: bytes, identity: str, first: list[tuple[bytes, Json]],
     request = first[0][1]
     repeated = len(list(takewhile(lambda line: line == first_line, lines)))
     alone = repeated == len(lines) and following is None and len(lines) % 2 == 1
-    may_be_first = request["least"] == request["size"] <= SWALLOWED and asks_twice(request["agent"])
+    may_be_first = request["least"] == request["size"] <= BUFFERED_BYTES and asks_twice(request["agent"])
     return {
         "start": line_hash(first_line + identity.encode()),
         "first_line": line_hash(first_line),
