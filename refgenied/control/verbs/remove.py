@@ -143,7 +143,7 @@ async def _stop_jobs(context: Context, record: ArchiveRecord, requester: Request
     with anyio.move_on_after(STOP_SECONDS), context.feed.subscribed() as subscription:
         changes = Changes(subscription, key=record.key)
         while True:
-            job = (await context.store.ask(rows.newest_of, record.key)).get(record.key)  # first those not ended
+            job = (await context.store.ask(rows.latest, record.key)).get(record.key)  # first those not ended
             if job is None or job.state in ENDED:
                 return
             with suppress(ConflictError):  # it has just ended
