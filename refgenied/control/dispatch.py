@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, TypeVar, get_type_hints
+from types import ModuleType
+from typing import Any, get_type_hints
 
 import msgspec
 import structlog
@@ -20,8 +21,6 @@ log = structlog.get_logger("control")
 
 Handler = Callable[..., Awaitable[object]]
 """`async def handler(context, call, params)`. Its result is the verb's; of a watch, it is what `end` says at last."""
-H = TypeVar("H", bound=Handler)
-Errors = tuple[type[RefgeniedError], ...]
 
 
 class PeerGoneError(Exception):
@@ -58,21 +57,27 @@ class Call:
             await self.send(protocol.error_reply(self.id, error))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Verb:
+    """Decorates its handler: `@Verb("asset.get", "One asset.")`. The module then holds the verb under that name."""
+
     name: str
     summary: str
     """What it does, one sentence."""
-    handler: Handler
-    writes: bool
+    writes: bool = False
     """It needs the right to give orders, and is logged."""
-    lasts: bool
+    lasts: bool = False
     """It may wait for long, so it ends with its connection, and when the daemon drains."""
-    begins: type | None
+    begins: type | None = None
     """Of a watch: what its first answer is. The handler gives it to `Call.begin`."""
-    notifies: tuple[str, ...]
+    notifies: tuple[str, ...] = ()
     """Notifications that it may send, besides a watch's `end`."""
-    errors: Errors
+    errors: tuple[type[RefgeniedError], ...] = ()
+    handler: Handler = field(init=False)
+
+    def __call__(self, handler: Handler) -> Verb:
+        self.handler = handler
+        return self
 
     @cached_property
     def params(self) -> type[msgspec.Struct]:
@@ -88,28 +93,10 @@ class Verb:
 Verbs = Mapping[str, Verb]
 
 
-class Registry:
-    """Collects the verbs of one module by decorating their handlers."""
-
-    def __init__(self) -> None:
-        self.verbs: dict[str, Verb] = {}
-
-    def verb(
-        self,
-        name: str,
-        summary: str,
-        *,
-        writes: bool = False,
-        lasts: bool = False,
-        begins: type | None = None,
-        notifies: tuple[str, ...] = (),
-        errors: Errors = (),
-    ) -> Callable[[H], H]:
-        def register(handler: H) -> H:
-            self.verbs[name] = Verb(name, summary, handler, writes, lasts, begins, notifies, errors)
-            return handler
-
-        return register
+def verbs_of(*modules: ModuleType) -> dict[str, Verb]:
+    """Name → verb, of all that these modules hold."""
+    found = (value for module in modules for value in vars(module).values())
+    return {verb.name: verb for verb in found if isinstance(verb, Verb)}
 
 
 async def answer(verbs: Verbs, context: Any, request: Request, call: Call) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
 import anyio
 
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call
+from refgenied.control.views import Answer
 from refgenied.model import AssetKey, Job, JobState
 from refgenied.queue.feed import Subscription
 from refgenied.shared.progress import Progress
@@ -40,28 +40,30 @@ class Changes:
         return False
 
 
-class Waiting(NamedTuple):
+class WaitingNotice(Answer, frozen=True):
+    """What is waited for."""
+
     cause: str
-    """The same as long as only the numbers in the reason change."""
+    """The same while only numbers change."""
     reason: str
 
 
-async def why_waiting(context: Context, job: Job) -> Waiting:
+async def why_waiting(context: Context, job: Job) -> WaitingNotice:
     """What an unfinished job waits for. A running job waits for nothing."""
     named = f"job {job.id} is {job.state}"
     if job.state is not JobState.QUEUED:
-        return Waiting(job.state, named)
+        return WaitingNotice(job.state, named)
     if context.pause.active:
         reason = context.pause.reason
-        return Waiting(reason, f"{named}, and the queue stands still: {reason}")
+        return WaitingNotice(reason, f"{named}, and the queue stands still: {reason}")
     now = context.clock()
     if job.not_before > now:
         at = moment(job.not_before, now)
-        return Waiting(f"later {job.attempts}", f"{named} and is tried again at {at}: {job.error or 'it failed'}")
+        return WaitingNotice(f"later {job.attempts}", f"{named} and is tried again at {at}: {job.error or 'it failed'}")
     others = await context.store.ask(rows.before, job, now)
     if others:
-        return Waiting("behind", f"{named} behind {others} other{'s' if others > 1 else ''}")
-    return Waiting(job.state, named)
+        return WaitingNotice("behind", f"{named} behind {others} other{'s' if others > 1 else ''}")
+    return WaitingNotice(job.state, named)
 
 
 def moment(at: float, now: float) -> str:
@@ -98,8 +100,8 @@ class JobNews:
             await self._call.notify("progress", {"job": job.id, **progress.message()})
 
     async def _tell_reason(self, job: Job | None, otherwise: str) -> None:
-        cause, reason = await why_waiting(self._context, job) if job else Waiting(otherwise, otherwise)
-        if cause and cause != self.told_cause:
-            self.told_cause = cause
-            if cause != JobState.RUNNING:
-                await self._call.notify("waiting", {"cause": cause, "reason": reason})
+        notice = await why_waiting(self._context, job) if job else WaitingNotice(otherwise, otherwise)
+        if notice.cause and notice.cause != self.told_cause:
+            self.told_cause = notice.cause
+            if notice.cause != JobState.RUNNING:
+                await self._call.notify("waiting", notice)

@@ -27,7 +27,7 @@ from refgenied.config import Control
 from refgenied.control import connection as connection_module
 from refgenied.control import protocol
 from refgenied.control import server as socket_module
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb, verbs_of
 from refgenied.control.listener import listening
 from refgenied.control.peer import identify
 from refgenied.control.server import Server
@@ -47,9 +47,6 @@ class Toys:
         self.may_go_on = anyio.Event()
 
 
-registry = Registry()
-
-
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
@@ -58,40 +55,40 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     text: str
 
 
-@registry.verb("toy.echo", "Say it again.")
+@Verb("toy.echo", "Say it again.")
 async def echo(context: Toys, call: Call, params: Text) -> dict[str, object]:
     return {"text": params.text, "may_write": call.peer.may_write, "uid": call.peer.uid, "name": call.peer.name}
 
 
-@registry.verb("toy.write", "Change something.", writes=True)
+@Verb("toy.write", "Change something.", writes=True)
 async def write(context: Toys, call: Call, params: Nothing) -> int:
     context.wrote += 1
     return context.wrote
 
 
-@registry.verb("toy.crash", "Have a bug.")
+@Verb("toy.crash", "Have a bug.")
 async def crash(context: Toys, call: Call, params: Nothing) -> None:
     raise KeyError("secret/path")
 
 
-@registry.verb("toy.refuse", "Raise an error for people.")
+@Verb("toy.refuse", "Raise an error for people.")
 async def refuse(context: Toys, call: Call, params: Nothing) -> None:
     raise AssetNotFoundError("no such toy", hint="look under the bed")
 
 
-@registry.verb("toy.big", "Answer with too much.")
+@Verb("toy.big", "Answer with too much.")
 async def big(context: Toys, call: Call, params: Nothing) -> str:
     return "x" * (2 * protocol.MAX_REPLY)
 
 
-@registry.verb("toy.short", "Wait a little, and answer all the same when the daemon drains.")
+@Verb("toy.short", "Wait a little, and answer all the same when the daemon drains.")
 async def short(context: Toys, call: Call, params: Nothing) -> str:
     context.slept.set()
     await context.may_go_on.wait()
     return "done"
 
 
-@registry.verb("toy.watch", "Count for ever.", lasts=True)
+@Verb("toy.watch", "Count for ever.", lasts=True)
 async def watch(context: Toys, call: Call, params: Nothing) -> dict[str, str]:
     await call.begin({"seq": 0})
     for seq in range(1, 10**9):
@@ -100,7 +97,7 @@ async def watch(context: Toys, call: Call, params: Nothing) -> dict[str, str]:
     return {"reason": "done"}
 
 
-@registry.verb("toy.sleep", "Sleep for ever.", lasts=True)
+@Verb("toy.sleep", "Sleep for ever.", lasts=True)
 async def sleep(context: Toys, call: Call, params: Nothing) -> None:
     context.slept.set()
     await anyio.sleep_forever()
@@ -121,7 +118,7 @@ async def serving(folder: Path, toys: Toys, **changes: object) -> AsyncGenerator
     wanted = control(folder, **changes)
     with listening(wanted, env={}) as listener:
         async with anyio.create_task_group() as group:
-            server = Server(listener, registry.verbs, toys, lambda: wanted)
+            server = Server(listener, verbs_of(sys.modules[__name__]), toys, lambda: wanted)
             group.start_soon(server.run)
             yield server
             group.cancel_scope.cancel()

@@ -14,7 +14,7 @@ from refgenied.archive.format.manifest import Manifest, entries_of, read_manifes
 from refgenied.archive.place import Place
 from refgenied.control import lookup, privacy
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import (
     READING_ERRORS,
     After,
@@ -45,8 +45,6 @@ from refgenied.model import (
     UnreadableError,
 )
 
-registry = Registry()
-
 BUILD_BYTES = 200_000
 """Of commands and recipe together in one reply."""
 FILES_BYTES = 400_000
@@ -64,7 +62,7 @@ class ArchiveList(Answer, frozen=True):
     next: str | None
 
 
-@registry.verb("archive.list", "Every recorded archive; a page of them.", errors=(BadRegistryPathError,))
+@Verb("archive.list", "Every recorded archive; a page of them.", errors=(BadRegistryPathError,))
 async def archive_list(context: Context, call: Call, params: ArchiveListParams) -> ArchiveList:
     pattern, after = checked(params.pattern), key_after(params.after)
     facts = await context.reconciler.standings.facts()
@@ -115,7 +113,7 @@ class ArchiveDetails(Answer, frozen=True):
     """Why there are no contents; empty when there are."""
 
 
-@registry.verb(
+@Verb(
     "archive.get",
     "One archive: its record, its seek keys, parents, build commands, recipe and codec, and its first members.",
     errors=READING_ERRORS,
@@ -187,7 +185,7 @@ class ArchiveFiles(Answer, frozen=True):
     total: int
 
 
-@registry.verb(
+@Verb(
     "archive.files",
     "What is inside an archive, in its order: path, type, size, mode, mtime, md5, link target; a page of it.",
     errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, PermissionDeniedError, UnreadableError),
@@ -204,7 +202,7 @@ async def archive_files(context: Context, call: Call, params: ArchiveFilesParams
     return await anyio.to_thread.run_sync(read)
 
 
-@registry.verb(
+@Verb(
     "archive.seek_keys",
     "The seek keys of one archive and where they lead, as its manifest has them; a page of them.",
     errors=READING_ERRORS,

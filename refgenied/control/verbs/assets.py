@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import After, Limit, Params, Pattern, RegistryPathText, Skip, checked, selects
 from refgenied.control.views import (
     PAGE_ROWS,
@@ -22,8 +22,6 @@ from refgenied.control.views import (
 )
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import Asset, AssetNotFoundError, AssetState, BadRegistryPathError, BusyError
-
-registry = Registry()
 
 RELATIVES_BYTES = 50_000
 """Of parents, and of children, in one reply."""
@@ -43,7 +41,7 @@ class AssetList(Answer, frozen=True):
     next: str | None
 
 
-@registry.verb(
+@Verb(
     "asset.list",
     "Every asset that the last look found, its state and why, and where its archive stands; a page of them.",
     errors=(BadRegistryPathError, BusyError),
@@ -112,7 +110,7 @@ async def _found(context: Context, path: str) -> Asset:
     return look.assets[resolve(look, path)]
 
 
-@registry.verb(
+@Verb(
     "asset.get",
     "One asset as the last look found it, with its archive and its newest job.",
     errors=(AssetNotFoundError, BadRegistryPathError, BusyError),
@@ -136,7 +134,7 @@ async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetD
     )
 
 
-@registry.verb(
+@Verb(
     "asset.seek_keys",
     "The seek keys of one asset and where they lead, in the config's order; a page of them.",
     errors=(AssetNotFoundError, BadRegistryPathError),

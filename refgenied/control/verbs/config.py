@@ -8,11 +8,9 @@ from msgspec import Meta
 
 from refgenied.config import effective
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Nothing
 from refgenied.control.views import Answer, Page, text
-
-registry = Registry()
 
 
 class RefgenieConfig(Answer, frozen=True):
@@ -36,7 +34,7 @@ class Configuration(Answer, frozen=True):
     settings: list[Setting]
 
 
-@registry.verb("config.get", "refgenie's own settings, and every setting in force with where it came from.")
+@Verb("config.get", "refgenie's own settings, and every setting in force with where it came from.")
 async def config_get(context: Context, call: Call, params: Nothing) -> Configuration:
     settings = context.current.settings
     look = context.reconciler.look

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from refgenied.control import lookup
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import MOST_PATHS, Params, RegistryPathText, require_folder, require_one
 from refgenied.control.protocol import error_body
 from refgenied.control.views import Answer
@@ -29,8 +29,6 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.policy import ArchiveState
-
-registry = Registry()
 
 
 class ArchiveCreateParams(Params, frozen=True):
@@ -55,7 +53,7 @@ class Wishes(Answer, frozen=True):
     results: list[Wish]
 
 
-@registry.verb(
+@Verb(
     "archive.create",
     "Ask for the archive of assets; answers with the job of each, one result for `path`, a list for `paths`.",
     writes=True,

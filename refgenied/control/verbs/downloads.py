@@ -9,15 +9,13 @@ import msgspec
 from msgspec import Meta
 
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import After, Limit, Params
 from refgenied.control.views import PAGE_ROWS, Answer, Page, key_after
 from refgenied.model import AssetKey, DownloadReport
 from refgenied.queue.downloads import LogLine
 from refgenied.shared import pulls
 from refgenied.store import downloads, weblogs
-
-registry = Registry()
 
 ALIAS_BYTES = 100_000
 MOST_EDITIONS = 1000
@@ -43,7 +41,7 @@ class DownloadsRecorded(Answer, frozen=True):
     """Of assets that were never archived here; they are not counted."""
 
 
-@registry.verb(
+@Verb(
     "download.record",
     "Count downloads, each id once. A right of its own: for control.download_users, and for those who may give orders.",
 )
@@ -84,7 +82,7 @@ class DownloadEditions(Answer, frozen=True):
     next: str | None
 
 
-@registry.verb(
+@Verb(
     "download.editions",
     "Every archive that is or was under an asset's name, with its size: what a line of a log can be held against.",
 )
@@ -129,7 +127,7 @@ class LogBegun(Answer, frozen=True):
     """For each of the lines: how many equal ones were in the logs before this one."""
 
 
-@registry.verb(
+@Verb(
     "download.log",
     "Begin with a web server's log. Where rotation cut between equal lines, says how many of them came before the cut.",
 )
@@ -165,7 +163,7 @@ class DownloadRequestsParams(Params, frozen=True):
     requests: Annotated[tuple[LoggedRequest, ...], Meta(max_length=MOST_DOWNLOADS)]
 
 
-@registry.verb(
+@Verb(
     "download.requests",
     "Take requests for archives from a web server's log, each line once and in order, and count what they make up. "
     "For those who may call download.record.",

@@ -8,15 +8,13 @@ import anyio
 from msgspec import Meta
 
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import JobNumber, Params, require_not_both
 from refgenied.control.views import Answer, JobView, event_view, job_view
 from refgenied.control.waiting import PROGRESS_SECONDS, JobNews
 from refgenied.model import ENDED, Event, Job, JobNotFoundError, JobState
 from refgenied.store import events
 from refgenied.store import jobs as rows
-
-registry = Registry()
 
 FOLDED = "folded"
 """The error kind of a job that was cancelled because another job of the same asset has taken its place."""
@@ -51,7 +49,7 @@ class EventWatch(Answer, frozen=True):
     """After which event it begins."""
 
 
-@registry.verb(
+@Verb(
     "event.watch",
     "What happened after `since`, and what happens from now on: an `event` notification for each.",
     lasts=True,
@@ -102,7 +100,7 @@ class JobWatch(Answer, frozen=True):
     job: JobView
 
 
-@registry.verb(
+@Verb(
     "job.watch",
     "A job until it ends: its events and about 4 `progress` notifications a second; `end` has the job as it ended. "
     "When another job of the asset takes its place, that one is watched on.",

@@ -10,7 +10,7 @@ from msgspec import Meta
 from refgenied.archive import Found
 from refgenied.control import lookup, progress
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Params, require_folder, require_not_both
 from refgenied.control.protocol import InvalidParamsError
 from refgenied.control.views import Answer, Page, row
@@ -26,8 +26,6 @@ from refgenied.model import (
     UnreadableError,
     WriteError,
 )
-
-registry = Registry()
 
 
 class ArchiveImportParams(Params, frozen=True):
@@ -64,7 +62,7 @@ class ImportResult(Answer, frozen=True):
     """The first of them; each was also told by `imported`."""
 
 
-@registry.verb(
+@Verb(
     "archive.import",
     "Take archives that lie in a folder into the database, and into the archive folder; nothing is compressed.",
     writes=True,

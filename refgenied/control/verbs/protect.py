@@ -8,11 +8,9 @@ from msgspec import Meta
 
 from refgenied.control import lookup
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import KEEPING_ERRORS, MOST_PATHS, Params, RegistryPathText, require_folder, require_one
 from refgenied.control.views import Answer, Page, row
-
-registry = Registry()
 
 
 class ArchiveProtectParams(Params, frozen=True):
@@ -39,7 +37,7 @@ class ProtectResult(Answer, frozen=True):
     """The first of them."""
 
 
-@registry.verb(
+@Verb(
     "archive.protect",
     "Let no more people read archives than may read their assets; what is as it should be stays as it is.",
     writes=True,

@@ -7,13 +7,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import JobNumber, Limit, Nothing, Params, Skip
 from refgenied.control.views import PAGE_ROWS, Answer, JobView, Page, job_view
 from refgenied.model import ConflictError, JobNotFoundError
 from refgenied.store import jobs as rows
-
-registry = Registry()
 
 
 class JobListParams(Params, frozen=True):
@@ -29,7 +27,7 @@ class JobList(Answer, frozen=True):
     """Why nothing is claimed; empty when jobs run."""
 
 
-@registry.verb(
+@Verb(
     "job.list",
     "Running jobs, then queued ones in the order in which they will run, then `ended` ended ones; a page of them.",
 )
@@ -43,12 +41,12 @@ class JobParams(Params, frozen=True):
     job: JobNumber
 
 
-@registry.verb("job.get", "One job.", errors=(JobNotFoundError,))
+@Verb("job.get", "One job.", errors=(JobNotFoundError,))
 async def job_get(context: Context, call: Call, params: JobParams) -> JobView:
     return job_view(context, await context.store.ask(rows.required, params.job))
 
 
-@registry.verb(
+@Verb(
     "job.cancel",
     "Cancel a queued job at once, or ask a running one to stop.",
     writes=True,
@@ -58,7 +56,7 @@ async def job_cancel(context: Context, call: Call, params: JobParams) -> JobView
     return job_view(context, await context.jobs.cancel(params.job, call.peer.requester))
 
 
-@registry.verb(
+@Verb(
     "job.retry",
     "Queue an ended job again, or try one at once that waits to be tried again.",
     writes=True,
@@ -74,13 +72,13 @@ class PauseState(Answer, frozen=True):
     changed: bool
 
 
-@registry.verb("queue.pause", "Start no more jobs; a running one goes on.", writes=True)
+@Verb("queue.pause", "Start no more jobs; a running one goes on.", writes=True)
 async def queue_pause(context: Context, call: Call, params: Nothing) -> PauseState:
     changed = await context.pause.pause(call.peer.requester)
     return PauseState(paused=context.pause.reason, changed=changed)
 
 
-@registry.verb("queue.resume", "Start jobs again.", writes=True)
+@Verb("queue.resume", "Start jobs again.", writes=True)
 async def queue_resume(context: Context, call: Call, params: Nothing) -> PauseState:
     changed = await context.pause.resume(call.peer.requester)
     return PauseState(paused=context.pause.reason, changed=changed)

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from refgenied.control import privacy
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Params, RegistryPathText
 from refgenied.control.views import Answer
 from refgenied.model import (
@@ -21,8 +21,6 @@ from refgenied.model import (
     PermissionDeniedError,
     UnreadableError,
 )
-
-registry = Registry()
 
 MOST_BYTES = 720 * 1024
 """Of one range: in base64 they fit into one reply."""
@@ -49,7 +47,7 @@ class Range(Answer, frozen=True):
     """The file that was read: where a link leads."""
 
 
-@registry.verb(
+@Verb(
     "archive.read",
     f"Bytes of one file in an archive, at most {MOST_BYTES} at once; only the blocks that hold them are read.",
     errors=(

@@ -13,7 +13,7 @@ from refgenied.archive.place import Place
 from refgenied.archive.publisher import remove
 from refgenied.control import lookup
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Params, RegistryPathText, require_folder
 from refgenied.control.views import Answer
 from refgenied.control.waiting import Changes
@@ -31,8 +31,6 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.store import jobs as rows
-
-registry = Registry()
 
 STOP_SECONDS = 60.0
 """So long may a running job take to end when it is cancelled: a publish that has begun is brought to its end."""
@@ -55,7 +53,7 @@ class ArchiveRemoved(Answer, frozen=True):
     """Whether a file is still at that path."""
 
 
-@registry.verb(
+@Verb(
     "archive.remove",
     "Forget an archive, and with `delete_file` delete it; it comes back when the asset is rebuilt or asked for.",
     writes=True,

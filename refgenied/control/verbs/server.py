@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from refgenied import __version__
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Nothing
 from refgenied.control.views import Answer, JobView, Page, job_view, text
 from refgenied.control.waiting import moment
@@ -19,8 +19,6 @@ from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, P
 from refgenied.policy import ArchiveState
 from refgenied.store import archives
 from refgenied.store import jobs as rows
-
-registry = Registry()
 
 MOST_TRIED_AGAIN = 5
 """Jobs that wait to be tried again, in one status."""
@@ -101,7 +99,7 @@ class ServerInfo(Answer, frozen=True):
     problems_total: int
 
 
-@registry.verb("server.info", "How the daemon is: folders, counts, queue, last look, health.")
+@Verb("server.info", "How the daemon is: folders, counts, queue, last look, health.")
 async def server_info(context: Context, call: Call, params: Nothing) -> ServerInfo:
     reconciler = context.reconciler
     look = reconciler.look
@@ -182,7 +180,7 @@ class ScanResult(Answer, frozen=True):
     queued_total: int
 
 
-@registry.verb(
+@Verb(
     "server.scan",
     "Look at the genome folder now, and queue what is due.",
     writes=True,
@@ -208,7 +206,7 @@ class Reloaded(Answer, frozen=True):
     """Settings that changed and that only a restart brings into force."""
 
 
-@registry.verb("server.reload", "Read the configuration again, as SIGHUP does.", writes=True, errors=(ConfigError,))
+@Verb("server.reload", "Read the configuration again, as SIGHUP does.", writes=True, errors=(ConfigError,))
 async def server_reload(context: Context, call: Call, params: Nothing) -> Reloaded:
     return Reloaded(restart_needed=await context.reload())
 
@@ -217,7 +215,7 @@ class ShuttingDown(Answer, frozen=True):
     shutting_down: bool = True
 
 
-@registry.verb("server.shutdown", "Drain and stop, as SIGTERM does.", writes=True)
+@Verb("server.shutdown", "Drain and stop, as SIGTERM does.", writes=True)
 async def server_shutdown(context: Context, call: Call, params: Nothing) -> ShuttingDown:
     context.shutdown()
     return ShuttingDown()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 
 import anyio.to_thread
 
 from refgenied.control.context import Context
 from refgenied.control.description import ANSWERS, describe
-from refgenied.control.dispatch import Call, Registry, Verb
+from refgenied.control.dispatch import Call, Verb, verbs_of
 from refgenied.control.params import Nothing
 from refgenied.control.protocol import (
     MAX_REPLY,
@@ -38,9 +39,8 @@ from refgenied.control.verbs import (
 from refgenied.control.verbs.imports import ImportView
 from refgenied.control.verbs.verify import VerdictView
 from refgenied.control.views import Answer, EventView, JobView
+from refgenied.control.waiting import WaitingNotice
 from refgenied.model import BusyError, PermissionDeniedError, ShuttingDownError
-
-registry = Registry()
 
 ANY_VERB = (
     ParseError,
@@ -68,14 +68,6 @@ class ProgressNotice(Answer, frozen=True):
     """Bytes a second, over the last seconds; 0: not known yet."""
     job: int | None = None
     registry_path: str | None = None
-
-
-class WaitingNotice(Answer, frozen=True):
-    """What is waited for."""
-
-    cause: str
-    """The same while only numbers change."""
-    reason: str
 
 
 class EndNotice(Answer, frozen=True):
@@ -126,7 +118,7 @@ EXCHANGE = [
 ]
 
 
-@registry.verb("rpc.describe", "Every verb with its params, result, rights and errors: enough to write a client.")
+@Verb("rpc.describe", "Every verb with its params, result, rights and errors: enough to write a client.")
 async def rpc_describe(context: Context, call: Call, params: Nothing) -> Description:
     return await anyio.to_thread.run_sync(_description)
 
@@ -148,7 +140,7 @@ def _description() -> Description:
     )
 
 
-ROOMS = (
+VERBS = verbs_of(
     server,
     config,
     assets,
@@ -163,7 +155,5 @@ ROOMS = (
     protect,
     queue,
     events,
+    sys.modules[__name__],
 )
-VERBS: dict[str, Verb] = {
-    name: verb for one in (*(room.registry for room in ROOMS), registry) for name, verb in one.verbs.items()
-}

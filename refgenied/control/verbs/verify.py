@@ -9,13 +9,11 @@ from msgspec import Meta
 
 from refgenied.control import lookup, progress
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import KEEPING_ERRORS, MOST_PATHS, Params, RegistryPathText, require_folder, require_one
 from refgenied.control.views import Answer, Page, row
 from refgenied.maintenance.verifier import Verdict
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, BadRegistryPathError, UnreadableError
-
-registry = Registry()
 
 
 class ArchiveVerifyParams(Params, frozen=True):
@@ -51,7 +49,7 @@ class VerifyResult(Answer, frozen=True):
     damaged_total: int
 
 
-@registry.verb(
+@Verb(
     "archive.verify",
     "Read archives back and compare every byte with their manifests; a damaged one is marked, and made anew.",
     writes=True,

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from refgenied.control import lookup
 from refgenied.control.context import Context
-from refgenied.control.dispatch import Call, Registry
+from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Params, RegistryPathText
 from refgenied.control.views import Answer, ArchiveView, JobView, job_view
 from refgenied.control.waiting import PROGRESS_SECONDS, Changes, JobNews, why_waiting
@@ -29,8 +29,6 @@ from refgenied.model import (
 )
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.reconciler.standings import FOLDER_ANSWER_SECONDS
-
-registry = Registry()
 
 
 class ArchiveWaitParams(Params, frozen=True):
@@ -52,7 +50,7 @@ class Waited(Answer, frozen=True):
     job: JobView | None = None
 
 
-@registry.verb(
+@Verb(
     "archive.wait",
     "Wait until the archive of the asset as it is now exists, its job failed, or time is over.",
     lasts=True,
