@@ -1,4 +1,4 @@
-"""The archive folder as a whole: is it the one we know, how much room is there, which archives are in place."""
+"""The archive folder as a whole: whether it is the one we know, its room, its lock, and which archives are lost."""
 
 from __future__ import annotations
 
@@ -19,52 +19,34 @@ from refgenied.archive_folder.leftovers import PROBE
 from refgenied.config import MARKER
 from refgenied.files.durable import close_to_others, partial_of, save_atomically, writing
 from refgenied.files.regular import SHORTAGE_ERRNOS, WRONG_FILE_ERRNOS, open_regular, read_regular, unreadable
-from refgenied.model import (
-    AlreadyRunningError,
-    ArchiveRecord,
-    AssetKey,
-    ConfigError,
-    NoSpaceError,
-    RefgeniedError,
-    ShortageError,
-    WriteError,
-)
+from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError, RefgeniedError, WriteError
 from refgenied.store import Store, archives
 
 
-def _id_in(marker: Path) -> str:
-    return read_regular(marker, 200).decode("ascii").strip()
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return bool(uuid.UUID(text))
-    except ValueError:
-        return False
-
-
 class ArchiveFolder:
-    """Blocking; an empty `path` means that none is set."""
+    """Its functions that are not async block. An empty `path` means that no archive folder is set."""
 
     def __init__(self, path: str, known_id: str | None) -> None:
         self.path = path
+        self.marker = Path(path, MARKER)
+        """The file with the folder's id."""
         self.id = known_id
         self._one_probe = threading.Lock()
         self.publishing = anyio.Lock()
-        """Held from the first change of a final name to the commit of its record, and by who needs both to agree.
+        """Held from the first change of a final name to the commit of its record, and where both must agree.
 
-        Never held while something is packed or read. What is written before under partial names belongs to one
-        writer: the asset's running job, or who has reserved the asset (`Jobs.reserved`, `Jobs.at_rest`).
+        Nobody holds it while something is packed or read. Partial files have one writer: the asset's running job, or
+        the request that has reserved the asset (`Jobs.reserved`, `Jobs.at_rest`).
         """
         self._failed: set[AssetKey] = set()
-        """Assets whose last change did not come to its end, so that the database may not know of it."""
+        """Assets whose last change was not finished, so that the database may not know of it."""
 
     @asynccontextmanager
     async def changing(self, key: AssetKey, store: Store) -> AsyncGenerator[int]:
-        """Around a publish or a removal: `publishing` is held, and the folder's generation is raised.
+        """Around a publish or a removal: holds `publishing`, and raises the folder's generation.
 
-        It gives the number for the transaction that records the change (`archives.put_generation`). NoSpaceError,
-        ShortageError, WriteError: nothing has begun.
+        Gives the number for the transaction that records the change (`archives.put_generation`). NoSpaceError,
+        ShortageError, WriteError: nothing has been changed.
         """
         async with self.publishing:
             recorded = await store.ask(archives.generation)
@@ -74,7 +56,7 @@ class ArchiveFolder:
             self._failed.discard(key)
 
     async def settle(self, store: Store) -> None:
-        """At an orderly end: nothing is half changed, and the folder says so. What cannot be written is left out."""
+        """At an orderly end: note in the folder that no change was cut. What cannot be written is left out."""
         if not self.path or await anyio.to_thread.run_sync(self.problem):
             return
         async with self.publishing:
@@ -95,19 +77,18 @@ class ArchiveFolder:
         return now.number
 
     def open(self) -> str | None:
-        """Make the folder when it is missing, and learn or check its id. Raises ConfigError when it cannot be used."""
+        """Make the folder when it is missing, and learn its id. ConfigError when the folder cannot be used."""
         if not self.path:
             return None
-        marker = Path(self.path, MARKER)
         try:
             if self.id is None:
-                Path(self.path).mkdir(parents=True, exist_ok=True)
-                if not marker.exists() or not _id_in(marker):
-                    save_atomically(marker, f"{uuid.uuid4()}\n".encode("ascii"), mode=0o640)
-                self.id = _id_in(marker)
+                os.makedirs(self.path, exist_ok=True)
+                if not self.marker.exists() or not self._id_there():
+                    save_atomically(self.marker, f"{uuid.uuid4()}\n".encode("ascii"), mode=0o640)
+                self.id = self._id_there()
         except (OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS:
-                raise unreadable(marker, error) from None  # another start may do better
+                raise unreadable(self.marker, error) from None  # another start may do better
             raise ConfigError(
                 f"the archive folder {self.path} cannot be used: {error}",
                 hint="make it writable for the daemon's user (a service: `refgenied install-units` does, for "
@@ -115,59 +96,61 @@ class ArchiveFolder:
             ) from None
         return self.id
 
+    def _id_there(self) -> str:
+        return read_regular(self.marker, 200).decode("ascii").strip()
+
     @contextmanager
     def held(self) -> Generator[None]:
-        """Hold the folder for this process: two daemons with states of their own would cut each other's partials.
+        """Hold the folder for this process: two daemons with two databases would delete each other's partial files.
 
-        AlreadyRunningError when another has it. A disk that knows no locks holds nothing, and one that is not mounted
-        cannot be held: `problem` says so, and nothing is written there.
+        AlreadyRunningError when another daemon holds it. A disk without locks is not held, and neither is a folder
+        whose disk is not mounted: `problem` says that, and nothing is written there.
         """
-        marker = self._marker()
+        try:
+            marker = open_regular(self.marker) if self.path else None
+        except OSError as error:
+            if error.errno in SHORTAGE_ERRNOS:  # without the lock two daemons could write there
+                raise unreadable(self.marker, error) from error
+            marker = None
         if marker is None:
             yield
             return
         try:
-            close_to_others(marker)
-            try:
-                fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise AlreadyRunningError(
-                    f"another refgenied, with another state folder, uses the archive folder {self.path}",
-                    hint="stop it first; `refgenied check-config` shows which state folder this one has, and "
-                    f"`fuser -v {Path(self.path, MARKER)}` who holds the lock",
-                ) from None
-            except OSError:
-                pass
-            with suppress(OSError):  # on a disk that takes nothing it stays until it does
+            self._lock(marker)
+            with suppress(OSError):  # a disk that takes no writes keeps it until it does
                 self._clear_probe()
             yield
         finally:
             os.close(marker)
 
-    def _marker(self) -> int | None:
+    def _lock(self, marker: int) -> None:
+        close_to_others(marker)
         try:
-            return open_regular(Path(self.path, MARKER)) if self.path else None
-        except OSError as error:
-            if error.errno in SHORTAGE_ERRNOS:  # without the lock two daemons could write there
-                raise unreadable(Path(self.path, MARKER), error) from error
-            return None
+            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(
+                f"another refgenied, with another state folder, uses the archive folder {self.path}",
+                hint="stop it first; `refgenied check-config` shows which state folder this one has, and "
+                f"`fuser -v {self.marker}` who holds the lock",
+            ) from None
+        except OSError:
+            pass
 
     def problem(self) -> str:
         """Why nothing can be archived there now; empty when all is well (or none is set)."""
         if not self.path:
             return ""
-        wrong = self._wrong_marker(Path(self.path, MARKER))
-        if wrong:
+        wrong = self._wrong_marker()
+        if wrong or os.access(self.path, os.W_OK | os.X_OK):
             return wrong
-        if os.access(self.path, os.W_OK | os.X_OK):
-            return ""
-        reason = "is mounted read-only" if self._read_only() else "is not writable for the daemon"
-        return f"{self.path} {reason}"
+        disk = self._disk()
+        read_only = disk is not None and disk.f_flag & os.ST_RDONLY
+        return f"{self.path} {'is mounted read-only' if read_only else 'is not writable for the daemon'}"
 
-    def _wrong_marker(self, marker: Path) -> str:
-        mended = f"rm -rf {marker}; echo {self.id} > {marker}"
+    def _wrong_marker(self) -> str:
+        marker = self.marker
         try:
-            found = _id_in(marker)
+            found = self._id_there()
         except FileNotFoundError:
             return (
                 f"{self.path} is not the archive folder that the database knows: {MARKER} is not in it "
@@ -179,26 +162,26 @@ class ArchiveFolder:
             if error.errno not in WRONG_FILE_ERRNOS:
                 return f"{marker} cannot be read: {error.strerror or error}"
             found = ""
-        if found != self.id and not _is_id(found):
+        if found == self.id:
+            return ""
+        if not _is_id(found):
             return (
                 f"{marker} is not what refgenied wrote, as after a crash of the machine: "
-                f"if this is the right folder, it is taken after: {mended}"
+                f"if this is the right folder, it is taken after: rm -rf {marker}; echo {self.id} > {marker}"
             )
-        if found != self.id:
-            return (
-                f"{self.path} is another archive folder ({found}) than the database knows ({self.id}): "
-                f"move the database away to read its records anew"
-            )
-        return ""
+        return (
+            f"{self.path} is another archive folder ({found}) than the database knows ({self.id}): "
+            f"move the database away to read its records anew"
+        )
 
-    def _read_only(self) -> bool:
+    def _disk(self) -> os.statvfs_result | None:
         try:
-            return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
+            return os.statvfs(self.path)
         except OSError:
-            return False
+            return None
 
     def probe(self) -> None:
-        """Whose fault is it that something there failed? Write, sync, rename and delete a small file at the top.
+        """Write, sync, rename and delete a small file at the top, to see whose fault it is that a job failed.
 
         WriteError, NoSpaceError or ShortageError when that fails too: then the folder or its disk is at fault.
         """
@@ -214,18 +197,10 @@ class ArchiveFolder:
             probe.unlink()
 
     def _clear_probe(self) -> None:
-        """One that a kill has left."""
+        """Delete the one that a killed process has left."""
         probe = Path(self.path, PROBE)
         for left in (probe, partial_of(probe)):
             left.unlink(missing_ok=True)
-
-    def trouble(self) -> str:
-        """`problem`, or why a small file could not be written; empty when all is well."""
-        try:
-            self.probe()
-        except (WriteError, NoSpaceError, ShortageError) as error:
-            return error.message
-        return ""
 
     def lost(self, records: Mapping[AssetKey, ArchiveRecord]) -> dict[AssetKey, str]:
         """Recorded archives whose file is not there, or has another size."""
@@ -244,8 +219,12 @@ class ArchiveFolder:
 
     def free(self) -> int:
         """Bytes that this process may still write; 0 when the folder is not there."""
-        try:
-            room = os.statvfs(self.path)
-        except OSError:
-            return 0
-        return room.f_bavail * room.f_frsize
+        disk = self._disk()
+        return disk.f_bavail * disk.f_frsize if disk else 0
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return bool(uuid.UUID(text))
+    except ValueError:
+        return False

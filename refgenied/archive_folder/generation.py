@@ -1,8 +1,8 @@
 """A number that each publish and each removal raises, in the archive folder and in the database.
 
-When the two differ, one of them came from a backup. The folder's number is raised first, with the name of the asset
-that is about to change; the database's with the record. So a crash between the two leaves a difference of one and the
-name of the only asset that has to be looked at.
+When the two numbers differ, one of them came from a backup. The folder's number is raised first, together with the
+name of the asset that will change; the database's number is raised with the record. So a crash between the two leaves
+a difference of one, and the name of the only asset that has to be looked at.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from refgenied.model import AssetKey, UnreadableError
 NAME = ".refgenied.generation"
 """In the archive folder, beside the file with its id."""
 MOST_UNSETTLED = 100
-"""More assets whose changes never reached the database are not listed: then all of them are looked at."""
+"""When the changes of more assets never reached the database, they are not listed, and all assets are looked at."""
 _LARGEST = 1 << 20
+"""Bytes of the file that are read."""
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -30,12 +31,15 @@ class Generation(msgspec.Struct, frozen=True):
     number: int
     """Raised by one before anything changes."""
     unsettled: tuple[AssetKey, ...] = ()
-    """The assets that a database with this number, or the one before, may still know otherwise; none after an orderly
-    end, so that then also a database that lacks a single change is known to be older."""
+    """The assets of which a database with this number, or the one before, may have an older record.
+
+    None after an orderly end: then a database that lacks only one change is known to be older, too."""
 
     def next(self, key: AssetKey, *, recorded: int | None, failed: Container[AssetKey] = ()) -> Generation:
-        """With one change more. `recorded`: the database's number; when it is the same, what went before is settled,
-        but for the `failed` changes, which it never heard of.
+        """The generation after one more change, of `key`.
+
+        `recorded`: the database's number. When it is the same, the database knows all earlier changes except those of
+        the `failed` assets.
         """
         before = [one for one in self.unsettled if recorded != self.number or one in failed]
         unsettled = tuple(dict.fromkeys((*before, key)))
@@ -47,13 +51,13 @@ class Generation(msgspec.Struct, frozen=True):
 class Age(Enum):
     """What the two numbers say of the database."""
 
-    SAME = "same"  # but for the unsettled assets it says what the folder says
+    SAME = "same"  # it says what the folder says, except of the unsettled assets
     OLDER = "older"  # it came from a backup
     NEWER = "newer"  # the archive folder came from one
 
 
 def age(folder: Generation | None, recorded: int | None) -> Age:
-    """Compare the archive folder's generation with the database's number; None: it has none yet (of refgenied 0.1)."""
+    """Compare the archive folder's generation with the database's number; None: refgenied 0.1 made it."""
     there, known = folder.number if folder else 0, recorded or 0
     if known < there - 1 or (folder and 1 < there == known + 1 and not folder.unsettled):
         return Age.OLDER
@@ -61,7 +65,7 @@ def age(folder: Generation | None, recorded: int | None) -> Age:
 
 
 def read(folder: str) -> Generation | None:
-    """None when there is none, or one that nobody can read: then all is compared. UnreadableError, ShortageError."""
+    """None when there is no such file, or no sound one: then all is compared. UnreadableError, ShortageError."""
     path = Path(folder, NAME)
     try:
         with reading(path):

@@ -1,7 +1,8 @@
 """What a killed process has left in an archive folder: found in one walk, by names that only refgenied gives.
 
-Nothing is touched here. Whether it belongs to work that goes on is for the caller to know: an asset's own files to its
-running job, or to who has reserved the asset; the names for the server to who holds the folder's lock.
+Nothing is changed here. The caller must know whether a file belongs to work that goes on: an asset's own files belong
+to its running job, or to the request that has reserved the asset; the names for the server belong to the daemon that
+holds the folder's lock.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import re
 import stat
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +32,9 @@ _OF_GENOME = re.compile(
     r"\.(.+\.tgz|.+\.tgz\..+|asset_dir_contents_.+\.json|build_recipe_.+\.json|build_log_.+\.md|.+-[0-9a-f]{16})\.partial"
 )
 PROBE = ".refgenied.probe"
-"""A small file that is there for a moment only: whether the folder takes what is written."""
-_PROBE_SECONDS = 60.0
-"""A probe of the folder is there for a moment, without the lock: an older one is nobody's."""
+"""A small file that is there for a moment only, to see whether the folder takes writes."""
+_PROBE_LASTS_SECONDS = 60.0
+"""A probe is written without the lock. One that is older than this was left behind."""
 
 
 class Leftovers(msgspec.Struct):
@@ -40,9 +43,9 @@ class Leftovers(msgspec.Struct):
     unfinished: list[Place] = []
     """Asset folders with partial files, or with nothing in them."""
     files: list[Path] = []
-    """Partial files of what is kept for the server, and of what the folder says of itself."""
+    """Partial files of what is written for the server, and of the folder's own files."""
     archives: list[Place] = []
-    """Every asset folder with an archive and a manifest of ours; whether they are recorded, the database knows."""
+    """Every asset folder with an archive and a manifest of ours. The database knows which of them are recorded."""
 
 
 def find_leftovers(archive_folder: str | os.PathLike[str], passed_over: PassedOver) -> Leftovers:
@@ -67,22 +70,13 @@ def find_leftovers(archive_folder: str | os.PathLike[str], passed_over: PassedOv
                     place = Place(archive_folder, AssetKey(genome.name, group.name, asset.name))
                 except BadRegistryPathError:
                     continue
-                _judge(place, asset, found, passed_over)
+                with _passing_over(passed_over):
+                    _judge(place, {entry.name for entry in _entries(asset)}, found)
     return found
 
 
-def _judge(
-    place: Place,
-    folder: os.DirEntry[str],
-    found: Leftovers,
-    passed_over: PassedOver,
-) -> None:
-    try:
-        names = {entry.name for entry in _entries(folder.path)}
-    except OSError as error:
-        passed_over(error)
-        return
-    aside = f".{place.archive.name}."  # what was kept of another program, on a disk without hard links
+def _judge(place: Place, names: set[str], found: Leftovers) -> None:
+    aside = f".{place.archive.name}."  # another program's file that was being kept, on a disk without hard links
     found.files += [place.folder / name for name in sorted(names) if _is_aside(name, aside)]
     if not names or any(partial.name in names for partial in place.partials):
         found.unfinished.append(place)
@@ -95,7 +89,7 @@ def _is_aside(name: str, beginning: str) -> bool:
 
 
 def size_of(paths: Iterable[Path]) -> int:
-    """The bytes that come free when these go: another name of a file that stays costs none."""
+    """The bytes that become free when these are deleted. Another name of a file that stays costs no bytes."""
     total = 0
     for path in paths:
         try:
@@ -110,26 +104,32 @@ def _is_of_folder(entry: os.DirEntry[str], now: float) -> bool:
     if not _is_file(entry):
         return False
     if entry.name in (PROBE, f".{PROBE}.partial"):
-        return now - entry.stat(follow_symlinks=False).st_mtime > _PROBE_SECONDS
+        return now - entry.stat(follow_symlinks=False).st_mtime > _PROBE_LASTS_SECONDS
     return _OF_FOLDER.fullmatch(entry.name) is not None
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """A link too: a flat name is one where a file system has no hard links."""
+    """Also a link, because a flat name is a link on file systems without hard links."""
     return entry.is_symlink() or entry.is_file(follow_symlinks=False)
 
 
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+def _entries(folder: os.DirEntry[str] | Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted(entries, key=lambda entry: entry.name)
 
 
 def _read(folder: os.DirEntry[str], passed_over: PassedOver) -> list[os.DirEntry[str]]:
+    with _passing_over(passed_over):
+        return _entries(folder)
+    return []
+
+
+@contextmanager
+def _passing_over(passed_over: PassedOver) -> Generator[None]:
     try:
-        return _entries(folder.path)
+        yield
     except OSError as error:
         passed_over(error)
-        return []
 
 
 def _folders(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:

@@ -1,8 +1,8 @@
 """The names that refgenieserver looks for, beside refgenie 1's nested ones.
 
-`{archive_folder}/{genome_digest}/{asset_group}__{asset}.tgz` is another name (a hard link) of the nested archive. While
-a new archive takes the nested name, the old one keeps this name, until `show` puts the new one here too. From then on
-the old one has a hidden name with its digest for a while (`kept`): a client that was told of it may still come for it.
+`{archive_folder}/{genome_digest}/{asset_group}__{asset}.tgz` is another name (a hard link) of the nested archive. When
+a new archive gets the nested name, the old one keeps this flat name until `show` gives it to the new one. After that
+the old archive has a hidden name with its digest for a while (`kept`), because clients that know it may still want it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _KEPT = re.compile(r"\..+\.[0-9a-f]{32}\.tgz")
 
 
 def is_kept_name(name: str) -> bool:
-    """Whether a file's name is a hidden one that `ServedNames.kept` gives; only `Kept` takes such files away."""
+    """Whether `ServedNames.kept` gave this name. Only `Kept` deletes such files."""
     return _KEPT.fullmatch(name) is not None
 
 
@@ -43,7 +43,7 @@ class ServedNames:
     """One asset's files as refgenieserver 0.8.0 names them."""
 
     def __init__(self, place: Place, genomes: str = "") -> None:
-        """`genomes`: the genome folder, into which the links lead that we make."""
+        """`genomes`: the genome folder, into which our links lead."""
         key = place.key
         self.place = place
         self.folder = place.archive_folder / key.genome_digest
@@ -53,12 +53,12 @@ class ServedNames:
         self.recipe = self.folder / f"build_recipe_{name}.json"
         self.log = self.folder / f"build_log_{name}.md"
         self.files = LinkedFiles(self.folder / name, genomes)
-        """Where the server says that unpacked files are."""
+        """Where the server looks for unpacked files."""
 
     def kept(self, digest: str) -> Path | None:
-        """The hidden name of an archive with this md5 that is shown no more; None for what is not an md5.
+        """The hidden name of an archive with this md5 that is no longer shown; None when this is not an md5.
 
-        A name that would be too long is cut; a hash of the whole name takes the place of the rest.
+        A name that would be too long is cut, and a hash of the whole name takes the place of the rest.
         """
         if not _MD5.fullmatch(digest):
             return None
@@ -71,13 +71,10 @@ class ServedNames:
 
     def shows(self) -> bool:
         """Whether the archive's flat name leads to its nested one now."""
-        try:
-            return os.path.samestat(os.stat(self.archive), os.stat(self.place.archive))
-        except OSError:
-            return False
+        return _one_file(self.archive, self.place.archive)
 
     def show(self) -> None:
-        """Make the flat name lead to the archive that is under the nested one. OSError."""
+        """Make the flat name another name of the nested archive. OSError."""
         if self.shows():
             return
         partial = partial_of(self.archive)
@@ -92,10 +89,10 @@ class ServedNames:
         sync_folder(self.folder)
 
     def keep_foreign(self, manifest: Manifest) -> list[Path]:
-        """Before the first archive of ours is published here: keep what another program has put under its names, as
-        `….replaced`. What the manifest says as well is not kept. The names that were given. WriteError.
+        """Keep what another program has put under these names, as `….replaced`, and return the names that were given.
 
-        To be called with the archive still under its partial name. An archive that was removed counts as none.
+        Call it before our first archive of the asset is published, while that has its partial name. An archive that
+        was removed does not count. Files that say the same as the manifest are not kept. WriteError.
         """
         if self._is_ours():
             return []
@@ -112,27 +109,28 @@ class ServedNames:
             return [keep_beside(path, REPLACED) for path in lost if path.is_symlink() or not path.is_dir()]
 
     def _is_ours(self) -> bool:
-        """Whether what is under these names now is of an archive of ours that was not removed."""
+        """Whether these names belong to an archive of ours that was not removed."""
         try:
             return read_manifest(self.place.manifest).removed is None
         except RefgeniedError:
             return os.path.lexists(self.place.manifest)
 
     def hide(self) -> None:
-        """Take away all that shows an archive that stays where it is: it is private. Also an older one, of before the
-        asset was made private, that still has the flat name. OSError.
+        """Delete every name that shows a private archive; the archive itself stays.
+
+        An older archive, made before the asset became private, may still have the flat name. It goes, too. OSError.
         """
         if self.shows() or (self.place.archive.exists() and _older(self.archive, self.place.archive.stat().st_mtime)):
             self.archive.unlink()
         self.clear(before=math.inf)
 
     def archive_is_over(self, before: float) -> bool:
-        """Whether the flat name is all that is left of an archive that was removed at `before`."""
+        """Whether only the flat name is left of an archive that was removed at `before`."""
         return not os.path.lexists(self.place.archive) and _older(self.archive, before)
 
     def clear(self, before: float) -> None:
-        """Take away what was left of an archive that was removed at `before` (Unix seconds): its pages, and its flat
-        name when the archive itself is gone. What is newer is another program's, and stays. OSError.
+        """Delete what is left of an archive that was removed at `before` (Unix seconds): its pages, and its flat name
+        when the archive itself is gone. Newer files are another program's, and stay. OSError.
         """
         gone = [path for path in (self.contents, self.recipe, self.log) if _older(path, before)]
         if self.archive_is_over(before):

@@ -1,7 +1,8 @@
 """What every job needs: the archive folder, room in it, a database that takes writes, descriptors and memory.
 
-One that is missing is a condition: nobody's fault, waited for without end, and over by itself. Each knows what is wrong
-now (`line`) and finds out how it is (`look`). Looks are cheap while all is well: they come every few seconds, for ever.
+When one of them is missing, that is a condition: no job is at fault, the queue waits, and it goes on by itself. Each
+condition knows what is wrong now (`line`) and can find out how it is (`look`). It looks every few seconds as long as
+the daemon runs, so a look is cheap while all is well.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import resource
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from typing import ClassVar, Self
+from contextlib import ExitStack
+from typing import ClassVar, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -22,41 +23,43 @@ from refgenied.files.disk import DiskThread
 from refgenied.model import NoSpaceError, RefgeniedError, ShortageError, StateError, UnreadableError, WriteError
 from refgenied.store import Store, archives
 
+T = TypeVar("T")
+
 DISK_ANSWER_SECONDS = 20.0
-"""Seconds after which a folder that does not answer is a condition, too. A sync on a busy disk takes a while."""
+"""An archive folder that has not answered for so long is a condition. To sync a busy disk takes a while."""
 TRY_ANYHOW_SECONDS = 600.0
-"""A quota is not seen in the free space: try again after so long."""
+"""The free space does not show a quota: after so long a job is tried although there is no more free space."""
 SMALLEST_GROWTH, LARGEST_GROWTH = 64 << 10, 16 << 20
-"""More free bytes than at the failure that make another try worth it: a part of what a try may write in vain."""
+"""So many more free bytes than at the failure make another try worth it: a part of what a failed try may write."""
 STATE_ROOM = 256 << 10
-"""Free bytes under which the state folder's disk counts as full: what a job's end and its events may need."""
+"""With fewer free bytes the state folder's disk counts as full: a job's end and its events may need so many."""
 SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 5.0, 600.0
-"""Seconds. A shortage that comes back at once is waited for twice as long each time."""
+"""Seconds that a shortage is waited for. One that comes back at once is waited for twice as long each time."""
 SPARE_DESCRIPTORS = 8
-"""Fewer that can be opened are a shortage. As many are kept in reserve, so that clients can still be answered then."""
+"""It is a shortage when fewer can be opened. As many are kept in reserve, to answer clients with during a shortage."""
 
 
 class Condition(ABC):
     """Something without which no job can go on."""
 
     name: ClassVar[str]
-    """As the health calls it."""
+    """The health's name for it."""
     waiting_for: ClassVar[str]
     errors: ClassVar[tuple[type[RefgeniedError], ...]]
-    """What a job that met it fails with."""
+    """A job that met the condition fails with one of these."""
 
     def __init__(self) -> None:
         self.line = ""
         """What is wrong, and where; empty when all is well."""
         self.let_others_go_first = 0.0
-        """Seconds from now for which the job that met it stays behind others, unless the end is certain."""
+        """For so many seconds the job that met it stays behind others. That ends when `ended_for_certain`."""
         self.ended_for_certain = True
-        """Whether the end of it was seen, or is only worth a try."""
+        """Whether its end was seen. Otherwise it is only worth a try."""
         self.lock = anyio.Lock()
-        """One look at a time: an older one that comes back later would tell of what is past."""
+        """One look at a time: the answer of an older look that comes back later is out of date."""
 
     async def met(self, error: RefgeniedError) -> None:
-        """A job, or whoever else, failed with this error because of it."""
+        """A job, or another part of the daemon, failed with this error because of the condition."""
         self.line = error.message
 
     @abstractmethod
@@ -80,33 +83,28 @@ class Folder(Condition):
         self._disk = DiskThread("archive folder's state")
 
     async def look(self) -> None:
-        with suppress(ShortageError):  # nobody could look: it is as it was
-            self.line = await self._answer(self._folder.trouble if self.line else self._folder.problem)
+        try:
+            self.line = await self._answer(self._folder.probe if self.line else self._folder.problem) or ""
+        except ShortageError:
+            pass  # nobody could look: it stays as it was
+        except RefgeniedError as error:
+            self.line = error.message
 
     async def probe(self) -> RefgeniedError | None:
-        """What went wrong with a small file there; None when all is well."""
-        problems: list[RefgeniedError] = []
-
-        def probe() -> str:
-            try:
-                self._folder.probe()
-            except RefgeniedError as error:
-                problems.append(error)
-            return ""
-
+        """The error of a small file that is written there; None when all is well."""
         try:
-            silent = await self._answer(probe)
-        except ShortageError as error:
+            await self._answer(self._folder.probe)
+        except RefgeniedError as error:
             return error
-        return WriteError(silent) if silent else problems[0] if problems else None
+        return None
 
-    async def _answer(self, ask: Callable[[], str]) -> str:
-        """What `ask` says; a disk that does not answer (its server is away) holds nobody up for ever. ShortageError."""
+    async def _answer(self, question: Callable[[], T]) -> T:
+        """What `question` returns or raises. ShortageError. WriteError when the disk does not answer in time."""
         since = self._disk.busy_since
-        if since is None or time.monotonic() - since < DISK_ANSWER_SECONDS:  # else nobody need wait again to know
+        if since is None or time.monotonic() - since < DISK_ANSWER_SECONDS:  # else it is known already
             with anyio.move_on_after(DISK_ANSWER_SECONDS):
-                return await self._disk.run(ask)
-        return f"{self._folder.path} does not answer: is its disk well?"
+                return await self._disk.run(question)
+        raise WriteError(f"{self._folder.path} does not answer: is its disk well?")
 
 
 class Room(Condition):
@@ -117,14 +115,14 @@ class Room(Condition):
 
     def __init__(self, folder: ArchiveFolder) -> None:
         super().__init__()
-        self.let_others_go_first = 2 * TRY_ANYHOW_SECONDS  # when time is over without any room, smaller ones may fit
+        self.let_others_go_first = 2 * TRY_ANYHOW_SECONDS  # a smaller job may fit when there is still no more room
         self._folder = folder
         self._wanted = 0
         self._until = 0.0
         self._not_even_a_probe = False
 
     async def met(self, error: RefgeniedError) -> None:
-        """Call this once what was half written is gone."""
+        """Call this after the unfinished files were deleted."""
         await super().met(error)
         free = await anyio.to_thread.run_sync(self._folder.free)
         self._wanted = free + min(max(free // 16, SMALLEST_GROWTH), LARGEST_GROWTH)
@@ -135,7 +133,7 @@ class Room(Condition):
         if not self.line:
             return
         grown = await anyio.to_thread.run_sync(self._folder.free) >= self._wanted
-        # A quota, or a disk without inodes: its free bytes tell nothing.
+        # The free bytes do not show a quota, or that the disk has no inodes left.
         self.ended_for_certain = grown or (self._not_even_a_probe and await self._takes_a_probe())
         if self.ended_for_certain or time.monotonic() >= self._until:
             self.line = ""
@@ -143,10 +141,8 @@ class Room(Condition):
     async def _takes_a_probe(self) -> bool:
         try:
             await anyio.to_thread.run_sync(self._folder.probe)
-        except NoSpaceError:
-            return False
-        except RefgeniedError:  # something else: the folder's own condition tells of it
-            return True
+        except RefgeniedError as error:  # after another error than this one `Folder` is the condition
+            return not isinstance(error, NoSpaceError)
         return True
 
     async def try_anyhow(self) -> None:
@@ -165,26 +161,17 @@ class Database(Condition):
 
     async def look(self) -> None:
         full = await anyio.to_thread.run_sync(_full, os.path.dirname(self._store.path))
-        if full or not self.line:
-            self.line = full
-            return
-        try:
-            await self._try_to_write()
-        except StateError as error:
-            self.line = error.message
-        else:
-            self.line = ""
-
-    async def _try_to_write(self) -> None:
-        """A few new pages, as a job's end may need them; StateError when there are none."""
-        async with self._store.transaction() as tx:
-            await archives.put_fact(tx, "room", "." * STATE_ROOM)
-        async with self._store.transaction() as tx:
-            await archives.forget_fact(tx, "room")
+        if self.line and not full:
+            try:  # a few new pages, because a job's end may need them
+                await self._store.ask(archives.put_fact, "room", "." * STATE_ROOM)
+                await self._store.ask(archives.forget_fact, "room")
+            except StateError as error:
+                full = error.message
+        self.line = full
 
 
 def _full(folder: str) -> str:
-    """Why nothing can be written there; empty when nothing speaks against it. Nothing is written to find out."""
+    """Why nothing can be written there; empty when no reason is seen. Writes nothing to find out."""
     try:
         disk = os.statvfs(folder)
     except OSError as error:
@@ -205,7 +192,7 @@ class Means(Condition):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ended_for_certain = False  # one asset may need more than there is: others go first
+        self.ended_for_certain = False  # one asset may need more than the machine has: others go first
         self._wait = 0.0
         self._until = 0.0
         self._reserve: ExitStack | None = None
@@ -236,7 +223,7 @@ class Means(Condition):
         self.line = ""
 
     def __enter__(self) -> Self:
-        """Descriptors may be kept in reserve until the end."""
+        """Descriptors may be kept in reserve until `__exit__`."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -249,7 +236,7 @@ class Means(Condition):
 
 
 def _open(descriptors: int) -> ExitStack:
-    """So many of them, until it is closed. OSError: none."""
+    """Open so many, until the stack is closed. OSError: none is open."""
     with ExitStack() as files:
         for _ in range(descriptors):
             files.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
