@@ -11,6 +11,8 @@ from typing import Any
 from machine import Machine, Said
 from synthetic import Genomes
 
+from refgenied.model import AssetKey
+
 GENOMES = Path("/srv/genomes")
 ARCHIVES = Path("/srv/archives")
 CONFIG = "/etc/refgenied/config.toml"
@@ -54,6 +56,7 @@ class Service:
         self.genomes = Genomes(machine.file(GENOMES), GENOMES)
         self.genomes.build()
         self.before = self.tree()
+        self._bigs: list[AssetKey] = []
 
     def install(self) -> None:
         """The three commands of the README (the first, pip install, is done), and alice joins the group."""
@@ -64,6 +67,9 @@ class Service:
         self.machine.run("usermod", "-aG", "refgenie", "alice")
 
     def reset(self) -> None:
+        """As it was installed; what a test has built to be long at work is gone."""
+        while self._bigs:
+            self.genomes.remove(self._bigs.pop())
         self.configure()
         self.machine.drop_in("")
         self.machine.run("systemctl", "start", "refgenied.socket", "refgenied.service")
@@ -93,6 +99,7 @@ class Service:
     def big(self, group: str, size: int) -> str:
         """A finished asset of so many bytes, all zero and none on the disk; its registry path."""
         key = self.genomes.build(group, tale=b"big")
+        self._bigs.append(key)
         os.truncate(self.genomes.folder(key) / "tale", size)
         return f"t7/{group}"
 

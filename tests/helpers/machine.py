@@ -137,6 +137,14 @@ class Machine:
         lines = self.run("journalctl", "-a", "-o", "json", "--no-pager", *matches).out.splitlines()
         return [json.loads(line) for line in lines]
 
+    def entry(self, *matches: str, seconds: float = PATIENCE) -> dict[str, Any]:
+        """The first entry of the journal with these fields, there already or still to come."""
+        follow = ("journalctl", "-a", "-o", "json", "--no-pager", "--follow", "--lines=all", *matches)
+        with self.running("timeout", str(seconds), *follow) as process:
+            line = process.stdout.readline()
+        assert line, f"no entry {matches} within {seconds} s\n{self.log()}"
+        return json.loads(line)
+
     def drop_in(self, text: str) -> None:
         """Put settings of the test's own into the service, until the next call; `""` for none."""
         path = self.file("/run/systemd/system/refgenied.service.d/test.conf")
