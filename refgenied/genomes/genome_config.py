@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterator
 
 import msgspec
 
@@ -37,20 +37,20 @@ class ConfigEntry(msgspec.Struct, frozen=True):
     """In the config of an archive folder: the md5 of the archive."""
 
 
-class GenomeConfig(NamedTuple):
+class GenomeConfig(msgspec.Struct, frozen=True):
     """The config as one read found it."""
 
-    version: str
-    genome_folder: str
+    version: str = ""
+    genome_folder: str = ""
     """As written, perhaps with environment variables; "" when the config does not name it."""
-    archive_folder: str
-    servers: tuple[str, ...]
-    genomes: dict[str, Genome]
-    entries: dict[AssetKey, ConfigEntry]
-    problems: tuple[Problem, ...]
-    cut: bool
+    archive_folder: str = ""
+    servers: tuple[str, ...] = ()
+    genomes: dict[str, Genome] = {}
+    entries: dict[AssetKey, ConfigEntry] = {}
+    problems: tuple[Problem, ...] = ()
+    cut: bool = False
     """Whether the file ends within a line, as when it is cut off."""
-    doubtful: AssetKey | None
+    doubtful: AssetKey | None = None
     """The entry at the end of such a file: it may be incomplete, so its digest is left out."""
 
 
@@ -59,8 +59,67 @@ def parse_config(text: bytes, path: str) -> GenomeConfig:
     return _Reader(path).read(text)
 
 
+class _Mapping:
+    """One mapping of the config. A value of the wrong type is reported with the names that lead to it."""
+
+    def __init__(self, values: dict[str, Value], where: str, report: Callable[[str, str], None]) -> None:
+        self.values = values
+        self._where = where
+        self._report = report
+
+    def report(self, name: str, message: str) -> None:
+        """Say that something is wrong with the value of this name."""
+        self._report(f"{self._where}{name}", message)
+
+    def wrong_type(self, name: str, wanted: str) -> None:
+        self.report(name, f"should be {wanted}, not {_kind(self.values.get(name))}")
+
+    def mapping(self, name: str) -> _Mapping | None:
+        """The mapping of this name; None, and a problem, when something else or nothing is there."""
+        value = self.values.get(name)
+        if isinstance(value, dict):
+            return _Mapping(value, f"{self._where}{name}.", self._report)
+        self.wrong_type(name, "a mapping")
+        return None
+
+    def optional(self, name: str) -> _Mapping:
+        """The same for a mapping that may be missing: it is empty then."""
+        found = None if self.values.get(name) is None else self.mapping(name)
+        return found or _Mapping({}, "", self._report)
+
+    def names(self) -> Iterator[str]:
+        """The names that genomes, groups and assets can have; the others are reported."""
+        for name in self.values:
+            if is_name(name):
+                yield name
+            else:
+                self.report(name, "is left out: its name cannot be the name of a folder")
+
+    def text(self, name: str) -> str:
+        value = self.values.get(name)
+        text = text_of(value)
+        if text is None and value is not None:
+            self.wrong_type(name, "a text")
+        return text or ""
+
+    def folder(self, name: str) -> str:
+        text = self.text(name)
+        if "\0" in text:
+            self.report(name, "has a NUL, as no path has")
+            return ""
+        return text
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts; a single one counts as a list of one."""
+        value = self.values.get(name)
+        if isinstance(value, dict):
+            self.wrong_type(name, "a list")
+        texts = map(text_of, value if isinstance(value, list) else [value])
+        return tuple(text for text in texts if text is not None)
+
+
 class _Reader:
-    """Goes through the values and notes where something has the wrong type."""
+    """Takes what is sound in one config, and notes the rest."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -72,35 +131,39 @@ class _Reader:
 
     def read(self, text: bytes) -> GenomeConfig:
         document = read(text)
-        top = self._mapping({"the file": document.value}, "the file")
-        version = self._text(top, "config_version")
+        values = _Mapping({"the file": document.value}, "", self._report).optional("the file").values
+        for old, new in (("genome_server", "genome_servers"), ("genome_archive", "genome_archive_folder")):
+            values = {**values, new: values.get(new) or values.get(old)}
+        top = _Mapping(values, "", self._report)
+        version = top.text("config_version")
         if _is_outdated(version):
-            self._problem(
+            self._report(
                 f"config_version {version}",
                 "is of an older refgenie, whose genomes have no digests: its assets cannot be read; "
                 "`refgenie upgrade --target-version 0.4` brings it up to date",
             )
         else:
-            self._read_genomes(self._mapping(top, "genomes"))
+            self._read_genomes(top.optional("genomes"))
         for odd in document.odd:
-            self._problem(f"line {odd.line}:", odd.message)
+            self._report(f"line {odd.line}:", odd.message)
         doubtful = self._key_at(document.cut_at or ())
         if doubtful is not None:
-            self._problem("the file", "has no newline at its end: its last entry may be cut off")
+            self._report("the file", "has no newline at its end: its last entry may be cut off")
             self._entries[doubtful] = msgspec.structs.replace(self._entries[doubtful], asset_digest=None)
-        servers = self._texts(top.get("genome_servers") or top.get("genome_server"), "genome_servers")
-        archive_folder = top.get("genome_archive_folder") or top.get("genome_archive")
         return GenomeConfig(
             version=version,
-            genome_folder=self._folder(top.get("genome_folder"), "genome_folder"),
-            archive_folder=self._folder(archive_folder, "genome_archive_folder"),
-            servers=tuple(server.rstrip("/") for server in servers),
+            servers=tuple(server.rstrip("/") for server in top.texts("genome_servers")),
+            genome_folder=top.folder("genome_folder"),
+            archive_folder=top.folder("genome_archive_folder"),
             genomes=self._genomes,
             entries=self._entries,
             problems=self._problems.told(),
             cut=bool(text) and not text.endswith(b"\n"),
             doubtful=doubtful,
         )
+
+    def _report(self, where: str, message: str) -> None:
+        self._problems.add(self._path, f"{where} {message}")
 
     def _key_at(self, names: tuple[str, ...]) -> AssetKey | None:
         """The entry that a value with these names above it belongs to."""
@@ -111,12 +174,21 @@ class _Reader:
             case _:
                 return None
 
-    def _read_genomes(self, genomes: dict[str, Value]) -> None:
-        for digest in genomes:
-            self._genome(digest, genomes)
+    def _read_genomes(self, genomes: _Mapping) -> None:
+        for digest in genomes.names():
+            genome = genomes.mapping(digest)
+            if genome is None:
+                continue
+            if len(self._genomes) == MAX_ASSETS:
+                self._beyond += 1
+                continue
+            aliases = self._aliases(genome, genomes.values)
+            defaults = self._read_groups(digest, genome.optional("assets"))
+            description = genome.text("genome_description")[:_MAX_DESCRIPTION]
+            self._genomes[digest] = Genome(digest, aliases, description, defaults)
         self._give_each_alias_to_one()
         if self._beyond:
-            self._problem("the file", f"names {self._beyond} more genomes and assets than {MAX_ASSETS}: left out")
+            self._report("the file", f"names {self._beyond} more genomes and assets than {MAX_ASSETS}: left out")
 
     def _give_each_alias_to_one(self) -> None:
         """Leave an alias to the last genome that has it: refgenconf resolves it to that one."""
@@ -124,7 +196,7 @@ class _Reader:
         for digest, genome in self._genomes.items():
             foreign = [alias for alias in genome.aliases if owners[alias] != digest]
             for alias in foreign:
-                self._problem(
+                self._report(
                     f"genomes.{digest}.aliases",
                     f"has '{alias}', which refgenie takes for the genome {owners[alias]}: it is left out here",
                 )
@@ -132,129 +204,59 @@ class _Reader:
                 own = tuple(alias for alias in genome.aliases if owners[alias] == digest)
                 self._genomes[digest] = msgspec.structs.replace(genome, aliases=own)
 
-    def _genome(self, digest: str, genomes: dict[str, Value]) -> None:
-        where = f"genomes.{digest}"
-        if not self._named(digest, where):
-            return
-        genome = genomes[digest]
-        if not isinstance(genome, dict):
-            self._wrong_type(genome, "a mapping", where)
-            return
-        if len(self._genomes) == MAX_ASSETS:
-            self._beyond += 1
-            return
-        aliases = self._aliases(genome.get("aliases"), f"{where}.aliases", genomes)
-        defaults: dict[str, str] = {}
-        groups = self._mapping(genome, "assets", where)
-        for group in groups:
-            self._group(digest, group, groups, defaults)
-        description = self._text(genome, "genome_description", where)[:_MAX_DESCRIPTION]
-        self._genomes[digest] = Genome(digest, aliases, description, defaults)
-
-    def _aliases(self, value: Value, where: str, genomes: dict[str, Value]) -> tuple[str, ...]:
+    def _aliases(self, genome: _Mapping, genomes: Container[str]) -> tuple[str, ...]:
         """The aliases that can only mean this genome, as far as its entry alone can tell."""
         fitting: list[str] = []
-        for alias in self._texts(value, where):
+        for alias in genome.texts("aliases"):
             if not is_name(alias):
-                self._problem(where, f"has '{alias}', which cannot be the name of a genome: it is left out")
+                genome.report("aliases", f"has '{alias}', which cannot be the name of a genome: it is left out")
             elif alias in genomes:
-                self._problem(where, f"has '{alias}', which is the digest of a genome itself: it is left out")
+                genome.report("aliases", f"has '{alias}', which is the digest of a genome itself: it is left out")
             else:
                 fitting.append(alias)
         taken, left_out = first_aliases(fitting)
         if left_out:
-            self._problem(where, f"are too many: {left_out} of them are left out")
+            genome.report("aliases", f"are too many: {left_out} of them are left out")
         return taken
 
-    def _group(self, digest: str, group: str, groups: dict[str, Value], defaults: dict[str, str]) -> None:
-        assets = f"genomes.{digest}.assets"
-        where = f"{assets}.{group}"
-        if not self._named(group, where):
-            return
-        body = self._mapping(groups, group, assets)
-        tags = self._mapping(body, "tags", where)
-        default = self._text(body, "default_tag", where) or next(iter(tags), "")
-        if is_name(default):
-            defaults[group] = default
-        description = self._text(body, "asset_description", where)
-        for tag, entry in tags.items():
-            place = f"{where}.tags.{tag}"
-            if not self._named(tag, place):
-                continue
-            if len(self._entries) == MAX_ASSETS:
-                self._beyond += 1
-            elif isinstance(entry, dict):
-                self._entry(AssetKey(digest, group, tag), entry, description, place)
-            else:
-                self._wrong_type(entry, "a mapping", place)
+    def _read_groups(self, digest: str, groups: _Mapping) -> dict[str, str]:
+        """Returns the default asset of each group."""
+        defaults: dict[str, str] = {}
+        for name in groups.names():
+            group = groups.optional(name)
+            tags = group.optional("tags")
+            default = group.text("default_tag") or next(iter(tags.values), "")
+            if is_name(default):
+                defaults[name] = default
+            description = group.text("asset_description")
+            for tag in tags.names():
+                if len(self._entries) == MAX_ASSETS:
+                    self._beyond += 1
+                elif (entry := tags.mapping(tag)) is not None:
+                    self._read_entry(AssetKey(digest, name, tag), tags, entry, description)
+        return defaults
 
-    def _entry(self, key: AssetKey, value: dict[str, Value], description: str, where: str) -> None:
-        written = value.get("asset_path")
+    def _read_entry(self, key: AssetKey, tags: _Mapping, value: _Mapping, description: str) -> None:
+        written = value.values.get("asset_path")
         # refgenie writes relatives before the rest: such an entry has no path yet
         asset_path = key.asset_group if written is None else text_of(written)
         if asset_path is None or "\0" in asset_path:
-            self._wrong_type(written, "a path", f"{where}.asset_path")
+            value.wrong_type("asset_path", "a path")
             return
-        seek_keys = self._mapping(value, "seek_keys", where)
-        targets = {name: self._text(seek_keys, name, f"{where}.seek_keys") for name in seek_keys}
+        seek_keys = value.optional("seek_keys")
         entry = ConfigEntry(
             asset_path=asset_path,
-            asset_digest=self._text(value, "asset_digest", where) or None,
-            seek_keys={name: target for name, target in targets.items() if target},
-            description=self._text(value, "tag_description", where) or description,
-            parents=self._texts(value.get("asset_parents"), f"{where}.asset_parents"),
-            children=self._texts(value.get("asset_children"), f"{where}.asset_children"),
-            archive_digest=self._text(value, "archive_digest", where) or None,
+            asset_digest=value.text("asset_digest") or None,
+            seek_keys={name: target for name in seek_keys.values if (target := seek_keys.text(name))},
+            description=value.text("tag_description") or description,
+            parents=value.texts("asset_parents"),
+            children=value.texts("asset_children"),
+            archive_digest=value.text("archive_digest") or None,
         )
         if _bytes(entry) > _MAX_ENTRY_BYTES:
-            self._problem(where, f"is left out: it has more than {_MAX_ENTRY_BYTES} bytes")
+            tags.report(key.asset, f"is left out: it has more than {_MAX_ENTRY_BYTES} bytes")
         else:
             self._entries[key] = entry
-
-    # ----------------------------------------------------------------- values; `where` is the way to their mapping
-
-    def _problem(self, where: str, message: str) -> None:
-        self._problems.add(self._path, f"{where} {message}")
-
-    def _wrong_type(self, value: Value, wanted: str, where: str) -> None:
-        self._problem(where, f"should be {wanted}, not {_kind(value)}")
-
-    def _named(self, name: str, where: str) -> bool:
-        if is_name(name):
-            return True
-        self._problem(where, "is left out: its name cannot be the name of a folder")
-        return False
-
-    def _mapping(self, above: dict[str, Value], name: str, where: str = "") -> dict[str, Value]:
-        value = above.get(name)
-        if isinstance(value, dict):
-            return value
-        if value is not None:
-            self._wrong_type(value, "a mapping", f"{where}.{name}" if where else name)
-        return {}
-
-    def _text(self, above: dict[str, Value], name: str, where: str = "") -> str:
-        value = above.get(name)
-        text = text_of(value)
-        if text is None and value is not None:
-            self._wrong_type(value, "a text", f"{where}.{name}" if where else name)
-        return text or ""
-
-    def _folder(self, value: Value, name: str) -> str:
-        text = self._text({name: value}, name)
-        if "\0" not in text:
-            return text
-        self._problem(name, "has a NUL, as no path has")
-        return ""
-
-    def _texts(self, value: Value, where: str) -> tuple[str, ...]:
-        """A list of texts; a single one counts as a list of one."""
-        if isinstance(value, list):
-            return tuple(text for item in value if (text := text_of(item)) is not None)
-        if isinstance(value, dict):
-            self._wrong_type(value, "a list", where)
-        text = text_of(value)
-        return () if text is None else (text,)
 
 
 def _kind(value: Value) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from refgenied.genomes.build_folder import BUILD_FOLDER, Flags, map_config
 from refgenied.genomes.config_reader import ConfigReader, KnownConfig
 from refgenied.genomes.enclosure import MAX_LINKS
-from refgenied.genomes.genome_config import ConfigEntry, expanded, named_folder, parse_config
+from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig, expanded, named_folder, parse_config
 from refgenied.genomes.layout import Judgement, Sighting, Survey, first_assets, folders_in
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.yaml_reader import GarbledError
@@ -55,15 +55,14 @@ class Refgenie0Layout:
     def survey(self, now: float) -> Survey:
         known = self._reader.read(now)
         problems = Problems()
-        config = known.config
-        genomes = dict(config.genomes) if config else {}
-        entries = dict(config.entries) if config else {}
-        if config and config.doubtful and os.path.isdir(_own_place(self._root, config.doubtful)):
+        config = known.config or GenomeConfig()
+        genomes, entries = dict(config.genomes), dict(config.entries)
+        if config.doubtful and os.path.isdir(_own_place(self._root, config.doubtful)):
             # its path may be cut off
             key = config.doubtful
             entries[key] = msgspec.structs.replace(entries[key], asset_path=key.asset_group)
         sightings = {key: self._sighting(key, entry, genomes[key.genome_digest]) for key, entry in entries.items()}
-        if config and known.fresh and not self._is_root(config.genome_folder):
+        if known.fresh and not self._is_root(config.genome_folder):
             named = named_folder(config.genome_folder, self._config)
             problems.add(self._config, f"names another genome_folder, {named}, than {self._root}")
         for key in self._on_disk(problems):
@@ -76,8 +75,8 @@ class Refgenie0Layout:
             genomes,
             (*known.problems, *problems.told()),
             _folders_on_the_way(self._config),
-            config.servers if config else (),
-            config.version if config else "",
+            config.servers,
+            config.version,
         )
 
     def _sighting(self, key: AssetKey, entry: ConfigEntry | None, genome: Genome) -> Sighting:
