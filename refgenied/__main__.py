@@ -182,12 +182,12 @@ def _serve(arguments: Arguments) -> int:
     from refgenied.model import ConfigError  # noqa: PLC0415
 
     try:
-        from refgenied.serve.process import Serving, quiet_libraries  # noqa: PLC0415
+        from refgenied.serve.process import ServingProcess, quiet_libraries  # noqa: PLC0415
 
         settings = config.load(arguments.config, arguments.settings, genomes_needed=False)
         logs.set_up(settings.log)
         quiet_libraries()
-        serving = Serving(settings, settings.serving.host, settings.serving.port)
+        serving = ServingProcess(settings, settings.serving.host, settings.serving.port)
     except ImportError as error:
         raise ConfigError(
             f"refgenied serve needs {error.name}, which is not installed",

@@ -14,10 +14,10 @@ from refgenied.files.durable import save_atomically
 from refgenied.genomes.member import Kind
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey
 
-MOST_NAMES = 50_000
+MOST_PAGE_NAMES = 50_000
 """File names in the directory contents of one page; the server reads the whole list for each page."""
 
-_UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_SIZE_UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
 class ServedEntry(msgspec.Struct, frozen=True):
@@ -82,11 +82,11 @@ class ServedEntry(msgspec.Struct, frozen=True):
 
 def human_size(size: float) -> str:
     """As refgenie writes it: base 1024, two digits (`8.58 MB`)."""
-    for unit in _UNITS[:-1]:
+    for unit in _SIZE_UNITS[:-1]:
         if size < 1024:
             return f"{size:.2f} {unit}"
         size /= 1024
-    return f"{size:.2f} {_UNITS[-1]}"
+    return f"{size:.2f} {_SIZE_UNITS[-1]}"
 
 
 def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: Faults) -> bool:
@@ -117,6 +117,6 @@ def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: 
 def _contents(entries: Iterable[Entry]) -> list[str]:
     """The files inside, as the server lists them: relative paths of files and links."""
     names = (entry.path for entry in entries if entry.type is not Kind.FOLDER)
-    found = list(itertools.islice(names, MOST_NAMES))
+    found = list(itertools.islice(names, MOST_PAGE_NAMES))
     more = sum(1 for _ in names)
     return [*found, f"… and {more} more files"] if more else found

@@ -1,12 +1,12 @@
 """What is wrong with the served files of single archives: one line each, with the path and what to do.
 
-One bad file, folder or manifest never stops the others; what a full disk or a shortage does concerns all of them.
+One bad file, folder or manifest never stops the others. A full disk or a shortage concerns all of them.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -17,7 +17,7 @@ from refgenied.model import ArchiveRecord, AssetKey, NoSpaceError, RefgeniedErro
 log = structlog.get_logger("serving")
 
 MOST_LINES = 10
-"""Faults that are told by their lines; of more only the number is told."""
+"""So many lines are shown; of more only the number is told."""
 
 _OF_ALL = DISK_FULL_ERRNOS | SHORTAGE_ERRNOS | {errno.EROFS}
 _IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL})
@@ -33,15 +33,15 @@ class Faults:
         self._before: dict[AssetKey, str] = {}
         self._aliases: dict[str, str] = {}
         self.not_served = 0
-        """Archives that are not served because of theirs; the others only lack something on their pages."""
+        """Archives that are not served because of their fault. The others only lack something on their pages."""
 
     def begin(self, records: Iterable[ArchiveRecord]) -> None:
-        """A new refresh: what is not noted again is mended. `records`: what the genomes are called."""
+        """A new refresh: a fault that is not noted again is mended. `records` have the names of the genomes."""
         self._aliases = {record.key.genome_digest: record.aliases[0] for record in records if record.aliases}
         self._before, self._lines, self.not_served = self._lines, {}, 0
 
     def note(self, key: AssetKey, error: OSError | RefgeniedError | ValueError, *, served: bool) -> None:
-        """Take down what went wrong with one archive. What concerns all of them is raised again."""
+        """Note what went wrong with one archive. An error that concerns all of them is raised again."""
         if isinstance(error, NoSpaceError | ShortageError) or (isinstance(error, OSError) and error.errno in _OF_ALL):
             raise error
         self.not_served += not served
@@ -56,10 +56,13 @@ class Faults:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The first of them, and how many more there are."""
-        lines = [line for _, line in sorted(self._lines.items())]
-        more = len(lines) - MOST_LINES
-        return (*lines[:MOST_LINES], f"and {more} more") if more > 0 else tuple(lines)
+        return first_lines([line for _, line in sorted(self._lines.items())])
+
+
+def first_lines(lines: Sequence[str], unit: str = "more") -> tuple[str, ...]:
+    """The first ones, and how many more there are."""
+    more = len(lines) - MOST_LINES
+    return (*lines[:MOST_LINES], f"and {more} {unit}") if more > 0 else tuple(lines)
 
 
 def explained(error: OSError | RefgeniedError | ValueError) -> str:

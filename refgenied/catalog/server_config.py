@@ -18,7 +18,7 @@ import structlog
 import yaml
 
 from refgenied.catalog.entry import ServedEntry
-from refgenied.catalog.sound import Sound, Tree, mapping, sequence
+from refgenied.catalog.sound import ConfigTree, Sound, mapping, sequence
 from refgenied.files.durable import keep_beside, save_atomically
 from refgenied.files.regular import identity, read_regular
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError, read
@@ -54,10 +54,10 @@ class ConfigFile:
         """What of the content was changed or left out so that the server can take it."""
         self._composed: tuple[object, ...] | None = None
         """What the config was made of last, and the identity of the file then."""
-        self._content: tuple[object, Tree] | None = None
+        self._content: tuple[object, ConfigTree] | None = None
         """The file's identity and content when it was written or read last."""
 
-    def read(self) -> Tree:
+    def read(self) -> ConfigTree:
         """What is there. A copy is kept of a file that is not ours, or that cannot be read. OSError."""
         found = identity(self.path)
         if self._content is not None and self._content[0] == found:
@@ -67,7 +67,7 @@ class ConfigFile:
         except FileNotFoundError:
             return {}
         try:
-            existing = parse(text)
+            existing = parse_config(text)
         except UnreadableConfigError as error:
             existing = Existing({}, str(error))
         if existing.left_out:
@@ -98,7 +98,7 @@ class ConfigFile:
         composed = compose(head, entries, genomes, self.read(), lambda key: key not in known and is_foreign(key))
         sound = Sound(composed)
         self.mended = sound.lines
-        changed = save_atomically(self.path, render(sound.tree))
+        changed = save_atomically(self.path, render_config(sound.tree))
         self._composed = (inputs, identity(self.path))
         self._content = (identity(self.path), sound.tree)
         if changed:
@@ -122,12 +122,12 @@ def why_not_served(key: AssetKey) -> str:
 class Existing(NamedTuple):
     """What a file holds already."""
 
-    tree: Tree
+    tree: ConfigTree
     left_out: str
     """What of it has no meaning and is not in the tree, in one line; "" when it is all there."""
 
 
-def parse(text: bytes) -> Existing:
+def parse_config(text: bytes) -> Existing:
     """The content of a file; every name in it is a text. UnreadableConfigError."""
     try:
         found = read(text)
@@ -138,10 +138,10 @@ def parse(text: bytes) -> Existing:
         return Existing({}, left_out)
     if not isinstance(found.value, dict):
         raise UnreadableConfigError("it is not a mapping")
-    return Existing(cast("Tree", found.value), left_out)
+    return Existing(cast("ConfigTree", found.value), left_out)
 
 
-def digest_of(tree: Tree, key: AssetKey) -> str:
+def digest_of(tree: ConfigTree, key: AssetKey) -> str:
     """The archive's digest that a config has; "" when it has none."""
     found: object = tree
     for name in ("genomes", key.genome_digest, "assets", key.asset_group, "tags", key.asset, "archive_digest"):
@@ -149,7 +149,7 @@ def digest_of(tree: Tree, key: AssetKey) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _by_name(value: object) -> Tree:
+def _by_name(value: object) -> ConfigTree:
     """A mapping whose names are texts, also those that YAML takes for numbers."""
     return {str(name): item for name, item in mapping(value).items()}
 
@@ -161,9 +161,9 @@ def compose(
     head: Head,
     entries: Iterable[ServedEntry],
     genomes: Mapping[str, Genome],
-    existing: Tree,
+    existing: ConfigTree,
     stays: Callable[[AssetKey], bool],
-) -> Tree:
+) -> ConfigTree:
     """The new content. `stays` says of an asset that we have not archived, but that the file has, whether it stays.
 
     What others have written is in it as they wrote it; `sound` changes it so that a server can take it.
@@ -172,7 +172,7 @@ def compose(
 
 
 class _Composer:
-    def __init__(self, genomes: Mapping[str, Genome], existing: Tree, stays: Callable[[AssetKey], bool]) -> None:
+    def __init__(self, genomes: Mapping[str, Genome], existing: ConfigTree, stays: Callable[[AssetKey], bool]) -> None:
         self._genomes = genomes
         self._existing = existing
         self._stays = stays
@@ -181,8 +181,8 @@ class _Composer:
         self._marks: dict[str, str] = {}
         """Of the descriptions that are ours."""
 
-    def tree(self, head: Head, entries: Iterable[ServedEntry]) -> Tree:
-        tree: Tree = {
+    def tree(self, head: Head, entries: Iterable[ServedEntry]) -> ConfigTree:
+        tree: ConfigTree = {
             "config_version": CONFIG_VERSION,
             "genome_folder": head.genome_folder,
             "genome_archive_folder": head.archive_folder,
@@ -203,7 +203,7 @@ class _Composer:
         tree[OURS] = {"descriptions": self._marks} | ({"remotes": True} if head.remotes else {})
         return tree
 
-    def _genome(self, digest: str, new: Mapping[str, list[ServedEntry]], old: Tree) -> Tree:
+    def _genome(self, digest: str, new: Mapping[str, list[ServedEntry]], old: ConfigTree) -> ConfigTree:
         genome = self._genomes.get(digest, Genome(digest))
         old_groups = _by_name(old.get("assets"))
         assets = {
@@ -211,17 +211,17 @@ class _Composer:
             for group in sorted({*new, *old_groups})
         }
         description = self._text(digest, genome.description, old.get("genome_description"))
-        ours: Tree = {
+        ours: ConfigTree = {
             "aliases": list(genome.aliases) or [str(alias) for alias in sequence(old.get("aliases"))],
             "genome_description": description,
             "assets": {group: body for group, body in assets.items() if body["tags"]},
         }
         return ours | {name: value for name, value in old.items() if name not in ours}
 
-    def _group(self, genome: Genome, group: str, entries: list[ServedEntry], old: Tree) -> Tree:
+    def _group(self, genome: Genome, group: str, entries: list[ServedEntry], old: ConfigTree) -> ConfigTree:
         old_tags = {name: mapping(value) for name, value in _by_name(old.get("tags")).items()}
         ours = {entry.key.asset: entry.tag for entry in entries}
-        tags: Tree = {}
+        tags: ConfigTree = {}
         for name in sorted({*ours, *old_tags}):
             there = old_tags.get(name, {})
             if name in ours:
@@ -251,7 +251,7 @@ def _mark(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def render(tree: Tree) -> bytes:
+def render_config(tree: ConfigTree) -> bytes:
     """The file's bytes: the same for the same content; names that look like numbers are quoted."""
     text = yaml.dump(
         tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000

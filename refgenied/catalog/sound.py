@@ -1,7 +1,7 @@
 """A config as refgenieserver 0.8.0 needs it: one odd value of one entry breaks answers about all the others.
 
-One genome without an alias makes its list of all assets fail (500), one description that is a number its front page.
-What may be mended is, what cannot is left out, and both are said.
+One genome without an alias makes its list of all assets fail (500). One description that is a number makes its front
+page fail. Such values are mended or left out, and `lines` says which.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import re
 from collections import Counter
 from typing import Any, cast
 
-Tree = dict[str, Any]
+from refgenied.catalog.faults import first_lines
 
-MOST_LINES = 10
+ConfigTree = dict[str, Any]
 
 _RELATIVE = re.compile(r"(?:[^/:\s]+/)?[^/:\s]+(?::[^/:\s]+)?")
 """A parent or child that its pages can show."""
 
 
 class Sound:
-    """`tree`: the config, new; what was given stays as it was. `lines`: what was mended or left out, a few lines."""
+    """`tree` is a new config; the given one is not changed. `lines`: what was mended or left out, a few lines."""
 
-    def __init__(self, config: Tree) -> None:
+    def __init__(self, config: ConfigTree) -> None:
         self._lines: list[str] = []
         self._filled: Counter[str] = Counter()
         self._known: set[str] = set()
@@ -46,12 +46,11 @@ class Sound:
     @property
     def lines(self) -> tuple[str, ...]:
         filled = [f"{what} ({number})" for what, number in sorted(self._filled.items())]
-        more = len(self._lines) - MOST_LINES
-        return (*self._lines[:MOST_LINES], *([f"and {more} more such lines"] if more > 0 else []), *filled)
+        return (*first_lines(self._lines, "more such lines"), *filled)
 
     # ----------------------------------------------------------------- parts
 
-    def _genome(self, digest: str, body: Tree) -> Tree:
+    def _genome(self, digest: str, body: ConfigTree) -> ConfigTree:
         groups = {str(name): self._group(f"{digest}/{name}", str(name), mapping(group)) for name, group in _items(body)}
         groups = {name: group for name, group in groups.items() if group["tags"]}
         sound = {
@@ -64,13 +63,12 @@ class Sound:
             others["genome_digest"] = digest
         return sound | others
 
-    def _group(self, path: str, name: str, body: Tree) -> Tree:
+    def _group(self, path: str, name: str, body: ConfigTree) -> ConfigTree:
         tags = {str(tag): self._tag(name, mapping(value)) for tag, value in mapping(body.get("tags")).items()}
         servable = {tag: value for tag, value in tags.items() if value["archive_digest"] and value["archive_size"]}
         if len(servable) < len(tags):
-            self._filled["entries without the digest or size of their archives are left out"] += len(tags) - len(
-                servable
-            )
+            what = "entries without the digest or size of their archives are left out"
+            self._filled[what] += len(tags) - len(servable)
         default = str(body.get("default_tag", "default"))
         if servable and default not in servable:
             self._lines.append(f"{path}: its default asset {default} is not served; {next(iter(servable))} stands in")
@@ -82,9 +80,9 @@ class Sound:
         }
         return sound | {key: value for key, value in body.items() if key not in sound}
 
-    def _tag(self, group: str, body: Tree) -> Tree:
+    def _tag(self, group: str, body: ConfigTree) -> ConfigTree:
         seek_keys = mapping(body.get("seek_keys"))
-        sound: Tree = {
+        sound: ConfigTree = {
             "asset_path": self._text(body.get("asset_path", group)),
             "asset_digest": self._text(body.get("asset_digest", "")),
             "archive_digest": self._text(body.get("archive_digest", "")),
@@ -105,7 +103,7 @@ class Sound:
         return [path for path in sequence(value) if isinstance(path, str) and _RELATIVE.fullmatch(path)]
 
     def _aliases(self, digest: str, wanted: list[Any]) -> list[str]:
-        """Those that are a text and nobody else's; a genome without any is called by its digest."""
+        """Those that are a text and lead to no other genome. A genome without any is called by its digest."""
         aliases: dict[str, None] = {}
         for alias in map(str, filter(_is_scalar, wanted)):
             if alias in aliases or alias == digest or not alias.isprintable() or not alias.strip():
@@ -133,7 +131,7 @@ class Sound:
         return sound
 
 
-def _items(body: Tree) -> list[tuple[str, Any]]:
+def _items(body: ConfigTree) -> list[tuple[str, Any]]:
     return list(mapping(body.get("assets")).items())
 
 
@@ -141,8 +139,8 @@ def _is_scalar(value: object) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
-def mapping(value: object) -> Tree:
-    return cast("Tree", value) if isinstance(value, dict) else {}
+def mapping(value: object) -> ConfigTree:
+    return cast("ConfigTree", value) if isinstance(value, dict) else {}
 
 
 def sequence(value: object) -> list[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import anyio.to_thread
-import msgspec
 import structlog
 
 from refgenied.archive import Place, Presence, Removed, places, read_manifest, reconcile, remove
@@ -20,23 +19,6 @@ from refgenied.queue.core import Core
 from refgenied.store import archives
 
 log = structlog.get_logger("recovery")
-
-
-class Known(msgspec.Struct, frozen=True):
-    """What the database says."""
-
-    archives: Mapping[AssetKey, ArchiveRecord]
-    removals: Mapping[AssetKey, Removal]
-
-
-class Differences(msgspec.Struct):
-    """What the manifests say otherwise, and what the database is brought to."""
-
-    put: list[ArchiveRecord] = []
-    removed: list[Removal] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.put or self.removed)
 
 
 async def recover(core: Core) -> None:
@@ -55,53 +37,49 @@ async def recover(core: Core) -> None:
     except RefgeniedError as error:  # the disk is not well: nothing can be learned from it now
         log.warning("generation.not_read", error=error.message)
         return
-    store = jobs.store
-    read_from = await store.ask(archives.fact, archives.READ_FROM)
-    recorded = await store.ask(archives.generation)
-    known = Known(*await store.ask(archives.known))
+    read_from = await jobs.store.ask(archives.fact, archives.READ_FROM)
+    recorded = await jobs.store.ask(archives.generation)
+    records, removals = await jobs.store.ask(archives.known)
     age = generation.age(folder, recorded)
-    if read_from != archive_folder.id or age is not Age.SAME:
-        was = age if read_from == archive_folder.id else None
-        now = Generation(max(folder.number if folder else 0, recorded or 0) + 1)
-        await _catch_up(core, known, now, was)
+    if read_from != archive_folder.id:
+        age = None
+    if age is Age.SAME:
+        keys = {*(job.key for job in crashed), *(folder.unsettled if folder else removals)}
+        await _settle(core, Differences(records, removals, newer=folder is None), keys, folder)
     else:
-        keys = {*(job.key for job in crashed), *(folder.unsettled if folder else known.removals)}
-        await _settle(core, known, keys, folder)
+        now = Generation(max(folder.number if folder else 0, recorded or 0) + 1)
+        await _catch_up(core, Differences(records, removals, newer=age is Age.NEWER), now, age)
 
 
-async def _settle(core: Core, known: Known, keys: set[AssetKey], folder: Generation | None) -> None:
+async def _settle(core: Core, found: Differences, keys: set[AssetKey], folder: Generation | None) -> None:
     """Look at the assets whose change a crash has cut: at most a few.
 
     A folder without a generation is of refgenied 0.1, which marked a removal only after it had recorded it.
     """
 
-    def compare() -> Differences:
-        found = _compared(_places(core.archive_folder, keys), known, newer=folder is None)
+    def compare() -> None:
+        found.compare(_places(core.archive_folder, keys))
         if folder is None:
             _write(core.archive_folder, Generation(1))
-        return found
 
-    found = await anyio.to_thread.run_sync(compare)
+    await anyio.to_thread.run_sync(compare)
     await core.jobs.records.caught_up(found.put, found.removed, folder.number if folder else 1)
     for change in (*found.put, *found.removed):
         log.warning("database.caught_up", asset=change.key.registry_path)
 
 
-async def _catch_up(core: Core, known: Known, now: Generation, age: Age | None) -> None:
+async def _catch_up(core: Core, found: Differences, now: Generation, age: Age | None) -> None:
     """Read every manifest. `age`: of the database; None when it is new.
 
     The database learns the new number first: if it is killed before the folder has the number, the next start reads
     the manifests again.
     """
-    found = await anyio.to_thread.run_sync(
-        lambda: _compared(places(core.archive_folder.path, log_unreadable_folder), known, newer=age is Age.NEWER)
-    )
+    folder = core.archive_folder
+    await anyio.to_thread.run_sync(lambda: found.compare(places(folder.path, log_unreadable_folder)))
     was = age.value if age else "new"
-    await core.jobs.records.rebuilt(
-        found.put, found.removed, now.number, folder_id=core.archive_folder.id or "", why=was
-    )
-    await anyio.to_thread.run_sync(_write, core.archive_folder, now)
-    if found:
+    await core.jobs.records.rebuilt(found.put, found.removed, now.number, folder_id=folder.id or "", why=was)
+    await anyio.to_thread.run_sync(_write, folder, now)
+    if found.put or found.removed:
         log.warning("database.rebuilt", archives=len(found.put), removals=len(found.removed), was=was)
         if age:
             core.health.set("database_age", _told(found, age))
@@ -138,39 +116,52 @@ def _places(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> Iterable
             continue
 
 
-def _compared(at: Iterable[Place], known: Known, *, newer: bool) -> Differences:
-    """Where the manifests differ from the database. `newer`: the database is newer, and its removals hold."""
-    found = Differences()
-    for place in at:
-        try:
-            _compare(place, known, found, newer=newer)
-        except RefgeniedError as error:
-            log.warning("archive.not_reconciled", asset=place.key.registry_path, error=error.message)
-    return found
+class Differences:
+    """Where the manifests differ from the database, and what the database is brought to. Blocking.
 
+    `newer`: the database is newer than the archive folder, and its removals hold.
+    """
 
-def _compare(place: Place, known: Known, found: Differences, *, newer: bool) -> None:
-    there = reconcile(place)  # first: a publish that was cut may be finished, and then another manifest counts
-    record, removal = known.archives.get(place.key), known.removals.get(place.key)
-    manifest = there.manifest
-    if there.finished:
-        log.info("archive.reconciled", asset=place.key.registry_path, found=there.presence, finished=True)
-    if there.presence in (Presence.DAMAGED, Presence.FOREIGN):
-        if there.presence is Presence.DAMAGED or record:  # those of other programs may be thousands, and are no fault
-            log.warning("archive.not_recorded", asset=place.key.registry_path, reason=there.reason)
-        mark = _removed_anyhow(place)
-        if mark and record is None and removal is None:
-            found.removed.append(Removal(place.key, mark.stamp, mark.at, mark.by))
-    elif manifest is None:
-        return
-    elif manifest.removed is not None:
-        if removal is None and not (newer and record):
-            mark = manifest.removed
-            found.removed.append(Removal(place.key, mark.stamp, mark.at, mark.by))
-    elif newer and removal is not None and manifest.created_at <= removal.removed_at:
-        remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=False)
-    elif record is None or differences(record, manifest, place.relative):
-        found.put.append(recorded(place, manifest))
+    def __init__(
+        self, records: Mapping[AssetKey, ArchiveRecord], removals: Mapping[AssetKey, Removal], *, newer: bool
+    ) -> None:
+        self._records = records
+        self._removals = removals
+        self._newer = newer
+        self.put: list[ArchiveRecord] = []
+        self.removed: list[Removal] = []
+
+    def compare(self, at: Iterable[Place]) -> None:
+        for place in at:
+            try:
+                self._compare(place)
+            except RefgeniedError as error:
+                log.warning("archive.not_reconciled", asset=place.key.registry_path, error=error.message)
+
+    def _compare(self, place: Place) -> None:
+        there = reconcile(place)  # first: a publish that was cut may be finished, and then another manifest counts
+        record, removal = self._records.get(place.key), self._removals.get(place.key)
+        manifest = there.manifest
+        if there.finished:
+            log.info("archive.reconciled", asset=place.key.registry_path, found=there.presence, finished=True)
+        if there.presence in (Presence.DAMAGED, Presence.FOREIGN):
+            if there.presence is Presence.DAMAGED or record:  # other programs may have made thousands, without fault
+                log.warning("archive.not_recorded", asset=place.key.registry_path, reason=there.reason)
+            if record is None and removal is None:
+                self._remove(place, _removed_anyhow(place))
+        elif manifest is None:
+            return
+        elif manifest.removed is not None:
+            if removal is None and not (self._newer and record):
+                self._remove(place, manifest.removed)
+        elif self._newer and removal is not None and manifest.created_at <= removal.removed_at:
+            remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=False)
+        elif record is None or differences(record, manifest, place.relative):
+            self.put.append(recorded(place, manifest))
+
+    def _remove(self, place: Place, mark: Removed | None) -> None:
+        if mark is not None:
+            self.removed.append(Removal(place.key, mark.stamp, mark.at, mark.by))
 
 
 def _removed_anyhow(place: Place) -> Removed | None:

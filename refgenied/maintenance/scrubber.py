@@ -23,7 +23,7 @@ from refgenied.store import archives
 
 log = structlog.get_logger("scrubber")
 
-LOOK_SECONDS = 60.0
+DUE_LOOK_SECONDS = 60.0
 """Between two looks whether something is due."""
 DAY = 86_400.0
 JOB_LOOK_SECONDS = 0.2
@@ -74,7 +74,7 @@ class Scrubber:
             group.start_soon(self._watch)
             group.start_soon(self._clear_doubts)
             while True:
-                await anyio.sleep(LOOK_SECONDS)
+                await anyio.sleep(DUE_LOOK_SECONDS)
                 with suppress(StateError, ShortageError):  # the next round tries again; others tell of it
                     while await self.scrub():
                         pass

@@ -26,7 +26,7 @@ from refgenied.store import archives
 log = structlog.get_logger("tidier")
 
 DAY = 86_400.0
-AGAIN_SECONDS = 600.0
+UNTIDY_SECONDS = 600.0
 """Before the next round while something is there that a person must look at, or the folder was away."""
 MOST_NAMED = 3
 
@@ -60,7 +60,7 @@ class Tidier:
     async def run(self) -> None:
         """Tidy now and daily. Ends only by cancellation."""
         while True:
-            wait = AGAIN_SECONDS
+            wait = UNTIDY_SECONDS
             try:
                 tidied = await self.tidy()
                 if tidied is not None and not tidied.refused and not tidied.unreadable:

@@ -36,7 +36,7 @@ log = structlog.get_logger("verifier")
 
 FileIdentities = tuple[tuple[int, ...], ...]
 
-BUSY_SECONDS = 0.5
+BUSY_LOOK_SECONDS = 0.5
 """Before another look at an archive that is being removed or imported."""
 
 
@@ -149,7 +149,7 @@ class Verifier:
                     right = await self._written(record, found)
                     known = await self._core.jobs.records.put_right(record, right, requester, mended=found.mended)
         except BusyError:  # it is being removed or imported
-            await anyio.sleep(BUSY_SECONDS)
+            await anyio.sleep(BUSY_LOOK_SECONDS)
             return None
         if known and found.mended:
             log.warning("archive.mended", asset=record.key.registry_path, what=found.mended)

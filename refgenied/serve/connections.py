@@ -20,15 +20,15 @@ from refgenied.model import ConfigError
 
 log = structlog.get_logger("serve")
 
-QUEUE = 2048
+MOST_WAITING = 2048
 """Connections that the kernel may hold for us (it takes no more than net.core.somaxconn)."""
-SPARE = 20
+SPARE_DESCRIPTORS = 20
 """Descriptors for everything but connections and the archives that they are given, beyond those open at start."""
-FULL_SECONDS = 0.05
+ROOM_LOOK_SECONDS = 0.05
 """Between two looks whether a connection has ended, when there is room for no more."""
-SHORT_SECONDS = 0.5
+SHORTAGE_SECONDS = 0.5
 """After the system could not give us a connection."""
-SAY_SECONDS = 60.0
+LOG_AGAIN_SECONDS = 60.0
 """While that lasts, it is logged so often."""
 SILENT_SECONDS = 30.0
 """A connection that has sent no request for so long is closed."""
@@ -55,8 +55,8 @@ class Acceptor:
         self._protocol = protocol
         self._since: dict[Any, float] = {}
         """Open connections, and when each was taken."""
-        self._said = -SAY_SECONDS
-        self.most = max(2, (limit - len(os.listdir("/proc/self/fd")) - SPARE) // 2)
+        self._said = -LOG_AGAIN_SECONDS
+        self.most = max(2, (limit - len(os.listdir("/proc/self/fd")) - SPARE_DESCRIPTORS) // 2)
         """Connections at once."""
 
     @property
@@ -73,13 +73,13 @@ class Acceptor:
                 self._sweep()
             if self.full:
                 self._say(f"{self.most} connections are open, which is as many as there are descriptors for")
-                await asyncio.sleep(FULL_SECONDS)
+                await asyncio.sleep(ROOM_LOOK_SECONDS)
                 continue
             try:
                 connection, _ = await loop.sock_accept(self._listener)
             except OSError as error:  # of this connection, or of the system; never of the listener
                 self._say(error.strerror or str(error))
-                await asyncio.sleep(SHORT_SECONDS)
+                await asyncio.sleep(SHORTAGE_SECONDS)
             else:
                 await self._take(loop, connection)
 
@@ -103,7 +103,7 @@ class Acceptor:
 
     def _say(self, reason: str) -> None:
         now = time.monotonic()
-        if now - self._said >= SAY_SECONDS:
+        if now - self._said >= LOG_AGAIN_SECONDS:
             self._said = now
             log.warning("serve.connections_wait", reason=reason, hint="raise the limit (a service: LimitNOFILE=)")
 
@@ -130,7 +130,7 @@ async def answers(listener: socket.socket, seconds: float) -> bool:
 
 
 @contextmanager
-def listening(host: str, port: int) -> Generator[socket.socket]:
+def listening_on(host: str, port: int) -> Generator[socket.socket]:
     """ConfigError when the address cannot be had."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
@@ -143,7 +143,7 @@ def listening(host: str, port: int) -> Generator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
-            listener.listen(QUEUE)
+            listener.listen(MOST_WAITING)
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {host} port {port}: {error.strerror}",

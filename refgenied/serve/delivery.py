@@ -23,7 +23,7 @@ from refgenied.serve.served_archive import OpenedArchive, ServedArchive
 
 log = structlog.get_logger("serve")
 
-CHUNK = 1 << 18
+_READ_BYTES = 1 << 18
 MOST_RANGES = 100
 """Who asks for more in one request gets the whole file."""
 HEAD = "refgenied.head"
@@ -34,7 +34,7 @@ at_hand: ContextVar[OpenedArchive] = ContextVar("at_hand")
 given_out: ContextVar[Callable[[ServedArchive], None]] = ContextVar("given_out")
 """Told of the archive whose bytes the request under way is answered with."""
 
-Span = tuple[int, int]
+ByteRange = tuple[int, int]
 """First byte, and the one after the last."""
 
 
@@ -114,7 +114,7 @@ class ArchiveResponse(Response):
             return None
         return None if moment is None else int(self._opened.stat.st_mtime) > moment
 
-    def _spans(self, fields: Mapping[str, str], size: int) -> list[Span] | None:
+    def _spans(self, fields: Mapping[str, str], size: int) -> list[ByteRange] | None:
         """None: the whole file. Empty: none of the ranges can be satisfied."""
         asked = fields.get("range")
         if_range = fields.get("if-range")
@@ -130,7 +130,7 @@ class ArchiveResponse(Response):
         await _start(send, status, fields)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _send_body(self, receive: Any, send: Any, spans: list[Span] | None, *, head: bool) -> None:
+    async def _send_body(self, receive: Any, send: Any, spans: list[ByteRange] | None, *, head: bool) -> None:
         size = self._opened.stat.st_size
         kind = "application/octet-stream"
         if spans is None:
@@ -163,14 +163,14 @@ class ArchiveResponse(Response):
                 await send({"type": "http.response.body", "body": b""})
             group.cancel_scope.cancel()
 
-    async def _copy(self, send: Any, before: bytes, span: Span) -> bool:
+    async def _copy(self, send: Any, before: bytes, span: ByteRange) -> bool:
         """Whether the client was given what it was told of; if not, the connection is cut, and it sees that."""
         first, end = span
         await send({"type": "http.response.body", "body": before, "more_body": True})
         while first < end:
             problem = "somebody has written to it"
             try:
-                data = await anyio.to_thread.run_sync(self._opened.read, min(CHUNK, end - first), first)
+                data = await anyio.to_thread.run_sync(self._opened.read, min(_READ_BYTES, end - first), first)
             except OSError as error:
                 data, problem = b"", error.strerror or str(error)
             first += len(data)
@@ -191,7 +191,7 @@ async def _start(send: Any, status: int, fields: Mapping[str, str]) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-def _multipart(spans: list[Span], size: int, boundary: str, kind: str) -> Iterator[tuple[bytes, Span]]:
+def _multipart(spans: list[ByteRange], size: int, boundary: str, kind: str) -> Iterator[tuple[bytes, ByteRange]]:
     """Each range with the text before it; last the end, with no bytes of the file."""
     newline = ""
     for first, end in spans:
@@ -204,7 +204,7 @@ def _multipart(spans: list[Span], size: int, boundary: str, kind: str) -> Iterat
 _RANGE = re.compile(r"(?P<first>\d+)-(?P<last>\d*)|-(?P<suffix>\d+)", re.ASCII)
 
 
-def spans_of(asked: str, size: int) -> list[Span] | None:
+def spans_of(asked: str, size: int) -> list[ByteRange] | None:
     """What a Range field means for a file of this size, in the order asked for; what overlaps is merged.
 
     None when it is to be passed over: another unit, not what the grammar allows, too many. Empty: none of it is there.
@@ -216,7 +216,7 @@ def spans_of(asked: str, size: int) -> list[Span] | None:
     texts = [text for text in texts if text]  # empty elements of a list are allowed
     if not texts or len(texts) > MOST_RANGES:
         return None
-    spans: list[Span] = []
+    spans: list[ByteRange] = []
     for text in texts:
         found = _RANGE.fullmatch(text)
         if found is None or len(text) > 40:
@@ -232,9 +232,9 @@ def spans_of(asked: str, size: int) -> list[Span] | None:
     return _merged(spans)
 
 
-def _merged(spans: list[Span]) -> list[Span]:
+def _merged(spans: list[ByteRange]) -> list[ByteRange]:
     """Ranges that touch or overlap become one, if any do; else all stay as they were asked for."""
-    merged: list[Span] = []
+    merged: list[ByteRange] = []
     for first, end in sorted(spans):
         if merged and first <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))

@@ -26,11 +26,11 @@ import structlog
 from refgenied.archive import Place, read_manifest
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog import server_config
-from refgenied.catalog.sound import Sound, Tree
+from refgenied.catalog.sound import ConfigTree, Sound
 from refgenied.files.regular import SHORTAGE_ERRNOS, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
-from refgenied.serve.served_archive import Identity, ServedArchive
+from refgenied.serve.served_archive import FileState, ServedArchive
 
 log = structlog.get_logger("serve")
 
@@ -51,9 +51,9 @@ class ConfigEdition:
     def __init__(
         self,
         rgc: Any,
-        genomes: Tree,
+        genomes: ConfigTree,
         archives: dict[AssetKey, ServedArchive],
-        identity: Identity | None,
+        identity: FileState | None,
         mended: tuple[str, ...],
     ) -> None:
         self.rgc = rgc
@@ -163,7 +163,7 @@ class Shelf:
 # ----------------------------------------------------------------- reading the config
 
 
-def load(folder: Path, config: Path, before: ConfigEdition | None, *, patient: bool = True) -> ConfigEdition:
+def load_edition(folder: Path, config: Path, before: ConfigEdition | None, *, patient: bool = True) -> ConfigEdition:
     """Read the config and note which files its archives are. Archives with the same digest are taken from `before`.
 
     NotReadyError (when `patient`): an archive is newer than the config. Without patience such an archive is left out.
@@ -171,9 +171,9 @@ def load(folder: Path, config: Path, before: ConfigEdition | None, *, patient: b
     """
     from refgenconf import RefGenConf  # noqa: PLC0415 - an extra
 
-    identity = Identity.at(config)
+    identity = FileState.at(config)
     text = _read(config) if identity else b"config_version: 0.4\n"
-    sound = Sound(server_config.parse(text).tree)
+    sound = Sound(server_config.parse_config(text).tree)
     archives: dict[AssetKey, ServedArchive] = {}
     tags_of = dict(_tags(sound.tree))
     for key in _of_another_asset(folder, tags_of):
@@ -228,7 +228,7 @@ def _of_another_asset(folder: Path, keys: Iterable[AssetKey]) -> list[AssetKey]:
     ]
 
 
-def _tags(tree: Tree) -> Iterator[tuple[AssetKey, Tree]]:
+def _tags(tree: ConfigTree) -> Iterator[tuple[AssetKey, ConfigTree]]:
     """Each archived asset, and the mapping that its entry is in."""
     for genome, body in tree["genomes"].items():
         for group, asset in body["assets"].items():
@@ -247,7 +247,7 @@ def _found(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Served
     if not stat.S_ISREG(flat.st_mode):
         log.warning("serve.archive_unreadable", asset=key.registry_path, error=f"{names.archive} is not a regular file")
         return None
-    archive = ServedArchive(folder, key, digest, Identity.of(flat))
+    archive = ServedArchive(folder, key, digest, FileState.of(flat))
     try:
         nested = os.stat(names.place.archive)
         manifest = read_manifest(names.place.manifest)

@@ -16,14 +16,14 @@ from anyio.from_thread import check_cancelled
 from refgenied.catalog.server_config import CONFIG_NAME
 from refgenied.model import ShortageError
 from refgenied.serve import refgenieserver
-from refgenied.serve.editions import ConfigEdition, NotReadyError, Shelf, load
-from refgenied.serve.served_archive import Identity
+from refgenied.serve.editions import ConfigEdition, NotReadyError, Shelf, load_edition
+from refgenied.serve.served_archive import FileState
 
 log = structlog.get_logger("serve")
 
-POLL_SECONDS = 1.0
+CONFIG_LOOK_SECONDS = 1.0
 """Between two looks at the config's identity. The kernel's notices are quicker, but may be lost."""
-PUBLISH_POLL_SECONDS = 0.05
+PUBLISH_LOOK_SECONDS = 0.05
 """The same, while an archive is being published."""
 NEWER_ARCHIVE_SECONDS = 3.0
 """The config may name an older archive than the one that is there for this long."""
@@ -53,14 +53,14 @@ class Follower:
         deadline = time.monotonic() + NEWER_ARCHIVE_SECONDS
         while True:
             try:
-                return load(self._folder, self.config, None, patient=time.monotonic() < deadline)
+                return load_edition(self._folder, self.config, None, patient=time.monotonic() < deadline)
             except NotReadyError:
-                time.sleep(PUBLISH_POLL_SECONDS)
+                time.sleep(PUBLISH_LOOK_SECONDS)
             except ShortageError:
                 raise
             except Exception as error:  # noqa: BLE001 - refgenconf has many
                 log.warning("serve.config_unreadable", path=str(self.config), error=str(error))
-                return load(self._folder, self._folder / ".none", None)
+                return load_edition(self._folder, self._folder / ".none", None)
 
     async def run(self) -> None:
         """Ends only by cancellation."""
@@ -70,21 +70,21 @@ class Follower:
             await self._follow()
 
     async def _follow(self) -> None:
-        refused: Identity | None = None
+        refused: FileState | None = None
         since: float | None = None
         while True:
-            with anyio.move_on_after(POLL_SECONDS if since is None else PUBLISH_POLL_SECONDS):
+            with anyio.move_on_after(CONFIG_LOOK_SECONDS if since is None else PUBLISH_LOOK_SECONDS):
                 await self._noticed.wait()
             self._noticed = anyio.Event()
             self.shelf.tidy()
-            identity = Identity.at(self.config)
+            identity = FileState.at(self.config)
             if identity in (self.shelf.current.identity, refused) or identity is None:
                 continue
             since = since or time.monotonic()
             patient = time.monotonic() - since < NEWER_ARCHIVE_SECONDS
             try:
                 edition = await anyio.to_thread.run_sync(
-                    lambda patient=patient: load(self._folder, self.config, self.shelf.current, patient=patient)
+                    lambda patient=patient: load_edition(self._folder, self.config, self.shelf.current, patient=patient)
                 )
             except NotReadyError:
                 continue
@@ -115,7 +115,7 @@ class Follower:
     async def _prove_again(self) -> None:
         """Read archives whose file is not the one that was there when the config was read."""
         while True:
-            await anyio.sleep(POLL_SECONDS)
+            await anyio.sleep(CONFIG_LOOK_SECONDS)
             for archive in [archive for archive in self.shelf.current.archives.values() if archive.in_doubt]:
                 await anyio.to_thread.run_sync(archive.prove_again, check_cancelled)
 

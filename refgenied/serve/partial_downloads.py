@@ -16,9 +16,9 @@ from refgenied.shared.pulls import Pulls
 
 log = structlog.get_logger("serve")
 
-KEEP_SECONDS = 5.0
+SAVE_SECONDS = 5.0
 """Between two writes. When the process is killed, what is younger is lost."""
-MOST_BYTES = 64 << 20
+MOST_FILE_BYTES = 64 << 20
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -31,7 +31,7 @@ class PartialDownloads:
     def open(self) -> None:
         """Read the file; one that cannot be read is begun anew. Blocking."""
         try:
-            kept: Any = json.loads(read_regular(self._path, MOST_BYTES))
+            kept: Any = json.loads(read_regular(self._path, MOST_FILE_BYTES))
             if kept["boot"] == _boot():  # its times count from the start of the machine
                 self._pulls.load(kept["pulls"])
         except FileNotFoundError:
@@ -42,7 +42,7 @@ class PartialDownloads:
     async def run(self) -> None:
         """Ends only by cancellation. Call `keep` after that."""
         while True:
-            await anyio.sleep(KEEP_SECONDS)
+            await anyio.sleep(SAVE_SECONDS)
             await self.keep()
 
     async def keep(self) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 from refgenied import __version__, logs
 from refgenied.config import Settings
 from refgenied.model import ConfigError
-from refgenied.serve.connections import Acceptor, allow_many_files, answers, listening
+from refgenied.serve.connections import Acceptor, allow_many_files, answers, listening_on
 from refgenied.serve.follower import Follower
 from refgenied.serve.middleware import Traffic
 from refgenied.serve.partial_downloads import PartialDownloads
@@ -28,11 +28,11 @@ from refgenied.systemd.notify import notify, watchdog_seconds
 
 log = structlog.get_logger("serve")
 
-GRACE_SECONDS = 30
+DOWNLOADS_END_SECONDS = 30
 """Current downloads have this long to end after SIGTERM. A second signal ends them now."""
 
 
-class Serving:
+class ServingProcess:
     def __init__(self, settings: Settings, host: str, port: int) -> None:
         if not settings.refgenie.genome_archive_folder:
             raise ConfigError(
@@ -55,7 +55,7 @@ class Serving:
             await anyio.to_thread.run_sync(self._partial.open)
         except OSError as error:
             raise ConfigError(f"serving.state_folder: {error.filename}: {error.strerror}") from None
-        with listening(*self._address) as listener:
+        with listening_on(*self._address) as listener:
             config = uvicorn.Config(
                 self._traffic,
                 http=Wire,
@@ -64,7 +64,7 @@ class Serving:
                 loop="asyncio",
                 log_config=None,
                 access_log=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_graceful_shutdown=DOWNLOADS_END_SECONDS,
             )
             server = _Server(config, listener, self._limit)
             host, port = listener.getsockname()[:2]

@@ -25,9 +25,9 @@ log = structlog.get_logger("serve")
 
 SUFFIX = ".jsonl"
 OLD_SUFFIX = ".json"
-MOST_BYTES = 1 << 20
+MOST_SEGMENT_BYTES = 1 << 20
 """Of a file; then another is begun."""
-MOST_READ = 64 << 20
+MOST_READ_BYTES = 64 << 20
 
 
 class SpooledDownload(DownloadReport, frozen=True, forbid_unknown_fields=False):
@@ -40,7 +40,7 @@ class TakenBack(msgspec.Struct, frozen=True, rename={"id": "not"}):
     id: str
 
 
-Row = SpooledDownload | TakenBack
+SpoolRow = SpooledDownload | TakenBack
 
 
 class Segments:
@@ -67,7 +67,7 @@ class Segments:
             (found if isinstance(row, SpooledDownload) else self.taken_back).add(row.id)
         return len(found - self.taken_back)
 
-    def append(self, rows: Iterable[Row]) -> None:
+    def append(self, rows: Iterable[SpoolRow]) -> None:
         """They are on the disk when this returns. OSError: nothing was written."""
         data = msgspec.json.Encoder().encode_lines(rows)
         if self._fd < 0 or os.fstat(self._fd).st_nlink == 0:  # somebody has deleted it
@@ -145,7 +145,7 @@ class Segments:
     def _lines(self, path: Path) -> list[bytes]:
         """Without the last line if a crash has cut it."""
         try:
-            data = read_regular(path, MOST_READ)
+            data = read_regular(path, MOST_READ_BYTES)
         except FileNotFoundError:
             return []
         except OSError as error:  # a FIFO, a file of somebody else
@@ -157,11 +157,11 @@ class Segments:
         *lines, cut = data.split(b"\n")
         return [*lines, cut] if _row(cut) else lines
 
-    def _rows(self, path: Path) -> Iterator[Row]:
+    def _rows(self, path: Path) -> Iterator[SpoolRow]:
         return filter(None, map(_row, self._lines(path)))
 
 
-def _row(line: bytes) -> Row | None:
+def _row(line: bytes) -> SpoolRow | None:
     """None for a line that a crash of the machine, or somebody, has garbled."""
     for kind in (SpooledDownload, TakenBack):
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):

@@ -21,10 +21,10 @@ from refgenied.model import AssetKey, RefgeniedError, ShortageError
 
 log = structlog.get_logger("serve")
 
-_CHUNK = 1 << 20
+_PROOF_READ_BYTES = 1 << 20
 
 
-class Identity(NamedTuple):
+class FileState(NamedTuple):
     """Tells a file from another one, and from itself after a write."""
 
     inode: int
@@ -32,11 +32,11 @@ class Identity(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> Identity:
+    def of(cls, found: os.stat_result) -> FileState:
         return cls(found.st_ino, found.st_mtime_ns, found.st_size)
 
     @classmethod
-    def at(cls, path: Path) -> Identity | None:
+    def at(cls, path: Path) -> FileState | None:
         """None when there is no such file, or when the system does not tell."""
         try:
             return cls.of(path.stat())
@@ -55,7 +55,7 @@ class OpenedArchive:
         self.archive = archive
         self._fd = fd
         self.stat = os.fstat(fd)
-        self.identity = Identity.of(self.stat)
+        self.identity = FileState.of(self.stat)
 
     @property
     def path(self) -> str:
@@ -70,7 +70,7 @@ class OpenedArchive:
         """Reads the whole file; calls `check` once per MiB."""
         md5 = hashlib.md5(usedforsecurity=False)
         offset = 0
-        while chunk := self.read(_CHUNK, offset):
+        while chunk := self.read(_PROOF_READ_BYTES, offset):
             check()
             md5.update(chunk)
             offset += len(chunk)
@@ -79,7 +79,7 @@ class OpenedArchive:
     @property
     def untouched(self) -> bool:
         """Whether nobody has written to the file since it was opened."""
-        return Identity.of(os.fstat(self._fd)) == self.identity
+        return FileState.of(os.fstat(self._fd)) == self.identity
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -93,12 +93,12 @@ class OpenedArchive:
 class ServedArchive:
     """`identity` is the one of its file, which had one of the archive's names a moment ago."""
 
-    def __init__(self, folder: Path, key: AssetKey, digest: str, identity: Identity) -> None:
+    def __init__(self, folder: Path, key: AssetKey, digest: str, identity: FileState) -> None:
         self._folder = folder
         self.key = key
         self.digest = digest
         self._identity = identity
-        self._refused: Identity | None = None
+        self._refused: FileState | None = None
         """A file under the flat name that has proved to be another archive."""
         self.in_doubt = False
         """A client has asked for it and it was not found; `prove_again` may help."""
@@ -109,7 +109,7 @@ class ServedArchive:
 
         OSError, ShortageError.
         """
-        archive = cls(folder, key, digest, Identity(0, 0, 0))
+        archive = cls(folder, key, digest, FileState(0, 0, 0))
         opened = archive._at(archive.names.kept(digest))
         if opened is None or opened.md5(no_check) != digest:
             return None

@@ -16,7 +16,7 @@ import structlog
 
 from refgenied.client import Client, ClientError, DaemonError
 from refgenied.model import AssetKey
-from refgenied.serve.segments import MOST_BYTES, Row, Segments, SpooledDownload, TakenBack, is_reportable
+from refgenied.serve.segments import MOST_SEGMENT_BYTES, Segments, SpooledDownload, SpoolRow, TakenBack, is_reportable
 
 log = structlog.get_logger("serve")
 
@@ -25,7 +25,7 @@ MOST_REQUEST_BYTES = 48 * 1024
 """Of the downloads in one request, whose line must not pass 64 KiB: names may be long."""
 LONGEST_DIGEST = 64
 """The daemon takes none that is longer; the config of another program may have any text there."""
-REPORT_SECONDS = (1.0, 30.0)
+REPORT_AGAIN_SECONDS = (1.0, 30.0)
 """The first wait and the longest one before another report, when the daemon does not answer."""
 ANSWER_SECONDS = 10.0
 """The daemon has this long to answer."""
@@ -39,7 +39,7 @@ HELD_UP_SECONDS = 5.0
 class _Entry:
     """A line for the file."""
 
-    row: Row
+    row: SpoolRow
     tried: anyio.Event = field(default_factory=anyio.Event)
     """Set when it is on the disk, or the disk did not take it."""
 
@@ -132,7 +132,7 @@ class Spool:
         self._reportable.set()
         return number
 
-    def _add(self, row: Row) -> None:
+    def _add(self, row: SpoolRow) -> None:
         self._new.append(_Entry(row))
         self._arrived.set()
 
@@ -163,7 +163,7 @@ class Spool:
     async def _write(self) -> bool:
         """Whether the disk took all that is new."""
         batch = list(self._new)
-        if self._segments.size > MOST_BYTES:
+        if self._segments.size > MOST_SEGMENT_BYTES:
             batch = self._another(batch)
         elif not batch:
             self._clear()
@@ -208,13 +208,13 @@ class Spool:
     # ----------------------------------------------------------------- to the daemon
 
     async def _keep_reporting(self) -> None:
-        wait = REPORT_SECONDS[0]
+        wait = REPORT_AGAIN_SECONDS[0]
         while True:
             self._reportable = anyio.Event()
             reported = await self._report()
-            wait = REPORT_SECONDS[0] if reported else min(wait * 2, REPORT_SECONDS[1])
+            wait = REPORT_AGAIN_SECONDS[0] if reported else min(wait * 2, REPORT_AGAIN_SECONDS[1])
             if not reported:
-                await anyio.sleep(REPORT_SECONDS[0])  # not for every download that comes meanwhile
+                await anyio.sleep(REPORT_AGAIN_SECONDS[0])  # not for every download that comes meanwhile
             with anyio.move_on_after(None if reported else wait):
                 await self._reportable.wait()
 

@@ -22,7 +22,7 @@ QUIET_SECONDS = 1.0
 """A client that has acknowledged everything and stays connected for this long has read the answer."""
 SEEMS_READ_SECONDS = 0.02
 """After this long it seems so: nearly all clients that drop an answer have left by then."""
-LOOK_SECONDS = 0.05
+ACKNOWLEDGED_LOOK_SECONDS = 0.05
 """Between two looks at what is not acknowledged."""
 CLOSE_LOOK_SECONDS = 0.01
 """The same, near the end of the answer."""
@@ -82,7 +82,7 @@ class Wire(H11Protocol):
         said = False
         while not self._lost and not self._reset:
             close = self._unacknowledged() < CLOSE_LOOK_BYTES and not said
-            pause = CLOSE_LOOK_SECONDS if close else LOOK_SECONDS
+            pause = CLOSE_LOOK_SECONDS if close else ACKNOWLEDGED_LOOK_SECONDS
             self._moved.clear()
             with anyio.move_on_after(pause):
                 await self._moved.wait()

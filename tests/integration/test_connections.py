@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from refgenied.serve import connections
-from refgenied.serve.connections import Acceptor, answers, listening
+from refgenied.serve.connections import Acceptor, answers, listening_on
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ class Protocol(asyncio.Protocol):
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    with listening("127.0.0.1", 0) as listener:
+    with listening_on("127.0.0.1", 0) as listener:
         yield listener
 
 
@@ -63,7 +63,7 @@ async def test_those_beyond_the_limit_wait_and_are_taken_when_others_leave(liste
         assert (await first[0].readline(), await second[0].readline()) == (b"HTTP/1.1 204 No Content\r\n",) * 2
         assert acceptor.full
         waiting = asyncio.create_task(third[0].readline())
-        done, _ = await asyncio.wait([waiting], timeout=connections.FULL_SECONDS * 2)
+        done, _ = await asyncio.wait([waiting], timeout=connections.ROOM_LOOK_SECONDS * 2)
         assert not done
         first[1].close()
         assert await waiting == b"HTTP/1.1 204 No Content\r\n"
@@ -85,7 +85,7 @@ async def test_a_silent_connection_makes_room(listener: socket.socket, monkeypat
 async def test_a_shortage_is_waited_for_and_said_once(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(connections, "SHORT_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "SHORTAGE_SECONDS", 0.0)
     loop = asyncio.get_running_loop()
     real, left = loop.sock_accept, [24] * 50
 

@@ -101,7 +101,7 @@ def wanted_of(lab: Lab) -> int:
 
 
 async def test_files_do_not_grow_without_end(lab: Lab, archived: AssetKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refgenied.serve.spool.MOST_BYTES", 1000)
+    monkeypatch.setattr("refgenied.serve.spool.MOST_SEGMENT_BYTES", 1000)
     lab.daemons[-1].close()
     async with running(lab) as spool:
         none = spool.likely(archived, "", AT)

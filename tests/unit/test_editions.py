@@ -10,7 +10,7 @@ from refgenied.archive import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
 from refgenied.serve import editions
-from refgenied.serve.served_archive import Identity, ServedArchive
+from refgenied.serve.served_archive import FileState, ServedArchive
 
 pytest.importorskip("refgenieserver", reason="an extra")
 
@@ -31,7 +31,7 @@ def test_of_two_assets_with_one_file_name_the_one_is_given_out_whose_file_it_is(
     config.write_text(
         yaml.safe_dump({"config_version": 0.4, "genomes": {GENOME: {"aliases": ["t7"], "assets": assets}}})
     )
-    found = editions.load(tmp_path, config, None)
+    found = editions.load_edition(tmp_path, config, None)
     assert list(found.archives) == [shown]
     assert list(found.rgc["genomes"][GENOME]["assets"]) == [shown.asset_group]
 
@@ -41,7 +41,7 @@ def test_reading_a_whole_archive_once_more_can_be_stopped(tmp_path: Path) -> Non
     flat = ServedNames(Place(tmp_path, key)).archive
     flat.parent.mkdir()
     flat.write_bytes(b"an archive")
-    archive = ServedArchive(tmp_path, key, "0" * 32, Identity(0, 0, 0))
+    archive = ServedArchive(tmp_path, key, "0" * 32, FileState(0, 0, 0))
 
     class StoppedError(Exception):
         pass

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refgenied.catalog.entry import ServedEntry, human_size
-from refgenied.catalog.server_config import Head, UnreadableConfigError, compose, parse, render, why_not_served
-from refgenied.catalog.sound import MOST_LINES, Sound
+from refgenied.catalog.faults import MOST_LINES
+from refgenied.catalog.server_config import (
+    Head,
+    UnreadableConfigError,
+    compose,
+    parse_config,
+    render_config,
+    why_not_served,
+)
+from refgenied.catalog.sound import Sound
 from refgenied.model import AssetKey, Genome
 
 D = "d1" * 24
@@ -38,7 +46,7 @@ def made(
     *entries: ServedEntry, existing: dict[str, Any] | None = None, head: Head = HEAD, stays: bool = False, **genome: Any
 ) -> dict[str, Any]:
     genomes = {D: Genome(D, **({"aliases": ("hg38", "human")} | genome))}
-    return yaml.safe_load(render(compose(head, entries, genomes, existing or {}, lambda _: stays)))
+    return yaml.safe_load(render_config(compose(head, entries, genomes, existing or {}, lambda _: stays)))
 
 
 def test_every_key_that_server_and_client_want() -> None:
@@ -70,7 +78,7 @@ def test_a_tag_that_looks_like_something_else_stays_a_text(tag: str) -> None:
     assert tree["genomes"][D]["assets"]["fasta"]["default_tag"] == tag
     assert list(tree["genomes"][D]["assets"]["fasta"]["tags"]) == [tag]
     yacman = pytest.importorskip("yacman")
-    text = render(compose(HEAD, [entry(tag)], {}, {}, lambda _: False)).decode()
+    text = render_config(compose(HEAD, [entry(tag)], {}, {}, lambda _: False)).decode()
     read = yacman.YAMLConfigManager.from_yaml_data(text)
     assert list(read["genomes"][D]["assets"]["fasta"]["tags"]) == [tag]
 
@@ -144,17 +152,17 @@ def test_an_alias_belongs_to_one_genome() -> None:
 
 
 def test_the_same_content_is_the_same_bytes() -> None:
-    text = render(compose(HEAD, [entry("b"), entry("a")], {}, {}, lambda _: False))
-    assert render(compose(HEAD, [entry("a"), entry("b")], {}, parse(text).tree, lambda _: False)) == text
+    text = render_config(compose(HEAD, [entry("b"), entry("a")], {}, {}, lambda _: False))
+    assert render_config(compose(HEAD, [entry("a"), entry("b")], {}, parse_config(text).tree, lambda _: False)) == text
     assert b"&id" not in text
 
 
 def test_what_is_no_config_is_said_to_be_none() -> None:
     for text in (b"a: [", b"- a list", b"\xff\xfe\x00"):
         with pytest.raises(UnreadableConfigError):
-            parse(text)
-    assert parse(b"") == ({}, "")
-    assert parse(b"a: 1\nb: !x 2\n") == ({"a": 1}, "line 2: '2' has the unknown tag '!x': it is left out")
+            parse_config(text)
+    assert parse_config(b"") == ({}, "")
+    assert parse_config(b"a: 1\nb: !x 2\n") == ({"a": 1}, "line 2: '2' has the unknown tag '!x': it is left out")
 
 
 def test_which_names_the_server_cannot_serve() -> None:

@@ -282,7 +282,7 @@ async def test_a_database_that_gives_no_answer_does_not_end_the_verifier(genomes
 
 
 async def test_the_health_follows_what_others_do(genomes, monkeypatch):
-    monkeypatch.setattr(scrubber, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(scrubber, "DUE_LOOK_SECONDS", 3600)
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
