@@ -16,7 +16,7 @@ from refgenied.catalog.updater import Keeper
 from refgenied.config import Archive, Current, Settings
 from refgenied.config.settings import Refgenie, Watch
 from refgenied.genomes.folder import GenomeFolder
-from refgenied.health import Health
+from refgenied.health import Clock, Health
 from refgenied.maintenance.importer import Import, Importer
 from refgenied.maintenance.recovery import recover
 from refgenied.maintenance.rights import Rights
@@ -34,12 +34,45 @@ from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
 
 
+class ToldHealth(Health):
+    """The health, whose changes a test can await."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._changed = anyio.Event()
+
+    def set(self, name: str, message: str) -> None:
+        super().set(name, message)
+        self._tell()
+
+    def clear(self, name: str) -> None:
+        super().clear(name)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def ill(self, name: str) -> str:
+        """Wait until this is wrong; what is said of it."""
+        with anyio.fail_after(20):
+            while name not in self.conditions:
+                await self._changed.wait()
+        return self.conditions[name][0]
+
+    async def well(self, name: str) -> None:
+        """Wait until this is right."""
+        with anyio.fail_after(20):
+            while name in self.conditions:
+                await self._changed.wait()
+
+
 class Parts:
     def __init__(self, store: Store, root: Path, settings: Settings, archive_folder: ArchiveFolder) -> None:
         self.store = store
         self.root = root
         self.current = Current(settings)
-        self.health = Health(time.time)
+        self.health = ToldHealth(time.time)
         self.feed = Feed()
         self.jobs = Jobs(store, self.feed, self.current, time.time)
         self.folder = GenomeFolder(settings.refgenie.genome_folder, config=None)
@@ -79,6 +112,13 @@ class Parts:
     async def record(self, key: AssetKey) -> ArchiveRecord | None:
         async with self.store.transaction() as tx:
             return await archives.get(tx, key)
+
+    async def archived(self, *keys: AssetKey) -> None:
+        """Wait until each of these assets has an archive."""
+        with self.feed.subscribed("archive.") as events, anyio.fail_after(20):
+            for key in keys:
+                while not await self.record(key):
+                    await events.take()
 
     async def latest(self, key: AssetKey) -> Job:
         async with self.store.transaction() as tx:

@@ -577,15 +577,12 @@ async def test_without_descriptors_it_waits_and_says_so_once(tmp_path: Path, mon
     monkeypatch.setattr(socket_module, "ACCEPT_RETRY_SECONDS", 0.0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serving(tmp_path, Toys()) as server:
-        with socket.socket(socket.AF_UNIX) as connection, structlog.testing.capture_logs() as logged:
-            connection.connect(str(tmp_path / "control.sock"))
+        with connected(server) as peer, structlog.testing.capture_logs() as logged:
             resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
             try:
                 for _ in range(50):
                     await anyio.lowlevel.checkpoint()
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            with anyio.fail_after(10):
-                while not server.connections:
-                    await anyio.sleep(0.01)
+            assert (await peer.ask("toy.echo", text="x"))["result"]
     assert [line["event"] for line in logged if line["event"] == "control.accept_failed"] == ["control.accept_failed"]

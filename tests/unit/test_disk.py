@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from refgenied.archive_folder.folder import ArchiveFolder
@@ -30,11 +31,11 @@ async def test_results_and_errors_come_back() -> None:
 
 async def test_an_idle_thread_ends_and_the_next_call_finds_another() -> None:
     disk = DiskThread("idle")
-    for _ in range(200):
-        assert await disk.run(threading.current_thread) is not threading.main_thread()
-    with anyio.fail_after(20):
-        while any(thread.name == "idle" for thread in threading.enumerate()):
-            await anyio.sleep(0.001)
+    threads = {await disk.run(threading.current_thread) for _ in range(200)}
+    assert threading.main_thread() not in threads
+    for thread in threads:
+        await anyio.to_thread.run_sync(thread.join, 20)
+        assert not thread.is_alive()
 
 
 async def test_who_waits_can_be_cancelled_and_one_thread_hangs_at_most() -> None:

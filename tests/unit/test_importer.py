@@ -221,10 +221,15 @@ async def test_an_import_of_the_asset_that_is_packed_waits_for_that_job(genomes,
         async def bring() -> None:
             imports.extend(await parts.bring(root))
 
+        waits, at_rest = anyio.Event(), parts.jobs.at_rest
+
+        async def told_at_rest(key: object) -> None:
+            waits.set()
+            await at_rest(key)
+
+        monkeypatch.setattr(parts.jobs, "at_rest", told_at_rest)
         group.start_soon(bring)
-        with anyio.fail_after(20):
-            while not parts.feed._subscriptions:  # it waits for the job's end
-                await anyio.sleep(0.001)
+        await waits.wait()
         pack.go_on()
     async with running(genomes) as parts:
         assert told(imports) == {"fasta": "known"}

@@ -105,19 +105,16 @@ async def test_a_look_that_does_not_come_back_is_told_and_holds_up_nobody(
         parts.folder.look = slow  # pyright: ignore
         group.start_soon(parts.reconciler.run)
         with anyio.fail_after(20):
-            while "look" not in parts.health.conditions:
-                await anyio.sleep(0.01)
+            await parts.health.ill("look")
             with pytest.raises(BusyError, match="has not come back"):
                 await parts.reconciler.look_again()
             assert key in await parts.reconciler.standings.all()
             answer.set()
             await parts.reconciler.first_look.wait()
-            while "look" in parts.health.conditions:
-                await anyio.sleep(0.01)
+            await parts.health.well("look")
             answer.clear()
             parts.reconciler.hint()
-            while "look" not in parts.health.conditions:
-                await anyio.sleep(0.01)
+            await parts.health.ill("look")
             group.cancel_scope.cancel()  # and nothing waits for it at the end
     answer.set()
 
@@ -228,13 +225,9 @@ async def test_notices_are_hints_and_a_broken_watch_is_built_anew(genomes: Genom
         watcher = Watcher(parts.reconciler, parts.current, parts.health, source)
         group.start_soon(parts.reconciler.run)
         group.start_soon(watcher.run)
-        with anyio.fail_after(20):
-            while "watch" not in parts.health.conditions:
-                await anyio.sleep(0.001)
-            while not watcher.watching:
-                await anyio.sleep(0.01)
-            while "watch" in parts.health.conditions:
-                await anyio.sleep(0.01)
+        await parts.health.ill("watch")
+        await until(lambda: watcher.watching, parts.reconciler)  # it asks for a look once it watches
+        await parts.health.well("watch")
         assert source.watched == [(str(genomes.root),)] * 2
         key = genomes.build()
         source.fire.set()
@@ -251,8 +244,7 @@ async def test_the_kernels_own_notices_work_and_end_at_once(genomes: Genomes) ->
                 watcher = Watcher(parts.reconciler, parts.current, parts.health)
                 group.start_soon(parts.reconciler.run)
                 group.start_soon(watcher.run)
-                while not watcher.watching:
-                    await anyio.sleep(0.01)
+                await until(lambda: watcher.watching, parts.reconciler)  # it asks for a look once it watches
                 key = genomes.build()
                 await until(lambda: key in parts.reconciler.look.assets, parts.reconciler)
                 group.cancel_scope.cancel()  # would wait for ever if the watch did not end

@@ -189,9 +189,7 @@ async def test_an_error_inside_the_watch_does_not_end_the_daemon(
         watcher = Watcher(parts.reconciler, parts.current, parts.health)
         group.start_soon(parts.reconciler.run)
         group.start_soon(watcher.run)
-        with anyio.fail_after(20):
-            while "watch" not in parts.health.conditions:
-                await anyio.sleep(0.01)
+        await parts.health.ill("watch")
         group.cancel_scope.cancel()
 
 
@@ -487,14 +485,11 @@ async def test_a_full_state_disk_ends_nothing_and_the_work_goes_on_when_there_is
         async with anyio.create_task_group() as group:
             group.start_soon(parts.worker.run)
             group.start_soon(parts.pause.run)
-            with anyio.fail_after(20):
-                while "database" not in parts.health.conditions:
-                    await anyio.sleep(0.01)
+            await parts.health.ill("database")
             await parts.reconciler.sweep()
             await parts.store._connection.execute("PRAGMA max_page_count = 1000000")
-            with anyio.fail_after(20):
-                while await parts.record(key) is None or "database" in parts.health.conditions:
-                    await anyio.sleep(0.01)
+            await parts.archived(key)
+            await parts.health.well("database")
             group.cancel_scope.cancel()
 
 

@@ -291,17 +291,10 @@ async def test_the_health_follows_what_others_do(genomes, monkeypatch):
             group.start_soon(parts.scrubber.run)
             await anyio.wait_all_tasks_blocked()
             await parts.verifier.verify(key, ANN)
-            await until(lambda: "damaged" in parts.health.conditions)
-            assert f"{ALIAS}/fasta:default" in parts.health.conditions["damaged"][0]
+            assert f"{ALIAS}/fasta:default" in await parts.health.ill("damaged")
             await parts.work()
-            await until(lambda: "damaged" not in parts.health.conditions)
+            await parts.health.well("damaged")
             group.cancel_scope.cancel()
-
-
-async def until(condition) -> None:
-    with anyio.fail_after(10):
-        while not condition():
-            await anyio.sleep(0.01)
 
 
 async def test_no_record_no_verdict(genomes):

@@ -1,14 +1,16 @@
 """One job, from claim to its arrow: what is published, what is not, and what is left."""
 
 import json
+import threading
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import Place
+from refgenied.archive import OnProgress, Place
 from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester, UnreadableError
 from refgenied.queue import archiver
 
@@ -196,7 +198,23 @@ async def test_an_archive_whose_record_never_came_is_adopted(genomes: Genomes, m
         assert (await parts.latest(key)).outcome is Outcome.UNCHANGED
 
 
-async def test_a_cancel_reaches_a_packing_job_and_leaves_nothing(genomes: Genomes) -> None:
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A pack has told how far it is."""
+    real, reported = archiver.pack_asset, threading.Event()
+
+    def pack(*arguments: object, on_progress: OnProgress, **named: object) -> object:
+        def progress(*reading: object) -> None:
+            on_progress(*reading)  # pyright: ignore
+            reported.set()
+
+        return real(*arguments, on_progress=progress, **named)  # pyright: ignore
+
+    monkeypatch.setattr(archiver, "pack_asset", pack)
+    return reported
+
+
+async def test_a_cancel_reaches_a_packing_job_and_leaves_nothing(genomes: Genomes, reported: threading.Event) -> None:
     key = genomes.build(a=b"x" * 50_000_000)
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
@@ -204,9 +222,7 @@ async def test_a_cancel_reaches_a_packing_job_and_leaves_nothing(genomes: Genome
         assert job
         async with anyio.create_task_group() as group:
             group.start_soon(parts.worker.work, job)
-            with anyio.fail_after(20):
-                while job.id not in parts.jobs.progress:
-                    await anyio.sleep(0.001)
+            assert await anyio.to_thread.run_sync(reported.wait, 20)
             await parts.jobs.cancel(job.id, ANN)
         after = await parts.latest(key)
         assert (after.state, after.error) == (JobState.CANCELLED, "cancelled by ann")
@@ -215,15 +231,13 @@ async def test_a_cancel_reaches_a_packing_job_and_leaves_nothing(genomes: Genome
         assert (await parts.latest(key)).id == job.id, "it is not queued again by itself"
 
 
-async def test_a_drain_hands_the_job_back_uncharged(genomes: Genomes) -> None:
+async def test_a_drain_hands_the_job_back_uncharged(genomes: Genomes, reported: threading.Event) -> None:
     key = genomes.build(a=b"x" * 50_000_000)
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
         async with anyio.create_task_group() as group:
             group.start_soon(parts.worker.run)
-            with anyio.fail_after(20):
-                while not parts.jobs.progress:
-                    await anyio.sleep(0.001)
+            assert await anyio.to_thread.run_sync(reported.wait, 20)
             parts.worker.drain()
         after = await parts.latest(key)
         assert (after.state, after.attempts) == (JobState.QUEUED, 0)
