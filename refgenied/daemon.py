@@ -132,16 +132,10 @@ class Daemon:
         stop = anyio.Event()
         supervision = Supervision(core, reconciler, pause, restart=lambda why: self._start_anew(why, stop))
         context = Context(
-            store=store,
-            feed=jobs.feed,
-            jobs=jobs,
+            **vars(core),
             pause=pause,
             reconciler=reconciler,
-            archive_folder=archive_folder,
             keeper=keeper,
-            health=health,
-            current=self.current,
-            clock=clock,
             started_at=clock(),
             began=time.monotonic(),
             watcher=watcher,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import anyio.to_thread
 
@@ -30,22 +30,22 @@ from refgenied.store import archives
 async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
     """The record of the archive that a registry path means. ArchiveNotFoundError, BadRegistryPathError.
 
-    The error tells of a removal, and how the archive comes back.
+    If the archive was removed, the error says so, and how it comes back.
     """
     facts = await context.reconciler.standings.facts()
     none = ArchiveNotFoundError(f"there is no archive of {path}", hint="`refgeniectl archive list` shows them")
     try:
-        record = facts.archives.get(_key(context, path, facts))
+        key = _key(context, path, facts)
+        if key in facts.archives:
+            return facts.archives[key], facts
     except ArchiveNotFoundError as error:
-        record, none = None, error
-    if record is not None:
-        return record, facts
+        none = error
     removal = await _removal(context, path, facts.removals)
     raise none if removal is None else await how_back(context, path, removal)
 
 
 async def how_back(context: Context, path: str, removal: Removal) -> ArchiveNotFoundError:
-    """What to tell somebody who asks for an archive that was removed."""
+    """The error for somebody who asks for an archive that was removed."""
     day = time.strftime("%Y-%m-%d", time.localtime(removal.removed_at))
     said = f"there is no archive of {path}: {removal.removed_by} removed it on {day}"
     if await _is_there(context, removal):
@@ -58,7 +58,7 @@ async def how_back(context: Context, path: str, removal: Removal) -> ArchiveNotF
 async def removed(context: Context, path: str, known: Mapping[AssetKey, Removal] | None = None) -> Removal | None:
     """The removal of the archive that a registry path means, when its file is still there.
 
-    `known`: what `removals` gave, for those who ask for many.
+    `known`: what `removals` gave; a caller with many paths asks for it once.
     """
     removal = await _removal(context, path, await removals(context) if known is None else known)
     return removal if removal is not None and await _is_there(context, removal) else None
@@ -83,32 +83,18 @@ async def _removal(context: Context, path: str, removals: Mapping[AssetKey, Remo
     """The removal that a registry path means; None when it means none, or several."""
     if not removals:
         return None
-    try:
-        return removals.get(resolve(context.reconciler.look, path))
-    except AssetNotFoundError:
-        wanted = parse(path)
-        fitting = [
-            removal
-            for key, removal in removals.items()
-            if wanted.asset_group == key.asset_group and wanted.asset in (None, key.asset)
-        ]
-        aliases = await anyio.to_thread.run_sync(_recorded_aliases, context, fitting)
-        found = [one for one, names in zip(fitting, aliases, strict=True) if _fits(context, path, one.key, names)]
-        return found[0] if len(found) == 1 else None
 
-
-def _recorded_aliases(context: Context, removals: list[Removal]) -> list[tuple[str, ...]]:
-    """Of each genome that the last look does not know any more, as the manifest has them."""
-
-    def of(key: AssetKey) -> tuple[str, ...]:
-        if context.aliases(key.genome_digest):
-            return ()
+    def aliases(key: AssetKey) -> tuple[str, ...]:
         try:
             return read_manifest(place(context, key).manifest).aliases
         except RefgeniedError:
             return ()
 
-    return [of(removal.key) for removal in removals]
+    try:
+        return removals.get(resolve(context.reconciler.look, path))
+    except AssetNotFoundError:
+        found = await anyio.to_thread.run_sync(_fitting, context, path, removals, aliases)
+        return removals[found[0]] if len(found) == 1 else None
 
 
 async def _is_there(context: Context, removal: Removal) -> bool:
@@ -119,7 +105,7 @@ def _key(context: Context, path: str, facts: Facts) -> AssetKey:
     try:
         return resolve(context.reconciler.look, path)
     except AssetNotFoundError as error:
-        found = _recorded(context, path, facts)
+        found = _fitting(context, path, facts.archives, lambda key: facts.archives[key].aliases)
         if len(found) == 1:
             return found[0]
         if not found:
@@ -128,23 +114,24 @@ def _key(context: Context, path: str, facts: Facts) -> AssetKey:
         raise ArchiveNotFoundError(f"{path} may mean {len(found)} archives", hint=f"write one of {names}") from None
 
 
-def _recorded(context: Context, path: str, facts: Facts) -> list[AssetKey]:
-    """The recorded archives that the path fits."""
-    return [key for key, record in facts.archives.items() if _fits(context, path, key, record.aliases)]
-
-
-def _fits(context: Context, path: str, key: AssetKey, aliases: tuple[str, ...]) -> bool:
-    """`aliases`: of the genome, when the last look does not know it."""
+def _fitting(
+    context: Context, path: str, keys: Iterable[AssetKey], aliases: Callable[[AssetKey], tuple[str, ...]]
+) -> list[AssetKey]:
+    """The assets that the path may mean. `aliases`: of the genome, when the last look does not know it any more."""
     wanted = parse(path)
-    return (
-        wanted.asset_group == key.asset_group
+    return [
+        key
+        for key in keys
+        if wanted.asset_group == key.asset_group
         and wanted.asset in (None, key.asset)
-        and (wanted.genome == key.genome_digest or wanted.genome in (context.aliases(key.genome_digest) or aliases))
-    )
+        and (
+            wanted.genome == key.genome_digest or wanted.genome in (context.aliases(key.genome_digest) or aliases(key))
+        )
+    ]
 
 
 def view(context: Context, record: ArchiveRecord, facts: Facts) -> ArchiveView:
-    """The record, whether the archive is of the asset as it is now, and whether its file is there."""
+    """The record; whether the archive is of the asset as it is now; and whether its file is there."""
     asset = context.reconciler.look.assets.get(record.key)
     problem = facts.lost.get(record.key, "")
     if asset is None:
@@ -162,7 +149,7 @@ async def removed_record(context: Context, removal: Removal) -> ArchiveRecord:
 
 
 def named(context: Context, record: ArchiveRecord) -> Asset:
-    """Enough of an asset to hold a pattern against."""
+    """The archive's asset, or enough of one for `selects`."""
     found = context.reconciler.look.assets.get(record.key)
     aliases = context.aliases(record.key.genome_digest) or record.aliases
     return found or Asset(record.key, AssetState.MISSING, "", "", aliases=aliases)

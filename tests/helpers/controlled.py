@@ -47,16 +47,10 @@ def context_of(parts: Parts, asked: Asked | None = None) -> Context:
         return asked.restart_needed
 
     return Context(
-        store=parts.store,
-        feed=parts.feed,
-        jobs=parts.jobs,
+        **vars(parts.core) | {"clock": time.time},
         pause=parts.pause,
         reconciler=parts.reconciler,
-        archive_folder=parts.archive_folder,
         keeper=parts.keeper,
-        health=parts.health,
-        current=parts.current,
-        clock=time.time,
         started_at=time.time() - 60,
         began=time.monotonic() - 60,
         watcher=Watcher(parts.reconciler, parts.current, parts.health),

@@ -58,7 +58,7 @@ class EventWatch(Answer, frozen=True):
 )
 async def event_watch(context: Context, call: Call, params: EventWatchParams) -> End:
     require_not_both("event.watch", since=params.since, at=params.at)
-    with context.feed.subscribed() as subscription:
+    with context.jobs.feed.subscribed() as subscription:
         first = None if params.at is None else await context.store.ask(events.before, params.at)
         oldest, newest = await context.store.ask(events.span)
         since = first if first is not None else newest if params.since is None else params.since
@@ -110,7 +110,7 @@ class JobWatch(Answer, frozen=True):
     errors=(JobNotFoundError,),
 )
 async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End:
-    with context.feed.subscribed() as subscription:
+    with context.jobs.feed.subscribed() as subscription:
         job = await context.store.ask(rows.required, params.job)
         _, last = await context.store.ask(events.span)
         await call.begin(JobWatch(seq=last, job=job_view(context, job)))

@@ -138,7 +138,7 @@ def _delete(place: Place) -> None:
 
 async def _stop_jobs(context: Context, record: ArchiveRecord, requester: Requester) -> None:
     """Cancel the jobs that would bring the archive back, and wait until they have ended."""
-    with anyio.move_on_after(STOP_SECONDS), context.feed.subscribed() as subscription:
+    with anyio.move_on_after(STOP_SECONDS), context.jobs.feed.subscribed() as subscription:
         changes = Changes(subscription, key=record.key)
         while True:
             job = (await context.store.ask(rows.latest, record.key)).get(record.key)  # first those not ended

@@ -97,7 +97,7 @@ class _Wait:
         return (await why_waiting(self._context, self._job)).reason if self._job else self._without_job
 
     async def run(self) -> Waited:
-        with self._context.feed.subscribed() as subscription:
+        with self._context.jobs.feed.subscribed() as subscription:
             changes = Changes(subscription, key=self._key)
             looked = False
             while True:
