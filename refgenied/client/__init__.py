@@ -6,7 +6,7 @@
         watch = client.watch("event.watch")
         for method, params in watch: ...
 
-The wire is one JSON-RPC 2.0 object a line; `rpc.describe` tells of every verb.
+Each line on the wire is one JSON-RPC 2.0 object. `rpc.describe` describes every verb.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from contextlib import suppress
 
 from refgenied.client.sockets import socket_paths
 
-TYPE_CHECKING = False  # `typing` is a third of the time that this import takes
+TYPE_CHECKING = False  # to import `typing` takes a third of the time of this import
 if TYPE_CHECKING:
     from typing import Any, Self
 
     Json = dict[str, Any]
-    """What the daemon answers with, as `json` gives it."""
+    """A JSON object, as `json` gives it."""
 else:
     Json = dict
 
-TICK_MS = 500
+SILENCE_POLL_MS = 500
 """Between two calls of `on_silence`."""
 
 
 class ClientError(Exception):
-    """One line for a person, and what to do."""
+    """What went wrong, in one line for a person, and a hint what to do."""
 
     kind = "error"
     """Stable, for programs."""
@@ -51,7 +51,7 @@ class UsageError(ClientError):
 
 
 class NoDaemonError(ClientError):
-    """Nobody answers at the socket."""
+    """No daemon answers at the socket."""
 
     kind = "no_daemon"
 
@@ -63,13 +63,13 @@ class NotPermittedError(ClientError):
 
 
 class HungUpError(NoDaemonError):
-    """The daemon went away in the middle."""
+    """The daemon closed the connection before it had answered."""
 
     kind = "hung_up"
 
 
 class DaemonError(ClientError):
-    """The daemon said no. `kind` is stable, e.g. `asset_not_found`."""
+    """The daemon refused. `kind` is stable, e.g. `asset_not_found`."""
 
     def __init__(self, error: Json) -> None:
         data: Json = error.get("data") or {}
@@ -86,13 +86,13 @@ class Client:
         self._lines = connection.makefile("rb")
         self._last = 0
         self.on_silence: Callable[[], bool] | None = None
-        """Called again and again until the first word has come, or it returns True. It may raise."""
+        """It is called again and again until the daemon has sent something, or it returns True. It may raise."""
 
     @classmethod
     def connect(cls, path: str | None = None, *, timeout: float | None = None) -> Self:
         """Connect to the first daemon that answers. NoDaemonError names what was tried, NotPermittedError the group.
 
-        A daemon that is silent for `timeout` seconds counts as gone (None: waits for ever).
+        A daemon that sends nothing for `timeout` seconds counts as gone. None: the client waits for ever.
         """
         places, problems = socket_paths(path)
         tried: list[str] = []
@@ -120,11 +120,11 @@ class Client:
         )
 
     def call(self, method: str, on_notice: Callable[[str, Json], None] | None = None, **params: Any) -> Any:
-        """Ask and wait for the result; notifications on the way go to `on_notice`. DaemonError, HungUpError."""
+        """Ask, and wait for the result. Notifications before it go to `on_notice`. DaemonError, HungUpError."""
         return self.request(method, params, on_notice)
 
     def request(self, method: str, params: Json, on_notice: Callable[[str, Json], None] | None = None) -> Any:
-        """The same with the params as one object."""
+        """The same, with the params as one object."""
         number = self._send(method, params)
         while True:
             message = self._receive()
@@ -135,11 +135,11 @@ class Client:
                 return _result(message)
 
     def watch(self, method: str, **params: Any) -> Watch:
-        """Begin a watch: its `state`, and when iterated its notifications."""
+        """Begin a watch: it has a `state`, and iterating it gives its notifications."""
         return self.watch_with(method, params)
 
     def watch_with(self, method: str, params: Json) -> Watch:
-        """The same with the params as one object."""
+        """The same, with the params as one object."""
         state = self.request(method, params)
         return Watch(state, self._notices(self._last))
 
@@ -154,7 +154,7 @@ class Client:
     def _send(self, method: str, params: Json) -> int:
         self._last += 1
         request = {"jsonrpc": "2.0", "id": self._last, "method": method, "params": params}
-        with suppress(OSError):  # it may have said why before it hung up: that is read next
+        with suppress(OSError):  # the daemon may have said why before it hung up: the caller reads that next
             self._connection.sendall(json.dumps(request).encode() + b"\n")
         return self._last
 
@@ -174,7 +174,7 @@ class Client:
             return
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
-        while not poll.poll(TICK_MS):
+        while not poll.poll(SILENCE_POLL_MS):
             if self.on_silence():
                 break
         self.on_silence = None
@@ -191,7 +191,7 @@ class Client:
 
 
 class Watch:
-    """A watch that has begun. Iterate for (method, params); afterwards `end` says why there is no more."""
+    """A watch that has begun. Iterate it for (method, params). Afterwards `end` says why it ended."""
 
     def __init__(self, state: Json, notices: Iterator[tuple[str, Json]]) -> None:
         self.state = state
@@ -224,6 +224,6 @@ def _why(error: OSError) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `refgeniectl`; returns its exit status."""
-    from refgenied.client.cli import main as run  # noqa: PLC0415 (who wants the class alone needs no parser)
+    from refgenied.client.cli import main as run  # noqa: PLC0415 (a program that uses the class needs no parser)
 
     return run(argv)

@@ -1,4 +1,4 @@
-"""Tables and progress. rich is imported on a terminal only; elsewhere lines are plain, whole and without colour."""
+"""Tables and progress. rich is imported only for a terminal. Elsewhere lines are plain, uncut and without colour."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from refgenied.shared import output
 class Column(NamedTuple):
     title: str
     least: int = 0
-    """It may be cut down to so many characters; 0: never."""
+    """It is never cut to fewer characters; 0: it is not cut."""
     cut: Callable[[str, int], str] | None = None
-    """How it is cut; None: it is wrapped between words."""
+    """How it is cut. None: its text is wrapped between words."""
     right: bool = False
 
 
@@ -29,7 +29,7 @@ _STYLES = {"archived": "green", "complete": "green", "succeeded": "green", "fail
 
 
 def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, none: str = "") -> None:
-    """Print a table: as wide as the terminal at most, or whole where there is none; `none` when it has no rows."""
+    """Print a table, at most as wide as the terminal, or uncut without one. `none`: what to say without rows."""
     if not rows and none:
         output.say(none)
         return
@@ -84,12 +84,12 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
             for text, wide, column in zip(row, widths, columns, strict=True)
         )
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-    # The height too, or rich takes a terminal that knows only lines for 80 columns wide.
+    # Without a height, rich takes a terminal that knows only lines for 80 columns wide.
     Console(width=width, height=25, highlight=False).print(drawn)
 
 
 def _stacked(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """For a terminal that is too narrow for a table: a line for each cell, and nothing is cut."""
+    """For a terminal that is too narrow for a table: one line for each cell, and nothing is cut."""
     output.say(title)
     widest = max(len(column.title) for column in columns)
     for row in rows:
@@ -100,7 +100,7 @@ def _stacked(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Widths that fit into `room` characters: the widest column that may shrink gives way first."""
+    """Widths that fit into `room` characters. The widest column that may shrink is cut first."""
     widths = [
         max([output.columns(column.title), *(output.columns(row[n]) for row in rows)], default=0)
         for n, column in enumerate(columns)
@@ -120,7 +120,7 @@ Show = Callable[[Json], None]
 
 @contextmanager
 def progress(label: str, *, quiet: bool = False) -> Generator[Show]:
-    """A bar with source bytes, rate and time left; where there is no terminal, or one that knows only lines, a line
+    """Show a bar with source bytes, rate and time left. Without a terminal, or on one that knows only lines, one line
     for each phase.
     """
     label = output.spelled(label, output.encoding())
@@ -206,7 +206,7 @@ def _bar(label: str) -> Generator[Show]:
 
 
 def _told(reading: Json) -> str:
-    """Source bytes, rate, time left: each as far as it is known."""
+    """Source bytes, rate and time left, without those that are not known."""
     done, total, rate = reading["done"], reading["total"], reading["rate"]
     of = f"/{words.size(total)}" if total else ""
     speed = f" {words.size(rate)}/s" if rate > 0 else ""

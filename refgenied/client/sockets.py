@@ -1,6 +1,6 @@
-"""Where the daemon's socket may be: what was named, what the daemon's own configuration says, the usual places.
+"""Where the daemon's socket may be: as it was named, as the daemon's configuration says, or in the usual places.
 
-The standard library alone, and quick: the client does this at each start.
+The client does this at each start, so it must be quick. It uses the standard library alone.
 """
 
 from __future__ import annotations
@@ -8,23 +8,22 @@ from __future__ import annotations
 import os
 import stat
 
-TYPE_CHECKING = False  # `typing` is a third of the time that an import of the client takes
+TYPE_CHECKING = False  # to import `typing` takes a third of the time of an import of the client
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SYSTEM_SOCKET = "/run/refgenied/control.sock"
 SYSTEM_CONFIG = "/etc/refgenied/config.toml"
-LARGEST_CONFIG = 1 << 20
-"""Bytes."""
+LARGEST_CONFIG_BYTES = 1 << 20
 
 
 def socket_paths(
     named: str | None = None, env: Mapping[str, str] | None = None, system_config: str = SYSTEM_CONFIG
 ) -> tuple[list[str], list[str]]:
-    """Where to look, and one line for each configuration that could not be asked.
+    """The paths to try in order, and one line for each configuration that could not be read.
 
-    The socket that is named, else `$REFGENIED_SOCKET`, alone; else those of the configurations that the daemon would
-    read, and between them the usual places.
+    If `named` or else `$REFGENIED_SOCKET` gives a socket, this one alone is tried. Otherwise the sockets in the
+    configurations that the daemon would read are tried, and the usual places.
     """
     env = os.environ if env is None else env
     given = named or env.get("REFGENIED_SOCKET")
@@ -43,7 +42,7 @@ def socket_paths(
 
 
 def _configured(path: str, env: Mapping[str, str], problems: list[str], *, required: bool = False) -> Iterator[str]:
-    """The socket that a configuration names, if it does."""
+    """The socket that a configuration names, if it names one."""
     try:
         text = _read(os.path.expanduser(path))
         import tomllib  # noqa: PLC0415 - only where there is a configuration
@@ -65,11 +64,11 @@ def _read(path: str) -> str:
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ValueError("it is not a regular file")
-        return file.read(LARGEST_CONFIG).decode("utf-8-sig")
+        return file.read(LARGEST_CONFIG_BYTES).decode("utf-8-sig")
 
 
 def _expanded(path: str, env: Mapping[str, str]) -> str:
-    """`~`, `$NAME` and `$$`, as the daemon reads them. ValueError for what cannot be a path."""
+    """With `~`, `$NAME` and `$$` filled in, as the daemon does it. ValueError when it cannot be a path."""
     import re  # noqa: PLC0415 - only where there is a configuration
 
     def variable(found: re.Match[str]) -> str:

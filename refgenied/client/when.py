@@ -29,7 +29,7 @@ def moment(text: str, now: datetime) -> float:
         for number, unit in _SPAN.findall(spans):
             back += timedelta(**{_UNITS[unit]: int(number)})
         return (now - back).timestamp()
-    if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text):  # the last time that it was so late
+    if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text):  # the last moment with this time of day
         clock = datetime.strptime(text, "%H:%M:%S" if text.count(":") == 2 else "%H:%M")  # noqa: DTZ007
         at = today.replace(hour=clock.hour, minute=clock.minute, second=clock.second)
         return (at if at <= now else _days_before(at, 1)).timestamp()

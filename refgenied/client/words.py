@@ -55,7 +55,7 @@ def without_watch(row: Json) -> Json:
 
 
 def middle(text: str, width: int) -> str:
-    """Cut the middle out of a digest or a path, so that both ends stay. In columns of a terminal."""
+    """Cut the middle out of a digest or a path, so that both ends stay. `width`: columns of a terminal."""
     if output.columns(text) <= width:
         return text
     head = max(1, (width - 1) // 3) if "/" in text else width // 2
@@ -63,7 +63,7 @@ def middle(text: str, width: int) -> str:
 
 
 def registry_path(text: str, width: int) -> str:
-    """Cut the genome digest of a registry path, and what stands behind it only when it must be."""
+    """Cut the genome digest of a registry path; and the rest only when that is not enough."""
     genome, _, rest = text.partition("/")
     room = width - output.columns(rest) - 1
     if room >= 3 or output.columns(text) <= width:
@@ -77,7 +77,7 @@ def counts(numbers: Json) -> str:
 
 
 def first(texts: list[str], total: int, most: int = 20) -> str:
-    """`3, 4, 5 and 2 more`: not too many of them."""
+    """`3, 4, 5 and 2 more`. `total`: how many there are."""
     shown = texts[:most]
     more = f" and {total - len(shown)} more" if total > len(shown) else ""
     return ", ".join(shown) + more or "-"
@@ -95,7 +95,7 @@ def progress(row: Json) -> str:
 
 
 def event(row: Json) -> str:
-    """One line: when, what, which asset, and what matters about it."""
+    """One line: time, kind, asset and details."""
     data: Json = row["data"]
     details = [f"job {row['job']}"] if row.get("job") else []
     if "size" in data:
@@ -117,4 +117,4 @@ _TOLD = {
     "what": "·",
     "was": "the database was",
 }
-"""What is told of an event's data, and the word before it."""
+"""The parts of an event's data that are shown, and the word before each."""

@@ -1,5 +1,6 @@
-"""The control socket: who asks what, and what is answered.
+"""The control socket: clients ask, the daemon answers.
 
-`protocol` is the wire (lines ↔ typed requests), `verb` what a verb is, `verbs*` the verbs themselves, which know
-nothing of sockets; `binding` makes the socket, `peer` says who is at its other end, `connection` and `socket` serve it.
+`protocol` turns lines into typed requests and back. `dispatch` says what a verb is and runs one request. The verbs are
+in `verbs/`, one file for each word, and know nothing of sockets. They use `params`, `views`, `lookup` and `context`.
+`listener` makes the socket, `server` accepts, `peer` says who has connected, `connection` serves one client.
 """

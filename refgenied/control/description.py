@@ -1,7 +1,7 @@
-"""What `rpc.describe` says: with it alone, and nothing of ours, a client can be written.
+"""What `rpc.describe` says. It is enough to write a client, without any code of ours.
 
-Shapes are JSON Schema, made from the types that the verbs take and give. What a field means is said once, in the
-sentence that stands below it in the source.
+Shapes are JSON Schema, made from the types that the verbs take and return. What a field means is said once, in the
+sentence below it in the source.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Described(msgspec.Struct, frozen=True):
 def describe(verbs: Verbs, notices: Mapping[str, type]) -> Described:
     """Every verb: what it does, when it answers, its params, result and errors. `notices`: each notification's type.
 
-    Reads our own source: blocking, a quarter of a second.
+    It reads the source of this package, which blocks for a quarter of a second.
     """
     results = {name: _results_of(verb) for name, verb in verbs.items()}
     params = [verb.params for verb in verbs.values()]
@@ -77,14 +77,14 @@ def _verb(verb: Verb, results: Sequence[type], schemas: Mapping[type, Schema], t
 
 
 def _anything(shape: type) -> Schema:
-    """`object` in our types: whatever JSON holds."""
+    """The schema of `object` in our types: any JSON value."""
     if shape is object:
         return {"description": "any JSON value"}
     raise NotImplementedError
 
 
 def _results_of(verb: Verb) -> tuple[type, ...]:
-    """What a reply may be; usually one type."""
+    """The types that a reply may have; usually one."""
     if verb.begins is not None:
         return (verb.begins,)
     given = get_type_hints(verb.handler)["return"]
@@ -92,7 +92,7 @@ def _results_of(verb: Verb) -> tuple[type, ...]:
 
 
 def _named_types(shapes: Iterable[type]) -> Iterator[type]:
-    """Those, and all that are in their fields."""
+    """These types, and all types in their fields."""
     pending: list[object] = list(inspect.multi_type_info(shapes))
     seen: set[type] = set()
     while pending:
@@ -125,7 +125,7 @@ def _explain(schema: Schema, shape: type) -> None:
 
 @cache
 def _sentences(module: str) -> dict[str, dict[str, str]]:
-    """Class → field → the sentence below it. Nothing where the source is not at hand."""
+    """Class → field → the sentence below it. Empty when the source is not there."""
     try:
         tree = ast.parse(Path(sys.modules[module].__file__ or "").read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):

@@ -1,9 +1,9 @@
-"""The listening socket: inherited from systemd, or made here and never more open than meant.
+"""The listening socket: systemd hands it over, or it is made here. At no moment may more people connect than meant.
 
-Who may connect may read. A socket that systemd made has the mode that its unit says. One made here has mode 0660
-and the group `control.group` when that group exists and we may give the socket to it, else 0600: the daemon's own
-user and root. So a user who is not in the group gets no answer at all, unless the administrator's socket unit says
-`SocketMode=0666`.
+Everybody who may connect may read. A socket from systemd has the mode that its unit says. A socket made here has mode
+0660 and the group `control.group`, when that group exists and the daemon may give the socket to it; else it has mode
+0600, for the daemon's own user and root. So a user outside the group gets no answer at all, unless the administrator's
+socket unit says `SocketMode=0666`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ log = structlog.get_logger("control")
 FIRST_INHERITED = 3
 """systemd's SD_LISTEN_FDS_START."""
 BACKLOG = 128
-REFUSAL_SECONDS = 0.5
+REFUSED_CLIENT_SECONDS = 0.5
+"""How long a client may take to read why it is refused."""
 
 
 @contextmanager
@@ -54,9 +55,9 @@ def listening(control: Control, env: MutableMapping[str, str] | None = None) -> 
 
 
 def refuse_waiting(reply: bytes, env: MutableMapping[str, str] | None = None) -> None:
-    """Send `reply` to each client that waits at systemd's socket, when there is one: the daemon will not start.
+    """The daemon will not start: send `reply` to each client that waits at systemd's socket, when there is one.
 
-    Left waiting they would wait for ever, and make systemd start the daemon again and again.
+    Otherwise the clients would wait for ever, and systemd would start the daemon again and again.
     """
     try:
         listener = _inherited(os.environ if env is None else env)
@@ -64,19 +65,19 @@ def refuse_waiting(reply: bytes, env: MutableMapping[str, str] | None = None) ->
         return
     if listener is None:
         return
-    with listener, suppress(OSError):  # BlockingIOError: nobody waits any more
+    with listener, suppress(OSError):  # BlockingIOError: no more clients wait
         while True:
             waiting, _ = listener.accept()
             with waiting, suppress(OSError):
-                waiting.settimeout(REFUSAL_SECONDS)
+                waiting.settimeout(REFUSED_CLIENT_SECONDS)
                 waiting.sendall(reply)
                 waiting.shutdown(socket.SHUT_WR)
-                while waiting.recv(65536):  # closing with unread bytes would take the reply from the client
+                while waiting.recv(65536):  # if bytes stay unread, closing takes the reply from the client
                     pass
 
 
 def _inherited(env: MutableMapping[str, str]) -> socket.socket | None:
-    """The first socket that systemd hands over, if it does; its variables are not passed on to children."""
+    """The first socket that systemd hands over, or None. Its variables are not passed on to children."""
     mine = env.get("LISTEN_PID") == str(os.getpid())
     number = _count(env) if mine else 0
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
@@ -109,7 +110,7 @@ def _bound(path: Path, group: str) -> Generator[socket.socket]:
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.setblocking(False)
-        # Linux gives the socket's file the mode of the unbound socket: it is private from its first moment on.
+        # Linux gives the socket's file the mode of the unbound socket, so that it is private from its first moment.
         os.fchmod(listener.fileno(), 0o600)
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -126,7 +127,7 @@ def _bound(path: Path, group: str) -> Generator[socket.socket]:
 
 
 def _clear_stale(path: Path) -> None:
-    """Remove the socket of a daemon that is gone; never take over a live one's, nor another kind of file."""
+    """Remove the socket of a daemon that is gone. The socket of a running daemon, and any other file, stay."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -140,7 +141,7 @@ def _clear_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
-        except OSError as error:  # alive and busy, or not ours to ask
+        except OSError as error:  # the daemon is busy, or this user may not connect
             reason = error.strerror
         else:
             reason = "it answers"

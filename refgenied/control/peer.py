@@ -1,4 +1,4 @@
-"""Who is at the other end of the socket, and what that user may do. Asked once, when the connection begins."""
+"""Who has connected to the socket, and what that user may do. This is asked once, when the connection begins."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from refgenied.model import PermissionDeniedError, Requester
 
 SO_PEERGROUPS = 59
-"""All groups of the peer (Linux 4.13); SO_PEERCRED has the primary one only. Python has no name for it."""
-_MOST = 1024
-"""Bytes: the most that Python's getsockopt takes, 256 groups."""
+"""All groups of the peer (since Linux 4.13). SO_PEERCRED has only the primary group. Python has no name for this."""
+_GROUPS_BYTES = 1024
+"""The most that Python's getsockopt takes: 256 groups."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Peer:
     group: str
     """The group whose members may write."""
     may_record: bool = False
-    """May report downloads, though it may not write."""
+    """It may report downloads, also if it may not write."""
 
     @property
     def requester(self) -> Requester:
@@ -58,16 +58,16 @@ class Peer:
 
 
 def credentials(connection: socket.socket) -> tuple[int, int, int]:
-    """(pid, uid, gid) of the process that connected, as the kernel vouches for it."""
+    """(pid, uid, gid) of the process that connected, from the kernel."""
     pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, uid, gid
 
 
 def identify(connection: socket.socket, group: str, download_users: tuple[str, ...] = ()) -> Peer:
-    """Names and rights of the peer. Blocking: the user database may be a network away.
+    """Names and rights of the peer. Blocking: the user database may be on the network.
 
-    A user in `download_users` may report downloads, and nothing more as a member of the group: that may be only what
-    lets it connect.
+    A user in `download_users` may report downloads. Membership of the group then gives no further right, because the
+    user may be in it only to be able to connect.
     """
     pid, uid, gid = credentials(connection)
     wanted = group_id(group)
@@ -80,8 +80,8 @@ def identify(connection: socket.socket, group: str, download_users: tuple[str, .
 
 def _groups(connection: socket.socket, uid: int, gid: int) -> frozenset[int]:
     try:
-        raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _MOST)
-    except OSError:  # more groups than fit, or an old kernel: what the user database says
+        raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:  # too many groups, or an old kernel: ask the user database
         name = user_name(uid)
         return frozenset() if name.isdecimal() else frozenset(os.getgrouplist(name, gid))
     return frozenset(struct.unpack(f"{len(raw) // 4}I", raw))

@@ -1,7 +1,7 @@
-"""The wire: JSON-RPC 2.0, one object a line, UTF-8. No sockets here.
+"""The wire format: JSON-RPC 2.0, one object a line, UTF-8. No sockets here.
 
-A *watch* and a request that asked for progress send notifications; each carries the `id` of its request as
-`watch`, so that several of them may run on one connection. The last word of a watch is always `end`.
+A *watch*, and a request that asked for progress, send notifications. Each has the `id` of its request as `watch`, so
+that several of them may run on one connection. The last notification of a watch is always `end`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One request as it came; the params are decoded once the verb is known."""
+    """One request as it came. The params are decoded when the verb is known."""
 
     jsonrpc: Literal["2.0"]
     id: Id
@@ -51,7 +51,7 @@ class InvalidParamsError(RefgeniedError):
 
 
 class InternalError(RefgeniedError):
-    """Something that should not happen; the daemon's log has the traceback, the client never."""
+    """An error in the daemon itself. The traceback goes to the daemon's log, never to the client."""
 
     code, kind = -32603, "internal_error"
 
@@ -85,7 +85,7 @@ def _invalid_request(text: str, error: msgspec.ValidationError) -> RefgeniedErro
 
 
 def id_of(line: bytes) -> str | int | None:
-    """The id of a line that is not a good request, so that its sender can tell what the error belongs to."""
+    """The id of a line that is no valid request, so that its sender knows which request the error is about."""
 
     class Anything(msgspec.Struct):
         id: Id | None = None
@@ -97,7 +97,7 @@ def id_of(line: bytes) -> str | int | None:
 
 
 def decode_params(verb: str, params: msgspec.Raw, shape: type[P]) -> P:
-    """The params of a verb. InvalidParamsError names what is wrong, where, and which params there are."""
+    """The params of a verb. InvalidParamsError says what is wrong and where, and which params the verb takes."""
     try:
         return msgspec.json.decode(params, type=shape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -114,7 +114,7 @@ def known_params(shape: type[msgspec.Struct]) -> str:
 
 
 def _plain(message: str) -> str:
-    """msgspec's message in the words of the protocol: `$.limit` is `limit`."""
+    """msgspec's message in the words of the protocol: `limit` instead of `$.limit`."""
     message = message.replace("Object contains", "there is an").replace("Object missing", "there is no")
     message = message.replace("required field", "field").replace(" - at `$`", "").replace("`$.", "`")
     return message[:1].lower() + message[1:]
@@ -126,8 +126,8 @@ def _plain(message: str) -> str:
 def reply(request: str | int, result: object) -> bytes:
     """A result line, never longer than MAX_REPLY.
 
-    Verbs page what may be long. Where a single text or list is longer than anybody foresaw, it is cut, and the result
-    has `shortened`.
+    Verbs give long lists in pages. If a result is too long all the same, its texts and lists are cut, and it has
+    `shortened`.
     """
     return _fitting(lambda body: {"jsonrpc": "2.0", "id": request, "result": body}, result)
 
@@ -158,9 +158,9 @@ def _fitting(message: Callable[[object], dict[str, object]], body: object) -> by
 
 
 def _shortened(body: object, most: int) -> object:
-    """The same with texts, and lists and objects inside of others, of at most so many characters or items.
+    """The same, but texts have at most so many characters; and lists and objects inside of others, so many items.
 
-    A list of the body itself stays whole: it is a page, and the next one begins behind its end.
+    A list of the body itself stays whole: it is a page, and the next page begins after its last item.
     """
 
     def one(value: object, depth: int) -> object:
@@ -185,7 +185,7 @@ def _line(message: dict[str, object]) -> bytes:
 
 
 def encode(value: object) -> bytes:
-    r"""JSON without a newline in it. A name that is not UTF-8 keeps its odd bytes as `\udcNN`, as Python has them."""
+    r"""JSON in one line. Bytes of a name that are not UTF-8 become `\udcNN`, as in Python."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""Archives that stay open between two ranges of one file.
+"""Keeps archives open between two ranges of one file.
 
-Without that a stream that has no block table would be read from its beginning for every range.
+Otherwise a stream without a block table would be read from its beginning for every range.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections import OrderedDict
 from refgenied.archive import MemberReader
 from refgenied.archive.place import Place
 
-KEPT = 4
-"""Readers that are kept open. A removed archive's room comes free when its reader goes."""
+MOST_KEPT = 4
+"""Readers that stay open. The room of an archive that was removed becomes free when its reader is closed."""
 IDLE_SECONDS = 30.0
+"""After so long without a read, all are closed."""
 
 Key = tuple[str, int, int, str]
 
 
 class Readers:
-    """Blocking; any number of threads."""
+    """All methods block, and any number of threads may call them."""
 
     def __init__(self) -> None:
         self._idle: OrderedDict[Key, MemberReader] = OrderedDict()
@@ -27,7 +28,7 @@ class Readers:
         self._timer: threading.Timer | None = None
 
     def read(self, place: Place, member: str, start: int, length: int) -> tuple[MemberReader, bytes]:
-        """Bytes of one file of the archive, and what is known of the file. Errors as `MemberReader`."""
+        """The file's reader, and bytes of the file. Errors as `MemberReader`."""
         key = _key(place, member)
         with self._lock:
             reader = self._idle.pop(key, None)
@@ -47,7 +48,7 @@ class Readers:
         with self._lock:
             other = self._idle.pop(key, None)
             self._idle[key] = reader
-            oldest = self._idle.popitem(last=False)[1] if len(self._idle) > KEPT else None
+            oldest = self._idle.popitem(last=False)[1] if len(self._idle) > MOST_KEPT else None
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = threading.Timer(IDLE_SECONDS, self.close)
@@ -58,7 +59,7 @@ class Readers:
                 gone.close()
 
     def close(self) -> None:
-        """Close what is open and not in use."""
+        """Close the readers that nobody uses now."""
         with self._lock:
             idle, self._idle = self._idle, OrderedDict[Key, MemberReader]()
         for reader in idle.values():

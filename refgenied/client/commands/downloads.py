@@ -65,7 +65,7 @@ def _with_headers(name: str, targets: Targets) -> bool | None:
 
 @contextmanager
 def _opened(name: str) -> Generator[tuple[BinaryIO, str]]:
-    """The log, and what tells this file from others; "" if it is no file."""
+    """The log, and an identity of the file; empty when it is no file."""
     if name == "-":
         yield sys.stdin.buffer, ""
         return

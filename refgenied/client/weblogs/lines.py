@@ -1,12 +1,13 @@
 """Lines of access logs: the combined format of nginx and Apache, and Caddy's JSON.
 
-What their numbers mean was seen with the servers that Debian 12 has: nginx 1.22, Apache 2.4, Caddy 2.6.
+What their numbers mean was measured with the servers of Debian 12: nginx 1.22, Apache 2.4, Caddy 2.6.
 
-* nginx writes a line when the answer has ended, with the time of its end; `$body_bytes_sent` is what it gave to the
-  kernel, so less for a transfer that was broken off.
-* Apache writes it at the end too, but with the time of the beginning. `%O`, which Debian's own formats have, is what it
-  gave to the kernel, with the headers. `%b` is what it meant to send: a broken transfer looks like a whole one.
-* Caddy's `ts` is the end, `duration` what it took, `size` the bytes of the body that it gave to the kernel.
+* nginx writes a line when the answer has ended, with the time of its end. `$body_bytes_sent` counts the bytes that it
+  gave to the kernel, so there are fewer when a transfer was broken off.
+* Apache writes the line at the end too, but with the time of the beginning. `%O`, which is in Debian's own formats,
+  counts the bytes that it gave to the kernel, with the headers. `%b` counts the bytes that it wanted to send: with it, a
+  transfer that was broken off looks like a whole one.
+* Caddy's `ts` is the time of the end, `duration` the length, `size` the bytes of the body that it gave to the kernel.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 LONGEST_NAME = 200
-"""Characters of a client's address, or name for itself, that tell it from others."""
+"""Characters of a client's address, and of its user agent, that are kept."""
 
 LAST_MOMENT = 2.0**33
-"""Unix seconds, in the year 2242."""
+"""Unix seconds, in the year 2242. A later time is an error in the log."""
 MOST_BYTES = 10**18
 
 LINE = re.compile(
@@ -29,12 +30,12 @@ LINE = re.compile(
     rb'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<bytes>\d{1,18}|-)(?!\d)'
     rb'(?: "(?:[^"\\]|\\.)*" "(?P<agent>(?:[^"\\]|\\.)*)"(?P<more>.*))?'
 )
-"""Combined log format, also with the server's name before it and more after it; the common one too."""
+"""Combined log format, also with the server's name before it and more after it; and the common log format."""
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 CONTENT_RANGE = re.compile(rb"\bbytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 RANGE = re.compile(rb"\bbytes=(\d{0,18})-(\d{0,18})(?![\d,])")
 CONNECTION = re.compile(rb'" ([X+-])\s*$')
-"""Apache's %X as the last field: X is a transfer that was broken off."""
+"""Apache's %X as the last field: X means that the transfer was broken off."""
 
 
 class StrangeLineError(ValueError):
@@ -42,14 +43,14 @@ class StrangeLineError(ValueError):
 
 
 class Span(NamedTuple):
-    """Which bytes of an archive."""
+    """A range of bytes of an archive."""
 
     first: int | None
-    """None: the last ones, as many as `end` says."""
+    """None: the last bytes, as many as `end` says."""
     end: int | None
     """After the last byte; None for the archive's end."""
     total: int | None
-    """Bytes of the archive, if the line tells."""
+    """Bytes of the archive, if the line has them."""
 
 
 class Hit(NamedTuple):
@@ -57,27 +58,27 @@ class Hit(NamedTuple):
 
     client: str
     agent: str
-    """"" where the format has none: a client that does not say is `-`."""
+    """Empty when the format has none. A client without a user agent is `-`."""
     target: str
     ranged: bool
     sent: int | None
-    """None is Apache's `-`: nothing."""
+    """None for Apache's `-`, which means 0."""
     at: float
     begun: float | None
     span: Span | None
     broken: bool | None
-    """Whether the transfer was broken off; None where only the number of bytes tells."""
+    """Whether the transfer was broken off. None: only the number of bytes can tell."""
     with_headers: bool | None
-    """Whether `sent` counts headers too; None where that is not known."""
+    """Whether `sent` counts headers too; None when that is not known."""
 
 
 def hit_of(line: bytes) -> Hit | None:
-    """None for a line that is no GET of anything. StrangeLineError."""
+    """None for a line that is no answered GET. StrangeLineError."""
     return _of_json(line) if line.startswith(b"{") else _of_combined(line)
 
 
 def is_complete(line: bytes) -> bool:
-    """Whether a last line without its end of line has come to its end, as far as that can be seen."""
+    """Whether a last line without a newline seems to be whole."""
     if line.startswith(b"{"):
         return line.endswith(b"}")
     found = LINE.match(line)
@@ -85,12 +86,12 @@ def is_complete(line: bytes) -> bool:
 
 
 class Clues(NamedTuple):
-    """What any line may tell of its format, whatever was asked for."""
+    """What any line, also one that is no GET, may tell about the format of its log."""
 
     headers: bool = False
-    """Headers are counted: an answer that has no body has bytes."""
+    """Numbers of bytes count headers: an answer without a body has bytes."""
     apache_b: bool = False
-    """Nothing is written as `-`, as Apache's `%b` does."""
+    """0 bytes are written as `-`, as Apache's `%b` does."""
 
 
 def clues_of(line: bytes) -> Clues:
@@ -109,7 +110,7 @@ def _of_combined(line: bytes) -> Hit | None:
     if found["status"] not in (b"200", b"206") or not found["request"].startswith(b"GET "):
         return None
     at = _time(found["at"])
-    # Debian's vhost_combined begins with the server's name and port; what follows the client is nearly always `-`
+    # Debian's vhost_combined begins with the server's name and port; after the client there is nearly always `-`
     has_server = names[1] != b"-" and re.fullmatch(rb"\S+:\d+", names[0])
     more = found["more"] or b""
     connection = CONNECTION.search(more)
@@ -127,7 +128,7 @@ def _of_combined(line: bytes) -> Hit | None:
     )
 
 
-@lru_cache(maxsize=100)  # many lines of one second follow each other
+@lru_cache(maxsize=100)  # a log has many lines of the same second in a row
 def _time(text: bytes) -> float:
     try:
         return _possible(datetime.strptime(text.decode(), "%d/%b/%Y:%H:%M:%S %z").timestamp())
@@ -136,14 +137,14 @@ def _time(text: bytes) -> float:
 
 
 def _possible(at: float) -> float:
-    """ValueError for a time at which there was no such server, or no time at all."""
+    """ValueError for a time that cannot be right."""
     if not 0 <= at < LAST_MOMENT:
         raise ValueError
     return at
 
 
 def _text(raw: bytes) -> str:
-    r"""Without escapes: nginx writes `"` as \x22, Apache as \"."""
+    r"""Without escapes: nginx writes `"` as \x22, Apache writes it as \"."""
 
     def plain(found: re.Match[bytes]) -> bytes:
         escaped = found[1]
@@ -189,12 +190,12 @@ def _of_json(line: bytes) -> Hit | None:
 
 
 def _sendable(text: str) -> str:
-    """Without half surrogates."""
+    """Without half surrogates, which UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _moment(ts: object) -> float:
-    """Caddy's number of seconds, or one of its texts."""
+    """Unix seconds. Caddy writes a number, or a text in one of two formats."""
     if isinstance(ts, str):
         return datetime.fromisoformat(ts.replace("/", "-")).timestamp()
     return float(ts)  # type: ignore[arg-type]

@@ -16,12 +16,12 @@ from refgenied.shared.pulls import BUFFERED_BYTES, asks_twice
 
 BATCH = 150
 BATCH_BYTES = 48 * 1024
-"""Of the requests in one message, whose line must not pass 64 KiB: names may be long."""
+"""Of the requests in one message. Its line must not pass 64 KiB, and names may be long."""
 LONGEST_LINE = 64 * 1024
 MOST_EQUAL = 200_000
-"""Different lines of which it is known how often they came; the oldest is forgotten."""
+"""Different lines that are counted. When there are more, the oldest is forgotten."""
 MOST_FIRST = 400
-"""Requests of a log's first second that are held back until it is known how the log goes on."""
+"""Requests of a log's first second are held back, at most so many, until the next second is there."""
 
 FORMATS = "the README, under Serving, has a log format that tells"
 
@@ -32,7 +32,7 @@ class Reader:
     def __init__(self, targets: Targets, *, with_headers: bool | None = None) -> None:
         self._targets = targets
         self.with_headers = with_headers
-        """Whether the numbers of bytes count headers; None as long as no line has told."""
+        """Whether the numbers of bytes count headers; None as long as no line has shown it."""
         self.first_line = b""
         self.lines = 0
         self.strange = 0
@@ -44,7 +44,7 @@ class Reader:
         for raw in lines:
             line = raw.strip()
             if not raw.endswith(b"\n") and not is_complete(line):
-                continue  # the server was writing it; the next import reads it whole
+                continue  # the server was still writing it; the next import reads the whole line
             self.first_line = self.first_line or line
             self.lines += 1
             try:
@@ -61,7 +61,7 @@ class Reader:
 
     @property
     def notes(self) -> list[str]:
-        """What this log could not tell."""
+        """What this log does not tell, for a person."""
         notes: list[str] = []
         if self._exact and (self._dashes or not self._parts):
             who = "Apache's %b wrote this log" if self._dashes else "if Apache's %b wrote this log"
@@ -78,7 +78,7 @@ class Reader:
     def _request(self, hit: Hit, target: Target) -> Json:
         sent = sent_of(target, hit, with_headers=bool(self.with_headers))
         self._watch(hit, sent)
-        # Apache's time, told by the headers in its number, is that of the beginning
+        # A number with headers is Apache's, and Apache's time is that of the beginning.
         begun = hit.at if hit.begun is None and sent.with_headers else hit.begun
         return {
             "client": hit.client,
@@ -98,7 +98,7 @@ class Reader:
         }
 
     def _watch(self, hit: Hit, sent: Sent) -> None:
-        """What this line tells of the format of all."""
+        """Learn from this line what the numbers of the whole log mean."""
         if sent.with_headers is not None:
             self.with_headers = sent.with_headers
         if hit.with_headers is None and not hit.ranged and hit.broken is None:
@@ -113,9 +113,9 @@ def numbered(
 ) -> Iterator[Json]:
     """Give each request the identity of its line, in bounded memory.
 
-    An identity depends on the line's text alone, so the same line in another file is no other. Of equal lines the
-    first, second, third … have numbers. Rotation may cut between equal lines: `begin` is given the requests of the
-    log's first second and the line of the next one, and says how many of each were in the logs before.
+    An identity depends on the line's text alone, so the same line in another file has the same identity. Equal lines
+    are numbered. Rotation may cut a log between equal lines: `begin` is given the requests of the log's first second
+    and the next line, and says how many equal lines were in the logs before.
     """
     rest = iter(requests)
     first: list[tuple[bytes, Json]] = []
@@ -144,7 +144,7 @@ def line_hash(line: bytes) -> str:
 
 
 def batches(requests: Iterable[Json]) -> Iterator[list[Json]]:
-    """As many as fit into one message, at least one."""
+    """Lists of requests, each for one message."""
     batch: list[Json] = []
     size = 0
     for request in requests:
@@ -158,7 +158,7 @@ def batches(requests: Iterable[Json]) -> Iterator[list[Json]]:
 
 
 def beginning(first_line: bytes, identity: str, first: list[tuple[bytes, Json]], following: bytes | None) -> Json:
-    """What the daemon must know to tell this log from others. `identity` is that of the file, if it has one."""
+    """What the daemon must know to recognize this log. `identity`: of the file; empty when it is no file."""
     lines = [line for line, _ in first]
     request = first[0][1]
     repeated = len(list(takewhile(lambda line: line == first_line, lines)))

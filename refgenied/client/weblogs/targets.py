@@ -1,4 +1,4 @@
-"""From lines of an access log to requests for archives: which archive, and which of its bytes were sent."""
+"""Which archive a line of an access log is about, and which of its bytes were sent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ API = re.compile(
     r"|(?:.*/)?v[12]/asset/(?P<genome2>[^/]+)/(?P<group2>[^/]+)/archive"
 )
 HEADERS = (200, 450)
-"""Bytes that the headers of a range have: at least, at most. Apache's own are about 310."""
+"""The headers of a range have at least and at most so many bytes. Those of Apache have about 310."""
 MOST_HEADERS = 8192
 TLS_SHARE = 50
-"""One part in so many may be added by encryption, which Apache's %O counts too."""
+"""Encryption, which Apache's %O counts too, may add one byte for each so many."""
 
 
 class Edition(NamedTuple):
@@ -29,7 +29,7 @@ class Edition(NamedTuple):
 
 
 class Target:
-    """One asset, and what its archives are and were."""
+    """One asset, with its archive of now and those of before."""
 
     def __init__(self, row: Json) -> None:
         self.row = row
@@ -43,23 +43,23 @@ class Target:
         return self._sizes.get(size) if size is not None else None
 
     def at(self, moment: float) -> Edition:
-        """The one that was there then; the first one for times before."""
+        """The archive that was there at this moment; before the first one was made, the first one."""
         return next((edition for edition in self._editions if edition.published_at <= moment), self._editions[-1])
 
     def around(self, hit: Hit) -> list[Edition]:
-        """Those that this can have been, if the line tells when it ended or when it began; the newest first."""
+        """The archives that this can have been; newest first. The line's time is that of its end or of its beginning."""
         newest = self.at(hit.at)
         oldest = self.at(hit.at - remembered(newest.size))
         return [newest] if oldest == newest else [newest, oldest]
 
 
 class Targets:
-    """Finds the asset that a request was for. A digest is never taken for an alias that reads alike."""
+    """Finds the asset that a request was for. A genome digest goes before an alias that is the same text."""
 
     def __init__(self, rows: Iterable[Json]) -> None:
         self._by_names: dict[tuple[str, str, str], Target] = {}
         self._by_file: dict[tuple[str, str], Target] = {}
-        """Of two assets with one file name (`a__b:c` and `a:b__c`) the one that is served, the first."""
+        """Two assets may have one file name (`a__b:c` and `a:b__c`); then it means the first one, which is served."""
         self._defaults: dict[tuple[str, str], Target] = {}
         named = [(Target(row), row["genome_digest"], row["aliases"]) for row in rows]
         for target, genome, _ in named:
@@ -78,7 +78,7 @@ class Targets:
     def of(self, request: str) -> Target | None:
         try:
             url = urlsplit(request)
-        except ValueError:  # anybody may ask for anything: `//[`, say
+        except ValueError:  # a request may be any text, for example `//[`
             return None
         path = unquote(url.path)
         if api := API.fullmatch(path):
@@ -93,18 +93,18 @@ class Targets:
 
 
 class Sent(NamedTuple):
-    """What was sent of an archive; `first` is None where the line does not say where it begins."""
+    """What was sent of an archive. `first` is None when the line does not say where it begins."""
 
     edition: Edition
     first: int | None
     least: int
     most: int
     with_headers: bool | None
-    """What the number of bytes told of itself; None for nothing."""
+    """Whether the number of bytes counts headers; None when it cannot be seen."""
 
 
 def sent_of(target: Target, hit: Hit, *, with_headers: bool) -> Sent:
-    """`with_headers`: what earlier lines of this log have told of its numbers."""
+    """`with_headers`: whether numbers of bytes count headers, as earlier lines of this log have shown."""
     number = hit.sent or 0
     if hit.with_headers is not None:
         with_headers = hit.with_headers
