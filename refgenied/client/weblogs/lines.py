@@ -5,7 +5,7 @@ What their numbers mean was measured with the servers of Debian 12: nginx 1.22, 
 * nginx writes a line when the answer has ended, with the time of its end. `$body_bytes_sent` counts the bytes that it
   gave to the kernel, so there are fewer when a transfer was broken off.
 * Apache writes the line at the end too, but with the time of the beginning. `%O`, which is in Debian's own formats,
-  counts the bytes that it gave to the kernel, with the headers. `%b` counts the bytes that it wanted to send: with it, a
+  counts the bytes that it gave to the kernel, with the headers. `%b` counts the bytes that it wanted to send: there, a
   transfer that was broken off looks like a whole one.
 * Caddy's `ts` is the time of the end, `duration` the length, `size` the bytes of the body that it gave to the kernel.
 """

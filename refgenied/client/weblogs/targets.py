@@ -47,7 +47,7 @@ class Target:
         return next((edition for edition in self._editions if edition.published_at <= moment), self._editions[-1])
 
     def around(self, hit: Hit) -> list[Edition]:
-        """The archives that this can have been; newest first. The line's time is that of its end or of its beginning."""
+        """The archives that this can have been; newest first. The line's time may be its end or its beginning."""
         newest = self.at(hit.at)
         oldest = self.at(hit.at - remembered(newest.size))
         return [newest] if oldest == newest else [newest, oldest]
