@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from refgenied.files.regular import StrPath
+
 MOUNTINFO = Path("/proc/self/mountinfo")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
@@ -42,6 +44,13 @@ def origin(path: str, mountinfo: Path = MOUNTINFO) -> tuple[str, str] | None:
         return None
     device, root, point = best
     return device, os.path.normpath(f"{root}/{path[len(point) :]}").replace("//", "/")
+
+
+def file_system(path: StrPath, mountinfo: Path = MOUNTINFO) -> str:
+    """The kind of the file system that holds `path`, such as `ext4`, `nfs4` or `fuse.sshfs`; empty when unknown."""
+    device = _device(os.fspath(path))
+    kinds = (fields[fields.index("-") + 1] for fields in _table(mountinfo) if fields[2] == device)
+    return next(kinds, "")
 
 
 def _table(mountinfo: Path) -> list[list[str]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from refgenied.model import AssetKey
-from refgenied.queue.eventlog import Change
+from refgenied.queue.eventlog import Change, EventLog
 from refgenied.shared.pulls import Answer, Pull
 from refgenied.store import downloads, weblogs
 
@@ -33,12 +32,12 @@ class LogLine(NamedTuple):
 
 
 class Downloads:
-    def __init__(self, change: Callable[[], AbstractAsyncContextManager[Change]]) -> None:
-        self._change = change
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
 
     async def record(self, reported: Iterable[downloads.Download], *, by: str) -> Counted:
         """Count each download once."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             return await self._count(change, reported, by=by)
 
     async def begin_log(self, start: weblogs.Start, lines: Sequence[str], *, half: bool) -> dict[str, int]:
@@ -46,7 +45,7 @@ class Downloads:
 
         `half`: the log has only equal lines, and one of them lacks its twin.
         """
-        async with self._change() as change:
+        async with self._log.change() as change:
             known = await weblogs.times(change.tx, lines)
             twin = half and sum(known.values()) % 2 == 1  # the other half of the pair is at the end of another log
             before = await weblogs.lines_before(change.tx, start, copies=not twin)
@@ -58,7 +57,7 @@ class Downloads:
 
     async def take(self, requests: Sequence[LogLine], *, by: str) -> Counted:
         """Take each line once, in order, and count the downloads that they make up."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             tx = change.tx
             taken = await weblogs.taken(tx, [request.line for request in requests])
             new = [request for request in requests if request.line not in taken]

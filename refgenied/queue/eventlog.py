@@ -1,4 +1,4 @@
-"""A change and its events are one transaction, and waits last as long as they should also when the clock is set."""
+"""A change and its events are one transaction. Jobs that wait keep waiting as long when somebody sets the clock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from refgenied.queue.feed import Feed
 from refgenied.store import Store, Transaction, events
 from refgenied.store import jobs as rows
 
-JUMP = 1.0
-"""Seconds by which the clock is off from one moment to the next: somebody has set it."""
+CLOCK_WAS_SET_SECONDS = 1.0
+"""When the clock is off by more than this from one change to the next, somebody has set it."""
 
 
 def since_boot() -> float:
-    """Seconds, also those that the machine slept. Nobody can set it."""
+    """Seconds since the machine was started, with those that it slept. Nobody can set this clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -36,7 +36,7 @@ class Change:
 
 class EventLog:
     def __init__(self, store: Store, feed: Feed, clock: Clock, steady: Clock) -> None:
-        self._store = store
+        self.store = store
         self._feed = feed
         self._clock = clock
         self._steady = steady
@@ -44,18 +44,18 @@ class EventLog:
 
     @asynccontextmanager
     async def change(self) -> AsyncGenerator[Change]:
-        """What waits is moved first by as much as the clock was set since the last change."""
-        async with self._store.transaction() as tx:
+        """One transaction with its events. Before it the times of waiting jobs move by as much as the clock was set."""
+        async with self.store.transaction() as tx:
             now, set_by = self._clock(), self._clock() - self._steady()
             jump = set_by - self._set_by
-            if abs(jump) > JUMP:
+            if abs(jump) > CLOCK_WAS_SET_SECONDS:
                 await rows.shift(tx, jump)
             change = Change(tx, now)
             yield change
-        if abs(jump) > JUMP:  # only now: a change that was rolled back has shifted nothing
+        if abs(jump) > CLOCK_WAS_SET_SECONDS:  # only now, because a change that was rolled back has moved nothing
             self._set_by = set_by
         self._feed.publish(change.events)
 
     def surely(self) -> float:
-        """It is at least so late: the clock's time, or what it would be without having been set forward since."""
+        """The earliest time that it can be: the clock's, or what it would be if nobody had set it forward since."""
         return min(self._clock(), self._steady() + self._set_by_at_start)

@@ -61,8 +61,8 @@ class Jobs:
         self._log = EventLog(store, feed, clock, steady)
         self.change = self._log.change
         """One transaction with its events."""
-        self.records = Records(store, self.change)
-        self.downloads = Downloads(self.change)
+        self.records = Records(self._log)
+        self.downloads = Downloads(self._log)
         self._wake = anyio.Event()
         self._reserved: set[AssetKey] = set()
         self.running: dict[int, RunningJob] = {}

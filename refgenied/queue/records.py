@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from refgenied.model import Access, ArchiveRecord, AssetKey, Removal, Requester
-from refgenied.queue.eventlog import Change
-from refgenied.store import Store, archives
+from refgenied.queue.eventlog import Change, EventLog
+from refgenied.store import archives
 
 
 class Records:
     """`generation` is everywhere the number that `ArchiveFolder.changing` gave. Every method may raise StateError."""
 
-    def __init__(self, store: Store, change: Callable[[], AbstractAsyncContextManager[Change]]) -> None:
-        self._store = store
-        self._change = change
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
 
     async def imported(self, record: ArchiveRecord, requester: Requester, generation: int, *, maker: str) -> None:
         """An archive that was made elsewhere is in place. `maker`: the program that made it."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             await archives.put(change.tx, record)
             await archives.put_generation(change.tx, generation)
             about: dict[str, Any] = {"maker": maker, "digest": record.digest, "size": record.size}
@@ -28,7 +26,7 @@ class Records:
 
     async def removed(self, removal: Removal, requester: Requester, generation: int) -> None:
         """Forget the archive, and remember that a user removed it."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             await archives.put_generation(change.tx, generation)
             await archives.forget(change.tx, removal.key)
             await archives.put_removal(change.tx, removal)
@@ -36,14 +34,14 @@ class Records:
 
     async def removed_elsewhere(self, removal: Removal, generation: int) -> None:
         """An archive that the database does not know was removed by a user of another daemon."""
-        async with self._store.transaction() as tx:
+        async with self._log.store.transaction() as tx:
             await archives.put_generation(tx, generation)
             if await archives.get(tx, removal.key) is None:
                 await archives.put_removal(tx, removal)
 
     async def proved(self, record: ArchiveRecord, requester: Requester, *, at: float, seconds: float) -> bool:
         """The file was read back and is right. False when another archive is recorded now."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             known = await archives.mark_proved(change.tx, record, at)
             if known:
                 size = record.size
@@ -52,7 +50,7 @@ class Records:
 
     async def damaged(self, record: ArchiveRecord, requester: Requester, *, damage: str) -> bool:
         """The file is not what its manifest says. False when another archive is recorded now."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             known = await archives.mark_damaged(change.tx, record, damage)
             if known:
                 await change.log("archive.damaged", record.key, by=requester.name, error=damage)
@@ -60,7 +58,7 @@ class Records:
 
     async def put_right(self, old: ArchiveRecord, new: ArchiveRecord, requester: Requester, *, mended: str) -> bool:
         """The record `old` was wrong. `mended`: what was wrong in the archive, or empty. False: it is gone by now."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             known = await archives.put_right(change.tx, old, new)
             if known and mended:
                 await change.log("archive.mended", old.key, by=requester.name, what=mended)
@@ -68,13 +66,13 @@ class Records:
 
     async def learned(self, access: Mapping[AssetKey, Access]) -> None:
         """Who may read these assets was not known before, or has changed."""
-        async with self._store.transaction() as tx:
+        async with self._log.store.transaction() as tx:
             for key, who in access.items():
                 await archives.put_access(tx, key, who)
 
     async def protected(self, given: Mapping[AssetKey, tuple[Access, Access]], requester: Requester) -> None:
         """Fewer people can read these archives than before. `given`: who could before, and who can now."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             for key, (before, access) in given.items():
                 await change.log("archive.protected", key, by=requester.name, before=before, access=access)
 
@@ -82,7 +80,7 @@ class Records:
         self, archives_: Collection[ArchiveRecord], removals: Collection[Removal], generation: int
     ) -> None:
         """After a crash: a few manifests in the archive folder were newer than the database."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             await self._take(change, archives_, removals, generation)
             for record in archives_:
                 about: dict[str, Any] = {"digest": record.digest, "size": record.size, "path": record.path}
@@ -100,7 +98,7 @@ class Records:
         why: str,
     ) -> None:
         """All manifests of the archive folder with this id were read. `why`: what the database was before."""
-        async with self._change() as change:
+        async with self._log.change() as change:
             await archives.put_fact(change.tx, archives.READ_FROM, folder_id)
             await self._take(change, archives_, removals, generation)
             if archives_ or removals:

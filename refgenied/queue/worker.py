@@ -49,7 +49,7 @@ class Worker:
         self.draining = False
 
     def drain(self) -> None:
-        """Claim nothing more; a packing job goes back to the queue, a publish is finished."""
+        """Claim no more jobs. A job that packs goes back to the queue; one that publishes is finished."""
         self.draining = True
         for running in self._jobs.running.values():
             running.scope.cancel()
@@ -62,7 +62,7 @@ class Worker:
                 job = None
                 if not self._pause.active:
                     job = await self._jobs.claim()
-                if job is None and not self.draining:  # a drain during the claim has woken nobody
+                if job is None and not self.draining:  # nobody waited yet when `drain` was called during the claim
                     await self._jobs.wait_due(paused=lambda: self._pause.active)
             except StateError as error:
                 await self._wait_for_database(error)
@@ -87,7 +87,7 @@ class Worker:
             raise
         except RefgeniedError as error:
             await self._failed(job, error)
-        except Exception as error:  # noqa: BLE001 - what is not an answer of the system is logged with its traceback
+        except Exception as error:  # noqa: BLE001 - `_unexpected` logs a fault of ours with its traceback
             await self._failed(job, self._unexpected(job, error))
         else:
             if running.scope.cancelled_caught:
@@ -95,7 +95,7 @@ class Worker:
 
     async def _archive(self, job: Job) -> None:
         asset = await self.archiver.asset(job.key)
-        if asset.stamp != job.stamp:  # it changed between queue and claim: the job is for the state that it packs
+        if asset.stamp != job.stamp:  # the asset has changed since it was queued
             await self._jobs.store.ask(rows.restamp, job.id, asset.stamp)
         record = await self._jobs.store.ask(archives.get, job.key)
         result = await self.archiver.archive(job, asset, record, self._reporting(job))
@@ -118,13 +118,12 @@ class Worker:
 
     async def _failed(self, job: Job, error: RefgeniedError) -> None:
         log.warning("job.problem", job=job.id, asset=job.key.registry_path, kind=error.kind, error=error.message)
-        nobody_asked = job.priority != Priority.ASKED
         condition = await self._condition_behind(error)
+        nobody_asked = job.priority != Priority.ASKED
         if condition is not None:
-            wait = condition.let_others_go_first
-            await self._end(lambda: self._jobs.hand_back(job, error, wait=wait))
+            await self._end(lambda: self._jobs.hand_back(job, error, wait=condition.let_others_go_first))
         elif isinstance(error, AssetIncompleteError | AssetNotFoundError) and nobody_asked:
-            # The asset is being built again or is gone, and the next look knows better.
+            # The asset is being built again or is gone. The next look will know.
             await self._end(lambda: self._jobs.end_cancelled(job, error.kind, error.message))
         else:
             await self._end(lambda: self._jobs.fail(job, error))
@@ -134,26 +133,26 @@ class Worker:
             return await self._pause.caused(error)
 
     async def _end(self, arrow: Callable[[], Awaitable[None]]) -> bool:
-        """Follow a job's last arrow. While the database cannot be written, try again until drained: a job that is
-        left running would count as a crash. Whether it was written.
+        """Follow a job's last arrow. Returns whether the database took it.
+
+        Tries again while the database cannot be written, until drained: a job that is left running would count as a
+        crash.
         """
         written = False
-        with anyio.CancelScope(shield=True):  # the second signal does not cut it either
+        with anyio.CancelScope(shield=True):  # also a second signal does not end it
             while not written:
                 try:
                     await arrow()
+                    written = True
                 except StateError as error:
                     await self._wait_for_database(error)
                     if self.draining:
                         break
-                else:
-                    written = True
         return written
 
     def _unexpected(self, job: Job, error: Exception) -> RefgeniedError:
-        """What the system answered where nobody thought of it, in words; anything else is a fault of ours."""
-        short = isinstance(error, MemoryError) or str(error) == "can't start new thread"
-        if short:
+        """The error in words: an answer of the system that no other code expects, or a fault of ours."""
+        if isinstance(error, MemoryError) or str(error) == "can't start new thread":
             return ShortageError(str(error) or "there is not enough memory")
         if not isinstance(error, OSError):
             log.error("job.crashed", job=job.id, asset=job.key.registry_path, exc_info=error)
@@ -165,42 +164,31 @@ class Worker:
             return said
 
     async def _publish(self, job: Job, result: Result) -> None:
-        """From the first rename to the commit nothing may come between."""
+        """Publish and record. Nothing may come between the first rename and the commit."""
         if result.outcome is Outcome.UNCHANGED:
             await self._succeed(job, result)
             return
-        draft = result.draft
         try:
             async with self._archive_folder.changing(job.key, self._jobs.store) as generation:
-                if draft is not None:
-                    await self._appear(job, result.outcome, draft)
+                if result.draft is not None:
+                    await anyio.to_thread.run_sync(_put_in_place, result.draft, result.outcome)
                 await self._succeed(job, result, generation)
         except BaseException:
-            if draft is not None:
-                await anyio.to_thread.run_sync(draft.discard)
+            if result.draft is not None:
+                await anyio.to_thread.run_sync(result.draft.discard)
             raise
 
-    async def _appear(self, job: Job, outcome: Outcome, draft: Draft) -> None:
-        for aside in await anyio.to_thread.run_sync(_make_way, draft, outcome):
-            log.warning("archive.set_aside", asset=job.key.registry_path, path=str(aside))
-        await anyio.to_thread.run_sync(draft.publish)
-
     async def _succeed(self, job: Job, result: Result, generation: int = 0) -> None:
-        record = result.record
-        if not await self._end(lambda: self._jobs.succeed(job, result.outcome, record, generation)):
-            return
-        log.info(
-            "job.succeeded",
-            job=job.id,
-            asset=job.key.registry_path,
-            outcome=result.outcome,
-            size=record.size,
-            digest=record.digest,
-        )
+        record, outcome = result.record, result.outcome
+        if await self._end(lambda: self._jobs.succeed(job, outcome, record, generation)):
+            asset, size, digest = job.key.registry_path, record.size, record.digest
+            log.info("job.succeeded", job=job.id, asset=asset, outcome=outcome, size=size, digest=digest)
 
 
-def _make_way(draft: Draft, outcome: Outcome) -> list[Path]:
-    """What another program has made is not overwritten. WriteError."""
+def _put_in_place(draft: Draft, outcome: Outcome) -> None:
+    """Publish the draft. Another program's files are kept under other names first. WriteError."""
     kept = ServedNames(draft.place).keep_foreign(draft.manifest)
     aside = make_way(draft.place) if outcome is Outcome.PUBLISHED else None
-    return [*kept, aside] if aside else kept
+    for path in [*kept, aside] if aside else kept:
+        log.warning("archive.set_aside", asset=draft.place.key.registry_path, path=str(path))
+    draft.publish()

@@ -1,11 +1,12 @@
 """What is done about a database file that is damaged, or that somebody deletes while it is open. Blocking.
 
-Records and removals are in the manifests too; counted downloads are nowhere else. So a damaged file is kept, and what
-can still be read of the downloads goes into the new one.
+Records and removals are in the manifests too, but counted downloads are only here. So a damaged file is kept, and the
+downloads that can still be read go into the new file.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sqlite3
@@ -21,12 +22,16 @@ from refgenied.model import StateError
 _LOGS = ("-wal", "-shm")
 """What SQLite keeps beside a database while it is open."""
 _SUSPECT = ".suspect"
-"""A file with this ending says that the last run met damage: the next start reads the whole database."""
+"""A file with this ending says that damage was found: the next start checks the whole database."""
 _RESCUED = ".rescued"
 TABLES = {"download": 7, "edition": 6, "fact": 2, "log_line": 2, "log_pull": 2, "log_start": 4}
-"""What only the database knows, and the numbers of columns."""
+"""The tables with what only the database knows, and their numbers of columns."""
 _KEPT_FACTS = ("first_started_at", "paused_by")
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
 
 
 def is_damage(error: BaseException) -> bool:
@@ -36,32 +41,29 @@ def is_damage(error: BaseException) -> bool:
 
 
 def suspect(path: Path) -> None:
-    """Have the next start read all of it."""
+    """Let the next start check all of it."""
     with suppress(OSError):
-        path.with_name(path.name + _SUSPECT).touch()
+        _beside(path, _SUSPECT).touch()
 
 
 def is_suspect(path: Path) -> bool:
-    return path.with_name(path.name + _SUSPECT).exists()
+    return _beside(path, _SUSPECT).exists()
 
 
 def clear(path: Path) -> None:
     with suppress(OSError):
-        path.with_name(path.name + _SUSPECT).unlink(missing_ok=True)
+        _beside(path, _SUSPECT).unlink(missing_ok=True)
 
 
 def put_aside(path: Path) -> Path:
     """Give a damaged database and its logs another name, which is returned. StateError."""
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    number = 0
-    while os.path.lexists(aside):
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged-{stamp}.{number}")
+    name = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    names = (path.with_name(f"{name}.{number}" if number else name) for number in itertools.count())
+    aside = next(free for free in names if not os.path.lexists(free))
     try:
         for log in _LOGS:
             with suppress(FileNotFoundError):
-                path.with_name(path.name + log).rename(aside.with_name(aside.name + log))
+                _beside(path, log).rename(_beside(aside, log))
         path.rename(aside)
         sync_folder(path.parent)
     except OSError as error:
@@ -73,9 +75,9 @@ def put_aside(path: Path) -> Path:
 
 
 def salvage(new: Path, damaged: Path) -> int:
-    """Bring the counted downloads, and a user's pause, over into a new database as far as they can be read.
+    """Copy the counted downloads and a user's pause into a new database, as far as they can be read.
 
-    How many downloads came over. What cannot be read is passed over.
+    Returns the number of downloads.
     """
     saved = 0
     with closing(sqlite3.connect(new)) as to, suppress(sqlite3.Error, OSError):
@@ -83,16 +85,15 @@ def salvage(new: Path, damaged: Path) -> int:
             old.execute("PRAGMA writable_schema = ON")  # else SQLite reads nothing of a file that was cut
             for table, columns in TABLES.items():
                 for row in _rows(old, table, columns):
-                    if table == "fact" and row[0] not in _KEPT_FACTS:
-                        continue
-                    came = _insert(to, table, row)
-                    saved += came if table == "download" else 0
+                    if table != "fact" or row[0] in _KEPT_FACTS:
+                        inserted = _insert(to, table, row)
+                        saved += inserted if table == "download" else 0
         to.commit()
     return saved
 
 
 def _rows(old: sqlite3.Connection, table: str, columns: int) -> Iterator[tuple[Any, ...]]:
-    """Up to the damage from the beginning, then up to it from the end."""
+    """The rows before the damage, and if there is damage, the rows after it."""
     for order in ("ASC", "DESC"):
         try:
             for row in old.execute(f"SELECT * FROM {table} ORDER BY 1 {order}"):
@@ -104,7 +105,7 @@ def _rows(old: sqlite3.Connection, table: str, columns: int) -> Iterator[tuple[A
 
 
 def _insert(to: sqlite3.Connection, table: str, row: tuple[Any, ...]) -> int:
-    """The number of rows that came into the table; 0 for one that does not fit."""
+    """The number of rows that were inserted; 0 for one that does not fit."""
     try:
         return to.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row).rowcount
     except sqlite3.Error:
@@ -115,18 +116,21 @@ def _insert(to: sqlite3.Connection, table: str, row: tuple[Any, ...]) -> int:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """None when nothing is there. OSError when that cannot be known."""
+    """Device and inode; None when nothing is there. OSError when that cannot be known."""
     try:
-        info = os.stat(path)
+        return _device_and_inode(os.stat(path))
     except FileNotFoundError:
         return None
+
+
+def _device_and_inode(info: os.stat_result) -> tuple[int, int]:
     return info.st_dev, info.st_ino
 
 
 def set_free(path: Path) -> None:
-    """Another program has written over the open database (`cp backup …`): give what it wrote a file of its own.
+    """Another program has written over the open database (`cp backup …`): copy what it wrote to a file of its own.
 
-    When this process closes the old one, SQLite writes its log into that.
+    Otherwise SQLite would write its log into that when this process closes the database.
     """
     copy = partial_of(path)
     with suppress(OSError):
@@ -137,47 +141,43 @@ def set_free(path: Path) -> None:
 
 
 def drop_own_log(path: Path) -> None:
-    """Of a database that was replaced while this process has it open: at the next start SQLite would write its log,
-    which has kept its name, into the other file.
-    """
+    """Delete the log of an open database that was replaced: the next start would write it into the other file."""
     with suppress(OSError):
-        log = identity(path.with_name(path.name + _LOGS[0]))
-        if log is not None and log in map(_identity_of_open, os.listdir("/proc/self/fd")):
+        log = identity(_beside(path, _LOGS[0]))
+        if log is not None and any(log == _identity_of_open(number) for number in os.listdir("/proc/self/fd")):
             drop_logs(path)
 
 
 def _identity_of_open(number: str) -> tuple[int, int] | None:
     try:
-        info = os.fstat(int(number))
-    except OSError:
+        return _device_and_inode(os.fstat(int(number)))
+    except OSError:  # it was closed meanwhile
         return None
-    return info.st_dev, info.st_ino
 
 
 def drop_logs(path: Path) -> None:
-    """Of a database that is gone."""
+    """Delete the logs of a database that is gone."""
     for log in _LOGS:
         with suppress(OSError):
-            path.with_name(path.name + log).unlink(missing_ok=True)
+            _beside(path, log).unlink(missing_ok=True)
 
 
 def rescued_of(path: Path) -> Path:
-    """Where an open database is written once more when its name is gone."""
-    return path.with_name(path.name + _RESCUED)
+    """Where an open database is written once more when its file was deleted."""
+    return _beside(path, _RESCUED)
 
 
-def bring_back(path: Path) -> bool:
-    """Give a rescued database its name again, when no other one is there. Whether there was one. StateError."""
+def bring_back(path: Path) -> None:
+    """Give a rescued database its name again, if no other file has it: somebody wants that one. StateError."""
     rescued = rescued_of(path)
     try:
         if not rescued.exists():
-            return False
-        if path.exists():  # somebody has put another one there: that is what he wants
+            return
+        if path.exists():
             rescued.unlink()
-            return False
+            return
         drop_logs(path)
         rescued.rename(path)
         sync_folder(path.parent)
     except OSError as error:
         raise StateError(f"{rescued} cannot be given its name {path.name} again: {error.strerror or error}") from None
-    return True

@@ -74,6 +74,13 @@ def test_imports_go_down_only(path: Path) -> None:
         assert RANK[imported] < RANK[part], f"{path.name} imports {imported}, which is above it or beside it"
 
 
+def test_nobody_but_store_and_queue_opens_a_transaction() -> None:
+    for path in files():
+        if part_of(path) not in ("store", "queue"):
+            text = path.read_text()
+            assert ".transaction(" not in text and ".change(" not in text, f"{path.name} opens a transaction"  # noqa: PT018
+
+
 def test_the_blocking_parts_know_nothing_of_asyncio_sql_or_sockets() -> None:
     for path in [*PACKAGE.glob("genomes/*.py"), *PACKAGE.glob("archive/*.py")]:
         text = path.read_text()

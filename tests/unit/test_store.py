@@ -1,5 +1,6 @@
 """The one connection: its file, its schema, its transactions."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,10 +9,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from refgenied.files import mounts
 from refgenied.model import AssetKey, JobState, StateError
 from refgenied.store import Store, archives, rescue
 from refgenied.store import jobs as rows
 from refgenied.store.connection import CHECKPOINT_ROWS
+from refgenied.store.network import NETWORK_FILE_SYSTEM
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 
 pytestmark = pytest.mark.anyio
@@ -356,3 +359,12 @@ async def test_what_sqlite_itself_writes_is_not_taken_for_another_programs_work(
                     )
             group.cancel_scope.cancel()
     assert said == {""}
+
+
+@pytest.mark.parametrize(("kind", "remote"), [("ext4", False), ("nfs4", True), ("fuse.sshfs", True), ("fuse.x", False)])
+def test_a_network_disk_is_known_by_the_kind_of_its_file_system(kind: str, remote: bool, tmp_path: Path) -> None:
+    device = os.stat(tmp_path).st_dev
+    table = tmp_path / "mountinfo"
+    table.write_text(f"36 35 {os.major(device)}:{os.minor(device)} / /x rw shared:1 - {kind} host:/x rw\n")
+    assert mounts.file_system(tmp_path, table) == kind
+    assert bool(NETWORK_FILE_SYSTEM.fullmatch(kind)) is remote
