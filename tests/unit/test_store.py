@@ -362,7 +362,7 @@ async def test_what_sqlite_itself_writes_is_not_taken_for_another_programs_work(
 
 
 @pytest.mark.parametrize(("kind", "remote"), [("ext4", False), ("nfs4", True), ("fuse.sshfs", True), ("fuse.x", False)])
-def test_a_network_disk_is_known_by_the_kind_of_its_file_system(kind: str, remote: bool, tmp_path: Path) -> None:
+def test_a_network_disk_is_known_by_its_kind_of_file_system(kind: str, *, remote: bool, tmp_path: Path) -> None:
     device = os.stat(tmp_path).st_dev
     table = tmp_path / "mountinfo"
     table.write_text(f"36 35 {os.major(device)}:{os.minor(device)} / /x rw shared:1 - {kind} host:/x rw\n")
