@@ -1,7 +1,7 @@
-"""Archives that were replaced or removed a moment ago, kept for those who were told of them.
+"""Keeps archives that were replaced or removed a moment ago, for clients that were told of them.
 
 `refgenie pull` asks for the digest first and for the archive after that. A server may promise the old archive for up to
-10 minutes after it was replaced (`serve/editions.py`); its file is kept longer than that, and then taken away.
+10 minutes after it was replaced (`serve/editions.py`). Its file is kept longer than that, and then deleted.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Kept:
         self._folder = folder
         self._clock = clock
         self._since: dict[Path, float] | None = None
-        """Hidden name → when its archive was shown last, by the clock; None before the folder was looked through."""
+        """Hidden name → when its archive was shown last, by the clock; None before the folder was read."""
 
     def keep(self, names: ServedNames, digest: str) -> None:
-        """Give the file under the flat name its hidden name, before that name leads to another file. OSError.
+        """Give the file under the flat name its hidden name, before the flat name leads to another file. OSError.
 
         On a file system without hard links nothing can be kept: a server then says 503 until it has the new config.
         """
@@ -56,7 +56,7 @@ class Kept:
         return self._since is None or bool(self._since)
 
     def tidy(self) -> None:
-        """Take away those whose time is over. What cannot be taken away is tried again after as long."""
+        """Delete those whose time is over. If one cannot be deleted, it is tried again after the same time."""
         if self._since is None:
             self._since = self._found()
         now = self._clock()
@@ -73,7 +73,7 @@ class Kept:
                 del self._since[path]
 
     def _found(self) -> dict[Path, float]:
-        """Those that another run of the daemon has left. Their last change is when they lost the flat name."""
+        """Those that another run of the daemon has left. Their ctime is when they lost the flat name."""
         found: dict[Path, float] = {}
         for genome in _entries(self._folder):
             if not genome.is_dir(follow_symlinks=False):
@@ -99,5 +99,5 @@ def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except OSError:  # whoever needs it says so
+    except OSError:  # others that need the folder tell of it
         return []

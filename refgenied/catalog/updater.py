@@ -28,7 +28,7 @@ REST_PER_REFRESH = 4.0
 
 
 class Keeper:
-    """All it writes is derived from the database, the manifests and the last look; every call may be repeated."""
+    """All that it writes is made from the database, the manifests and the last look. Every call may be repeated."""
 
     def __init__(
         self, core: Core, reconciler: Reconciler, doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None
@@ -48,13 +48,13 @@ class Keeper:
 
     @property
     def config(self) -> str:
-        """Where the server's config is; "" when none is kept."""
+        """The path of the server's config; "" when none is kept."""
         on = self._core.current.settings.serving.enabled and self._core.archive_folder.path
         return str(self._folder.config.path) if on else ""
 
     @property
     def _knows(self) -> bool:
-        """Whether there was a look: before it little is known of aliases and default assets."""
+        """Whether there was a look. Without one, aliases and default assets are not known."""
         return self._reconciler.look.ok or self._reconciler.first_look.is_set()
 
     async def follow(self) -> None:
@@ -70,10 +70,12 @@ class Keeper:
             await self.refresh()
 
     async def catch_up(self) -> None:
-        """Return when all that was recorded before this call is served. Whoever has heard of a publish may rely on it:
-        the feed offers events right after their commit, before anybody else can hear of them.
+        """Return when all that was recorded before this call is served.
+
+        That holds for every publish that the caller has heard of: the feed offers an event right after its commit,
+        before anybody else can hear of it.
         """
-        async with self._core.archive_folder.publishing:  # a refresh that is under way ends first
+        async with self._core.archive_folder.publishing:  # a refresh that runs now ends first
             if self._causes.pending or self._again.is_set():
                 await self._refresh()
 
@@ -82,7 +84,7 @@ class Keeper:
         return self._rested_at - time.monotonic()
 
     async def refresh(self) -> None:
-        """Return when the folder serves what is recorded now. What goes wrong is a health warning, not an error."""
+        """Return when what is recorded now is served. What goes wrong is a health warning, not an error."""
         async with (
             self._core.archive_folder.publishing
         ):  # between a first rename and its record no served name may change
@@ -151,7 +153,7 @@ class Keeper:
                 await self._tidy()
 
     async def _tidy(self) -> None:
-        """Take away replaced archives that nobody may come for any more, also when nothing is served now."""
+        """Delete the replaced archives whose time is over, also when nothing is served now."""
         async with self._core.archive_folder.publishing:
             if self._core.archive_folder.path and not await anyio.to_thread.run_sync(self._core.archive_folder.problem):
                 await anyio.to_thread.run_sync(self._folder.kept.tidy)

@@ -1,6 +1,6 @@
-"""Connections: taken one by one, as many as there are descriptors for. The others wait in the kernel's queue.
+"""Takes connections one by one, as many as there are descriptors for. The others wait in the kernel's queue.
 
-asyncio's own server, when there are no descriptors left, fails 2,048 times in a second and logs each of them.
+When there are no descriptors left, asyncio's own server fails 2,048 times in a second and logs each failure.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ log = structlog.get_logger("serve")
 MOST_WAITING = 2048
 """Connections that the kernel may hold for us (it takes no more than net.core.somaxconn)."""
 SPARE_DESCRIPTORS = 20
-"""Descriptors for everything but connections and the archives that they are given, beyond those open at start."""
+"""Descriptors beside those for connections, for their archives, and those that are open at start."""
 ROOM_LOOK_SECONDS = 0.05
-"""Between two looks whether a connection has ended, when there is room for no more."""
+"""Between two looks whether a connection has ended, while there is no room for another."""
 SHORTAGE_SECONDS = 0.5
-"""After the system could not give us a connection."""
+"""After the system could not give us a connection: it may be short of something."""
 LOG_AGAIN_SECONDS = 60.0
-"""While that lasts, it is logged so often."""
+"""Between two log lines while connections wait."""
 SILENT_SECONDS = 30.0
-"""A connection that has sent no request for so long is closed."""
+"""A connection that has sent no request for this long is closed."""
 SILENT_WHILE_FULL_SECONDS = 3.0
-"""And after so long while others wait: 100 silent ones in a row would hold up a client for minutes."""
+"""The same while others wait: 100 silent connections in a row would hold up a client for minutes."""
 
 
 def allow_many_files() -> int:
-    """Raise the soft limit of descriptors to the hard one; how many there may be then.
+    """Raise the soft limit of descriptors to the hard one. How many there may be now.
 
-    The usual 1,024 are too few for many clients at once: each has a connection, and an archive that is open.
+    The usual 1,024 are too few for many clients at once: each has a connection and an open archive.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
@@ -50,7 +50,7 @@ def allow_many_files() -> int:
 
 class Acceptor:
     def __init__(self, listener: socket.socket, protocol: Callable[[], Any], limit: int) -> None:
-        """`protocol` makes uvicorn's for one connection; `limit`: of descriptors, see `allow_many_files`."""
+        """`protocol` makes uvicorn's protocol for one connection. `limit`: of descriptors, from `allow_many_files`."""
         self._listener = listener
         self._protocol = protocol
         self._since: dict[Any, float] = {}
@@ -92,7 +92,7 @@ class Acceptor:
             self._since[protocol] = time.monotonic()
 
     def _sweep(self) -> None:
-        """Forget connections that are closed, and close those that have nothing to ask."""
+        """Forget connections that are closed, and close those that send no request."""
         now = time.monotonic()
         patience = SILENT_WHILE_FULL_SECONDS if self.full else SILENT_SECONDS
         for protocol, since in list(self._since.items()):
@@ -112,7 +112,7 @@ _QUESTION = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r
 
 
 async def answers(listener: socket.socket, seconds: float) -> bool:
-    """Whether a request to our own address is answered in this time: True also when it cannot even be asked."""
+    """Whether a request to our own address is answered in this time. True also when it cannot be sent."""
     loop = asyncio.get_running_loop()
     try:
         address: tuple[Any, ...] = listener.getsockname()
@@ -125,13 +125,13 @@ async def answers(listener: socket.socket, seconds: float) -> bool:
                 return (await loop.sock_recv(connection, 9)).startswith(b"HTTP/1.1 ")
     except (TimeoutError, ConnectionError):
         return False
-    except OSError:  # no descriptor, a stop is under way, or the address is gone: a new start would not help
+    except OSError:  # no descriptor, the server stops, or the address is gone: a new start would not help
         return True
 
 
 @contextmanager
 def listening_on(host: str, port: int) -> Generator[socket.socket]:
-    """ConfigError when the address cannot be had."""
+    """A socket that listens on this address. ConfigError when it cannot."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0

@@ -1,6 +1,7 @@
-"""An archive as the answer to a request, as HTTP wants it (RFC 9110): HEAD, conditions, ranges.
+"""Answers a request with an archive, as HTTP wants it (RFC 9110): HEAD, conditions, ranges.
 
-Its ETag is its md5: whoever has that file already is told so, and half a file is never continued with half of another.
+The ETag is the archive's md5: a client that has that file already is told so, and a download that was cut is never
+continued with a part of another file.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ log = structlog.get_logger("serve")
 
 _READ_BYTES = 1 << 18
 MOST_RANGES = 100
-"""Who asks for more in one request gets the whole file."""
+"""A client that asks for more in one request gets the whole file."""
 HEAD = "refgenied.head"
-"""In the scope of a request whose method is HEAD, and which the app is to take for a GET."""
+"""Key in the scope of a HEAD request that is handed to the app as a GET."""
 
 at_hand: ContextVar[OpenedArchive] = ContextVar("at_hand")
-"""The archive that was opened for the request under way."""
+"""The archive that was opened for the current request."""
 given_out: ContextVar[Callable[[ServedArchive], None]] = ContextVar("given_out")
-"""Told of the archive whose bytes the request under way is answered with."""
+"""Is told of the archive whose bytes are the answer to the current request."""
 
 ByteRange = tuple[int, int]
-"""First byte, and the one after the last."""
+"""The first byte, and the one after the last."""
 
 
 def file_response(path: str, **named: Any) -> Response:
@@ -88,7 +89,7 @@ class ArchiveResponse(Response):
     # ----------------------------------------------------------------- what is asked for
 
     def _condition(self, fields: Mapping[str, str]) -> int:
-        """412 or 304 when a condition says so, in RFC 9110's order (13.2.2); else 0."""
+        """412 or 304 when a condition says so, in the order of RFC 9110 (13.2.2); else 0."""
         if_match, if_none_match = fields.get("if-match"), fields.get("if-none-match")
         if if_match is not None:
             if not self._is_among(if_match, weak=False):
@@ -100,14 +101,14 @@ class ArchiveResponse(Response):
         return 304 if self._changed_since(fields.get("if-modified-since")) is False else 0
 
     def _is_among(self, listed: str, *, weak: bool) -> bool:
-        """Whether a list of entity tags has ours. A weak tag matches only in a weak comparison."""
+        """Whether our entity tag is in the list. A weak tag matches only in a weak comparison."""
         if listed.strip() == "*":
             return True
         tags = re.findall(r'(W/)?("[^"]*")', listed)
         return any(tag == self._etag and (weak or not mark) for mark, tag in tags)
 
     def _changed_since(self, date: str | None) -> bool | None:
-        """None for no date, or for what is not one: such a field is to be passed over."""
+        """None when there is no date, or when the text is not a date: such a field must be ignored."""
         try:
             moment = parsedate_to_datetime(date).timestamp() if date else None
         except (ValueError, TypeError, OverflowError, IndexError):
@@ -164,7 +165,7 @@ class ArchiveResponse(Response):
             group.cancel_scope.cancel()
 
     async def _copy(self, send: Any, before: bytes, span: ByteRange) -> bool:
-        """Whether the client was given what it was told of; if not, the connection is cut, and it sees that."""
+        """Whether the client was given the file that it was told of. If not, the connection is cut, so that it knows."""
         first, end = span
         await send({"type": "http.response.body", "body": before, "more_body": True})
         while first < end:
@@ -182,7 +183,7 @@ class ArchiveResponse(Response):
 
 
 def _tag(digest: str) -> str:
-    """The digest, unless another program's config has there what cannot be an entity tag."""
+    """The digest; a hash of it when it cannot be an entity tag (another program's config may have any text there)."""
     return digest if re.fullmatch(r"[!#-~]+", digest) else hashlib.sha256(digest.encode()).hexdigest()
 
 
@@ -192,7 +193,7 @@ async def _start(send: Any, status: int, fields: Mapping[str, str]) -> None:
 
 
 def _multipart(spans: list[ByteRange], size: int, boundary: str, kind: str) -> Iterator[tuple[bytes, ByteRange]]:
-    """Each range with the text before it; last the end, with no bytes of the file."""
+    """Each range with the text before it; at last the closing text, with no bytes of the file."""
     newline = ""
     for first, end in spans:
         head = f"{newline}--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {first}-{end - 1}/{size}\r\n\r\n"
@@ -205,9 +206,10 @@ _RANGE = re.compile(r"(?P<first>\d+)-(?P<last>\d*)|-(?P<suffix>\d+)", re.ASCII)
 
 
 def spans_of(asked: str, size: int) -> list[ByteRange] | None:
-    """What a Range field means for a file of this size, in the order asked for; what overlaps is merged.
+    """What a Range field means for a file of this size, in the order asked for; ranges that overlap are merged.
 
-    None when it is to be passed over: another unit, not what the grammar allows, too many. Empty: none of it is there.
+    None when the field must be ignored: another unit, a text that the grammar does not allow, too many ranges. Empty:
+    no range is inside the file.
     """
     unit, equals, listed = asked.partition("=")
     if not equals or unit.strip().lower() != "bytes":
@@ -233,7 +235,7 @@ def spans_of(asked: str, size: int) -> list[ByteRange] | None:
 
 
 def _merged(spans: list[ByteRange]) -> list[ByteRange]:
-    """Ranges that touch or overlap become one, if any do; else all stay as they were asked for."""
+    """Ranges that touch or overlap become one. If none do, all stay in the order asked for."""
     merged: list[ByteRange] = []
     for first, end in sorted(spans):
         if merged and first <= merged[-1][1]:

@@ -49,7 +49,7 @@ class ServingProcess:
         self._partial = PartialDownloads(state, self._traffic.pulls)
 
     async def run(self) -> None:
-        """Serve until a signal. ConfigError when the address cannot be had, or the state folder cannot be written."""
+        """Serve until a signal. ConfigError: another program has the address, or the state folder cannot be written."""
         try:
             await anyio.to_thread.run_sync(self._spool.open)
             await anyio.to_thread.run_sync(self._partial.open)
