@@ -16,7 +16,7 @@ import structlog
 
 from refgenied import __version__, config, logs
 from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.catalog.updater import Keeper
+from refgenied.catalog.updater import Updater
 from refgenied.control.context import Context
 from refgenied.control.readers import Readers
 from refgenied.control.server import serving
@@ -118,7 +118,7 @@ class Daemon:
         watcher = Watcher(reconciler, self.current, health)
         verifier = Verifier(core)
         scrubber = Scrubber(core, verifier)
-        keeper = Keeper(core, reconciler, scrubber.doubt)
+        catalog = Updater(core, reconciler, scrubber.doubt)
         worker = Worker(core, pause)
         importer = Importer(core)
         tidier = Tidier(core, importer)
@@ -135,7 +135,7 @@ class Daemon:
             **vars(core),
             pause=pause,
             reconciler=reconciler,
-            keeper=keeper,
+            catalog=catalog,
             started_at=clock(),
             began=time.monotonic(),
             watcher=watcher,
@@ -156,7 +156,7 @@ class Daemon:
                 socket=control.path,
                 config=settings.path,
             )
-            for part in (reconciler, watcher, pause, keeper, scrubber, rights, tidier, control):
+            for part in (reconciler, watcher, pause, catalog, scrubber, rights, tidier, control):
                 group.start_soon(part.run)
             group.start_soon(jobs.keep_pruned)
             group.start_soon(self._signals, stop, group.cancel_scope)
@@ -165,7 +165,7 @@ class Daemon:
             notify("READY=1", f"STATUS={await supervision.status()}")
             group.start_soon(supervision.run)
             await _work_until(stop, worker, supervision)
-            await keeper.catch_up()
+            await catalog.catch_up()
             log.info("daemon.draining")
             await control.drain()
             group.cancel_scope.cancel()

@@ -27,8 +27,8 @@ REST_PER_REFRESH = 4.0
 """A refresh looks at every archive: in a row of publishes this many times its duration passes before the next."""
 
 
-class Keeper:
-    """All that it writes is made from the database, the manifests and the last look. Every call may be repeated."""
+class Updater:
+    """Keeps the archive folder up to date. All that it writes is made from the database, the manifests and the last look. Every call may be repeated."""
 
     def __init__(
         self, core: Core, reconciler: Reconciler, doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from refgenied.catalog.updater import Keeper
+from refgenied.catalog.updater import Updater
 from refgenied.control.readers import Readers
 from refgenied.maintenance.importer import Importer
 from refgenied.maintenance.rights import Rights
@@ -21,7 +21,7 @@ from refgenied.watcher import Watcher
 class Context(Core):
     pause: Pause
     reconciler: Reconciler
-    keeper: Keeper
+    catalog: Updater
     watcher: Watcher
     verifier: Verifier
     rights: Rights

@@ -165,7 +165,7 @@ class ArchiveResponse(Response):
             group.cancel_scope.cancel()
 
     async def _copy(self, send: Any, before: bytes, span: ByteRange) -> bool:
-        """Whether the client was given the file that it was told of. If not, the connection is cut, so that it knows."""
+        """Whether the client got the file that it was told of. If not, the connection is cut, so that it knows."""
         first, end = span
         await send({"type": "http.response.body", "body": before, "more_body": True})
         while first < end:

@@ -50,7 +50,7 @@ def context_of(parts: Parts, asked: Asked | None = None) -> Context:
         **vars(parts.core) | {"clock": time.time},
         pause=parts.pause,
         reconciler=parts.reconciler,
-        keeper=parts.keeper,
+        catalog=parts.catalog,
         started_at=time.time() - 60,
         began=time.monotonic() - 60,
         watcher=Watcher(parts.reconciler, parts.current, parts.health),
@@ -130,6 +130,6 @@ async def served(parts: Parts, *, work: bool = True, **control: object) -> Async
         group.start_soon(server.run)
         if work:
             group.start_soon(parts.worker.run)
-            group.start_soon(parts.keeper.run)
+            group.start_soon(parts.catalog.run)
         yield server
         group.cancel_scope.cancel()

@@ -12,7 +12,7 @@ import msgspec
 from synthetic import Genomes
 
 from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.catalog.updater import Keeper
+from refgenied.catalog.updater import Updater
 from refgenied.config import Archive, Current, Settings
 from refgenied.config.settings import Refgenie, Watch
 from refgenied.genomes.folder import GenomeFolder
@@ -84,7 +84,7 @@ class Parts:
         self.pause.on_end(self.reconciler.hint)
         self.verifier = Verifier(self.core)
         self.scrubber = Scrubber(self.core, self.verifier)
-        self.keeper = Keeper(self.core, self.reconciler, self.scrubber.doubt)
+        self.catalog = Updater(self.core, self.reconciler, self.scrubber.doubt)
         self.worker = Worker(self.core, self.pause)
         self.rights = Rights(self.core, self.reconciler)
         self.importer = Importer(self.core)
@@ -102,7 +102,7 @@ class Parts:
     async def work(self) -> None:
         while job := await self.jobs.claim():
             await self.worker.work(job)
-            await self.keeper.follow()
+            await self.catalog.follow()
 
     async def bring(self, folder: Path | None = None) -> list[Import]:
         """`archive import`."""

@@ -74,7 +74,7 @@ async def test_an_archive_that_was_removed_comes_back_by_the_command_that_remove
     assert after["proved_at"]
     assert read_manifest(Path(str(before["path"])).with_suffix(".json")).removed is None
     assert (await parts.events("archive."))[-1].kind == "archive.imported"
-    assert f"{DIGEST}" in Path(parts.keeper.config).read_text()
+    assert f"{DIGEST}" in Path(parts.catalog.config).read_text()
     async with parts.store.transaction() as tx:
         assert not await tx.all("SELECT * FROM removal")
     again = await ctl(parts, "archive", "import", "t7/fasta")

@@ -219,7 +219,7 @@ async def test_remotes_send_clients_elsewhere(tmp_path: Path) -> None:
         it.parts.current.settings = msgspec.structs.replace(
             it.parts.current.settings, serving=Serving(remotes={"http": "http://127.0.0.1:9/x", "s3": "s3://bucket/x"})
         )
-        await it.parts.keeper.refresh()
+        await it.parts.catalog.refresh()
         wait_for(lambda: len(it.server.json("/v3/remotes/dict")) == 2)
         with request(it.server, "Connection: close") as connection:
             assert f"location: http://127.0.0.1:9/x/{DIGEST}/fasta__default.tgz" in read(connection, 10_000).decode()
@@ -397,7 +397,7 @@ async def test_the_same_bytes_archived_again_are_given_out_at_once(tmp_path: Pat
         record = await it.parts.record(key)
         await it.parts.jobs.enqueue(key, stamp=record.stamp, priority=1, force=True, requester=Requester("ann", 1, 2))
         await it.parts.work()
-        await it.parts.keeper.refresh()
+        await it.parts.catalog.refresh()
         assert names.archive.stat().st_ino != before
         for hidden in names.folder.glob(".*.tgz"):
             hidden.unlink()

@@ -86,20 +86,20 @@ async def test_a_publish_makes_names_side_files_and_config(genomes: Genomes) -> 
         assert names.log.read_text() == "it was built"
         agree(parts, key)
         assert config_of(parts)["genomes"][DIGEST]["aliases"] == [ALIAS]
-        assert parts.keeper.served.archives == 1
+        assert parts.catalog.served.archives == 1
         assert not parts.health.conditions
 
 
 async def test_a_refresh_with_nothing_new_writes_nothing(genomes: Genomes) -> None:
     key = genomes.build()
     async with archived(genomes, key) as parts:
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         names = names_of(parts, key)
         files = [names.archive, names.contents, Path(parts.archive_folder.path, CONFIG_NAME)]
         before = [(path.stat().st_ino, path.stat().st_ctime_ns) for path in files]
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert [(path.stat().st_ino, path.stat().st_ctime_ns) for path in files] == before
-        assert not parts.keeper.served.changed
+        assert not parts.catalog.served.changed
 
 
 async def test_a_long_row_of_publishes_costs_few_refreshes_and_ends_with_one(
@@ -121,11 +121,11 @@ async def test_the_catalog_follows_the_worker_and_the_last_of_a_row_is_served_at
     keys = [genomes.build(f"a{number}") for number in range(12)]
     async with running(genomes) as parts, anyio.create_task_group() as group:
         await parts.reconciler.look_again()
-        group.start_soon(parts.keeper.run)
+        group.start_soon(parts.catalog.run)
         await anyio.wait_all_tasks_blocked()
         group.start_soon(parts.worker.run)
         with anyio.fail_after(60):
-            while parts.keeper.served.archives < len(keys):
+            while parts.catalog.served.archives < len(keys):
                 await anyio.sleep(0.01)
         assert capsys.readouterr().out.count("serving.config_written") <= 4
         for key in keys:
@@ -147,7 +147,7 @@ async def test_a_stop_in_a_row_of_publishes_leaves_nothing_unserved(
                 while published < 3:
                     published += [event.kind for event in await subscription.take()].count("archive.published")
                 parts.worker.drain()
-        await parts.keeper.catch_up()  # as the daemon does
+        await parts.catalog.catch_up()  # as the daemon does
         archived = [key for key in keys if await parts.record(key)]
         assert 3 <= len(archived) <= 5
         for key in archived:
@@ -187,7 +187,7 @@ async def test_while_a_new_archive_takes_its_place_the_old_one_is_served(genomes
         os.link(names.place.archive, kept)
         replaced = names.place.archive.read_bytes() + b"\0"
         save_atomically(names.place.archive, replaced)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert agree(parts, key) == old
         assert names.archive.samefile(kept)
         fresh = ServedFolder(parts.archive_folder.path)  # as after a crash at this point
@@ -222,7 +222,7 @@ async def test_a_crash_at_any_step_heals(genomes: Genomes, monkeypatch: pytest.M
     Path(parts.archive_folder.path, f".{CONFIG_NAME}.partial").write_text("half")
     async with running(genomes) as parts:  # the next start
         await parts.settle()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert agree(parts, key) == (await parts.record(key)).digest != old
         assert not parts.health.conditions
         assert json.loads(names_of(parts, key).contents.read_text()) == ["a"]
@@ -245,9 +245,9 @@ async def test_a_lost_file_leaves_the_config_and_comes_back(genomes: Genomes) ->
         names = names_of(parts, key)
         names.place.archive.unlink()
         names.archive.unlink()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert config_of(parts)["genomes"] == {}
-        assert parts.keeper.served.left_out == ("1 archive whose file is missing or is not as recorded",)
+        assert parts.catalog.served.left_out == ("1 archive whose file is missing or is not as recorded",)
         await parts.settle()
         agree(parts, key)
 
@@ -259,9 +259,9 @@ async def test_a_damaged_archive_is_not_served(genomes: Genomes) -> None:
             record = await archives.get(tx, key)
             assert record
             assert await archives.mark_damaged(tx, record, "bad block")
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert config_of(parts)["genomes"] == {}
-        assert parts.keeper.served.left_out == ("1 archive found damaged",)
+        assert parts.catalog.served.left_out == ("1 archive found damaged",)
 
 
 async def test_deleted_names_come_back(genomes: Genomes) -> None:
@@ -270,7 +270,7 @@ async def test_deleted_names_come_back(genomes: Genomes) -> None:
         names_of(parts, key).clear(before=time.time())
         names_of(parts, key).archive.unlink()
         Path(parts.archive_folder.path, CONFIG_NAME).unlink()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         agree(parts, key)
 
 
@@ -279,7 +279,7 @@ async def test_a_torn_config_is_put_aside(genomes: Genomes) -> None:
     async with archived(genomes, key) as parts:
         config = Path(parts.archive_folder.path, CONFIG_NAME)
         config.write_text("genomes: [")
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         agree(parts, key)
         assert Path(f"{config}.unreadable").read_text() == "genomes: ["
 
@@ -290,10 +290,10 @@ async def test_a_fifo_in_the_configs_place_is_told_and_holds_nothing_up(genomes:
         config = Path(parts.archive_folder.path, CONFIG_NAME)
         config.unlink()
         os.mkfifo(config)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert "not a regular file" in parts.health.conditions["serving"][0]
         config.unlink()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         agree(parts, key)
 
 
@@ -304,9 +304,9 @@ async def test_refgenie_1_genomes_are_left_out_with_a_line(genomes: Genomes) -> 
         record = msgspec.structs.replace(await parts.record(key), key=other, path="elsewhere")
         async with parts.store.transaction() as tx:
             await archives.put(tx, record)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert list(config_of(parts)["genomes"]) == [DIGEST]
-        (line,) = parts.keeper.served.left_out
+        (line,) = parts.catalog.served.left_out
         assert line.startswith("1 archive of genomes with a 32-character digest (refgenie 1)")
 
 
@@ -341,7 +341,7 @@ async def test_a_removal_that_a_crash_cut_is_finished(genomes: Genomes, monkeypa
             await Desk(context_of(parts)).ask("archive.remove", path=f"{ALIAS}/fasta", delete_file=True)
         assert names.archive.exists()
         assert config_of(parts)["genomes"] == {}, "the config went first"
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert not names.archive.exists()
 
 
@@ -354,13 +354,13 @@ async def test_files_of_another_program_stay_in_the_config(genomes: Genomes) -> 
         tag = {"archive_digest": "0" * 32, "archive_size": "17.00 B"}
         tree["genomes"][DIGEST]["assets"]["star"] = {"default_tag": "default", "tags": {"default": tag}}
         (folder / CONFIG_NAME).write_text(yaml.safe_dump(tree))
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         there = config_of(parts)["genomes"][DIGEST]["assets"]["star"]["tags"]["default"]
         assert tag.items() <= there.items()
         assert there["asset_parents"] == [], "what the server needs is filled in"
         (folder / DIGEST / "star__default.tgz").unlink()
         (folder / CONFIG_NAME).touch()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert list(config_of(parts)["genomes"][DIGEST]["assets"]) == ["fasta"]
 
 
@@ -371,17 +371,17 @@ async def test_real_files_only_when_asked_for_and_never_a_copy(genomes: Genomes)
         links = names_of(parts, key).files.path
         assert not os.path.lexists(links)
         set_serving(parts, files=True)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert {path.name: os.readlink(path) for path in links.iterdir()} == {
             name: str(genomes.folder(key) / name) for name in ("a", "sub")
         }, "refgenie's own build folder is not shown"
         genomes.folder(key).joinpath("a").unlink()
         genomes.build(b=b"2")
         await parts.settle()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert sorted(path.name for path in links.iterdir()) == ["b", "sub"]
         set_serving(parts)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert not os.path.lexists(links)
 
 
@@ -391,7 +391,7 @@ async def test_the_one_link_of_before_becomes_many(genomes: Genomes) -> None:
         links = names_of(parts, key).files.path
         links.symlink_to(genomes.folder(key))
         set_serving(parts, files=True)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert not links.is_symlink()
         assert [path.name for path in links.iterdir()] == ["fasta"]
 
@@ -404,7 +404,7 @@ async def test_an_unpacked_copy_of_somebody_else_stays(genomes: Genomes) -> None
         (copy / "fasta").write_text("a copy")
         for files in (True, False):
             set_serving(parts, files=files)
-            await parts.keeper.refresh()
+            await parts.catalog.refresh()
             assert [path.read_text() for path in copy.iterdir()] == ["a copy"]
 
 
@@ -412,8 +412,8 @@ async def test_two_names_that_meet_are_told(genomes: Genomes) -> None:
     first = genomes.build("a", "b__c")
     genomes.build("a__b", "c")
     async with archived(genomes, first) as parts:
-        assert parts.keeper.served.archives == 1
-        assert "two underscores" in parts.keeper.served.left_out[0]
+        assert parts.catalog.served.archives == 1
+        assert "two underscores" in parts.catalog.served.left_out[0]
         agree(parts, first)
 
 
@@ -423,7 +423,7 @@ async def test_turned_off_nothing_is_made(genomes: Genomes) -> None:
         set_serving(parts, enabled=False)
         await parts.settle()
         assert not os.path.lexists(names_of(parts, key).archive)
-        assert parts.keeper.config == ""
+        assert parts.catalog.config == ""
 
 
 async def test_with_the_genome_folder_away_the_manifests_say_enough(genomes: Genomes) -> None:
@@ -446,18 +446,18 @@ async def test_links_to_files_never_stand_where_another_groups_archives_go(genom
     async with running(genomes) as parts:
         set_serving(parts, files=True)
         await parts.settle()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         links = names_of(parts, first).files.path
         assert [path.name for path in links.iterdir()] == [file]
         second = genomes.build("a__default")  # named as the folder of links is
         before = sorted(genomes.root.rglob("*"))
         await parts.settle()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         if not await parts.record(second):  # a link was in the way: a second attempt is due
             await parts.jobs.wait_due(paused=lambda: False)
             await parts.work()
         assert await parts.record(second)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert [path.name for path in links.iterdir()] == ["default"], "the archive's folder, and no link"
         assert not (links / "default").is_symlink()
         assert sorted(genomes.root.rglob("*")) == before
@@ -475,14 +475,14 @@ async def test_a_folder_where_a_page_file_goes_harms_only_that_page(genomes: Gen
         await parts.settle()
         agree(parts, first)
         agree(parts, second)
-        (line,) = parts.keeper.served.left_out
+        (line,) = parts.catalog.served.left_out
         assert line.startswith(f"t7/fasta:default (its page only): {names.contents}: Is a directory; move away")
         assert "serving" not in parts.health.conditions, "all archives are served"
         (names.contents / "x").unlink()
         names.contents.rmdir()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert json.loads(names.contents.read_text()) == ["fasta"]
-        assert not parts.keeper.served.left_out
+        assert not parts.catalog.served.left_out
 
 
 @pytest.mark.parametrize("what", ["flat", "partial", "genome", "manifest"])
@@ -507,10 +507,10 @@ async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Ge
             os.mkfifo(other.place.manifest)
         else:
             (other.archive if what == "flat" else partial_of(other.archive)).joinpath("x").mkdir(parents=True)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         agree(parts, first)
-        assert parts.keeper.served.archives == 1
-        (line,) = parts.keeper.served.left_out
+        assert parts.catalog.served.archives == 1
+        (line,) = parts.catalog.served.left_out
         assert line.startswith("t7/fasta:default: ")
         assert str(other.folder) in line
         assert parts.health.conditions["serving"][0].startswith("1 archive is not served")
@@ -522,7 +522,7 @@ async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Ge
             aside.rename(other.place.manifest)
         else:
             shutil.rmtree(other.archive if what == "flat" else partial_of(other.archive))
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         agree(parts, second)
         assert not parts.health.conditions
 
@@ -534,11 +534,11 @@ async def test_what_was_mended_is_served_by_itself(genomes: Genomes, monkeypatch
         names = names_of(parts, key)
         names.archive.joinpath("x").mkdir(parents=True)
         await parts.settle()
-        assert parts.keeper.served.archives == 0
+        assert parts.catalog.served.archives == 0
         shutil.rmtree(names.archive)
-        group.start_soon(parts.keeper.run)
+        group.start_soon(parts.catalog.run)
         with anyio.fail_after(20):
-            while not parts.keeper.served.archives:
+            while not parts.catalog.served.archives:
                 await anyio.sleep(0.01)
         agree(parts, key)
         group.cancel_scope.cancel()
@@ -553,7 +553,7 @@ async def test_kept_archives_go_while_the_daemon_idles(genomes: Genomes, monkeyp
         await parts.settle()
         assert kept_files(parts)
         set_serving(parts, enabled=False)
-        group.start_soon(parts.keeper.run)
+        group.start_soon(parts.catalog.run)
         with anyio.fail_after(20):
             while kept_files(parts):
                 await anyio.sleep(0.01)
@@ -566,9 +566,9 @@ async def test_many_faults_are_few_lines_and_said_once(genomes: Genomes, capsys:
         for key in keys:
             names_of(parts, key).contents.joinpath("x").mkdir(parents=True)
         await parts.settle()
-        await parts.keeper.refresh()
-        assert len(parts.keeper.served.left_out) == MOST_LINES + 1
-        assert parts.keeper.served.left_out[-1] == "and 3 more"
+        await parts.catalog.refresh()
+        assert len(parts.catalog.served.left_out) == MOST_LINES + 1
+        assert parts.catalog.served.left_out[-1] == "and 3 more"
         assert capsys.readouterr().out.count("serving.fault") == len(keys)
 
 
@@ -582,9 +582,9 @@ async def test_a_full_disk_concerns_all(genomes: Genomes, monkeypatch: pytest.Mo
 
         with monkeypatch.context() as patch:
             patch.setattr(entry, "save_atomically", full)
-            await parts.keeper.refresh()
+            await parts.catalog.refresh()
         assert parts.health.conditions["serving"][0] == "nothing new is served: x: No space left on device"
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert not parts.health.conditions
 
 
@@ -593,14 +593,14 @@ async def test_the_longest_names_are_archived_and_served(genomes: Genomes) -> No
     async with archived(genomes, key) as parts:
         agree(parts, key)
         assert names_of(parts, key).contents.exists()
-        assert not parts.keeper.served.left_out
+        assert not parts.catalog.served.left_out
 
 
 async def test_a_name_too_long_for_its_page_is_served_without_it(genomes: Genomes) -> None:
     key = genomes.build("g" * 41, "t" * 190)
     async with archived(genomes, key) as parts:
         agree(parts, key)
-        (line,) = parts.keeper.served.left_out
+        (line,) = parts.catalog.served.left_out
         assert "(its page only)" in line
         assert "File name too long; a file name has at most 255 bytes" in line
 
@@ -643,7 +643,7 @@ async def test_what_another_program_makes_after_a_removal_stays(genomes: Genomes
         for path in (names.archive, names.contents, names.log):
             path.parent.mkdir(exist_ok=True)
             path.write_text("of refgenieserver")
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert names.archive.read_text() == names.contents.read_text() == names.log.read_text() == "of refgenieserver"
 
 

@@ -176,8 +176,8 @@ async def test_a_disk_that_goes_while_nothing_is_to_do_is_noticed_and_what_was_b
                 with anyio.fail_after(20):
                     while await counted(parts, JobState.SUCCEEDED) < archived:
                         await anyio.sleep(0.01)
-                await parts.keeper.catch_up()
-                assert parts.keeper.served.archives == archived
+                await parts.catalog.catch_up()
+                assert parts.catalog.served.archives == archived
             group.cancel_scope.cancel()
         assert len(await parts.events("job.queued")) == 3
 

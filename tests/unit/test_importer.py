@@ -202,8 +202,8 @@ async def test_an_import_does_not_wait_for_a_pack(genomes, tmp_path, monkeypatch
         await pack.began.wait()
         assert told(await parts.bring(root)) == {"other": "imported"}
         assert (await parts.verifier.verify(other, Requester("ann", 1, 2))).damage == ""
-        await parts.keeper.refresh()
-        assert parts.keeper.served.archives == 1
+        await parts.catalog.refresh()
+        assert parts.catalog.served.archives == 1
         pack.go_on()
     assert not list((tmp_path / "archives").rglob(".*.partial"))
 
@@ -268,7 +268,7 @@ async def test_what_is_served_stays_served_while_it_is_taken_over(by, genomes, t
         nested.parent.mkdir(parents=True)
         os.link(root / DIGEST / nested.name, nested)
         await parts.reconciler.look_again()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         written = yaml.safe_load(config.read_text())
         written["genomes"][DIGEST]["assets"]["fasta"]["asset_description"] = "by hand"
         config.write_text(yaml.safe_dump(written))
@@ -276,7 +276,7 @@ async def test_what_is_served_stays_served_while_it_is_taken_over(by, genomes, t
         recorded, seen = getattr(whose, step), []
 
         async def refreshed_in_between(*arguments: object) -> None:
-            group.start_soon(parts.keeper.refresh)
+            group.start_soon(parts.catalog.refresh)
             await anyio.sleep(0.3)
             seen.append(config.read_text())
             await recorded(*arguments)

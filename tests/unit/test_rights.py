@@ -140,7 +140,7 @@ async def test_a_private_asset_is_archived_for_its_owner_and_not_served(tmp_path
         path.chmod(0o750 if path.is_dir() else 0o640)
     async with running(genomes) as parts:
         await parts.settle()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         place = {key: Place(tmp_path / "archives", key) for key in (public, private, grouped)}
         assert modes(place[private]) == ("0700", "0600", "0600")
         assert modes(place[grouped]) == ("0750", "0640", "0640")
@@ -150,18 +150,18 @@ async def test_a_private_asset_is_archived_for_its_owner_and_not_served(tmp_path
         assert not [name for name in names if "private" in name]
         folder = tmp_path / "archives" / DIGEST
         assert {mode(folder / name) for name in names if "grouped" in name} == {"0640"}
-        left_out = parts.keeper.served.left_out
+        left_out = parts.catalog.served.left_out
         assert any("private" in line and "archive.publish_private" in line for line in left_out), left_out
         assert await parts.rights.check() == []
 
         parts.change_settings(publish_private=True)
         await parts.rights.check()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert modes(place[private]) == ("0755", "0644", "0644")
         assert served(genomes) == {"public", "grouped", "private"}
 
         parts.change_settings(publish_private=False)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert served(genomes) == {"public", "grouped"}
         assert not [name for name in flat(genomes) if "private" in name]
         assert [given.key for given in await parts.rights.check()] == [private]
@@ -283,7 +283,7 @@ async def test_an_archive_with_a_long_list_of_members_is_as_private_when_its_ass
             await desk.ask("archive.import", path=key.registry_path)
         assert (await parts.record(key)).access is Access.OWNER
         await parts.reconciler.look_again()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert served(genomes) == set()
 
 
@@ -292,12 +292,12 @@ async def test_what_was_shown_before_a_rebuild_made_the_asset_private_is_shown_n
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert "fasta__default.tgz" in flat(genomes)
         genomes.build(fasta=b"another content")
         genomes.folder(key).chmod(0o700)
         await parts.settle()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert served(genomes) == set()
         assert [name for name in flat(genomes) if "fasta" in name] == []
 

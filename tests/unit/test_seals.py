@@ -235,7 +235,7 @@ async def test_a_changed_record_takes_its_archive_off_the_server_until_it_is_put
     genomes.build("other")  # a start looks at the one that changed last, whatever the numbers say
     async with running(genomes) as parts:
         await parts.settle()
-        right, served = await parts.record(key), Path(parts.keeper.config).read_bytes()
+        right, served = await parts.record(key), Path(parts.catalog.config).read_bytes()
         shutil.rmtree(genomes.folder(key))  # no job makes it anew
         async with parts.store.transaction() as tx:
             await tx.execute(f"UPDATE archive SET {field} = {field} || '1' WHERE asset_group = 'fasta'")  # noqa: S608
@@ -248,29 +248,29 @@ async def test_a_changed_record_takes_its_archive_off_the_server_until_it_is_put
 
 
 async def told_and_put_right(parts: Parts, key: AssetKey, right: ArchiveRecord, served: bytes) -> None:
-    await parts.keeper.refresh()
-    assert parts.keeper.served.archives == 1
-    assert parts.keeper.served.left_out
+    await parts.catalog.refresh()
+    assert parts.catalog.served.archives == 1
+    assert parts.catalog.served.left_out
     await parts.scrubber.clear_doubts()
     assert lasting(await parts.record(key)) == lasting(right)
-    await parts.keeper.refresh()
-    assert parts.keeper.served.archives == 2
-    assert Path(parts.keeper.config).read_bytes() == served
+    await parts.catalog.refresh()
+    assert parts.catalog.served.archives == 2
+    assert Path(parts.catalog.config).read_bytes() == served
 
 
 async def test_a_changed_manifest_is_never_served_and_is_put_right(genomes):
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
-        served = Path(parts.keeper.config).read_bytes()
+        served = Path(parts.catalog.config).read_bytes()
         change(place_of(parts, key).manifest, "asset_digest")
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
-        await parts.keeper.refresh()
-        assert "was changed since it was written" in " ".join(parts.keeper.served.left_out)
+        await parts.catalog.refresh()
+        assert "was changed since it was written" in " ".join(parts.catalog.served.left_out)
         await parts.scrubber.clear_doubts()
-        await parts.keeper.refresh()
-        assert Path(parts.keeper.config).read_bytes() == served
+        await parts.catalog.refresh()
+        assert Path(parts.catalog.config).read_bytes() == served
 
 
 async def test_a_lost_database_does_not_believe_a_changed_manifest(genomes):
@@ -286,8 +286,8 @@ async def test_a_lost_database_does_not_believe_a_changed_manifest(genomes):
         await parts.settle()
         assert (await parts.record(kept)).asset_digest == digests[kept], "made anew from its asset"
         assert await parts.record(gone) is None
-        assert parts.keeper.served.archives == 1
-        assert "gone" not in Path(parts.keeper.config).read_text()
+        assert parts.catalog.served.archives == 1
+        assert "gone" not in Path(parts.catalog.config).read_text()
 
 
 async def test_what_the_manifest_alone_has_lost_the_archive_gives_back(genomes):

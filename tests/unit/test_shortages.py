@@ -98,14 +98,14 @@ async def test_a_refresh_of_what_is_served_leaves_all_as_it_was(genomes: Genomes
     genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
-        config = Path(parts.keeper.config)
+        config = Path(parts.catalog.config)
         before = config.read_bytes()
-        parts.keeper._folder._composed = None
-        parts.keeper._folder._written = None
+        parts.catalog._folder._composed = None
+        parts.catalog._folder._written = None
         with no_descriptors():
-            await parts.keeper.refresh()
+            await parts.catalog.refresh()
         assert config.read_bytes() == before
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert "serving" not in parts.health.conditions
 
 

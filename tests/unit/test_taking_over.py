@@ -41,10 +41,10 @@ async def test_a_config_that_we_did_not_write_is_kept_each_time(genomes: Genomes
         assert yaml.safe_load(server.read_text())["genomes"][DIGEST]["assets"].keys() == {key.asset_group}
         assert kept(tmp_path) == {f"archives/{CONFIG_NAME}.before-refgenied": first}
         server.write_text(server.read_text().replace("mine: 1", "mine: 3"))  # a person's change to ours
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert len(kept(tmp_path)) == 1
         server.write_bytes(second)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
     assert kept(tmp_path) == {
         f"archives/{CONFIG_NAME}.before-refgenied": first,
         f"archives/{CONFIG_NAME}.before-refgenied.1": second,
@@ -61,7 +61,7 @@ async def test_no_torn_config_takes_anothers_place(genomes: Genomes, tmp_path: P
         await parts.settle()
         for text in ("genomes: [", "genomes: {"):
             server.write_text(text)
-            await parts.keeper.refresh()
+            await parts.catalog.refresh()
     assert sorted(kept(tmp_path).values()) == [b"genomes: [", b"genomes: {"]
 
 
@@ -93,7 +93,7 @@ async def test_what_another_program_made_after_a_removal_is_kept_too(genomes: Ge
         await parts.settle()
         desk = Desk(context_of(parts))
         await desk.ask("archive.remove", path="t7/fasta", delete_file=True)
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         server_folder(genomes, tmp_path / "archives", key)
         before = (folder / "fasta__default.tgz").read_bytes()
         await desk.ask("archive.create", path="t7/fasta")
@@ -110,7 +110,7 @@ async def test_an_archive_put_over_ours_is_kept_and_ours_is_shown_again(genomes:
         await parts.settle()
         flat.unlink()
         flat.write_bytes(b"of another program")
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         assert flat.with_name("fasta__default.tgz.replaced").read_bytes() == b"of another program"
         job = await parts.latest(key)
         await parts.jobs.enqueue(key, stamp=job.stamp, priority=0, force=True)

@@ -258,7 +258,7 @@ async def removing(parts: Parts) -> None:
 
 async def publishing(parts: Parts) -> None:
     await parts.settle()
-    await parts.keeper.refresh()
+    await parts.catalog.refresh()
 
 
 def in_a_child(root: Path, genomes: Genomes, work: Work, kill_at: int | None) -> int:
@@ -303,7 +303,7 @@ async def settled(genomes: Genomes) -> dict[str, object]:
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
         await parts.tidier.tidy()
-        await parts.keeper.refresh()
+        await parts.catalog.refresh()
         async with parts.store.transaction() as tx:
             known, removed = await archives.everything(tx), await archives.removals(tx)
         root = Path(parts.archive_folder.path)

@@ -118,7 +118,7 @@ async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End
         while True:
             job = await _successor(context, job)
             if job.state in ENDED:
-                await context.keeper.catch_up()  # the client may want to pull the archive next
+                await context.catalog.catch_up()  # the client may want to pull the archive next
                 return End("done", last, job_view(context, job))
             arrived: list[Event] = []
             with anyio.move_on_after(PROGRESS_SECONDS):

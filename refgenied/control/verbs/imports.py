@@ -101,7 +101,7 @@ async def archive_import(context: Context, call: Call, params: ArchiveImportPara
             await call.notify("imported", view)
     context.reconciler.hint()
     if params.path:
-        await context.keeper.refresh()  # the client may want to pull the archive next
+        await context.catalog.refresh()  # the client may want to pull the archive next
     return ImportResult(
         folder=params.path or params.folder or context.archive_folder.path,
         counts=counts,

@@ -96,7 +96,7 @@ async def _remove(
             await anyio.to_thread.run_sync(_delete, place)  # this makes room for the note in the manifest
             await _forget(context, place, removal, requester, delete_file=True)
         await _stop_jobs(context, record, requester)  # a look may have queued one before the removal was recorded
-        await context.keeper.refresh()
+        await context.catalog.refresh()
     there = await anyio.to_thread.run_sync(place.archive.exists)
     return ArchiveRemoved(record.key.registry_path, str(place.archive), there_before and not there, there)
 
@@ -116,7 +116,7 @@ async def _delete_left_file(context: Context, removal: Removal) -> ArchiveRemove
             if removal.key not in await lookup.removals(context):  # a job or an import has put another archive there
                 raise BusyError(f"{removal.key.registry_path} was archived again a moment ago", hint="look at it again")
             await anyio.to_thread.run_sync(_take_away, place, removal, True)
-        await context.keeper.refresh()
+        await context.catalog.refresh()
     return ArchiveRemoved(removal.key.registry_path, str(place.archive), deleted=True, there=False)
 
 

@@ -130,9 +130,9 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
         ),
         archives=ArchiveTotals(*totals),
         serving=ServingInfo(
-            config=context.keeper.config,
-            archives=context.keeper.served.archives,
-            left_out=tuple(map(text, context.keeper.served.left_out[:MOST_PROBLEMS])),
+            config=context.catalog.config,
+            archives=context.catalog.served.archives,
+            left_out=tuple(map(text, context.catalog.served.left_out[:MOST_PROBLEMS])),
         ),
         queue=QueueInfo(
             queued=jobs[JobState.QUEUED],

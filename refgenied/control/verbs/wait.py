@@ -119,7 +119,7 @@ class _Wait:
         self._job = stands.job
         record = facts.archives.get(self._key)
         if record is not None and stands.archive is ArchiveState.ARCHIVED:
-            await self._context.keeper.refresh()  # the client may want to pull the archive next
+            await self._context.catalog.refresh()  # the client may want to pull the archive next
             return Waited(self._key.registry_path, "archived", "", archive=lookup.view(self._context, record, facts))
         if stands.job is not None:
             return None
