@@ -28,7 +28,7 @@ REST_PER_REFRESH = 4.0
 
 
 class Updater:
-    """Keeps the archive folder up to date. All that it writes is made from the database, the manifests and the last look. Every call may be repeated."""
+    """All that it writes is made from the database, the manifests and the last look. Every call may be repeated."""
 
     def __init__(
         self, core: Core, reconciler: Reconciler, doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None
