@@ -1,7 +1,7 @@
-"""Archives that are there already, taken over as they are: nothing is compressed again.
+"""Takes over archives that exist already; nothing is compressed again.
 
-Ours come with their manifest. Those of other programs are read once, to learn what a manifest must say: members, md5s,
-digests. Their file stays as it is and gets our name as a hard link, or on another disk as a copy.
+An archive of ours comes with its manifest. An archive of another program is read once, to learn what a manifest must
+say: members, md5s, digests. Its file is not changed: it gets our name as a hard link, or on another disk as a copy.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from refgenied.files.regular import opener, reading
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
 
 UNKNOWN_CODEC = CodecRecord(name="gzip", level=0, library="another program", version="", machine="")
-"""Of an archive that we did not make."""
+"""The codec of an archive that we did not make."""
 _CHUNK = 1 << 20
 REPLACED = "replaced"
-"""How a file of another program is kept when ours takes its name: `….tgz.replaced`."""
+"""The end of the name under which another program's archive is kept when ours takes its name: `….tgz.replaced`."""
 
 
 def take_foreign(
@@ -47,7 +47,7 @@ def take_foreign(
     on_progress: OnProgress = no_progress,
     check: Check = no_check,
 ) -> Draft:
-    """Read an archive that another program made, and draft it for `place` with a manifest; its bytes stay.
+    """Read an archive that another program made, and draft it for `place` with a manifest; its bytes do not change.
 
     `archive` may be `place.archive` itself. `digest`: the md5 that it must have. Every gzip checksum is compared,
     and the asset digest when `about` has one. On any error nothing is left: DamagedArchiveError, UnsafeTreeError
@@ -132,7 +132,7 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
 
 
 def _survey(place: Place, run: Run) -> Packed:
-    """What packing would have found out."""
+    """Read the archive, and find out what packing would have found out."""
     path = place.archive_partial
     md5 = hashlib.md5(usedforsecurity=False)
     vetting = Vetting(str(place.archive), leave_out_stray=True)

@@ -1,4 +1,4 @@
-"""Whether an asset's files are what an archive holds: they are read and hashed, but not compressed."""
+"""Compares an asset's files with what an archive holds: they are read and hashed, but not compressed."""
 
 from __future__ import annotations
 

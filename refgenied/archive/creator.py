@@ -1,4 +1,4 @@
-"""From an asset's files to an archive that is ready to appear: packed, synced, read back and compared."""
+"""Makes an archive of an asset's files: they are packed, synced, read back and compared. Then it can be published."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pack(
 
 
 def _require_places(folder: Path, archive: Path) -> None:
-    """There is a folder to pack, and its archive does not become a part of it."""
+    """Check that there is a folder to pack, and that the archive does not become a part of it."""
     with reading(folder):
         what = "is not a folder" if os.path.lexists(folder) else "is not there"
         if what == "is not there" or not stat.S_ISDIR(os.stat(folder).st_mode):
@@ -93,9 +93,9 @@ def pack_asset(
 ) -> Draft:
     """Pack the tree (entered by the caller) into partial files in the archive folder, and prove them.
 
-    Blocks. `check` and `on_progress` are called in this thread only. `threads` as for `pack`. On any error nothing is
-    left: what `check` raises, UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError, NoSpaceError,
-    WriteError, DamagedArchiveError (the disk gave back other bytes than were written).
+    The call blocks. `check` and `on_progress` are called in this thread only. `threads` as for `pack`. On any error
+    nothing is left: what `check` raises, UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError,
+    NoSpaceError, WriteError, DamagedArchiveError (the disk gave back other bytes than were written).
     """
     return _draft(tree, place, about, codec, Run(threads, check, on_progress))
 
@@ -116,7 +116,7 @@ def _draft(tree: Tree, place: Place, about: About, codec: Codec | None, run: Run
 
 
 def write_manifest(place: Place, about: About, packed: Packed, codec: CodecRecord, check: Check) -> Manifest:
-    """Write the manifest of what was packed, or found in an archive that was there, under its partial name.
+    """Write a manifest under its partial name, for files that were packed, or found in an archive that existed.
 
     DigestMismatchError: the files have not the asset digest that refgenie recorded. UnreadableError, ShortageError,
     WriteError, NoSpaceError.

@@ -1,4 +1,4 @@
-"""Which archives lie in a folder, whoever made them: ours, refgenie 1's and refgenieserver's."""
+"""Finds the archives in a folder, whoever made them: ours, refgenie 1's and refgenieserver's."""
 
 from __future__ import annotations
 

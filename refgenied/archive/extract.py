@@ -53,7 +53,7 @@ def appearing(target: Path) -> Generator[Extraction]:
                 os.close(fd)
     except BaseException:
         if partial is not None:
-            unfinished.remove(partial)
+            unfinished.remove_folder(partial)
         for folder in above:
             with suppress(OSError):
                 folder.rmdir()
@@ -164,7 +164,7 @@ def _parts(path: bytes) -> list[bytes]:
 
 
 def _write(fd: int, piece: memoryview) -> None:
-    """Append a piece; long zeros become a hole."""
+    """Append a piece; many zeros in a row become a hole."""
     if len(piece) >= _HOLE and not piece[0] and not piece[-1] and piece.tobytes() == _ZEROS[: len(piece)]:
         os.lseek(fd, len(piece), os.SEEK_CUR)
         return

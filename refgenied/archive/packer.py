@@ -25,13 +25,13 @@ from refgenied.model import ShortageError, SourceChangedError, UnreadableError
 
 
 class Packed(msgspec.Struct, frozen=True):
-    """What packing found out; the files are synced and still have their partial names."""
+    """What packing found out. The files are synced and still have their partial names."""
 
     size: int
     digest: str
     content_digest: str
     asset_digest: str
-    """In the order of bytes; "" when it cannot be told before all names are known."""
+    """Computed in the order of bytes; "" when all names must be known before it can be computed."""
     totals: Totals
     blocks: BlockTable
     entries: tuple[Entry, ...] | None
@@ -90,7 +90,7 @@ def pack_tree(tree: Tree, place: Place, total: int, *, codec: Codec, run: Run, m
 
 
 def _feed(tree: Tree, top: bytes, blocks: BlockWriter, check: Check) -> None:
-    """The whole tar stream, from the first header to the end."""
+    """Write the whole tar stream, from the first header to the end."""
     for member in tree.to_read():
         check()
         header = tar.header(

@@ -12,7 +12,7 @@ from refgenied.files.durable import LONGEST_NAME_BYTES, partial_of
 from refgenied.model import AssetKey, BadRegistryPathError, DamagedArchiveError
 
 _ENTRIES = ".files.jsonl.gz"
-"""The longest of the endings."""
+"""The longest ending of a file's name."""
 
 
 class Place:

@@ -38,7 +38,7 @@ class Reconciled(msgspec.Struct, frozen=True):
     presence: Presence
     manifest: Manifest | None
     finished: bool
-    """A crash had interrupted a publish, and it was finished now."""
+    """A crash had interrupted a publish, and this call has finished it."""
     reason: str = ""
     """One plain line for FOREIGN and DAMAGED; else empty."""
 
@@ -87,7 +87,7 @@ def _finish_if_cut(place: Place, check: Check) -> bool:
 
 
 def _require_content(path: Path, size: int, digest: str, check: Check) -> None:
-    """Size and md5."""
+    """Check a file's size and md5. DamagedArchiveError, ArchiveNotFoundError, UnreadableError."""
     require_size(path, size)
     with reading(path), open(path, "rb", buffering=0, opener=opener) as file:
         md5, _ = md5_of(iter(lambda: file.read(_CHUNK), b""), check)

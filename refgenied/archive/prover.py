@@ -52,7 +52,7 @@ def prove(archive: Path, manifest: Manifest, run: Run, *, members: bool = True, 
 
 
 def _prove_blocks(archive: Path, manifest: Manifest, run: Run, listing: str | None, *, members: bool) -> None:
-    """Cached pages that are on the disk are dropped first, so that the disk is what is read."""
+    """Prove an archive with a block table. The cache is emptied of it first, so that the disk itself is read."""
     fd = open_archive(archive)
     try:
         check_size(archive, manifest, listing=listing, fd=fd)
@@ -155,7 +155,7 @@ class _Comparison:
             raise self._damaged("its content has another md5")
 
     def _next(self) -> bool:
-        """Begin with the next thing expected; False after the last."""
+        """Go on to the next bytes or file that must come; False after the last."""
         for expected in self._expected:
             if isinstance(expected, bytes):
                 self._content, self._literal, self._left = None, expected, len(expected)
@@ -167,7 +167,7 @@ class _Comparison:
         return False
 
     def _stream(self, top: bytes, entries: Iterable[Entry]) -> Iterator[bytes | Entry]:
-        """The whole tar: bytes as they must be, and a file's entry in place of its content."""
+        """The whole tar stream that must come: its bytes, and a file's entry in place of its content."""
         length = 0
         for entry in entries:
             self._member = entry

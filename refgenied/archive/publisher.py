@@ -1,4 +1,4 @@
-"""Publishing: finished files appear under their final names, durably, are taken away again, and may be read by some."""
+"""Publishes archives: gives files their final names, durably, removes them, and decides who may read them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _make(folder: Path) -> None:
 
 
 def write_manifest_partial(place: Place, manifest: Manifest) -> Manifest:
-    """Write the manifest under its partial name, durably; as it was read back.
+    """Write the manifest under its partial name, durably. Returns it as it was read back.
 
     It replaces one that was left there. The same people may read it as the archive. WriteError, NoSpaceError.
     """
@@ -110,7 +110,7 @@ def _mode_of(path: Path) -> int:
 
 
 def finish(place: Place, manifest: Manifest) -> None:
-    """The steps of publishing, beginning with the first that is not done yet.
+    """Do the steps of publishing, beginning with the first that is not done yet.
 
     The archive goes first: from then on only the partial manifest describes it, which `reconcile` finds out.
     """
@@ -124,7 +124,7 @@ def finish(place: Place, manifest: Manifest) -> None:
 
 
 def _rename(partial: Path, final: Path) -> None:
-    """The system does nothing when both names are links of one file: then the partial name is removed."""
+    """Rename a file. When both names are links of one file, the system does nothing: remove the partial name then."""
     try:
         if os.path.lexists(final) and partial.samefile(final):
             partial.unlink()
@@ -136,8 +136,7 @@ def _rename(partial: Path, final: Path) -> None:
 
 
 def replace_manifest(place: Place, manifest: Manifest) -> Manifest:
-    """Put a manifest in place of the one that is there, in one step, durably and with the same mode; as it was read
-    back.
+    """Replace a manifest in one step, durably and with the same mode. Returns the new one as it was read back.
 
     The caller has reserved the asset, or runs its job. WriteError, NoSpaceError.
     """
@@ -204,7 +203,7 @@ def access_inside(place: Place) -> Access:
     return access_to_all(entries_of(manifest_at(place), place.folder))
 
 
-def recorded(place: Place, manifest: Manifest, proved_at: float | None = None, *, listing: str = "") -> ArchiveRecord:
+def record_of(place: Place, manifest: Manifest, proved_at: float | None = None, *, listing: str = "") -> ArchiveRecord:
     """`Manifest.record`, which also says who may read the asset when its members are listed in a file of their own.
 
     `listing`: that file's name, when it has not its final one yet. `access` is None when the file cannot be read.
@@ -217,14 +216,14 @@ def recorded(place: Place, manifest: Manifest, proved_at: float | None = None, *
     return record
 
 
-def access_to(place: Place) -> Access:
+def access_of_archive(place: Place) -> Access:
     """Who may read the archive's file. UnreadableError."""
     with reading(place.archive):
         return Access.of(stat.S_IMODE(os.stat(place.archive).st_mode), folder=False)
 
 
-def give(place: Place, access: Access) -> bool:
-    """Let only these people read the archive, its manifest and its folder. Whether that changed any. WriteError."""
+def give_access(place: Place, access: Access) -> bool:
+    """Let only these people read the archive, its manifest and its folder. Returns whether that changed any."""
     changed = False
     with writing(place.archive):
         for path in (place.archive, place.manifest, place.entries):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from refgenied.archive.format.arguments import archive_of, count_of, member_of
+from refgenied.archive.format.arguments import archive_of, count_of, member_path_of
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.manifest import Manifest, entries_of
 from refgenied.archive.format.members import ArchiveMembers, manifest_beside
@@ -27,7 +27,7 @@ class MemberReader:
     """
 
     def __init__(self, archive: str | os.PathLike[str], member: str) -> None:
-        path, wanted = archive_of(archive), member_of(member)
+        path, wanted = archive_of(archive), member_path_of(member)
         manifest = manifest_beside(path)
         self.entry = _find(path, manifest, wanted)
         self._path = path

@@ -1,4 +1,4 @@
-"""From an archive back to an asset's folder, with the rights of the caller: checked, proved, then made visible."""
+"""Restores an asset's folder from an archive, with the rights of the caller: checked, proved, then made visible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 from refgenied.archive import unfinished
 from refgenied.archive.extract import Extraction, appearing, require_free
-from refgenied.archive.format.arguments import archive_of, count_of, members_of, path_of, require_switch
+from refgenied.archive.format.arguments import archive_of, count_of, member_paths_of, path_of, require_switch
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.manifest import Manifest, entries_of
 from refgenied.archive.format.members import (
@@ -30,9 +30,9 @@ from refgenied.genomes.enclosure import shown
 from refgenied.genomes.member import Kind
 from refgenied.model import ConflictError, DamagedArchiveError, MemberNotFoundError, NoSpaceError
 
-MOST_RATIO = 200
+MAX_RATIO = 200
 """An archive without a manifest may not unpack to more than so many times its size: genomes shrink 3 to 20 times."""
-SMALL_ENOUGH = 64 << 20
+ALWAYS_ALLOWED_BYTES = 64 << 20
 """Bytes that it may unpack to in any case."""
 _FOREIGN_MODES = 0o755
 """Permission bits that an archive without a manifest can give: nobody vouches for it, so others may not write."""
@@ -74,22 +74,22 @@ def restore(
     Nothing is ever overwritten, and on any error (also what `check` raises) nothing is left: ConflictError
     (something is in the way), UnsafeTreeError (a member that must not be extracted, named), DamagedArchiveError,
     ArchiveNotFoundError, MemberNotFoundError, UnreadableError, NoSpaceError, WriteError; BadArgumentError for an
-    argument that cannot be meant.
+    argument that makes no sense.
     """
-    path, target, wanted = archive_of(archive), path_of(to, "to"), _Wanted(members_of(files, "files"))
+    path, target, wanted = archive_of(archive), path_of(to, "to"), _Wanted(member_paths_of(files, "files"))
     if most is not None:
         count_of(most, "most")
     require_switch(leave_out_stray, "leave_out_stray")
     run = Run(threads, check, on_progress)
     manifest = manifest_beside(path)
     if manifest is None and most is None:
-        most = max(SMALL_ENOUGH, MOST_RATIO * path.stat().st_size)
+        most = max(ALWAYS_ALLOWED_BYTES, MAX_RATIO * path.stat().st_size)
     vetting = Vetting(str(path), most=most if manifest is None else None, leave_out_stray=leave_out_stray)
     return _Restoring(path, manifest, wanted, vetting, run).restore(Path(os.path.abspath(target)))
 
 
 class _Wanted:
-    """Which members are meant."""
+    """Which members the caller asked for."""
 
     def __init__(self, paths: tuple[bytes, ...]) -> None:
         self._paths = paths
@@ -104,7 +104,7 @@ class _Wanted:
         return self.everything
 
     def needs(self, entry: Entry) -> bool:
-        """Whether a member is meant, or is a folder above one that is."""
+        """Whether the caller asked for a member, or for one in this folder."""
         path = entry.raw_path
         return self.covers(path) or (
             entry.type is Kind.FOLDER and any(not path or wanted.startswith(path + b"/") for wanted in self._paths)
@@ -115,7 +115,7 @@ class _Wanted:
 
 
 class _Restoring:
-    """One restore."""
+    """One restore, from the first look at the members to the folder."""
 
     def __init__(self, archive: Path, manifest: Manifest | None, wanted: _Wanted, vetting: Vetting, run: Run) -> None:
         self._archive = archive
@@ -181,7 +181,7 @@ class _Restoring:
     # ----------------------------------------------------------------- writing
 
     def _extract_all(self, extraction: Extraction, entries: Iterable[Entry]) -> None:
-        """Read the whole archive; what is not wanted is compared all the same."""
+        """Read the whole archive. Members that are not wanted are compared, too."""
 
         def take(entry: Entry) -> None:
             if self._is_wanted(entry):

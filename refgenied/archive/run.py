@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from refgenied.archive.format.arguments import require_callable, threads_of
 
-REPORT_SECONDS = 0.1
+PROGRESS_SECONDS = 0.1
 """Seconds between two reports, at least."""
 
 
@@ -38,9 +38,9 @@ def no_check() -> None:
 
 
 class Run:
-    """What every long function of the archive engine is given. BadArgumentError for what cannot be meant.
+    """How a long function of the archive engine must run. BadArgumentError for a value that makes no sense.
 
-    `threads`: how many may work; 0: as many as this process has cores.
+    `threads`: how many may work; 0: as many as this process may use cores.
     """
 
     def __init__(self, threads: int = 1, check: Check = no_check, on_progress: OnProgress = no_progress) -> None:
@@ -68,5 +68,5 @@ class Reporter:
         """`done` bytes of source files are done. The `last` report is always made."""
         now = time.monotonic()
         if last or now >= self._next:
-            self._next = now + REPORT_SECONDS
+            self._next = now + PROGRESS_SECONDS
             self._on_progress(self._phase, done, self._total)

@@ -27,7 +27,7 @@ def _beginning(target: Path) -> str:
 
 
 def _here() -> str:
-    """The machine, as a part of a name."""
+    """The name of this machine, as a part of a folder's name."""
     return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
 
 
@@ -49,7 +49,7 @@ def make(target: Path) -> tuple[Path, int]:
 
 
 def clear(target: Path) -> int:
-    """Remove what killed processes of this user have left beside `target`; the bytes that it had on the disk.
+    """Remove what killed processes of this user have left beside `target`. Returns the bytes that this frees.
 
     A folder that is in use stays, and so does one that cannot be judged or removed.
     """
@@ -72,7 +72,7 @@ def _clear_one(folder: Path, target: Path) -> int:
         if info.st_uid != os.geteuid() or not ours or not _lock(fd, unsure=False):
             return 0
         size = _size(folder)
-        remove(folder)
+        remove_folder(folder)
         return 0 if folder.exists() else size
     finally:
         os.close(fd)
@@ -105,7 +105,7 @@ def _size(folder: Path) -> int:
     return total
 
 
-def remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Remove a folder of ours, also when its modes do not let us in any more."""
     with suppress(OSError):
         os.chmod(folder, 0o700)

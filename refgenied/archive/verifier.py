@@ -47,8 +47,8 @@ def verify(
     all headers are compared, but not the md5 of each file: this is much faster, and enough for an archive that was
     proved before (one with the same md5 holds the same bytes). `threads` decompress; 0: all cores.
     What is wrong is raised: DamagedArchiveError (with the first bad member), UnsafeTreeError (there is no manifest, and
-    a member must not be extracted), ArchiveNotFoundError, UnreadableError; BadArgumentError for an argument that cannot
-    be meant.
+    a member must not be extracted), ArchiveNotFoundError, UnreadableError; BadArgumentError for an argument that makes
+    no sense.
     """
     path = archive_of(archive)
     require_switch(quick, "quick")
@@ -74,13 +74,13 @@ class Finding(msgspec.Struct, frozen=True):
     damage: str = ""
     """What is wrong with the archive, with the first bad member; empty when nothing is."""
     record: ArchiveRecord | None = None
-    """What the record should be; None: as it is."""
+    """What the record should be; None: it stays as it is."""
     manifest: Manifest | None = None
-    """What should be written as the manifest; None: what is there."""
+    """What the manifest should be; None: it stays as it is."""
     mended: str = ""
     """What that puts right, in one line; empty when nothing was wrong (a manifest without a seal gets one)."""
     only_manifest: bool = False
-    """The damage is the manifest's: nothing is known to be wrong with the archive itself."""
+    """Only the manifest is damaged: nothing is known to be wrong with the archive itself."""
 
 
 def examine(place: Place, record: ArchiveRecord, run: Run, *, quick: bool = False) -> Finding:

@@ -1,4 +1,4 @@
-"""Whether the members of an archive may be extracted: judged by their names alone, before anything is written.
+"""Judges whether the members of an archive may be extracted, by their names alone, before anything is written.
 
 The tree that the members would make is kept in memory, and links are followed in it step by step. So neither a long
 path nor the state of the disk can hide where a chain of links ends (CVE-2025-4517 made the kernel give up half way).
@@ -17,12 +17,12 @@ from refgenied.genomes.enclosure import MAX_FOLDER_DEPTH, MAX_LINKS, Parts, show
 from refgenied.genomes.member import Kind
 from refgenied.model import UnsafeTreeError
 
-MOST_MEMBERS = 2_000_000
-"""An archive with more is refused: the names of all of them are kept in memory."""
-MOST_NAMES = 1 << 29
+MAX_MEMBERS = 2_000_000
+"""An archive with more members is refused: the names of all of them are kept in memory."""
+MAX_NAME_BYTES = 1 << 29
 """Bytes that all names and links' targets may have together: a short archive can hold very long ones."""
 _LONGEST_NAME = 255
-_LONGEST_TARGET = 4095
+_MAX_TARGET_BYTES = 4095
 
 
 class Vetting:
@@ -54,11 +54,11 @@ class Vetting:
         if kind is not Kind.FOLDER and (not path or path in self._implied):
             raise self._refused(path, f"is a {kind} and a folder at once")
         self._imply_folders(path, parts)
-        if len(self._kinds) >= MOST_MEMBERS:
-            raise self._refused(path, f"is one of more than {MOST_MEMBERS} members")
+        if len(self._kinds) >= MAX_MEMBERS:
+            raise self._refused(path, f"is one of more than {MAX_MEMBERS} members")
         self._names += len(path) + len(target)
-        if self._names > MOST_NAMES:
-            raise self._refused(path, f"takes all names over {MOST_NAMES} bytes")
+        if self._names > MAX_NAME_BYTES:
+            raise self._refused(path, f"takes all names over {MAX_NAME_BYTES} bytes")
         self._kinds[path] = kind
         self._implied.discard(path)
         self.total += entry.size
@@ -67,7 +67,7 @@ class Vetting:
                 path, f"takes it over {self._most} bytes, far more than an archive of its size should hold"
             )
         if kind is Kind.LINK:
-            if not target or b"\0" in target or len(target) > _LONGEST_TARGET:
+            if not target or b"\0" in target or len(target) > _MAX_TARGET_BYTES:
                 raise self._refused(path, "is a link with a target that no link can have")
             self._targets[path] = target
 

@@ -35,7 +35,7 @@ from refgenied.archive import (
     take_foreign,
     take_ours,
 )
-from refgenied.archive.publisher import recorded
+from refgenied.archive.publisher import record_of
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.regular import reading
 from refgenied.model import (
@@ -153,7 +153,7 @@ class Importer:
         if there.presence is Presence.REMOVED and place.archive.exists():
             await self._bring_back(found, place, requester, on_progress)
         elif there.presence is Presence.PRESENT and manifest is not None:
-            record = await self._run(lambda: recorded(place, manifest))
+            record = await self._run(lambda: record_of(place, manifest))
             await self._record(found, requester, lambda: record)
         else:
             await self._bring(found, place, requester, on_progress)
@@ -164,7 +164,7 @@ class Importer:
 
         def bring() -> tuple[Draft, ArchiveRecord]:
             draft = self._draft(found, place, requester, on_progress)
-            return draft, recorded(place, draft.manifest, self._core.clock(), listing=place.entries_partial.name)
+            return draft, record_of(place, draft.manifest, self._core.clock(), listing=place.entries_partial.name)
 
         draft, record = await self._run(bring)
 
@@ -187,7 +187,7 @@ class Importer:
         def proved_access() -> Access | None:
             manifest = manifest_at(place)
             prove(place.archive, manifest, Run(self._threads, check_cancelled, on_progress))
-            return recorded(place, manifest).access
+            return record_of(place, manifest).access
 
         def publish() -> ArchiveRecord:
             # First the manifest: after a crash the next start reads it, and the database follows.

@@ -9,7 +9,7 @@ import structlog
 
 from refgenied.archive import Place, Presence, Removed, places, read_manifest, reconcile, remove
 from refgenied.archive.format.mending import differences
-from refgenied.archive.publisher import recorded
+from refgenied.archive.publisher import record_of
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.generation import Age, Generation
@@ -157,7 +157,7 @@ class Differences:
         elif self._newer and removal is not None and manifest.created_at <= removal.removed_at:
             remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=False)
         elif record is None or differences(record, manifest, place.relative):
-            self.put.append(recorded(place, manifest))
+            self.put.append(record_of(place, manifest))
 
     def _remove(self, place: Place, mark: Removed | None) -> None:
         if mark is not None:

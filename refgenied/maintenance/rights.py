@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from refgenied.archive import Place
-from refgenied.archive.publisher import access_inside, access_to, give
+from refgenied.archive.publisher import access_inside, access_of_archive, give_access
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.durable import allow
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedError, Requester, StateError
@@ -137,7 +137,7 @@ class Rights:
                 continue
             wanted = readers(record.access, self._core.current.settings.archive)
             with suppress(RefgeniedError):  # a file that is not there is told of as lost
-                before = access_to(self._place(key))
+                before = access_of_archive(self._place(key))
                 if before is not wanted:
                     found.append(Given(key, before, wanted, changed=False))
         return found
@@ -145,7 +145,7 @@ class Rights:
     def _give(self, given: Given) -> Given:
         names = ServedNames(self._place(given.key))
         try:
-            changed = give(names.place, given.access)
+            changed = give_access(names.place, given.access)
             for path in (names.contents, names.recipe, names.log):
                 with suppress(FileNotFoundError):
                     allow(path, given.access.file_mode)

@@ -187,7 +187,7 @@ def test_a_long_header_is_read_in_one_go(tmp_path):
 
 
 def test_names_that_need_too_much_memory_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(vetting, "MOST_NAMES", 10_000)
+    monkeypatch.setattr(vetting, "MAX_NAME_BYTES", 10_000)
     few = [folder("default"), *(file(f"default/{number:0200}") for number in range(40))]
     many = [folder("default"), *(link(f"default/{number}", "x" * 90) for number in range(200))]
     restore(archive(tmp_path / "few.tgz", few), tmp_path / "few")

@@ -43,7 +43,7 @@ def archive_of(value: object) -> Path:
     return path
 
 
-def member_of(value: object, name: str = "member") -> bytes:
+def member_path_of(value: object, name: str = "member") -> bytes:
     """A member's path in the asset, as the archive has it: bytes without a slash at its ends."""
     if not isinstance(value, str | bytes | os.PathLike):
         raise BadArgumentError(f"{name} must be the path of a member, not {_shown(value)}")
@@ -56,12 +56,12 @@ def member_of(value: object, name: str = "member") -> bytes:
     return path
 
 
-def members_of(values: object, name: str) -> tuple[bytes, ...]:
+def member_paths_of(values: object, name: str) -> tuple[bytes, ...]:
     """Paths of members. A single text is refused: as a list of letters it would name members that nobody meant."""
     if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
         raise BadArgumentError(f"{name} must be a list of members' paths, not {_shown(cast('object', values))}")
     found = enumerate(cast("Iterable[object]", values))
-    return tuple(member_of(value, f"{name}[{number}]") for number, value in found)
+    return tuple(member_path_of(value, f"{name}[{number}]") for number, value in found)
 
 
 def count_of(value: object, name: str) -> int:

@@ -36,7 +36,7 @@ class AssetDigest:
         """False: md5sum wrote a name in another way, which may change the order: see `asset_digest`."""
 
     def add(self, entries: Iterable[Entry]) -> None:
-        tokens = [_md5sum_line(entry)[0] for entry in entries if counts(entry)]
+        tokens = [_md5sum_line(entry)[0] for entry in entries if in_asset_digest(entry)]
         if tokens:
             text = b"\n".join([*tokens, b""])
             self.in_order = self.in_order and b"\\" not in text
@@ -46,7 +46,7 @@ class AssetDigest:
         return self._md5.hexdigest()
 
 
-def counts(entry: Entry) -> bool:
+def in_asset_digest(entry: Entry) -> bool:
     """Whether refgenie's digest includes this member."""
     return entry.type is Kind.FILE and not entry.foreign and not entry.raw_path.startswith(IGNORED)
 
@@ -159,7 +159,7 @@ def _md5sum_lines(entries: Iterable[Entry], check: Check) -> Iterator[tuple[byte
     for number, entry in enumerate(entries):
         if number % 1000 == 0:
             check()
-        if counts(entry):
+        if in_asset_digest(entry):
             yield _md5sum_line(entry)
 
 

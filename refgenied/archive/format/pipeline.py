@@ -30,20 +30,20 @@ NICENESS = 10
 STEP = 5
 """How much nicer they are than the daemon, when that is nice already."""
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
-class Pipeline(Generic[Item, Result]):
+class Pipeline(Generic[ItemT, ResultT]):
     """See the module. At most `depth` items are in flight; `retire` gets each item back, in the caller's thread."""
 
     def __init__(
         self,
         *,
-        work: Callable[[Item], Result],
-        then: Callable[[Result], None],
-        aside: Callable[[Item], None],
-        retire: Callable[[Item], None],
+        work: Callable[[ItemT], ResultT],
+        then: Callable[[ResultT], None],
+        aside: Callable[[ItemT], None],
+        retire: Callable[[ItemT], None],
         run: Run,
     ) -> None:
         threads = min(run.threads, MAX_THREADS)
@@ -56,7 +56,7 @@ class Pipeline(Generic[Item, Result]):
         self._workers = ThreadPoolExecutor(threads, "archive-work", step_back)
         self._follower = ThreadPoolExecutor(1, "archive-then")
         self._bystander = ThreadPoolExecutor(1, "archive-aside")
-        self._flying: deque[tuple[Item, Future[None], Future[None]]] = deque()
+        self._flying: deque[tuple[ItemT, Future[None], Future[None]]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +70,7 @@ class Pipeline(Generic[Item, Result]):
         for pool in (self._workers, self._follower, self._bystander):
             pool.shutdown(wait=True)
 
-    def push(self, item: Item) -> None:
+    def push(self, item: ItemT) -> None:
         """Hand over the next item; waits while too many are in flight. Raises the errors of earlier items."""
         while len(self._flying) >= self.depth:
             self._settle_oldest()

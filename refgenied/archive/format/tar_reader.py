@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from refgenied.archive.format.tar import HEADER
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.member import Kind
 from refgenied.model import DamagedArchiveError, UnsafeTreeError
 
-HEADER = 512
 _ZEROS = bytes(HEADER)
 _LONGEST_EXTRA = 1 << 20
 """Bytes that the long names and PAX headers before one member may have: more is an attack."""
