@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -71,13 +72,13 @@ class Parts:
     def __init__(self, store: Store, root: Path, settings: Settings, archive_folder: ArchiveFolder) -> None:
         self.store = store
         self.root = root
+        self.clock: Callable[[], float] = time.time
         self.current = Current(settings)
         self.health = ToldHealth(time.time)
         self.feed = Feed()
-        self.jobs = Jobs(store, self.feed, self.current, time.time)
+        self.jobs = Jobs(store, self.feed, self.current, self._now)
         self.folder = GenomeFolder(settings.refgenie.genome_folder, config=None)
         self.archive_folder = archive_folder
-        self.clock: Callable[[], float] = time.time
         self.core = Core(self.folder, archive_folder, self.jobs, self.current, self.health, clock=self._now)
         self.pause = Pause(self.core)
         self.reconciler = Reconciler(self.core, self.pause, first_started_at=0.0)
@@ -153,6 +154,12 @@ async def running(genomes: Genomes, state: str = "state", watch: Watch | None = 
         parts = Parts(store, root, settings, folder)
         await recover(parts.core)
         yield parts
+
+
+async def pragma(parts: Parts, words: str) -> Any:
+    """Set or ask something of the database's connection; the row."""
+    async with parts.store.transaction() as tx:
+        return await tx.one(words)
 
 
 async def until(condition: Callable[[], bool], reconciler: Reconciler) -> None:

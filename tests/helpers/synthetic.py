@@ -20,7 +20,7 @@ class Genomes:
         self.root = root
         self._shown = shown or root  # where it is for the daemon, when that sees it elsewhere
         self.config = root / "genome_config.yaml"
-        self._groups: dict[str, dict[str, object]] = {}
+        self.groups: dict[str, dict[str, object]] = {}
         root.mkdir(exist_ok=True)
         self.write_config()
 
@@ -53,7 +53,7 @@ class Genomes:
         (build / "refgenie_commands.sh").write_text("# Pipeline started\n\ntouch a\n")
         names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink())
         sums = "".join(f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}\n" for name in names)
-        tags = self._groups.setdefault(key.asset_group, {})
+        tags = self.groups.setdefault(key.asset_group, {})
         tags[key.asset] = {
             "asset_digest": hashlib.md5(sums.encode()).hexdigest(),
             "asset_path": key.asset_group,
@@ -66,13 +66,13 @@ class Genomes:
     def remove(self, key: AssetKey) -> None:
         """As `refgenie remove`: the files go, then the entry."""
         shutil.rmtree(self.folder(key))
-        del self._groups[key.asset_group][key.asset]
-        if not self._groups[key.asset_group]:
-            del self._groups[key.asset_group]
+        del self.groups[key.asset_group][key.asset]
+        if not self.groups[key.asset_group]:
+            del self.groups[key.asset_group]
         self.write_config()
 
     def write_config(self) -> None:
-        assets = {group: {"default_tag": next(iter(tags)), "tags": tags} for group, tags in self._groups.items()}
+        assets = {group: {"default_tag": next(iter(tags)), "tags": tags} for group, tags in self.groups.items()}
         partial = self.config.with_suffix(".new")
         genomes = {DIGEST: {"aliases": [ALIAS], "assets": assets}} if assets else {}
         partial.write_text(

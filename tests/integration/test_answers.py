@@ -145,7 +145,7 @@ async def test_no_reason_repeats_the_state(parts: Parts, genomes: Genomes, state
     else:
         genomes.start(key)
     if state == "interrupted":
-        parts.folder._interrupted_after = -1
+        parts.clock = lambda: time.time() + 7200
     await parts.reconciler.look_again()
     [(asset, stands)] = (await parts.reconciler.standings.all()).values()
     assert asset.state == state

@@ -39,7 +39,7 @@ async def parts(genomes: Genomes) -> AsyncGenerator[Parts]:
 async def lose(parts: Parts, genomes: Genomes, key: AssetKey) -> None:
     """As `refgenie remove` does."""
     shutil.rmtree(genomes.folder(key).parent)
-    del genomes._groups[key.asset_group]
+    del genomes.groups[key.asset_group]
     genomes.write_config()
     await parts.reconciler.look_again()
 

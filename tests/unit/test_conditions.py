@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 from controlled import Desk, context_of
-from parts import Parts, running
+from parts import Parts, pragma, running
 from synthetic import DIGEST, Genomes
 
 from refgenied.archive import Place
@@ -330,7 +330,7 @@ async def test_a_database_that_takes_no_writes_is_an_answer_for_the_watchdog_and
     async with running(genomes) as parts:
         await parts.settle()
         supervision = Supervision(parts.core, parts.reconciler, parts.pause, restart=lambda _: None)
-        await parts.store._connection.execute("PRAGMA busy_timeout = 0")
+        await pragma(parts, "PRAGMA busy_timeout = 0")
         other = sqlite3.connect(parts.store.path, isolation_level=None)
         try:
             other.execute("BEGIN IMMEDIATE")

@@ -195,7 +195,7 @@ def test_names_are_ordered_as_refgenie_orders_them_in_a_locale(tmp_path, english
 
 
 def test_locales_are_told_apart_by_names_from_everywhere(monkeypatch, english):
-    monkeypatch.setattr(digests, "_SAMPLE", 20)
+    monkeypatch.setattr(digests, "SAMPLE_LINES", 20)
     monkeypatch.setattr(digests, "locales", lambda: ["C", "en_US.UTF-8", "en_US.UTF-8"])
     names = [b"A%04d" % number for number in range(1000)] + [b"a%04d" % number for number in range(1000)]
     lines = [(b"%032x" % number, name) for number, name in enumerate(names)]
@@ -233,7 +233,7 @@ def test_a_sort_that_fails_or_hangs_is_told_and_can_be_left(tmp_path, monkeypatc
 
 
 def test_many_names_are_sorted_in_parts(monkeypatch):
-    monkeypatch.setattr(sorting, "_IN_MEMORY", 100)
+    monkeypatch.setattr(sorting, "MOST_IN_MEMORY", 100)
     lines = [(b"%032x" % (number * 7919 % 1000), b"%d" % number) for number in range(1000)]
     expected = [token for token, _ in sorted(lines, key=lambda line: line[1])]
     assert list(sorted_tokens(iter(lines))) == expected

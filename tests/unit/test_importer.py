@@ -13,7 +13,7 @@ import pytest
 import yaml
 from foreign import server_folder, tar
 from packing import md5
-from parts import Parts, running
+from parts import Parts, pragma, running
 from synthetic import DIGEST
 
 from refgenied.archive import About, Maker, Place, find_archives, remove, restore, take_foreign
@@ -241,7 +241,7 @@ async def test_what_would_refuse_each_further_archive_too_ends_an_import_with_on
     keys = [genomes.build(name) for name in ("a", "b")]
     async with running(genomes) as parts:
         root = server_folder(genomes, tmp_path / "old", *keys)
-        await parts.store._connection.execute("PRAGMA busy_timeout = 0")
+        await pragma(parts, "PRAGMA busy_timeout = 0")
         other = sqlite3.connect(parts.store.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateError, match="locked"):

@@ -189,7 +189,7 @@ async def test_an_archive_whose_asset_was_removed_stays_and_is_listed(genomes: G
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
-        genomes._groups.clear()
+        genomes.groups.clear()
         genomes.write_config()
         genomes.folder(key).rename(genomes.root / "trash")
         await parts.settle()

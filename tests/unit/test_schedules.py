@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import watchfiles.main
 from controlled import ANN, Desk, context_of
-from parts import Parts, running
+from parts import Parts, pragma, running
 from synthetic import Genomes
 
 from refgenied import daemon
@@ -67,14 +67,14 @@ async def rebuilt(genomes: Genomes, key: AssetKey, content: bytes) -> None:
 
 def dying_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
     """The rename onto the final name that ends so does not happen."""
-    real = publisher._rename
+    real = Path.rename
 
-    def rename(partial: Path, final: Path) -> None:
+    def rename(partial: Path, final: Path) -> Path:
         if final.name.endswith(name) and not final.name.endswith(f".files{name}"):
             raise error
-        real(partial, final)
+        return real(partial, final)
 
-    monkeypatch.setattr(publisher, "_rename", rename)
+    monkeypatch.setattr(Path, "rename", rename)
 
 
 # ----------------------------------------------------------------------- stopping
@@ -271,7 +271,7 @@ async def test_reading_a_lost_database_anew_begins_again_when_it_was_cut(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(recovery, "_compared", killed)
+        patch.setattr(recovery, "places", killed)
         async with running(genomes, state="new"):
             pass
     async with running(genomes, state="new") as parts:
@@ -391,15 +391,15 @@ async def test_a_job_does_not_begin_while_its_archive_is_removed(
     async with running(genomes) as parts:
         await parts.settle()
         place = Place(parts.archive_folder.path, key)
-        real = publisher._rename
+        real = Path.rename
         renaming, go_on = threading.Event(), threading.Event()
 
-        def rename(partial: Path, final: Path) -> None:
+        def rename(partial: Path, final: Path) -> Path:
             renaming.set()
             go_on.wait(20)
-            real(partial, final)
+            return real(partial, final)
 
-        monkeypatch.setattr(publisher, "_rename", rename)
+        monkeypatch.setattr(Path, "rename", rename)
         stamp = parts.reconciler.look.assets[key].stamp
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: Desk(context_of(parts)).lines("archive.remove", path="t7/fasta"))
@@ -453,9 +453,9 @@ async def test_a_clock_that_was_set_back_holds_no_job_up(genomes: Genomes) -> No
     genomes.build()
     async with running(genomes) as parts:
         ahead = 2 * 86_400.0
-        parts.jobs._clock = lambda: time.time() + ahead
+        parts.clock = lambda: time.time() + ahead
         await parts.reconciler.look_again()
-        parts.jobs._clock = time.time
+        parts.clock = time.time
         assert await parts.jobs.claim()
 
 
@@ -464,9 +464,8 @@ async def test_a_clock_that_was_set_back_holds_no_job_up(genomes: Genomes) -> No
 
 async def fill(parts: Parts) -> None:
     """Let the database have no page more, and use those it has."""
-    connection = parts.store._connection
-    (pages,) = await connection.execute_fetchall("PRAGMA page_count")
-    await connection.execute(f"PRAGMA max_page_count = {pages[0]}")
+    (pages,) = await pragma(parts, "PRAGMA page_count")
+    await pragma(parts, f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StateError, match="full"):
         for _ in range(10_000):
             async with parts.jobs.change() as change:
@@ -487,7 +486,7 @@ async def test_a_full_state_disk_ends_nothing_and_the_work_goes_on_when_there_is
             group.start_soon(parts.pause.run)
             await parts.health.ill("database")
             await parts.reconciler.sweep()
-            await parts.store._connection.execute("PRAGMA max_page_count = 1000000")
+            await pragma(parts, "PRAGMA max_page_count = 1000000")
             await parts.archived(key)
             await parts.health.well("database")
             group.cancel_scope.cancel()
@@ -512,7 +511,7 @@ async def test_what_a_full_state_disk_kept_from_the_queue_is_queued_when_there_i
         assert "database" in parts.health.conditions
         assert parts.pause.reason == "waiting for the database"
         assert parts.reconciler.hinted_at == hinted_at
-        await parts.store._connection.execute("PRAGMA max_page_count = 1000000")
+        await pragma(parts, "PRAGMA max_page_count = 1000000")
         await parts.pause.look()
         assert "database" not in parts.health.conditions
         assert parts.reconciler.hinted_at > hinted_at, "and a look comes soon"

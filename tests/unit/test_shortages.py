@@ -15,6 +15,7 @@ from synthetic import Genomes
 
 from refgenied.archive import find_archives, pack, places, read, read_manifest, verify
 from refgenied.archive_folder.folder import ArchiveFolder
+from refgenied.catalog.updater import Updater
 from refgenied.genomes.build_folder import moved_lately, read_build_record
 from refgenied.genomes.refgenie0 import Refgenie0Layout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
@@ -100,12 +101,11 @@ async def test_a_refresh_of_what_is_served_leaves_all_as_it_was(genomes: Genomes
         await parts.settle()
         config = Path(parts.catalog.config)
         before = config.read_bytes()
-        parts.catalog._folder._composed = None
-        parts.catalog._folder._written = None
+        catalog = Updater(parts.core, parts.reconciler, parts.scrubber.doubt)  # it has just begun, and has read nothing
         with no_descriptors():
-            await parts.catalog.refresh()
+            await catalog.refresh()
         assert config.read_bytes() == before
-        await parts.catalog.refresh()
+        await catalog.refresh()
         assert "serving" not in parts.health.conditions
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packing import FOLDER, make_tree, noise
@@ -107,7 +108,7 @@ def test_others_and_other_names_stay(to, monkeypatch):
     os.close(fd)
     another, fd = unfinished.make(to / "another")
     os.close(fd)
-    monkeypatch.setattr(unfinished, "_here", lambda: "ffffffff")
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="elsewhere"))
     elsewhere, fd = unfinished.make(target)
     os.close(fd)
     monkeypatch.undo()

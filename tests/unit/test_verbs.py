@@ -260,7 +260,7 @@ async def test_remove_with_the_file_also_when_the_asset_or_the_manifest_is_gone(
 ) -> None:
     key = genomes.build()
     await parts.settle()
-    genomes._groups.clear()
+    genomes.groups.clear()
     genomes.write_config()
     genomes.folder(key).rename(genomes.root / "elsewhere")
     await parts.reconciler.look_again()

@@ -14,7 +14,7 @@ from refgenied.genomes.member import Kind
 
 _ESCAPED = re.compile(rb"[\\\n\r]")
 
-_SAMPLE = 1000
+SAMPLE_LINES = 1000
 """By so many names two locales are compared: a machine may have hundreds of locales, and most of them sort alike."""
 
 IGNORED = b"_refgenie_build"
@@ -97,13 +97,13 @@ def _orders(lines: Callable[[], Iterable[tuple[bytes, bytes]]], check: Check) ->
 
 
 def _sample(lines: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """Lines at even distances, between _SAMPLE and twice as many; and whether these are all lines."""
+    """Lines at even distances, between SAMPLE_LINES and twice as many; and whether these are all lines."""
     taken: list[tuple[bytes, bytes]] = []
     distance = 1
     for number, line in enumerate(lines):
         if number % distance == 0:
             taken.append(line)
-            if len(taken) > 2 * _SAMPLE:
+            if len(taken) > 2 * SAMPLE_LINES:
                 del taken[1::2]
                 distance *= 2
     return taken, distance == 1

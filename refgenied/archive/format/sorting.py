@@ -21,7 +21,7 @@ from refgenied.model import ShortageError, UnreadableError
 C = "C"
 """The name of the locale whose order is that of bytes."""
 _LIKELY = ("en_US.UTF-8", "en_GB.UTF-8", "de_DE.UTF-8")
-_IN_MEMORY = 20_000
+MOST_IN_MEMORY = 20_000
 """So many lines are sorted at once. More are sorted in parts on the disk, so that memory stays bounded."""
 _NO_SORT = "the asset digest is not that of C's order of names, and `sort`, which knows the others, is not installed"
 _CHECK_SECONDS = 0.2
@@ -38,7 +38,7 @@ def sorted_tokens(lines: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
     try:
         for token, name in lines:
             keyed.append((name, token))
-            if len(keyed) == _IN_MEMORY:
+            if len(keyed) == MOST_IN_MEMORY:
                 keyed.sort()
                 parts.append(_spilled(keyed))
                 keyed.clear()
