@@ -40,6 +40,7 @@ examples:
 class Arguments(argparse.Namespace):
     """What the command line says; each command has its own part of it."""
 
+    verb: str
     command: Callable[[Arguments], int]
     config: str | None
     force: bool
@@ -117,14 +118,11 @@ def parser() -> Parser:
     _add_settings(check, _check_config)
     check.add_argument("--json", action="store_true", help="one JSON object")
 
-    _add_units(
-        commands.add_parser("install-units", help="write the systemd units for a configuration, and make their users"),
-        _install_units,
-    )
-    _add_units(
-        commands.add_parser("uninstall-units", help="remove the systemd units and their users; the data stay"),
-        _uninstall_units,
-    )
+    for verb, help_text in (
+        ("install-units", "write the systemd units for a configuration, and make their users"),
+        ("uninstall-units", "remove the systemd units and their users; the data stay"),
+    ):
+        _add_units(commands.add_parser(verb, help=help_text))
     return whole
 
 
@@ -141,8 +139,8 @@ def _add_settings(command: Parser, function: Callable[[Arguments], int]) -> None
         command.add_argument(flag, dest=setting, metavar=metavar, help=help_text)
 
 
-def _add_units(command: Parser, function: Callable[[Arguments], int]) -> None:
-    command.set_defaults(command=function)
+def _add_units(command: Parser) -> None:
+    command.set_defaults(command=_units)
     command.add_argument("--config", metavar="FILE", help="the configuration that the units are for")
     where = command.add_mutually_exclusive_group()
     where.add_argument("--user", action="store_true", help="for your own systemd instead of the machine's")
@@ -240,17 +238,11 @@ def _check_config(arguments: Arguments) -> int:
     return EX_OK if well else EX_CONFIG
 
 
-def _install_units(arguments: Arguments) -> int:
+def _units(arguments: Arguments) -> int:
     from refgenied.systemd import commands  # noqa: PLC0415
 
-    commands.install(arguments.config, user=arguments.user, prefix=arguments.prefix, dry_run=arguments.dry_run)
-    return EX_OK
-
-
-def _uninstall_units(arguments: Arguments) -> int:
-    from refgenied.systemd import commands  # noqa: PLC0415
-
-    commands.uninstall(arguments.config, user=arguments.user, prefix=arguments.prefix, dry_run=arguments.dry_run)
+    act = commands.install if arguments.verb == "install-units" else commands.uninstall
+    act(arguments.config, user=arguments.user, prefix=arguments.prefix, dry_run=arguments.dry_run)
     return EX_OK
 
 

@@ -1,4 +1,4 @@
-"""The commands `refgenied init` and `refgenied check-config`. Each returns whether all is well."""
+"""The commands `refgenied init` and `refgenied check-config`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refgenied.config.write import as_toml, effective
 from refgenied.shared import output
 
 
-def write_first(config: str | None, flags: Mapping[str, Any], *, force: bool) -> bool:
+def write_first(config: str | None, flags: Mapping[str, Any], *, force: bool) -> None:
     """`refgenied init`: write a configuration, and say what was chosen and made. ConfigError."""
     if config:
         target = Path(config).absolute()
@@ -38,11 +38,13 @@ def write_first(config: str | None, flags: Mapping[str, Any], *, force: bool) ->
         output.say(f"refgeniectl finds it with: export REFGENIED_CONFIG={shlex.quote(str(target))}")
     else:
         output.say("start the daemon with: refgenied run")
-    return True
 
 
 def check(config: str | None, flags: Mapping[str, Any], *, as_json: bool) -> bool:
-    """`refgenied check-config`: print the settings, where each came from, and everything that is wrong."""
+    """`refgenied check-config`: print the settings, where each came from, and everything that is wrong.
+
+    Returns whether `refgenied run` would start.
+    """
     settings, problems = examine(config, flags)
     refused = [f"{error.message} ({error.hint})" if error.hint else error.message for error in problems]
     notes: list[str] = []

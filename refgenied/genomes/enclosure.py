@@ -9,13 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError, UnsafeTreeError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 Parts = tuple[bytes, ...]
 """The components of a path below the enclosing folder; none of them is a link, `.` or `..`."""
@@ -97,9 +94,7 @@ class Enclosure:
         self._spellings = [_split(os.fsencode(self.path)), self._real]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._fd)
         self._fd = -1
 
@@ -133,14 +128,10 @@ class Enclosure:
         finally:
             os.close(fd)
 
-    def locate(self, path: str | os.PathLike[str]) -> Target:
-        """Where an absolute path leads. AstrayError as for `resolve`."""
-        return self.resolve((), os.fsencode(os.path.abspath(path)))
-
     def folder(self, path: str | os.PathLike[str]) -> Parts:
         """Where a folder really is. UnsafeTreeError: outside; SourceChangedError: not there; OSError."""
         try:
-            found = self.locate(path)
+            found = self.resolve((), os.fsencode(os.path.abspath(path)))
         except NowhereError as error:
             raise SourceChangedError(f"{shown(os.fspath(path))} is not there") from error
         except AstrayError as astray:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import ExitStack
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from refgenied.genomes.enclosure import (
     FILE_FLAGS,
@@ -26,10 +27,6 @@ from refgenied.genomes.enclosure import (
 )
 from refgenied.genomes.member import Kind, Member, kind_of_special, member_of
 from refgenied.model import SourceChangedError, UnsafeTreeError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
 
 MAX_REPLACED = 8
 """Links inside one another that are replaced by folders: more are a mistake, or meant to multiply the content."""
@@ -108,9 +105,7 @@ class Tree:
             self._exit = entered.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._forget()
         self._exit.close()
 

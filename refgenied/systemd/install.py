@@ -117,18 +117,21 @@ class Installation:
             if path.is_file() and path.read_text(encoding="utf-8") == text:
                 self._say(f"unchanged {path}")
                 return False
-            if os.path.lexists(path) and not _is_ours(path):
-                self._say(f"keep {path}, which is not ours, as {path.name}.before-refgenied")
-                if not self._dry_run:
-                    keep_beside(path, "before-refgenied")
-            self._say(f"write {path}")
-            if self._dry_run:
-                self._say("".join(f"    {line}\n" for line in text.splitlines()))
-            else:
+            foreign = os.path.lexists(path) and not _is_ours(path)
+            if foreign and self._begin(f"keep {path}, which is not ours, as {path.name}.before-refgenied"):
+                keep_beside(path, "before-refgenied")
+            if self._begin(f"write {path}"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_atomically(path, text.encode())
                 path.chmod(0o644)
+            else:
+                self._say("".join(f"    {line}\n" for line in text.splitlines()))
         return True
+
+    def _begin(self, step: str) -> bool:
+        """Say what is done now; returns whether to do it."""
+        self._say(step)
+        return not self._dry_run
 
     @contextmanager
     def _as_write_error(self, path: Path) -> Generator[None]:
@@ -150,8 +153,7 @@ class Installation:
         return [(Path(name), user, group) for name, user, group in given if name]
 
     def _give(self, folder: Path, user: str, group: str) -> None:
-        self._say(f"give {folder} to {user}:{group}")
-        if self._dry_run:
+        if not self._begin(f"give {folder} to {user}:{group}"):
             return
         with self._as_write_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -187,16 +189,14 @@ class Installation:
         if not _is_ours(path):
             self._say(f"leave {path}: it is not ours")
             return
-        self._say(f"remove {path}")
-        if not self._dry_run:
+        if self._begin(f"remove {path}"):
             with self._as_write_error(path):
                 path.unlink()
 
     def _clear_away(self, made: list[str]) -> None:
         """The socket's folder, the accounts, and what they own."""
         socket = Path(self._settings.control.socket or SYSTEM_SOCKET)
-        self._say(f"remove {socket.parent}")
-        if not self._dry_run:
+        if self._begin(f"remove {socket.parent}"):
             with suppress(OSError):
                 socket.unlink(missing_ok=True)
                 socket.parent.rmdir()
@@ -233,8 +233,7 @@ class Installation:
             self._run("systemctl", *(["--user"] if self._user else []), *arguments)
 
     def _run(self, *command: str) -> None:
-        self._say(f"run {' '.join(command)}")
-        if self._dry_run:
+        if not self._begin(f"run {' '.join(command)}"):
             return
         program = shutil.which(command[0])
         if program is None:

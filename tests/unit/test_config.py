@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from refgenied import config
+from refgenied import config, logs
+from refgenied.__main__ import main
 from refgenied.config.load import ENVIRONMENT
 from refgenied.model import ConfigError
 
@@ -207,15 +208,25 @@ def test_a_full_disk_under_the_output_is_one_line(tmp_path: Path, home: dict[str
 # --------------------------------------------------------------------------- check-config and init, as commands
 
 
-def refgenied(home: dict[str, str], *words: str) -> tuple[int, str, list[str]]:
-    """Exit status, stdout, and the lines on stderr."""
-    order = [sys.executable, "-m", "refgenied", *words]
-    path = {"PATH": os.environ["PATH"], "HOME": str(Path(home["XDG_CONFIG_HOME"]).parent), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(order, env=path | home, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr.splitlines()
+Refgenied = Callable[..., tuple[int, str, list[str]]]
 
 
-def test_check_config_names_all_that_is_wrong(tmp_path: Path, home: dict[str, str]) -> None:
+@pytest.fixture
+def refgenied(home: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refgenied:
+    """A command of `refgenied` in this process: its exit status, stdout, and the lines on stderr."""
+
+    def run(*words: str) -> tuple[int, str, list[str]]:
+        own = {"PATH": os.environ["PATH"], "HOME": str(Path(home["XDG_CONFIG_HOME"]).parent)}
+        monkeypatch.setattr(os, "environ", own | home)
+        code = main(list(words))
+        logs.flush()
+        out, err = capsys.readouterr()
+        return code, out, err.splitlines()
+
+    return run
+
+
+def test_check_config_names_all_that_is_wrong(tmp_path: Path, home: dict[str, str], refgenied: Refgenied) -> None:
     (tmp_path / "file").touch()
     file = write(
         tmp_path,
@@ -238,7 +249,7 @@ folder = "{tmp_path}/file/state"
 socket = "{tmp_path}/genomes"
 """,
     )
-    code, out, lines = refgenied(home, "check-config", "--config", file)
+    code, out, lines = refgenied("check-config", "--config", file)
     assert code == 78
     assert "archive.attempts" in out
     assert all(line.startswith("refgenied: ") for line in lines), lines
@@ -259,21 +270,23 @@ socket = "{tmp_path}/genomes"
     assert "refgenied check-config" in caught.value.hint
 
 
-def test_check_config_says_of_folders_what_run_would(tmp_path: Path, home: dict[str, str]) -> None:
+def test_check_config_says_of_folders_what_run_would(
+    tmp_path: Path, home: dict[str, str], refgenied: Refgenied
+) -> None:
     home["XDG_RUNTIME_DIR"] = str(tmp_path)
     genomes, archives = tmp_path / "genomes", tmp_path / "archives"
     file = write(tmp_path, f'[refgenie]\ngenome_folder = "{genomes}"\ngenome_archive_folder = "{archives}"\n')
-    code, _, lines = refgenied(home, "check-config", "--config", file)
+    code, _, lines = refgenied("check-config", "--config", file)
     assert (code, lines) == (0, [f"refgenied: refgenie.genome_archive_folder: {archives} is not there; it is made"])
     archives.mkdir()
-    assert refgenied(home, "check-config", "--config", file)[::2] == (0, [])
+    assert refgenied("check-config", "--config", file)[::2] == (0, [])
     genomes.rmdir()
-    code, _, (line,) = refgenied(home, "check-config", "--config", file)
+    code, _, (line,) = refgenied("check-config", "--config", file)
     assert code == 0
     assert f"{genomes} cannot be read by the user" in line
     archives.rmdir()
     archives.touch()
-    code, _, lines = refgenied(home, "check-config", "--config", file)
+    code, _, lines = refgenied("check-config", "--config", file)
     assert code == 78
     assert any(f"refgenie.genome_archive_folder: {archives} is not a folder" in line for line in lines), lines
     assert not (tmp_path / "state").exists()
@@ -337,17 +350,19 @@ def test_init_takes_the_genome_folder_from_refgenies_own_places(
 
 
 def test_init_told_refgenies_yaml_as_the_genome_folder_says_how_to_name_it(
-    tmp_path: Path, home: dict[str, str]
+    tmp_path: Path, refgenied: Refgenied
 ) -> None:
     yaml = tmp_path / "genome_config.yaml"
     yaml.touch()
-    code, _, lines = refgenied(home, "init", "--genome-folder", str(yaml))
+    code, _, lines = refgenied("init", "--genome-folder", str(yaml))
     assert (code, lines[0]) == (78, f"refgenied: {yaml} is not a folder")
     assert "--genome-config" in lines[1]
 
 
-def test_init_without_any_genome_folder_names_the_places(tmp_path: Path, home: dict[str, str]) -> None:
-    code, out, lines = refgenied(home, "init", "--genome-archive-folder", str(tmp_path / "a"))
+def test_init_without_any_genome_folder_names_the_places(
+    tmp_path: Path, home: dict[str, str], refgenied: Refgenied
+) -> None:
+    code, out, lines = refgenied("init", "--genome-archive-folder", str(tmp_path / "a"))
     assert (code, out) == (78, "")
     assert "neither REFGENIE, REFGENIE_GENOME_FOLDER nor REFGENIE_HOME_PATH" in lines[0]
     assert f"{tmp_path}/.refgenie/genomes is not there" in lines[0]

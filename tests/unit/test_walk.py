@@ -163,7 +163,7 @@ def test_another_mount_of_the_genome_folder_is_the_folder(asset: Path, genomes: 
     fd = os.open(genomes, os.O_PATH)
     try:
         with Enclosure(genomes) as enclosure:
-            inside = enclosure.locate(f"/proc/self/fd/{fd}/data/{DIGEST}/fasta/default/a.fa").parts
+            inside = enclosure.resolve((), f"/proc/self/fd/{fd}/data/{DIGEST}/fasta/default/a.fa".encode()).parts
         assert inside == (b"data", DIGEST.encode(), b"fasta", b"default", b"a.fa")
     finally:
         os.close(fd)
