@@ -21,12 +21,12 @@ from refgenied.catalog.entry import ServedEntry
 from refgenied.catalog.sound import ConfigTree, Sound, mapping, sequence
 from refgenied.files.durable import keep_beside, save_atomically
 from refgenied.files.regular import identity, read_regular
+from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError, read
 from refgenied.model import AssetKey, Genome
 
 log = structlog.get_logger("serving")
 
-CONFIG_NAME = "genome_config.yaml"
 CONFIG_VERSION = 0.4
 OURS = "refgenied"
 

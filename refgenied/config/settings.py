@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 import msgspec
 from msgspec import Meta
 
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 
 # The last part of each `Annotated` is the sentence for people.
@@ -61,7 +61,7 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "has no effect since 0.2: after an error that may go away, a job is tried again until it succeeds",
     ] = 3
     retry_seconds: Annotated[
-        Seconds, "how long to wait before the second attempt; doubles with each attempt, up to an hour"
+        PositiveSeconds, "how long to wait before the second attempt; doubles with each attempt, up to an hour"
     ] = 30.0
     scrub_days: Annotated[
         float,
@@ -70,18 +70,18 @@ class Archive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 30.0
 
 
-class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Watching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the daemon looks at the genome folder."""
 
     enabled: Annotated[bool, "use the kernel's change notices as hints (regular looks happen in any case)"] = True
     sweep_seconds: Annotated[
-        Seconds, "look at the whole genome folder once in this many seconds; choose less on a network disk"
+        PositiveSeconds, "look at the whole genome folder once in this many seconds; choose less on a network disk"
     ] = 600.0
     sweep_jitter: Annotated[float, Meta(ge=0, le=0.9), "each sweep comes earlier or later by up to this share"] = 0.25
-    settle_seconds: Annotated[Seconds, "after a hint, wait until nothing has changed for this long"] = 1.0
-    settle_max_seconds: Annotated[Seconds, "but look after this long, even when changes go on"] = 10.0
+    settle_seconds: Annotated[PositiveSeconds, "after a hint, wait until nothing has changed for this long"] = 1.0
+    settle_max_seconds: Annotated[PositiveSeconds, "but look after this long, even when changes go on"] = 10.0
     interrupted_seconds: Annotated[
-        Seconds, "a build in which nothing has changed for this long counts as interrupted"
+        PositiveSeconds, "a build in which nothing has changed for this long counts as interrupted"
     ] = 1800.0
 
 
@@ -97,7 +97,7 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
     max_connections: Annotated[Count, "how many connections may be open at one time (root has no limit)"] = 64
     max_connections_per_user: Annotated[Count, "how many of them may belong to one user"] = 32
-    first_line_seconds: Annotated[Seconds, "a connection that asks nothing for this long is closed"] = 10.0
+    first_line_seconds: Annotated[PositiveSeconds, "a connection that asks nothing for this long is closed"] = 10.0
 
 
 class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,7 +147,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     refgenie: Refgenie = Refgenie()
     archive: Archive = Archive()
-    watch: Watch = Watch()
+    watch: Watching = Watching()
     control: Control = Control()
     serving: Serving = Serving()
     state: State = State()
@@ -167,7 +167,7 @@ class Settings(File, frozen=True, forbid_unknown_fields=True):
     """`section.key` → where its value came from."""
 
 
-class Row(NamedTuple):
+class SettingRow(NamedTuple):
     """One row of the table of settings."""
 
     section: str
@@ -176,11 +176,11 @@ class Row(NamedTuple):
     sentence: str
 
 
-def _rows() -> Iterator[Row]:
+def _rows() -> Iterator[SettingRow]:
     for section, table in get_type_hints(File).items():
         hints, defaults = get_type_hints(table, include_extras=True), table()
         for key in table.__struct_fields__:
-            yield Row(section, key, getattr(defaults, key), hints[key].__metadata__[-1])
+            yield SettingRow(section, key, getattr(defaults, key), hints[key].__metadata__[-1])
 
 
 SETTINGS = {f"{row.section}.{row.key}": row for row in _rows()}

@@ -39,7 +39,7 @@ class NowhereError(AstrayError):
     """A link, or a path, to something that is not there."""
 
 
-class Target(NamedTuple):
+class Destination(NamedTuple):
     """Where a link leads."""
 
     parts: Parts
@@ -143,7 +143,7 @@ class Enclosure:
             raise SourceChangedError(f"{shown(os.fspath(path))} is not a folder")
         return found.parts
 
-    def resolve(self, base: Parts, target: bytes) -> Target:
+    def resolve(self, base: Parts, target: bytes) -> Destination:
         """Where a link in the folder `base` with this target leads. Every link on the way is followed by hand.
 
         AstrayError when it leads out, nowhere or in a circle; OSError when something on the way may not be read.
@@ -178,7 +178,7 @@ class Enclosure:
                 continue
             done.append(name)
             way.append(here)
-        return Target(tuple(done), info or self.lstat(tuple(done)), tuple(way) if plain else None)
+        return Destination(tuple(done), info or self.lstat(tuple(done)), tuple(way) if plain else None)
 
     def _lstat_on_the_way(self, here: Parts) -> os.stat_result:
         try:

@@ -19,9 +19,9 @@ from refgenied.genomes.enclosure import (
     MAX_FOLDER_DEPTH,
     MAX_NAMES,
     AstrayError,
+    Destination,
     Enclosure,
     Parts,
-    Target,
     shown,
     translated,
 )
@@ -259,7 +259,7 @@ class Tree:
         self._last = _Source(member, _identity(info), frame.fd, name, place)
         return member
 
-    def _resolve(self, frame: _Frame, name: bytes) -> Target:
+    def _resolve(self, frame: _Frame, name: bytes) -> Destination:
         target = os.readlink(name, dir_fd=frame.fd)
         try:
             return self._enclosure.resolve(frame.place, target)
@@ -269,7 +269,7 @@ class Tree:
                 hint="only links that stay within the genome folder can be archived",
             ) from astray
 
-    def _stays(self, frame: _Frame, found: Target) -> bool:
+    def _stays(self, frame: _Frame, found: Destination) -> bool:
         """Whether a link stays a link: one member of the asset leads to another."""
         return not frame.replaced and self._is_member(found.parts)
 
@@ -277,7 +277,7 @@ class Tree:
         below = place[len(self._home) :]
         return place[: len(self._home)] == self._home and (not below or below[0] not in self._exclude)
 
-    def _link(self, frame: _Frame, name: bytes, info: os.stat_result, found: Target) -> Member:
+    def _link(self, frame: _Frame, name: bytes, info: os.stat_result, found: Destination) -> Member:
         if found.way is not None and all(self._is_member(step) for step in found.way):
             target = os.readlink(name, dir_fd=frame.fd)
         else:

@@ -13,7 +13,7 @@ import structlog
 import watchfiles
 from anyio.from_thread import check_cancelled
 
-from refgenied.catalog.server_config import CONFIG_NAME
+from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import ShortageError
 from refgenied.serve import refgenieserver
 from refgenied.serve.editions import ConfigEdition, NotReadyError, Shelf, load_edition

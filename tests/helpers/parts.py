@@ -15,7 +15,7 @@ from synthetic import Genomes
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.updater import Updater
 from refgenied.config import Archive, Current, Settings
-from refgenied.config.settings import Refgenie, Watch
+from refgenied.config.settings import Refgenie, Watching
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.maintenance.importer import Import, Importer
@@ -139,14 +139,14 @@ class Parts:
 
 
 @asynccontextmanager
-async def running(genomes: Genomes, state: str = "state", watch: Watch | None = None) -> AsyncGenerator[Parts]:
+async def running(genomes: Genomes, state: str = "state", watch: Watching | None = None) -> AsyncGenerator[Parts]:
     """Parts over this genome folder; the same `state` again is the next start of the same daemon."""
     root = genomes.root.parent
     (root / state).mkdir(exist_ok=True)
     settings = Settings(
         refgenie=Refgenie(genome_folder=str(genomes.root), genome_archive_folder=str(root / "archives")),
         archive=Archive(retry_seconds=0.01),
-        watch=watch or Watch(settle_seconds=0.01),
+        watch=watch or Watching(settle_seconds=0.01),
     )
     async with Store.opened(root / state) as store:
         folder = ArchiveFolder(settings.refgenie.genome_archive_folder, None)

@@ -18,7 +18,7 @@ import yaml
 from asgi import Answer, ask
 from synthetic import DIGEST
 
-from refgenied.catalog.server_config import CONFIG_NAME
+from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.serve.delivery import spans_of
 from refgenied.serve.editions import load_edition
 from refgenied.serve.follower import Follower

@@ -26,9 +26,9 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place
 from refgenied.archive_folder.names import ServedNames
-from refgenied.catalog.server_config import CONFIG_NAME
 from refgenied.config import Serving
 from refgenied.files.durable import save_atomically
+from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import AssetKey, Requester
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("refgenieserver")]

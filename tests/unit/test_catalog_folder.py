@@ -28,9 +28,10 @@ from refgenied.catalog import entry, kept, updater
 from refgenied.catalog.faults import MOST_LINES
 from refgenied.catalog.folder import ServedFolder, Wanted
 from refgenied.catalog.kept import KEPT_SECONDS, Kept
-from refgenied.catalog.server_config import CONFIG_NAME, ConfigFile, Head
+from refgenied.catalog.server_config import ConfigFile, Head
 from refgenied.config import Serving
 from refgenied.files.durable import partial_of, save_atomically
+from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import AssetKey, JobState, Look
 from refgenied.store import archives
 

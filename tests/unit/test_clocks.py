@@ -12,7 +12,7 @@ from parts import Parts, record_of, running
 from synthetic import Genomes
 
 from refgenied import config
-from refgenied.config.settings import Refgenie, Watch
+from refgenied.config.settings import Refgenie, Watching
 from refgenied.daemon import Daemon
 from refgenied.genomes.build_folder import moved_lately
 from refgenied.maintenance.scrubber import DAY, due
@@ -26,7 +26,7 @@ def set_back(parts: Parts) -> None:
 
 
 async def test_uptime_and_the_next_sweep_follow_no_clock_that_is_set(genomes: Genomes) -> None:
-    async with running(genomes, watch=Watch(sweep_seconds=600)) as parts, anyio.create_task_group() as group:
+    async with running(genomes, watch=Watching(sweep_seconds=600)) as parts, anyio.create_task_group() as group:
         group.start_soon(parts.reconciler.run)
         await parts.reconciler.first_look.wait()
         await anyio.wait_all_tasks_blocked()

@@ -8,7 +8,7 @@ import pytest
 from parts import running, until
 from synthetic import Genomes
 
-from refgenied.config.settings import Watch
+from refgenied.config.settings import Watching
 from refgenied.model import AssetKey, AssetState, BusyError, Look, Priority
 from refgenied.queue import conditions
 from refgenied.reconciler import last_look, reconciler, standings
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_sweep_finds_what_no_hint_told_of(genomes: Genomes) -> None:
-    watch = Watch(sweep_seconds=0.05, settle_seconds=0.01)
+    watch = Watching(sweep_seconds=0.05, settle_seconds=0.01)
     async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
         group.start_soon(parts.reconciler.run)
         await parts.reconciler.first_look.wait()
@@ -29,7 +29,7 @@ async def test_a_sweep_finds_what_no_hint_told_of(genomes: Genomes) -> None:
 
 
 async def test_a_hint_is_looked_after_when_it_is_quiet_and_not_for_ever_when_it_is_not(genomes: Genomes) -> None:
-    watch = Watch(sweep_seconds=3600, settle_seconds=0.2, settle_max_seconds=0.5)
+    watch = Watching(sweep_seconds=3600, settle_seconds=0.2, settle_max_seconds=0.5)
     async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
         group.start_soon(parts.reconciler.run)
         await parts.reconciler.first_look.wait()
@@ -44,7 +44,7 @@ async def test_a_hint_is_looked_after_when_it_is_quiet_and_not_for_ever_when_it_
 async def test_a_build_that_ends_without_a_word_is_seen_within_a_second(genomes: Genomes) -> None:
     key = genomes.build()
     genomes.start(key)
-    watch = Watch(sweep_seconds=3600, settle_seconds=0.01)
+    watch = Watching(sweep_seconds=3600, settle_seconds=0.01)
     async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
         group.start_soon(parts.reconciler.run)
         await parts.reconciler.first_look.wait()
@@ -72,7 +72,7 @@ async def test_looks_asked_for_at_one_time_are_one_look(genomes: Genomes) -> Non
 
 
 async def test_a_look_that_fails_as_nobody_thought_is_told_and_the_next_one_comes(genomes: Genomes) -> None:
-    watch = Watch(sweep_seconds=0.05, settle_seconds=0.01)
+    watch = Watching(sweep_seconds=0.05, settle_seconds=0.01)
     async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
         look = parts.folder.look
 
@@ -93,7 +93,7 @@ async def test_a_look_that_does_not_come_back_is_told_and_holds_up_nobody(
 ) -> None:
     key = genomes.build()
     answer = threading.Event()
-    async with running(genomes, watch=Watch(sweep_seconds=3600)) as parts, anyio.create_task_group() as group:
+    async with running(genomes, watch=Watching(sweep_seconds=3600)) as parts, anyio.create_task_group() as group:
         await parts.reconciler.look_again()
         monkeypatch.setattr(reconciler, "LATE_LOOK_SECONDS", 0.05)
         look = parts.folder.look
@@ -162,7 +162,7 @@ async def test_a_genome_folder_that_can_be_read_again_is_seen_soon(
     key = genomes.build()
     away = genomes.root.with_name("away")
     genomes.root.rename(away)
-    async with running(genomes, watch=Watch(sweep_seconds=3600)) as parts, anyio.create_task_group() as group:
+    async with running(genomes, watch=Watching(sweep_seconds=3600)) as parts, anyio.create_task_group() as group:
         group.start_soon(parts.reconciler.run)
         await parts.reconciler.first_look.wait()
         assert "genome_folder" in parts.health.conditions
@@ -220,7 +220,7 @@ class Source:
 async def test_notices_are_hints_and_a_broken_watch_is_built_anew(genomes: Genomes) -> None:
     source = Source()
     source.breaks = 1
-    watch = Watch(sweep_seconds=3600, settle_seconds=0.01)
+    watch = Watching(sweep_seconds=3600, settle_seconds=0.01)
     async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
         watcher = Watcher(parts.reconciler, parts.current, parts.health, source)
         group.start_soon(parts.reconciler.run)
@@ -236,7 +236,7 @@ async def test_notices_are_hints_and_a_broken_watch_is_built_anew(genomes: Genom
 
 
 async def test_the_kernels_own_notices_work_and_end_at_once(genomes: Genomes) -> None:
-    watch = Watch(sweep_seconds=3600, settle_seconds=0.01)
+    watch = Watching(sweep_seconds=3600, settle_seconds=0.01)
     key = AssetKey("", "", "")
     async with running(genomes, watch=watch) as parts:
         with anyio.fail_after(20):
