@@ -144,15 +144,18 @@ def test_a_rebuild_under_a_pulling_client_never_mismatches(
     puller.pull("demo/fasta")
     contents = {round_of(refgenie.folder("demo/parts"))}
     seen: list[bytes] = []
+    pulled = threading.Condition()
     stop = threading.Event()
     problems: list[str] = []
 
     def pull() -> None:
         while not stop.is_set():
             said = puller.pull("demo/parts")
-            if "mismatch" in said or "ERROR" in said or "Extracting" not in said:
-                problems.append(said)
-            seen.append(round_of(puller.asset("demo/parts")))
+            with pulled:
+                if "mismatch" in said or "ERROR" in said or "Extracting" not in said:
+                    problems.append(said)
+                seen.append(round_of(puller.asset("demo/parts")))
+                pulled.notify()
 
     thread = threading.Thread(target=pull)
     thread.start()
@@ -161,9 +164,9 @@ def test_a_rebuild_under_a_pulling_client_never_mismatches(
             refgenie.rounds("demo/parts", number, "-N", recipe=recipe)
             lab.archived("demo/parts")
             contents.add(round_of(refgenie.folder("demo/parts")))
-            pulled = len(seen)
-            while len(seen) < pulled + 2 and thread.is_alive() and not problems:
-                time.sleep(0.1)
+            with pulled:
+                enough = len(seen) + 2
+                pulled.wait_for(lambda enough=enough: len(seen) >= enough or problems, PATIENCE)
     finally:
         stop.set()
         thread.join(PATIENCE)

@@ -44,8 +44,10 @@ LATE_SECONDS = 0.25
 class Client(threading.Thread):
     """Downloads again and again until the server is gone; every other one stays connected and pauses."""
 
-    def __init__(self, server: Process, number: int) -> None:
+    def __init__(self, server: Process, number: int, whole: threading.Semaphore) -> None:
         super().__init__()
+        self._whole = whole
+        """Released for each whole one."""
         self._connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         self._address = f"10.0.0.{number}"
         self._stays = number % 2 == 0
@@ -63,19 +65,20 @@ class Client(threading.Thread):
                 body = answer.read()
                 if len(body) == int(answer.headers["Content-Length"]):
                     self.got.append(time.monotonic())
+                    self._whole.release()
                 time.sleep(0.1 if self._stays else 0)
         except (OSError, HTTPException):
             self._connection.close()
 
 
 def test_a_kill_under_load_loses_no_download_and_counts_none_twice(lab: Lab, server: Process) -> None:
-    clients = [Client(server, number) for number in range(CLIENTS)]
+    whole = threading.Semaphore(0)
+    clients = [Client(server, number, whole) for number in range(CLIENTS)]
     for client in clients:
         client.start()
     deadline = time.monotonic() + PATIENCE
-    while sum(len(client.got) for client in clients) < 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    for _ in range(200):
+        assert whole.acquire(timeout=deadline - time.monotonic())
     killed = time.monotonic()
     server.process.send_signal(signal.SIGKILL)
     for client in clients:
