@@ -18,6 +18,7 @@ from urllib.parse import quote
 import anyio
 import anyio.to_thread
 import structlog
+from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response
 
 from refgenied.serve.served_archive import OpenedArchive, ServedArchive
@@ -63,10 +64,8 @@ class ArchiveResponse(Response):
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        fields: dict[str, str] = {}
-        for name, value in scope["headers"]:  # a field that comes twice is one list
-            before = fields.get(name.decode("latin-1").lower())
-            fields[name.decode("latin-1").lower()] = ", ".join(filter(None, (before, value.decode("latin-1"))))
+        given = Headers(scope=scope)
+        fields = {name: ", ".join(given.getlist(name)) for name in given}  # a field that comes twice is one list
         size = self._opened.stat.st_size
         head = bool(scope.get(HEAD))
         try:

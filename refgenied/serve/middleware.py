@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -89,8 +90,7 @@ class _Exchange:
         self._scope = scope
         self._send = send
         self._client = str((scope.get("client") or ("-",))[0])
-        agents = [value.decode("latin-1") for name, value in scope["headers"] if name == b"user-agent"]
-        self._agent = agents[-1] if agents else ""
+        self._agent = Headers(scope=scope).get("user-agent", "")
         self._wire: Wire | None = scope.get(SCOPE_KEY)
         self._archive: ServedArchive | None = None
         """The archive whose bytes the request is answered with."""
@@ -121,7 +121,8 @@ class _Exchange:
             given_out.reset(asked)
             in_view.reset(seen)
             if self._archive is not None:
-                delivered = self._complete and await self._delivered()
+                wire = self._wire
+                delivered = self._complete and (wire is None or await wire.delivered(self._seems_delivered))
                 download = await self._settle(self._archive, delivered=delivered)
             self._log(time.monotonic() - began, delivered, download)
         if self._archive is not None and self._complete:
@@ -159,18 +160,12 @@ class _Exchange:
                 message = {**message, "headers": [*message["headers"], UNBUFFERED]}
             await self._send(message)
             return
-        body, last = message.get("body", b""), not message.get("more_body", False)
         was_open = self._wire is None or self._wire.is_open
-        if self._archive is None or not last:
-            await self._send(message)
-        else:
-            await self._send({**message, "more_body": True})
-            self._complete = was_open
+        ends = self._archive is not None and not message.get("more_body", False)
+        await self._send({**message, "more_body": True} if ends else message)
+        self._complete = ends and was_open
         if was_open:
-            self._sent += len(body)
-
-    async def _delivered(self) -> bool:
-        return await self._wire.delivered(self._seems_delivered) if self._wire else True
+            self._sent += len(message.get("body", b""))
 
     def _seems_delivered(self) -> None:
         """The client has all, but it may have wanted less. If we are killed now, the download must count."""

@@ -94,9 +94,13 @@ class Spool:
         return f"{disk}; {self._daemon}" if self._daemon else disk
 
     def likely(self, key: AssetKey, digest: str, at: float) -> str:
-        """A client seems to have got all. If this process is killed now, that counts as a download. Its id."""
-        download = _download(key, digest, at)
-        if not is_reportable(download):
+        """A client seems to have got all. If this process is killed now, that counts as a download.
+
+        The download's id; "" for one that the daemon does not take.
+        """
+        digest = digest if len(digest) <= LONGEST_DIGEST else ""
+        download = SpooledDownload(uuid.uuid4().hex, key.genome_digest, key.asset_group, key.asset, at, digest)
+        if not is_reportable(download):  # another program's config has names that the daemon has never archived
             return ""
         self._likely.add(download.id)
         self._add(download)
@@ -113,18 +117,12 @@ class Spool:
         self._add(TakenBack(number))  # also when it was not written: it may be on its way to the disk
 
     async def count(self, key: AssetKey, digest: str, at: float, number: str = "") -> str:
-        """Count one download: a new one, or the likely one with this id (`number`). Its id.
+        """Count one download: a new one, or the likely one with this id (`number`). Returns as `likely`.
 
         It is on the disk when this returns, if the disk takes it.
         """
-        if number:
-            self._likely.discard(number)
-        else:
-            download = _download(key, digest, at)
-            if not is_reportable(download):  # another program's config has names that the daemon has never archived
-                return ""
-            self._add(download)
-            number = download.id
+        number = number or self.likely(key, digest, at)
+        self._likely.discard(number)
         entry = next((entry for entry in self._new if entry.row.id == number), None)
         if entry is not None:
             with anyio.move_on_after(HELD_UP_SECONDS):
@@ -273,11 +271,6 @@ class Spool:
             log.warning("serve.downloads_wait", waiting=self.waiting, reason=self.problem)
         elif before and not self.problem:
             log.info("serve.downloads_reported")
-
-
-def _download(key: AssetKey, digest: str, at: float) -> SpooledDownload:
-    digest = digest if len(digest) <= LONGEST_DIGEST else ""
-    return SpooledDownload(uuid.uuid4().hex, key.genome_digest, key.asset_group, key.asset, at, digest)
 
 
 def _batches(downloads: Iterable[SpooledDownload]) -> Iterable[list[dict[str, Any]]]:

@@ -17,7 +17,7 @@ class Answer(NamedTuple):
 async def ask(app: Any, path: str, method: str = "GET", **headers: str) -> Answer:
     """The answer to one request; what the app raises is raised. Fields of the head are given as `if_range="…"`."""
     raw, _, query = path.partition("?")
-    fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    fields = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
