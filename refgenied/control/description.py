@@ -18,7 +18,8 @@ from typing import cast, get_args, get_type_hints
 import msgspec
 from msgspec import inspect
 
-from refgenied.control.dispatch import Verb, Verbs
+from refgenied.control.dispatch import Errors, Verb, Verbs
+from refgenied.control.protocol import MAX_REPLY, MAX_REQUEST
 
 Schema = dict[str, object]
 _WHERE = "#/types/{name}"
@@ -33,16 +34,33 @@ ANSWERS = {
 """When a verb answers, and how often. Replies to several requests of one connection come in any order: go by `id`."""
 
 
-class Described(msgspec.Struct, frozen=True):
-    verbs: list[Schema]
-    notifications: dict[str, Schema]
-    """Name → the shape of its params, besides `watch`."""
-    types: dict[str, Schema]
-    """The shapes that others refer to."""
+EXCHANGE = [
+    '{"jsonrpc": "2.0", "id": 1, "method": "archive.list", "params": {"pattern": "hg38/*"}}',
+    '{"jsonrpc": "2.0", "id": 1, "result": {"archives": [], "next": null}}',
+]
 
 
-def describe(verbs: Verbs, notices: Mapping[str, type]) -> Described:
-    """Every verb: what it does, when it answers, its params, result and errors. `notices`: each notification's type.
+class Description(msgspec.Struct, frozen=True):
+    protocol: str
+    exchange: list[str]
+    """A request as a client sends it, and its reply."""
+    max_request: int
+    """Bytes of a line, its newline included."""
+    max_reply: int
+    answers: dict[str, str]
+    """What `answer` of a verb may be."""
+    notifications: dict[str, dict[str, object]]
+    """Name → the shape of its params, which have `watch` too: the id of the request that it belongs to."""
+    types: dict[str, dict[str, object]]
+    """JSON Schemas that others refer to as `#/types/NAME`."""
+    errors: list[dict[str, object]]
+    """Of any verb. `data` of an error has its `kind` and a `hint` what to do."""
+    verbs: list[dict[str, object]]
+
+
+def describe(verbs: Verbs, notices: Mapping[str, type], errors: Errors) -> Description:
+    """Every verb: what it does, when it answers, its params, result and errors. `notices`: each notification's type;
+    `errors`: those that every verb may answer with.
 
     It reads the source of this package, which blocks for a quarter of a second.
     """
@@ -55,9 +73,23 @@ def describe(verbs: Verbs, notices: Mapping[str, type]) -> Described:
     schemas: dict[type, Schema] = dict(zip(everything, shown, strict=True))
     for shape in _named_types(everything):
         _explain(types.get(shape.__name__, {}), shape)
-    listed = [_verb(verb, results[name], schemas, types) for name, verb in sorted(verbs.items())]
-    shared = {name: schema for name, schema in types.items() if name not in {shape.__name__ for shape in params}}
-    return Described(listed, {name: schemas[shape] for name, shape in notices.items()}, shared)
+    of_params = {shape.__name__ for shape in params}
+    return Description(
+        protocol="JSON-RPC 2.0 over a Unix socket: UTF-8, one object a line, params by name, id required, no batches; "
+        "times are Unix seconds, sizes are bytes, paths are absolute",
+        exchange=EXCHANGE,
+        max_request=MAX_REQUEST,
+        max_reply=MAX_REPLY,
+        answers=ANSWERS,
+        notifications={name: schemas[shape] for name, shape in notices.items()},
+        types={name: schema for name, schema in types.items() if name not in of_params},
+        errors=_kinds(errors),
+        verbs=[_verb(verb, results[name], schemas, types) for name, verb in sorted(verbs.items())],
+    )
+
+
+def _kinds(errors: Errors) -> list[Schema]:
+    return [{"code": error.code, "kind": error.kind} for error in errors]
 
 
 def _verb(verb: Verb, results: Sequence[type], schemas: Mapping[type, Schema], types: Mapping[str, Schema]) -> Schema:
@@ -72,7 +104,7 @@ def _verb(verb: Verb, results: Sequence[type], schemas: Mapping[type, Schema], t
         "notifications": [*verb.notifies, *(["end"] if verb.begins else [])],
         "params": {name: value for name, value in params.items() if name in ("properties", "required")},
         "result": shapes[0] if len(shapes) == 1 else {"anyOf": shapes},
-        "errors": [{"code": error.code, "kind": error.kind} for error in verb.errors],
+        "errors": _kinds(verb.errors),
     }
 
 

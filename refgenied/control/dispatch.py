@@ -23,6 +23,9 @@ Handler = Callable[..., Awaitable[object]]
 """`async def handler(context, call, params)`. Its result is the verb's; of a watch, it is what `end` says at last."""
 
 
+Errors = tuple[type[RefgeniedError], ...]
+
+
 class PeerGoneError(Exception):
     """The peer hung up, or does not read: nobody is there to be told anything."""
 
@@ -72,7 +75,7 @@ class Verb:
     """Of a watch: what its first answer is. The handler gives it to `Call.begin`."""
     notifies: tuple[str, ...] = ()
     """Notifications that it may send, besides a watch's `end`."""
-    errors: tuple[type[RefgeniedError], ...] = ()
+    errors: Errors = ()
     handler: Handler = field(init=False)
 
     def __call__(self, handler: Handler) -> Verb:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from refgenied.client import Client, HungUpError, Json, NoDaemonError, words
 from refgenied.client.reconnect import RETRY_SECONDS
@@ -15,63 +16,50 @@ MOST_WITHOUT_SINCE = 50
 
 def events(session: Session, *, follow: bool, since: float | None) -> int:
     """`since`: an event's number as an int, or a time as a float."""
-    start = since
-    if since is None and not follow:
+    begin: dict[str, float] = {}
+    if since is not None:
+        begin = {"since" if isinstance(since, int) else "at": since}
+    elif not follow:
         newest = session.client.watch("event.watch", follow=False).state
-        start = max(0, newest["seq"] - MOST_WITHOUT_SINCE)
-    following = _Following(session, start, follow=follow)
-    following.run()
-    if not following.told and not session.json:
+        begin = {"since": max(0, newest["seq"] - MOST_WITHOUT_SINCE)}
+    told = False
+    for row in _events(session, begin, follow=follow):
+        told = True
+        session.tell(words.without_watch(row), words.event(row))
+    if not told and not session.json:
         output.say("no events yet" if since is None else "no events since then")
     return DONE
 
 
-class _Following:
-    def __init__(self, session: Session, since: float | None, *, follow: bool) -> None:
-        self._session = session
-        self._follow = follow
-        self._from = since if isinstance(since, float) else None
-        self._last = since if isinstance(since, int) else None
-        self.told = False
-        """Whether an event was printed."""
-
-    def run(self) -> None:
-        while (reason := self._once()) != "done":
-            if reason != "lagged":
-                _note("the daemon went away; waiting until it is back")
-            self._session.replace_client(self._connected_again())
-
-    def _once(self) -> str:
-        """Print events until the watch ends; why it did."""
-        params: dict[str, float] = {}
-        if self._last is not None:
-            params = {"since": self._last}
-        elif self._from is not None:
-            params = {"at": self._from}
+def _events(session: Session, begin: dict[str, float], *, follow: bool) -> Iterator[Json]:
+    """The events, over lags and restarts of the daemon, until the watch is done."""
+    while True:
         try:
-            watch = self._session.client.watch("event.watch", follow=self._follow, **params)
-            if self._last is None:
-                self._last = watch.state["since"]
+            watch = session.client.watch("event.watch", follow=follow, **begin)
+            if "since" not in begin:
+                begin = {"since": watch.state["since"]}
             if watch.state["lagged"]:
-                _note(f"events after {self._last} are forgotten; the oldest known is {watch.state['oldest']}")
+                _note(f"events after {begin['since']} are forgotten; the oldest known is {watch.state['oldest']}")
             for method, row in watch:
                 if method == "event":
-                    self._print(row)
+                    begin = {"since": row["seq"]}
+                    yield row
+            reason = watch.end["reason"]
         except HungUpError:
-            return "hung up"
-        return str(watch.end["reason"])
+            reason = "hung up"
+        if reason == "done":
+            return
+        if reason != "lagged":
+            _note("the daemon went away; waiting until it is back")
+        session.replace_client(_connected_again(session.socket))
 
-    def _print(self, row: Json) -> None:
-        self._last = row["seq"]
-        self.told = True
-        self._session.tell(words.without_watch(row), words.event(row))
 
-    def _connected_again(self) -> Client:
-        while True:
-            try:
-                return Client.connect(self._session.socket)
-            except NoDaemonError:
-                time.sleep(RETRY_SECONDS)
+def _connected_again(socket: str | None) -> Client:
+    while True:
+        try:
+            return Client.connect(socket)
+        except NoDaemonError:
+            time.sleep(RETRY_SECONDS)
 
 
 def _note(text: str) -> None:

@@ -8,12 +8,10 @@ from functools import cache
 import anyio.to_thread
 
 from refgenied.control.context import Context
-from refgenied.control.description import ANSWERS, describe
+from refgenied.control.description import Description, describe
 from refgenied.control.dispatch import Call, Verb, verbs_of
 from refgenied.control.params import Nothing
 from refgenied.control.protocol import (
-    MAX_REPLY,
-    MAX_REQUEST,
     InternalError,
     InvalidParamsError,
     InvalidRequestError,
@@ -94,30 +92,6 @@ NOTICES: dict[str, type] = {
 """Every notification also has `watch` in its params: the id of the request that it belongs to."""
 
 
-class Description(Answer, frozen=True):
-    protocol: str
-    exchange: list[str]
-    """A request as a client sends it, and its reply."""
-    max_request: int
-    """Bytes of a line, its newline included."""
-    max_reply: int
-    answers: dict[str, str]
-    """What `answer` of a verb may be."""
-    notifications: dict[str, dict[str, object]]
-    """Name → the shape of its params, which have `watch` too: the id of the request that it belongs to."""
-    types: dict[str, dict[str, object]]
-    """JSON Schemas that others refer to as `#/types/NAME`."""
-    errors: list[dict[str, object]]
-    """Of any verb. `data` of an error has its `kind` and a `hint` what to do."""
-    verbs: list[dict[str, object]]
-
-
-EXCHANGE = [
-    '{"jsonrpc": "2.0", "id": 1, "method": "archive.list", "params": {"pattern": "hg38/*"}}',
-    '{"jsonrpc": "2.0", "id": 1, "result": {"archives": [], "next": null}}',
-]
-
-
 @Verb("rpc.describe", "Every verb with its params, result, rights and errors: enough to write a client.")
 async def rpc_describe(context: Context, call: Call, params: Nothing) -> Description:
     return await anyio.to_thread.run_sync(_description)
@@ -125,19 +99,7 @@ async def rpc_describe(context: Context, call: Call, params: Nothing) -> Descrip
 
 @cache
 def _description() -> Description:
-    found = describe(VERBS, NOTICES)
-    return Description(
-        protocol="JSON-RPC 2.0 over a Unix socket: UTF-8, one object a line, params by name, id required, no batches; "
-        "times are Unix seconds, sizes are bytes, paths are absolute",
-        exchange=EXCHANGE,
-        max_request=MAX_REQUEST,
-        max_reply=MAX_REPLY,
-        answers=ANSWERS,
-        notifications=found.notifications,
-        types=found.types,
-        errors=[{"code": error.code, "kind": error.kind} for error in ANY_VERB],
-        verbs=found.verbs,
-    )
+    return describe(VERBS, NOTICES, ANY_VERB)
 
 
 VERBS = verbs_of(
