@@ -15,13 +15,15 @@ PYTEST  := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist loadgroup
 PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
-.PHONY: help check quick demo test bench lint sample release clean
+.PHONY: help check quick test coverage lint demo bench sample release clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make check    lint and the quick tests: about a minute"
-	@echo "make demo     a real refgenie build is archived before your eyes (10 s after the set-up; all in .demo/)"
+	@echo "make check    lint and quick together: what to run before each commit"
+	@echo "make quick    the unit and integration tests, in parallel"
 	@echo "make test     all tests, in parallel; one file, in one process: make test ARGS=tests/unit/test_imports.py"
+	@echo "make coverage the quick tests, and which lines of refgenied/ they never ran, in whichever process"
+	@echo "make demo     a real refgenie build is archived before your eyes (10 s after the set-up; all in .demo/)"
 	@echo "make bench    the archive engine against tar | pigz; see benchmarks/README.md (a quick look: make bench ARGS=--quick)"
 	@echo "make lint     ruff and pyright"
 	@echo "make sample   keep what this version leaves behind in tests/released/, for the tests of later ones"
@@ -41,6 +43,11 @@ check: $(LINTS)
 quick: $(TESTS)
 	@$(PYTEST) $(IN_PARALLEL) -q $(or $(ARGS),tests/unit tests/integration)
 
+coverage: $(LINTS)
+	@rm -rf .cache/coverage && mkdir -p .cache/coverage
+	@$(BIN)/coverage run -m pytest $(IN_PARALLEL) -q $(or $(ARGS),tests/unit tests/integration); tested=$$?; \
+		$(BIN)/coverage combine -q && $(BIN)/coverage report && exit $$tested
+
 bench: $(TESTS)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py $(ARGS)
 
@@ -56,7 +63,7 @@ release: $(LINTS)
 	@$(BIN)/python .ci/release.py
 
 clean:
-	rm -rf $(VENV) .demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .demo .cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A set-up that was cut short leaves no .ready file and is done again; with an unchanged pyproject.toml it costs nothing.

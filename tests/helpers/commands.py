@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 import anyio.to_thread
-from lab import REPOSITORY
+from lab import MEASURED, REPOSITORY
 from parts import Parts
 
 
@@ -36,7 +36,7 @@ def environment(parts: Parts) -> dict[str, str]:
         "REFGENIED_SOCKET": str(parts.root / "control.sock"),
         "TERM": "xterm",
         "LANG": "C.UTF-8",
-    }
+    } | MEASURED
 
 
 COMMAND = [sys.executable, "-m", "refgenied.client"]

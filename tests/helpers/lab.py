@@ -23,6 +23,8 @@ HELPERS = Path(__file__).parent
 SCRIPTS = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds after which something that never came counts as a failure. Nothing is expected to take so long."""
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+"""What makes a process count the lines that it runs, under `make coverage`."""
 
 Row = dict[str, Any]
 
@@ -55,7 +57,7 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Nothing of the caller's but the PATH, with this interpreter's commands first."""
+        """Nothing of the caller's but the PATH, with this interpreter's commands first (and that lines are counted)."""
         return {
             "PATH": f"{SCRIPTS}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "PYTHONPATH": str(REPOSITORY),
@@ -64,7 +66,7 @@ class Lab:
             "REFGENIE": str(self.genomes / "genome_config.yaml"),
             "REFGENIED_SOCKET": str(self.socket),
             "COLUMNS": "200",
-        }
+        } | MEASURED
 
     def configure(self, **sections: dict[str, Any]) -> None:
         """Write the daemon's configuration: our folders, hints settle at once, sweeps are too rare to matter."""
