@@ -41,6 +41,17 @@ class ArchiveFolder:
         self._failed: set[AssetKey] = set()
         """Assets whose last change was not finished, so that the database may not know of it."""
 
+    @classmethod
+    async def opened(cls, path: str, store: Store) -> ArchiveFolder:
+        """The folder at this path, with the id that the database knows, which may be learned now. ConfigError."""
+        fact = f"archive_folder_id:{path}"
+        folder = cls(path, await store.ask(archives.fact, fact))
+        known = folder.id
+        found = await anyio.to_thread.run_sync(folder.open)
+        if found and found != known:
+            await store.ask(archives.put_fact, fact, found)
+        return folder
+
     @asynccontextmanager
     async def changing(self, key: AssetKey, store: Store) -> AsyncGenerator[int]:
         """Around a publish or a removal: holds `publishing`, and raises the folder's generation.

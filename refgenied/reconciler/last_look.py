@@ -51,6 +51,15 @@ class LastLook:
         self.watchable = await self.disk.run(identified, self.look.watch)
         self.at, self.took = self._core.clock(), time.monotonic() - began
 
+    def names(self, path: str) -> list[str]:
+        """All registry paths of the asset with this one: with the genome's digest first, then with each alias."""
+        genome, _, name = path.partition("/")
+        genomes = self.look.genomes
+        known = [genomes[genome]] if genome in genomes else [one for one in genomes.values() if genome in one.aliases]
+        if not name or len(known) != 1:  # an alias of two genomes may mean either
+            return [path]
+        return [f"{called}/{name}" for called in (known[0].digest, *known[0].aliases)]
+
     def _report(self, found: Look) -> None:
         health = self._core.health
         if found.ok:

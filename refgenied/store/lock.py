@@ -11,19 +11,23 @@ from pathlib import Path
 
 from refgenied.config import LOCK
 from refgenied.files.durable import close_to_others
-from refgenied.model import AlreadyRunningError, StateError
+from refgenied.model import AlreadyRunningError, ConfigError, StateError
 
 
 def _require_ours(lock: int, path: Path) -> None:
-    """Another program may call a file `lock`, too. What a full disk or a power cut left of ours is ours."""
+    """StateError for another program's file of that name. A part of our text (after a full disk or a crash) is ours."""
     if not re.fullmatch(rb"(p(i(d( \d*)?)?)?)?[\0\s]*", os.pread(lock, 200, 0)):
         raise StateError(f"{path} is a file of something else", hint="set another state.folder")
 
 
 @contextmanager
 def held(state: Path) -> Generator[None]:
-    """Hold the state folder's lock. Raises AlreadyRunningError that says who holds it."""
+    """Make the state folder and hold its lock. ConfigError; AlreadyRunningError says which process holds it."""
     path = state / LOCK
+    try:
+        state.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the state folder {state} cannot be made: {error.strerror}") from None
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
@@ -39,9 +43,9 @@ def held(state: Path) -> Generator[None]:
                 hint="stop it first, or give this one another state.folder",
             ) from None
         _require_ours(lock, path)
-        with suppress(OSError):  # on a full disk the lock holds all the same, it only does not say whose it is
+        with suppress(OSError):  # on a full disk the lock holds as well, but it does not say who holds it
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"pid {os.getpid()}\n".encode(), 0)
         yield
     finally:
-        os.close(lock)  # the lock goes with it; the file stays, or two starts could lock two files
+        os.close(lock)  # this unlocks. The file stays: otherwise two daemons could lock two files

@@ -11,9 +11,7 @@ from controlled import Desk, context_of
 from parts import Parts, record_of, running
 from synthetic import Genomes
 
-from refgenied import config
-from refgenied.config.settings import Refgenie, Watching
-from refgenied.daemon import Daemon
+from refgenied.config.settings import Watching
 from refgenied.genomes.build_folder import moved_lately
 from refgenied.maintenance.scrubber import DAY, due
 from refgenied.store import Store, archives
@@ -56,14 +54,10 @@ def test_what_moved_tomorrow_has_not_moved_lately(tmp_path: Path, age: float, la
 
 
 async def test_a_first_start_in_the_future_does_not_make_everything_old(tmp_path: Path) -> None:
-    settings = config.Settings(refgenie=Refgenie(genome_folder=str(tmp_path)))
-    daemon = Daemon(settings, lambda: settings)
     async with Store.opened(tmp_path) as store:
-        assert (await daemon._first_facts(store, 2000.0))[0] == 2000.0
-        assert (await daemon._first_facts(store, 3000.0))[0] == 2000.0
-        assert (await daemon._first_facts(store, 1000.0))[0] == 1000.0
-        async with store.transaction() as tx:
-            assert await archives.fact(tx, "first_started_at") == "1000.0"
+        for now, first in ((2000.0, 2000.0), (3000.0, 2000.0), (1000.0, 1000.0)):
+            assert await store.ask(archives.first_started_at, now) == first
+        assert await store.ask(archives.fact, "first_started_at") == "1000.0"
 
 
 async def test_a_removal_is_never_older_than_what_it_removes(genomes: Genomes) -> None:

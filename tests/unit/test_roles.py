@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from refgenied import config
-from refgenied.daemon import Daemon
 from refgenied.files.mounts import origin
 from refgenied.model import ConfigError
+from refgenied.systemd.reload import Reload
 
 
 def settings(root: Path, **changed: str) -> config.Settings:
@@ -262,11 +262,11 @@ async def test_a_reload_refuses_too_and_the_old_settings_hold(root: Path, of_ref
 
     good = OF_COMMANDS.format(root=root).replace(f'genome_config = "{root}/etc/genome_config.yaml"', "")
     of_refgenie.write_text(good)
-    daemon = Daemon(load(), load)
+    current = config.Current(load())
     of_refgenie.write_text(OF_COMMANDS.format(root=root))
     with pytest.raises(ConfigError, match="must not be refgenie's config"):
-        await daemon.reload()
-    assert daemon.current.settings.refgenie.genome_config == ""
+        await Reload(current, load, lambda path: [path]).run()
+    assert current.settings.refgenie.genome_config == ""
 
 
 # --------------------------------------------------------------------- bind mounts

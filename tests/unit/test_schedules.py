@@ -16,7 +16,6 @@ from controlled import ANN, Desk, context_of
 from parts import Parts, pragma, running
 from synthetic import Genomes
 
-from refgenied import daemon
 from refgenied.archive import Place, Presence, publisher, reconcile
 from refgenied.config import LOCK, MARKER
 from refgenied.maintenance import recovery
@@ -33,6 +32,7 @@ from refgenied.model import (
 from refgenied.queue import archiver, pause
 from refgenied.queue import worker as worker_module
 from refgenied.reconciler.last_look import identified
+from refgenied.store.lock import held
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio
@@ -323,7 +323,7 @@ async def test_no_file_that_is_locked_can_be_opened_by_others(genomes: Genomes, 
         for file in (marker, lock, database):
             file.chmod(mode)
     async with running(genomes) as parts:
-        with daemon.held(database.parent), parts.archive_folder.held():
+        with held(database.parent), parts.archive_folder.held():
             files = [marker, lock, *database.parent.glob(f"{database.name}*")]
             assert len(files) > 3
             assert [file for file in files if file.stat().st_mode & 0o007] == []

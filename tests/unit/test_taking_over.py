@@ -14,10 +14,10 @@ from synthetic import DIGEST, Genomes
 
 from refgenied import config
 from refgenied.catalog.server_config import OURS
-from refgenied.daemon import held
 from refgenied.files.durable import keep_beside
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import Outcome, StateError
+from refgenied.store.lock import held
 from refgenied.systemd.install import Installation
 
 pytestmark = pytest.mark.anyio
