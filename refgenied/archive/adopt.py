@@ -27,7 +27,7 @@ from refgenied.archive.prover import prove
 from refgenied.archive.publisher import Draft, drafting, write_manifest_partial
 from refgenied.archive.run import Check, OnProgress, Run, no_check, no_progress
 from refgenied.archive.vetting import Vetting, vetted
-from refgenied.files.durable import keep_beside, writing
+from refgenied.files.durable import keep_beside, write_all, writing
 from refgenied.files.regular import opener, reading
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
 
@@ -126,7 +126,7 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
     with source, writing(partial), partial.open("xb", buffering=0) as copy:
         while chunk := source.read(_CHUNK):
             check()
-            copy.write(chunk)
+            write_all(copy.fileno(), chunk)
         os.fsync(copy.fileno())
         shutil.copystat(file, partial)
 

@@ -117,7 +117,7 @@ class Extraction:
         try:
             size = 0
             for piece in pieces:
-                _write(fd, piece)
+                append(fd, piece)
                 size += len(piece)
             if size >= _HOLE:
                 os.ftruncate(fd, size)
@@ -163,7 +163,7 @@ def _parts(path: bytes) -> list[bytes]:
     return path.split(b"/") if path else []
 
 
-def _write(fd: int, piece: memoryview) -> None:
+def append(fd: int, piece: memoryview) -> None:
     """Append a piece; many zeros in a row become a hole."""
     if len(piece) >= _HOLE and not piece[0] and not piece[-1] and piece.tobytes() == _ZEROS[: len(piece)]:
         os.lseek(fd, len(piece), os.SEEK_CUR)

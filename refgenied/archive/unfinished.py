@@ -17,7 +17,7 @@ from pathlib import Path
 
 from refgenied.genomes.enclosure import FOLDER_FLAGS
 
-_WEEK = 7 * 86_400.0
+_FOREIGN_LEFTOVER_SECONDS = 7 * 86_400.0
 """For so many seconds a folder of another machine (its locks may not be seen here) or of refgenied 0.1 (which took no
 locks) is left alone."""
 
@@ -26,7 +26,7 @@ def _beginning(target: Path) -> str:
     return f".{target.name[:100]}.restoring-"
 
 
-def _here() -> str:
+def machine_mark() -> str:
     """The name of this machine, as a part of a folder's name."""
     return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
 
@@ -34,7 +34,7 @@ def _here() -> str:
 def make(target: Path) -> tuple[Path, int]:
     """A new hidden folder beside `target`, and its descriptor, which holds the lock until it is closed. OSError."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{_beginning(target)}{_here()}-", dir=target.parent))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_beginning(target)}{machine_mark()}-", dir=target.parent))
         try:
             fd = os.open(folder, FOLDER_FLAGS)
         except FileNotFoundError:  # another process removed it before we had the lock
@@ -68,7 +68,10 @@ def _clear_one(folder: Path, target: Path) -> int:
         return 0
     try:
         info = os.fstat(fd)
-        ours = folder.name.startswith(f"{_beginning(target)}{_here()}-") or time.time() - info.st_mtime > _WEEK
+        ours = (
+            folder.name.startswith(f"{_beginning(target)}{machine_mark()}-")
+            or time.time() - info.st_mtime > _FOREIGN_LEFTOVER_SECONDS
+        )
         if info.st_uid != os.geteuid() or not ours or not _lock(fd, unsure=False):
             return 0
         size = _size(folder)

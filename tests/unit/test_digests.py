@@ -154,7 +154,7 @@ def entry_of(name: bytes, content: bytes) -> Entry:
 
 
 def by_order(entries, locale: str) -> str:
-    return digests._digest_of(sorted_as(locale, digests._md5sum_lines(entries, no_check), no_check))
+    return digests.digest_of(sorted_as(locale, digests.md5sum_lines(entries, no_check), no_check))
 
 
 NASTY = [
@@ -199,9 +199,9 @@ def test_locales_are_told_apart_by_names_from_everywhere(monkeypatch, english):
     monkeypatch.setattr(digests, "locales", lambda: ["C", "en_US.UTF-8", "en_US.UTF-8"])
     names = [b"A%04d" % number for number in range(1000)] + [b"a%04d" % number for number in range(1000)]
     lines = [(b"%032x" % number, name) for number, name in enumerate(names)]
-    ((locale, tokens),) = digests._orders(lambda: lines, no_check)
+    ((locale, tokens),) = digests.other_orders(lambda: lines, no_check)
     assert (locale, len(list(tokens))) == ("en_US.UTF-8", 2000)
-    assert list(digests._orders(lambda: lines[:15], no_check)) == []  # of these all orders are one
+    assert list(digests.other_orders(lambda: lines[:15], no_check)) == []  # of these all orders are one
 
 
 def test_without_sort_one_line_says_so(tmp_path, monkeypatch, english):

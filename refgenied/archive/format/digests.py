@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from refgenied.archive.format.entries import Entry
-from refgenied.archive.format.sorting import C, locales, sorted_as, sorted_tokens
+from refgenied.archive.format.sorting import C, Line, locales, sorted_as, sorted_tokens
 from refgenied.archive.run import Check, no_check
 from refgenied.genomes.member import Kind
 
@@ -53,7 +53,7 @@ def in_asset_digest(entry: Entry) -> bool:
 
 def asset_digest(entries: Iterable[Entry], check: Check = no_check) -> str:
     """The asset digest of these members, as a builder with the C locale computes it. Memory is bounded."""
-    return _digest_of(sorted_tokens(_md5sum_lines(entries, check)))
+    return digest_of(sorted_tokens(md5sum_lines(entries, check)))
 
 
 def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: Check = no_check) -> str | None:
@@ -62,8 +62,8 @@ def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: C
     STAR's `Genome`, `SA`, `chrLength.txt` are the usual case: en_US.UTF-8 sorts them in another way than C. `entries`
     is called once for each order that is tried. UnreadableError, ShortageError: `sort` cannot give an order.
     """
-    for name, tokens in _orders(lambda: _md5sum_lines(entries(), check), check):
-        if _digest_of(tokens) == digest:
+    for name, tokens in other_orders(lambda: md5sum_lines(entries(), check), check):
+        if digest_of(tokens) == digest:
             return name
     return None
 
@@ -76,15 +76,15 @@ def order_lacking_one(entries: Iterable[Entry], digest: str, check: Check = no_c
     a file like the others, while refgenie's config has the digest of the builder, who had the link.
     `entries` are few: each file is left out once. Errors as for `matching_order`.
     """
-    listed = list(_md5sum_lines(entries, check))
+    listed = list(md5sum_lines(entries, check))
     by_bytes = (C, sorted_tokens(listed))
-    for name, tokens in chain([by_bytes], _orders(lambda: listed, check)):
+    for name, tokens in chain([by_bytes], other_orders(lambda: listed, check)):
         if _matches_lacking_one([token + b"\n" for token in tokens], digest, check):
             return name
     return None
 
 
-def _orders(lines: Callable[[], Iterable[tuple[bytes, bytes]]], check: Check) -> Iterator[tuple[str, Iterator[bytes]]]:
+def other_orders(lines: Callable[[], Iterable[Line]], check: Check) -> Iterator[tuple[str, Iterator[bytes]]]:
     """The different orders in which the locales of this machine put these lines, without the order of bytes."""
     some, are_all = _sample(lines())
     seen = {b"\n".join(sorted_tokens(some))}
@@ -96,9 +96,9 @@ def _orders(lines: Callable[[], Iterable[tuple[bytes, bytes]]], check: Check) ->
             yield locale, iter(tokens) if are_all else sorted_as(locale, lines(), check)
 
 
-def _sample(lines: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, bytes]], bool]:
+def _sample(lines: Iterable[Line]) -> tuple[list[Line], bool]:
     """Lines at even distances, between SAMPLE_LINES and twice as many; and whether these are all lines."""
-    taken: list[tuple[bytes, bytes]] = []
+    taken: list[Line] = []
     distance = 1
     for number, line in enumerate(lines):
         if number % distance == 0:
@@ -109,7 +109,7 @@ def _sample(lines: Iterable[tuple[bytes, bytes]]) -> tuple[list[tuple[bytes, byt
     return taken, distance == 1
 
 
-def _digest_of(tokens: Iterable[bytes]) -> str:
+def digest_of(tokens: Iterable[bytes]) -> str:
     md5 = hashlib.md5(usedforsecurity=False)
     for token in tokens:
         md5.update(token + b"\n")
@@ -155,7 +155,7 @@ def _content_of(entry: Entry) -> bytes:
     return b"%b\0%o\0%d\0%b\0%b\0" % (_KIND[kind], entry.permissions, entry.size, what, entry.raw_path)
 
 
-def _md5sum_lines(entries: Iterable[Entry], check: Check) -> Iterator[tuple[bytes, bytes]]:
+def md5sum_lines(entries: Iterable[Entry], check: Check) -> Iterator[Line]:
     for number, entry in enumerate(entries):
         if number % 1000 == 0:
             check()
@@ -163,7 +163,7 @@ def _md5sum_lines(entries: Iterable[Entry], check: Check) -> Iterator[tuple[byte
             yield _md5sum_line(entry)
 
 
-def _md5sum_line(entry: Entry) -> tuple[bytes, bytes]:
+def _md5sum_line(entry: Entry) -> Line:
     """What md5sum prints for a file: the sum and the name (coreutils 9; older ones do not escape carriage returns)."""
     path = entry.raw_path
     if not _ESCAPED.search(path):

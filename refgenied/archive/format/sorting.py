@@ -18,6 +18,8 @@ from typing import IO
 from refgenied.archive.run import Check
 from refgenied.model import ShortageError, UnreadableError
 
+Line = tuple[bytes, bytes]
+"""A token, and the name by which it is sorted."""
 C = "C"
 """The name of the locale whose order is that of bytes."""
 _LIKELY = ("en_US.UTF-8", "en_GB.UTF-8", "de_DE.UTF-8")
@@ -31,10 +33,10 @@ _CHECK_SECONDS = 0.2
 # ----------------------------------------------------------------- by bytes
 
 
-def sorted_tokens(lines: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+def sorted_tokens(lines: Iterable[Line]) -> Iterator[bytes]:
     """The tokens of (token, name) lines, in the order of the names' bytes. Any number of lines, in bounded memory."""
     parts: list[IO[bytes]] = []
-    keyed: list[tuple[bytes, bytes]] = []
+    keyed: list[Line] = []
     try:
         for token, name in lines:
             keyed.append((name, token))
@@ -50,7 +52,7 @@ def sorted_tokens(lines: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
             part.close()
 
 
-def _spilled(keyed: list[tuple[bytes, bytes]]) -> IO[bytes]:
+def _spilled(keyed: list[Line]) -> IO[bytes]:
     part = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     for fields in keyed:
         for field in fields:
@@ -60,7 +62,7 @@ def _spilled(keyed: list[tuple[bytes, bytes]]) -> IO[bytes]:
     return part
 
 
-def _read_back(part: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _read_back(part: IO[bytes]) -> Iterator[Line]:
     while size := part.read(4):
         name = part.read(int.from_bytes(size, "little"))
         yield name, part.read(int.from_bytes(part.read(4), "little"))
@@ -90,7 +92,7 @@ def _installed() -> list[str]:
     return [name for name in names if name.lower().replace("-", "").partition("@")[0].endswith("utf8")]
 
 
-def sorted_as(locale: str, lines: Iterable[tuple[bytes, bytes]], check: Check) -> Iterator[bytes]:
+def sorted_as(locale: str, lines: Iterable[Line], check: Check) -> Iterator[bytes]:
     """The tokens in the order in which `sort -k 2` of this locale puts `{token}  ./{name}`; names have no newline.
 
     Any number of lines, in bounded memory. `check` is called meanwhile and may raise. UnreadableError: there is no
