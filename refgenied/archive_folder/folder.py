@@ -68,7 +68,7 @@ class ArchiveFolder:
 
     async def settle(self, store: Store) -> None:
         """At an orderly end: note in the folder that no change was cut. What cannot be written is left out."""
-        if not self.path or await anyio.to_thread.run_sync(self.problem):
+        if not await self.usable():
             return
         async with self.publishing:
             recorded = await store.ask(archives.generation)
@@ -146,6 +146,10 @@ class ArchiveFolder:
             ) from None
         except OSError:
             pass
+
+    async def usable(self) -> bool:
+        """Whether an archive folder is set and can be written now."""
+        return bool(self.path) and not await anyio.to_thread.run_sync(self.problem)
 
     def problem(self) -> str:
         """Why nothing can be archived there now; empty when all is well (or none is set)."""

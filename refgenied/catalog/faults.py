@@ -17,7 +17,7 @@ from refgenied.model import ArchiveRecord, AssetKey, NoSpaceError, RefgeniedErro
 log = structlog.get_logger("serving")
 
 MOST_LINES = 10
-"""So many lines are shown; of more only the number is told."""
+"""Further lines are only counted."""
 
 _OF_ALL = DISK_FULL_ERRNOS | SHORTAGE_ERRNOS | {errno.EROFS}
 _IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL})

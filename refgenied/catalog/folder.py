@@ -96,7 +96,7 @@ class ServedFolder:
         self._shown: dict[AssetKey, str] = {}
         """Digests whose pages are known to be right."""
         self._groups: frozenset[tuple[str, str]] = frozenset()
-        """What `Wanted.groups` said last."""
+        """The last answer of `Wanted.groups`."""
 
     def refresh(self, wanted: Wanted) -> Served:
         """Bring the folder up to what is wanted; costs a few system calls an archive when nothing has changed.
@@ -227,7 +227,7 @@ class ServedFolder:
             log.warning("archive.set_aside", asset=record.key.registry_path, path=str(aside))
 
     def _shown_digest(self, names: ServedNames) -> str:
-        """Of the archive that was shown last, in this run or before it."""
+        """The digest of the archive that was shown last, in this run or before it."""
         known = self._entries.get(names.place.key)
         return known.archive_digest if known else digest_of(self.config.read(), names.place.key)
 

@@ -179,7 +179,7 @@ class _Composer:
         self._ours = mapping(existing.get(OURS))
         self._before = mapping(self._ours.get("descriptions"))
         self._marks: dict[str, str] = {}
-        """Of the descriptions that are ours."""
+        """A hash of each description that is ours."""
 
     def tree(self, head: Head, entries: Iterable[ServedEntry]) -> ConfigTree:
         tree: ConfigTree = {

@@ -20,7 +20,7 @@ from refgenied.store import archives
 log = structlog.get_logger("serving")
 
 _CAUSES = ("archive.", "database.")
-"""Kinds of events after which something else is to be served."""
+"""Kinds of events that change what is served."""
 REPAIR_SECONDS = 60.0
 """Between two refreshes while something is wrong, or while replaced archives are kept."""
 REST_PER_REFRESH = 4.0
@@ -85,9 +85,7 @@ class Updater:
 
     async def refresh(self) -> None:
         """Return when what is recorded now is served. What goes wrong is a health warning, not an error."""
-        async with (
-            self._core.archive_folder.publishing
-        ):  # between a first rename and its record no served name may change
+        async with self._core.archive_folder.publishing:  # during a publish no served name may change
             await self._refresh()
 
     async def _refresh(self) -> None:
@@ -120,7 +118,7 @@ class Updater:
         settings = self._core.current.settings
         if not self._knows:
             return
-        if not self.config or await anyio.to_thread.run_sync(self._core.archive_folder.problem):
+        if not self.config or not await self._core.archive_folder.usable():
             return
         records, removals = await self._core.jobs.store.ask(archives.known)
         wanted = Wanted(
@@ -155,7 +153,7 @@ class Updater:
     async def _tidy(self) -> None:
         """Delete the replaced archives whose time is over, also when nothing is served now."""
         async with self._core.archive_folder.publishing:
-            if self._core.archive_folder.path and not await anyio.to_thread.run_sync(self._core.archive_folder.problem):
+            if await self._core.archive_folder.usable():
                 await anyio.to_thread.run_sync(self._folder.kept.tidy)
 
     async def _follow_events(self) -> None:

@@ -70,7 +70,7 @@ class Import(msgspec.Struct, frozen=True):
     key: AssetKey
     maker: Maker
     path: str
-    """Of the file that was found."""
+    """The path of the file that was found."""
     taken: Taken
     size: int
     reason: str = ""

@@ -30,7 +30,7 @@ async def recover(core: Core) -> None:
     crashed = await jobs.recover()
     for job in crashed:
         log.warning("job.recovered", job=job.id, asset=job.key.registry_path, attempts=job.attempts)
-    if not archive_folder.path or await anyio.to_thread.run_sync(archive_folder.problem):
+    if not await archive_folder.usable():
         return
     try:
         folder = await anyio.to_thread.run_sync(generation.read, archive_folder.path)

@@ -103,9 +103,7 @@ class Scrubber:
     async def scrub(self) -> bool:
         """Prove the archive that is due, in the background; False when there is none."""
         days = self._core.current.settings.archive.scrub_days
-        if not days or not self._core.archive_folder.path:
-            return False
-        if await anyio.to_thread.run_sync(self._core.archive_folder.problem):
+        if not days or not await self._core.archive_folder.usable():
             return False
         today = int(self._core.clock() // DAY)
         if today != self._day:

@@ -39,7 +39,7 @@ class Tidied(msgspec.Struct):
 
     files: int = 0
     bytes: int = 0
-    """Of them."""
+    """Their size."""
     adopted: int = 0
     """Archives that were whole and not recorded."""
     refused: list[str] = []
@@ -74,7 +74,7 @@ class Tidier:
     async def tidy(self) -> Tidied | None:
         """One walk over the archive folder, and what follows from it; None when the folder is away."""
         path = self._core.archive_folder.path
-        if not path or await anyio.to_thread.run_sync(self._core.archive_folder.problem):
+        if not await self._core.archive_folder.usable():
             return None
         tidied = Tidied()
 

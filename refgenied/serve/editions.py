@@ -35,7 +35,7 @@ from refgenied.serve.served_archive import FileState, ServedArchive
 log = structlog.get_logger("serve")
 
 PROMISE_SECONDS = 120.0
-"""From the digest to the archive."""
+"""A client that was told a digest has this long to come for the archive."""
 SUPERSEDED_SECONDS = 600.0
 """An edition that was replaced this long ago is promised to nobody any more."""
 MOST_PROMISES = 10_000
@@ -63,7 +63,7 @@ class ConfigEdition:
         """What of the config was changed or left out, so that it can be served."""
         self.archives = archives
         self.identity = identity
-        """Of the config; None when there is none."""
+        """The state of the config's file; None when there is no config."""
         self.superseded_at: float | None = None
         """When another edition took its place, in monotonic seconds."""
         self._by_name = {_shared_name(key): archive for key, archive in archives.items()}

@@ -26,7 +26,7 @@ CONFIG_LOOK_SECONDS = 1.0
 PUBLISH_LOOK_SECONDS = 0.05
 """The same, while an archive is being published."""
 NEWER_ARCHIVE_SECONDS = 3.0
-"""The config may name an older archive than the one that is there for this long."""
+"""For this long, the config may name an older archive than the one in the folder."""
 
 
 class Follower:

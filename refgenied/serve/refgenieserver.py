@@ -41,7 +41,7 @@ log = structlog.get_logger("serve")
 _PACKAGE = "refgenieserver"
 _ROUTERS = {"version1": "/v1", "version2": "/v2", "version3": "/v3", "private": "/_private_api"}
 _NOT_THERE = (("yacman", "UndefinedAliasError"), ("jinja2", "UndefinedError"), ("builtins", "KeyError"))
-"""How its pages and some of its older requests fail (500) when a genome, group or asset does not exist."""
+"""Errors of its pages and of some older requests (500) when a genome, group or asset does not exist."""
 _SERVED = re.compile(
     r"(?:asset_dir_contents|build_recipe|build_log)_(?P<page>.+)\.(?:json|md)|(?P<archive>.+)\.tgz", re.DOTALL
 )
@@ -53,7 +53,7 @@ _PAGE = re.compile(
 _OF_RANGES = (b"range", b"if-range")
 """Starlette refuses (400) ranges that should be ignored. Files that are not archives are sent whole."""
 _RETRY_AFTER = {"Retry-After": "5"}
-"""Seconds."""
+"""In seconds."""
 
 
 def build(folder: Path, shelf: Shelf) -> ASGIApp:

@@ -26,7 +26,7 @@ log = structlog.get_logger("serve")
 SUFFIX = ".jsonl"
 OLD_SUFFIX = ".json"
 MOST_SEGMENT_BYTES = 1 << 20
-"""Of a file; then another is begun."""
+"""A longer file is left, and another is begun."""
 MOST_READ_BYTES = 64 << 20
 
 
@@ -44,7 +44,7 @@ SpoolRow = SpooledDownload | TakenBack
 
 
 class Segments:
-    """Blocking; not for two threads at once."""
+    """Its methods block. Two threads must not use it at once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,7 +114,7 @@ class Segments:
         return [row for row in rows if isinstance(row, SpooledDownload) and row.id not in self.taken_back]
 
     def remove(self, path: Path) -> None:
-        """All of it is recorded. A file with lines that nobody can read is kept under another name."""
+        """Delete a file that is recorded. A file with lines that nobody can read is kept under another name."""
         with suppress(FileNotFoundError):
             if all(map(_row, self._lines(path))):
                 path.unlink()

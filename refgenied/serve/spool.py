@@ -30,7 +30,7 @@ REPORT_AGAIN_SECONDS = (1.0, 30.0)
 ANSWER_SECONDS = 10.0
 """The daemon has this long to answer."""
 WRITE_AGAIN_SECONDS = 1.0
-"""After the disk took nothing."""
+"""Before another try when the disk could not be written."""
 HELD_UP_SECONDS = 5.0
 """No client waits longer for the disk."""
 

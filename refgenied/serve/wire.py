@@ -1,4 +1,4 @@
-"""HTTP/1.1 over one connection. More than uvicorn's protocol it tells whether the client got all of an answer.
+"""HTTP/1.1 over one connection. It tells what uvicorn's protocol does not: whether the client got all of an answer.
 
 A socket takes megabytes before the client reads the first byte. A client that leaves in the middle resets the
 connection. A client that has read everything closes the connection, asks the next thing, or stays with nothing left to
