@@ -20,7 +20,7 @@ class Column(NamedTuple):
 
 
 DIGEST = Column("Digest", 7, words.middle)
-NAME = Column("Asset name", 17, words.registry_path)
+ASSET_NAME = Column("Asset name", 17, words.registry_path)
 PATH = Column("Path", 10, words.middle)
 SIZE = Column("Size", right=True)
 PULLS = Column("Pulls", right=True)

@@ -12,7 +12,7 @@ from refgenied.control.dispatch import Call
 from refgenied.model import AssetKey
 from refgenied.shared.progress import Meter, Progress
 
-PROGRESS_SECONDS = 0.1
+READING_PROGRESS_SECONDS = 0.1
 """Between two readings."""
 
 
@@ -27,7 +27,7 @@ async def told(call: Call, key: AssetKey, *, wanted: bool) -> AsyncGenerator[OnP
 
     async def tell() -> None:
         while True:
-            await anyio.sleep(PROGRESS_SECONDS)
+            await anyio.sleep(READING_PROGRESS_SECONDS)
             if latest:
                 await call.notify("progress", {"registry_path": key.registry_path, **latest.pop().message()})
 

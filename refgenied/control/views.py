@@ -29,8 +29,8 @@ T = TypeVar("T")
 V = TypeVar("V", bound=msgspec.Struct)
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What a verb answers with, or a part of it."""
+class View(msgspec.Struct, frozen=True):
+    """What a verb answers with, or a part of that."""
 
 
 def text(value: str) -> str:
@@ -38,7 +38,7 @@ def text(value: str) -> str:
     return value if len(value) <= LONGEST_TEXT else f"{value[: LONGEST_TEXT - 1]}…"
 
 
-class JobView(Answer, frozen=True):
+class JobView(View, frozen=True):
     job: int
     registry_path: str
     aliases: tuple[str, ...]
@@ -62,7 +62,7 @@ class JobView(Answer, frozen=True):
     progress: Progress | None
 
 
-class AssetView(Answer, frozen=True):
+class AssetView(View, frozen=True):
     registry_path: str
     genome_digest: str
     aliases: tuple[str, ...]
@@ -84,7 +84,7 @@ class AssetView(Answer, frozen=True):
     """Who may read all its files, by their permission bits: everyone, group or owner (it is private then)."""
 
 
-class ArchiveView(Answer, frozen=True):
+class ArchiveView(View, frozen=True):
     digest: str
     registry_path: str
     genome_digest: str
@@ -112,7 +112,7 @@ class ArchiveView(Answer, frozen=True):
     """Who may read the asset's files: everyone, group or owner (private: not served); null: not known yet."""
 
 
-class EventView(Answer, frozen=True):
+class EventView(View, frozen=True):
     seq: int
     at: float
     kind: str

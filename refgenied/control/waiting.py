@@ -8,13 +8,13 @@ import anyio
 
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call
-from refgenied.control.views import Answer
+from refgenied.control.views import View
 from refgenied.model import AssetKey, Job, JobState
 from refgenied.queue.feed import Subscription
 from refgenied.shared.progress import Progress
 from refgenied.store import jobs as rows
 
-PROGRESS_SECONDS = 0.25
+JOB_PROGRESS_SECONDS = 0.25
 """Between two readings of a job's progress."""
 REASON_SECONDS = 1.0
 """A peer is told why it waits after this time; and the reason is looked at again so often."""
@@ -40,7 +40,7 @@ class Changes:
         return False
 
 
-class WaitingNotice(Answer, frozen=True):
+class WaitingNotice(View, frozen=True):
     """What is waited for."""
 
     cause: str

@@ -416,7 +416,7 @@ def test_names_are_cut_in_the_middle_and_keep_the_asset() -> None:
 
 
 def test_widths_give_way_from_the_widest() -> None:
-    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE]
+    columns = [draw.DIGEST, draw.ASSET_NAME, draw.PATH, draw.SIZE]
     rows = [["d" * 32, NAME, "/" * 90, "8.6 MB"]]
     assert draw.fitted(columns, rows, 1000) == [32, len(NAME), 90, 6]
     assert sum(draw.fitted(columns, rows, 120)) == 120

@@ -56,8 +56,9 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Generator[Terminal]:
 @pytest.fixture
 async def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Parts]:
     """A daemon over a genome folder whose own path is hostile; it tells of progress as often as it can."""
-    for module in (progress, wait, events):
-        monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.001)
+    monkeypatch.setattr(progress, "READING_PROGRESS_SECONDS", 0.001)
+    for module in (wait, events):
+        monkeypatch.setattr(module, "JOB_PROGRESS_SECONDS", 0.001)
     root = tmp_path / EVIL.replace("/", "|")
     root.mkdir()
     genomes = Genomes(root / "genomes")

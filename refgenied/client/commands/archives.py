@@ -19,7 +19,7 @@ def list_archives(session: Session, *, pattern: str) -> int:
     if session.json:
         return print_rows(found)
     rows = list(found)
-    columns = [draw.DIGEST, draw.NAME, draw.PATH, draw.SIZE, draw.PULLS]
+    columns = [draw.DIGEST, draw.ASSET_NAME, draw.PATH, draw.SIZE, draw.PULLS]
     if any(row["problem"] for row in rows):
         columns.append(draw.Column("Problem", 18))
     none = "no archive fits" if pattern else NO_ARCHIVES

@@ -23,7 +23,7 @@ LONGEST_NAME = 200
 
 LAST_MOMENT = 2.0**33
 """Unix seconds, in the year 2242. A later time is an error in the log."""
-MOST_BYTES = 10**18
+MOST_SENT_BYTES = 10**18
 
 LINE = re.compile(
     rb"(?P<names>[^\[\"]*)\[(?P<at>[^\]]+)\] "
@@ -178,7 +178,7 @@ def _of_json(line: bytes) -> Hit | None:
             agent=_sendable(_header(asked, "User-Agent") or "-")[:LONGEST_NAME],
             target=str(uri),
             ranged=status == 206,
-            sent=max(0, min(int(row["size"]), MOST_BYTES)),
+            sent=max(0, min(int(row["size"]), MOST_SENT_BYTES)),
             at=at,
             begun=at - seconds if isinstance(seconds, int | float) and 0 <= seconds <= at else None,
             span=_span(_header(answered, "Content-Range").encode(), _header(asked, "Range").encode()),

@@ -22,7 +22,7 @@ TLS_SHARE = 50
 """Encryption, which Apache's %O counts too, may add one byte for each so many."""
 
 
-class Edition(NamedTuple):
+class KnownArchive(NamedTuple):
     digest: str
     size: int
     published_at: float
@@ -34,19 +34,21 @@ class Target:
     def __init__(self, row: Json) -> None:
         self.row = row
         published = row.get("published", {})
-        self._editions = [Edition(digest, size, published.get(digest, 0)) for digest, size in row["editions"].items()]
-        self._sizes: dict[int, Edition] = {}
+        self._editions = [
+            KnownArchive(digest, size, published.get(digest, 0)) for digest, size in row["editions"].items()
+        ]
+        self._sizes: dict[int, KnownArchive] = {}
         for edition in self._editions:
             self._sizes.setdefault(edition.size, edition)
 
-    def of_size(self, size: int | None) -> Edition | None:
+    def of_size(self, size: int | None) -> KnownArchive | None:
         return self._sizes.get(size) if size is not None else None
 
-    def at(self, moment: float) -> Edition:
+    def at(self, moment: float) -> KnownArchive:
         """The archive that was there at this moment; before the first one was made, the first one."""
         return next((edition for edition in self._editions if edition.published_at <= moment), self._editions[-1])
 
-    def around(self, hit: Hit) -> list[Edition]:
+    def around(self, hit: Hit) -> list[KnownArchive]:
         """The archives that this can have been; newest first. The line's time may be its end or its beginning."""
         newest = self.at(hit.at)
         oldest = self.at(hit.at - remembered(newest.size))
@@ -95,7 +97,7 @@ class Targets:
 class Sent(NamedTuple):
     """What was sent of an archive. `first` is None when the line does not say where it begins."""
 
-    edition: Edition
+    edition: KnownArchive
     first: int | None
     least: int
     most: int

@@ -34,7 +34,7 @@ from refgenied.control.verbs.assets import (
     first_seek_keys,
     seek_keys_page,
 )
-from refgenied.control.views import PAGE_ROWS, Answer, ArchiveView, Page, archive_view, key_after, shaped
+from refgenied.control.views import PAGE_ROWS, ArchiveView, Page, View, archive_view, key_after, shaped
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -57,7 +57,7 @@ class ArchiveListParams(Params, frozen=True):
     limit: Limit = PAGE_ROWS
 
 
-class ArchiveList(Answer, frozen=True):
+class ArchiveList(View, frozen=True):
     archives: list[ArchiveView]
     next: str | None
 
@@ -82,7 +82,7 @@ class ArchiveGetParams(Params, frozen=True):
     removed: Annotated[bool, Meta(description="also one that was removed, while its file is there")] = False
 
 
-class Contents(Answer, frozen=True):
+class Contents(View, frozen=True):
     """What the manifest beside the archive says."""
 
     description: str
@@ -106,7 +106,7 @@ class Contents(Answer, frozen=True):
     """Path of the manifest."""
 
 
-class ArchiveDetails(Answer, frozen=True):
+class ArchiveDetails(View, frozen=True):
     archive: ArchiveView
     contents: Contents | None
     problem: str
@@ -179,7 +179,7 @@ class ArchiveFilesParams(Params, frozen=True):
     limit: Limit = PAGE_ROWS
 
 
-class ArchiveFiles(Answer, frozen=True):
+class ArchiveFiles(View, frozen=True):
     files: list[Entry]
     next: int | None
     total: int

@@ -9,11 +9,11 @@ from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import After, Limit, Params, Pattern, RegistryPathText, Skip, checked, selects
 from refgenied.control.views import (
     PAGE_ROWS,
-    Answer,
     ArchiveView,
     AssetView,
     JobView,
     Page,
+    View,
     archive_view,
     asset_view,
     job_view,
@@ -36,7 +36,7 @@ class AssetListParams(Params, frozen=True):
     limit: Limit = PAGE_ROWS
 
 
-class AssetList(Answer, frozen=True):
+class AssetList(View, frozen=True):
     assets: list[AssetView]
     next: str | None
 
@@ -67,7 +67,7 @@ class SeekKeysParams(Params, frozen=True):
     limit: Limit = PAGE_ROWS
 
 
-class SeekKeys(Answer, frozen=True):
+class SeekKeys(View, frozen=True):
     seek_keys: dict[str, str]
     next: int | None
     total: int
@@ -90,7 +90,7 @@ class AssetParams(Params, frozen=True):
     path: RegistryPathText
 
 
-class AssetDetails(Answer, frozen=True):
+class AssetDetails(View, frozen=True):
     asset: AssetView
     asset_digest: str | None
     description: str

@@ -10,10 +10,10 @@ from refgenied.config import effective
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Nothing
-from refgenied.control.views import Answer, Page, text
+from refgenied.control.views import Page, View, text
 
 
-class RefgenieConfig(Answer, frozen=True):
+class RefgenieConfig(View, frozen=True):
     """What refgenie 1's `config get` prints."""
 
     genome_folder: str
@@ -22,13 +22,13 @@ class RefgenieConfig(Answer, frozen=True):
     servers: tuple[str, ...]
 
 
-class Setting(Answer, frozen=True):
+class Setting(View, frozen=True):
     name: str
     value: str | float | bool | tuple[str, ...] | dict[str, str]
     origin: str
 
 
-class Configuration(Answer, frozen=True):
+class Configuration(View, frozen=True):
     path: Annotated[str, Meta(description="the configuration file; empty when there is none")]
     refgenie: RefgenieConfig
     settings: list[Setting]

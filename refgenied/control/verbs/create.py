@@ -12,7 +12,7 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import MOST_PATHS, Params, RegistryPathText, require_folder, require_one
 from refgenied.control.protocol import error_body
-from refgenied.control.views import Answer
+from refgenied.control.views import View
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import (
     ARCHIVABLE,
@@ -37,7 +37,7 @@ class ArchiveCreateParams(Params, frozen=True):
     force: Annotated[bool, Meta(description="make it anew, also when it is archived as it is")] = False
 
 
-class Wish(Answer, frozen=True):
+class Wish(View, frozen=True):
     path: str
     """As it was asked for."""
     registry_path: str | None
@@ -49,7 +49,7 @@ class Wish(Answer, frozen=True):
     error: dict[str, object] | None = None
 
 
-class Wishes(Answer, frozen=True):
+class Wishes(View, frozen=True):
     results: list[Wish]
 
 

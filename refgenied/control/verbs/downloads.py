@@ -11,7 +11,7 @@ from msgspec import Meta
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import After, Limit, Params
-from refgenied.control.views import PAGE_ROWS, Answer, Page, key_after
+from refgenied.control.views import PAGE_ROWS, Page, View, key_after
 from refgenied.model import AssetKey, DownloadReport
 from refgenied.queue.downloads import LogLine
 from refgenied.shared import pulls
@@ -33,7 +33,7 @@ class DownloadRecordParams(Params, frozen=True):
     downloads: Annotated[tuple[DownloadReport, ...], Meta(max_length=MOST_DOWNLOADS)]
 
 
-class DownloadsRecorded(Answer, frozen=True):
+class DownloadsRecorded(View, frozen=True):
     recorded: int
     known: int
     """Were recorded before."""
@@ -61,7 +61,7 @@ class DownloadEditionsParams(Params, frozen=True):
     limit: Limit = PAGE_ROWS
 
 
-class EditionView(Answer, frozen=True):
+class EditionView(View, frozen=True):
     registry_path: str
     genome_digest: str
     aliases: tuple[str, ...]
@@ -77,7 +77,7 @@ class EditionView(Answer, frozen=True):
     """md5 → since when, Unix seconds."""
 
 
-class DownloadEditions(Answer, frozen=True):
+class DownloadEditions(View, frozen=True):
     assets: list[EditionView]
     next: str | None
 
@@ -122,7 +122,7 @@ class LogBeginParams(Params, frozen=True):
     half: Annotated[bool, Meta(description="there are only equal lines, and one of them lacks its twin")] = False
 
 
-class LogBegun(Answer, frozen=True):
+class LogBegun(View, frozen=True):
     before: dict[str, int]
     """For each of the lines: how many equal ones were in the logs before this one."""
 

@@ -10,8 +10,8 @@ from msgspec import Meta
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import JobNumber, Params, require_not_both
-from refgenied.control.views import Answer, JobView, event_view, job_view
-from refgenied.control.waiting import PROGRESS_SECONDS, JobNews
+from refgenied.control.views import JobView, View, event_view, job_view
+from refgenied.control.waiting import JOB_PROGRESS_SECONDS, JobNews
 from refgenied.model import ENDED, Event, Job, JobNotFoundError, JobState
 from refgenied.store import events
 from refgenied.store import jobs as rows
@@ -20,7 +20,7 @@ FOLDED = "folded"
 """The error kind of a job that was cancelled because another job of the same asset has taken its place."""
 
 
-class End(Answer, frozen=True):
+class End(View, frozen=True):
     """What the last notification of a watch says."""
 
     reason: str
@@ -38,7 +38,7 @@ class EventWatchParams(Params, frozen=True):
     follow: Annotated[bool, Meta(description="go on with what will happen")] = True
 
 
-class EventWatch(Answer, frozen=True):
+class EventWatch(View, frozen=True):
     seq: int
     """Of the newest event there is."""
     oldest: int
@@ -95,7 +95,7 @@ class JobWatchParams(Params, frozen=True):
     waiting: Annotated[bool, Meta(description="send `waiting` notifications that say what it waits for")] = False
 
 
-class JobWatch(Answer, frozen=True):
+class JobWatch(View, frozen=True):
     seq: int
     job: JobView
 
@@ -121,7 +121,7 @@ async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End
                 await context.catalog.catch_up()  # the client may want to pull the archive next
                 return End("done", last, job_view(context, job))
             arrived: list[Event] = []
-            with anyio.move_on_after(PROGRESS_SECONDS):
+            with anyio.move_on_after(JOB_PROGRESS_SECONDS):
                 arrived = await subscription.take()
             if subscription.lagged:
                 return End("lagged", last, job_view(context, job))

@@ -13,7 +13,7 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Params, require_folder, require_not_both
 from refgenied.control.protocol import InvalidParamsError
-from refgenied.control.views import Answer, Page, row
+from refgenied.control.views import Page, View, row
 from refgenied.maintenance.importer import Taken
 from refgenied.model import (
     ArchiveFolderNotSetError,
@@ -41,7 +41,7 @@ class ArchiveImportParams(Params, frozen=True):
     progress: Annotated[bool, Meta(description="send `progress` and `imported` notifications meanwhile")] = False
 
 
-class ImportView(Answer, frozen=True):
+class ImportView(View, frozen=True):
     registry_path: str
     maker: str
     """Who made it: refgenied, refgenieserver or refgenie 1."""
@@ -53,7 +53,7 @@ class ImportView(Answer, frozen=True):
     reason: str
 
 
-class ImportResult(Answer, frozen=True):
+class ImportResult(View, frozen=True):
     folder: str
     """Where was looked: a folder, or the one archive that was named."""
     counts: dict[str, int]

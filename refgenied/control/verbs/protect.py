@@ -10,7 +10,7 @@ from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import KEEPING_ERRORS, MOST_PATHS, Params, RegistryPathText, require_folder, require_one
-from refgenied.control.views import Answer, Page, row
+from refgenied.control.views import Page, View, row
 
 
 class ArchiveProtectParams(Params, frozen=True):
@@ -18,7 +18,7 @@ class ArchiveProtectParams(Params, frozen=True):
     all: Annotated[bool, Meta(description="every recorded archive")] = False
 
 
-class GivenView(Answer, frozen=True):
+class GivenView(View, frozen=True):
     registry_path: str
     aliases: tuple[str, ...]
     aliases_total: int
@@ -30,7 +30,7 @@ class GivenView(Answer, frozen=True):
     """Why it could not be changed; empty when it was."""
 
 
-class ProtectResult(Answer, frozen=True):
+class ProtectResult(View, frozen=True):
     changed: int
     failed: int
     archives: list[GivenView]

@@ -9,7 +9,7 @@ from msgspec import Meta
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import JobNumber, Limit, Nothing, Params, Skip
-from refgenied.control.views import PAGE_ROWS, Answer, JobView, Page, job_view
+from refgenied.control.views import PAGE_ROWS, JobView, Page, View, job_view
 from refgenied.model import ConflictError, JobNotFoundError
 from refgenied.store import jobs as rows
 
@@ -20,7 +20,7 @@ class JobListParams(Params, frozen=True):
     limit: Limit = PAGE_ROWS
 
 
-class JobList(Answer, frozen=True):
+class JobList(View, frozen=True):
     jobs: list[JobView]
     next: int | None
     paused: str
@@ -66,7 +66,7 @@ async def job_retry(context: Context, call: Call, params: JobParams) -> JobView:
     return job_view(context, await context.jobs.retry(params.job, call.peer.requester))
 
 
-class PauseState(Answer, frozen=True):
+class PauseState(View, frozen=True):
     paused: str
     """Why nothing is claimed; empty when jobs run."""
     changed: bool

@@ -12,7 +12,7 @@ from refgenied.control import privacy
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Params, RegistryPathText
-from refgenied.control.views import Answer
+from refgenied.control.views import View
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -22,7 +22,7 @@ from refgenied.model import (
     UnreadableError,
 )
 
-MOST_BYTES = 720 * 1024
+MOST_RANGE_BYTES = 720 * 1024
 """Of one range: in base64 they fit into one reply."""
 
 
@@ -30,10 +30,10 @@ class ArchiveReadParams(Params, frozen=True):
     path: RegistryPathText
     file: Annotated[str, Meta(min_length=1, max_length=8192, description="path in the asset, as archive.files has it")]
     start: Annotated[int, Meta(ge=0, le=1 << 62)] = 0
-    length: Annotated[int, Meta(ge=1, le=MOST_BYTES)] = MOST_BYTES
+    length: Annotated[int, Meta(ge=1, le=MOST_RANGE_BYTES)] = MOST_RANGE_BYTES
 
 
-class Range(Answer, frozen=True):
+class Range(View, frozen=True):
     data: str
     """base64; empty at the file's end and behind it."""
     start: int
@@ -49,7 +49,7 @@ class Range(Answer, frozen=True):
 
 @Verb(
     "archive.read",
-    f"Bytes of one file in an archive, at most {MOST_BYTES} at once; only the blocks that hold them are read.",
+    f"Bytes of one file in an archive, at most {MOST_RANGE_BYTES} at once; only the blocks that hold them are read.",
     errors=(
         ArchiveNotFoundError,
         MemberNotFoundError,

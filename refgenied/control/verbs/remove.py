@@ -15,7 +15,7 @@ from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Params, RegistryPathText, require_folder
-from refgenied.control.views import Answer
+from refgenied.control.views import View
 from refgenied.control.waiting import Changes
 from refgenied.model import (
     ENDED,
@@ -43,7 +43,7 @@ class ArchiveRemoveParams(Params, frozen=True):
     delete_file: Annotated[bool, Meta(description="delete the .tgz too; otherwise only the record goes")] = False
 
 
-class ArchiveRemoved(Answer, frozen=True):
+class ArchiveRemoved(View, frozen=True):
     registry_path: str
     path: str
     """The archive's file."""

@@ -13,7 +13,7 @@ from refgenied import __version__
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Nothing
-from refgenied.control.views import Answer, JobView, Page, job_view, text
+from refgenied.control.views import JobView, Page, View, job_view, text
 from refgenied.control.waiting import moment
 from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, Problem
 from refgenied.policy import ArchiveState
@@ -26,30 +26,30 @@ MOST_PROBLEMS = 20
 """Problems of the genome folder, in one status."""
 
 
-class GenomeFolderInfo(Answer, frozen=True):
+class GenomeFolderInfo(View, frozen=True):
     path: str
     layout: str
     ok: bool
 
 
-class ArchiveFolderInfo(Answer, frozen=True):
+class ArchiveFolderInfo(View, frozen=True):
     path: str
     """Empty: none is set."""
     free: int
 
 
-class AssetCounts(Answer, frozen=True):
+class AssetCounts(View, frozen=True):
     total: int
     states: dict[str, int]
     archive: dict[str, int]
 
 
-class ArchiveTotals(Answer, frozen=True):
+class ArchiveTotals(View, frozen=True):
     count: int
     bytes: int
 
 
-class QueueInfo(Answer, frozen=True):
+class QueueInfo(View, frozen=True):
     queued: int
     running: int
     failed: int
@@ -58,13 +58,13 @@ class QueueInfo(Answer, frozen=True):
     """Why nothing is claimed; empty when jobs run."""
 
 
-class LookInfo(Answer, frozen=True):
+class LookInfo(View, frozen=True):
     at: float
     """0 before the first one."""
     took: float
 
 
-class ServingInfo(Answer, frozen=True):
+class ServingInfo(View, frozen=True):
     config: str
     """refgenieserver's genome_config.yaml; empty: none is kept."""
     archives: int
@@ -73,13 +73,13 @@ class ServingInfo(Answer, frozen=True):
     """What it does not name, and why: one plain line each."""
 
 
-class Condition(Answer, frozen=True):
+class Condition(View, frozen=True):
     name: str
     message: str
     since: float
 
 
-class ServerInfo(Answer, frozen=True):
+class ServerInfo(View, frozen=True):
     version: str
     pid: int
     started_at: float
@@ -171,7 +171,7 @@ def _tried_again(context: Context, jobs: list[Job], total: int) -> Iterator[Cond
         yield Condition("jobs", f"{total - len(jobs)} more wait to be tried again: refgeniectl queue list", 0.0)
 
 
-class ScanResult(Answer, frozen=True):
+class ScanResult(View, frozen=True):
     took: float
     assets: int
     states: dict[str, int]
@@ -201,7 +201,7 @@ async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResu
     )
 
 
-class Reloaded(Answer, frozen=True):
+class Reloaded(View, frozen=True):
     restart_needed: list[str]
     """Settings that changed and that only a restart brings into force."""
 
@@ -211,7 +211,7 @@ async def server_reload(context: Context, call: Call, params: Nothing) -> Reload
     return Reloaded(restart_needed=await context.reload())
 
 
-class ShuttingDown(Answer, frozen=True):
+class ShuttingDown(View, frozen=True):
     shutting_down: bool = True
 
 

@@ -36,7 +36,7 @@ from refgenied.control.verbs import (
 )
 from refgenied.control.verbs.imports import ImportView
 from refgenied.control.verbs.verify import VerdictView
-from refgenied.control.views import Answer, EventView, JobView
+from refgenied.control.views import EventView, JobView, View
 from refgenied.control.waiting import WaitingNotice
 from refgenied.model import BusyError, PermissionDeniedError, ShuttingDownError
 
@@ -53,7 +53,7 @@ ANY_VERB = (
 """Errors that every verb may answer with."""
 
 
-class ProgressNotice(Answer, frozen=True):
+class ProgressNotice(View, frozen=True):
     """How far a job is, or the archive that is read now."""
 
     phase: str
@@ -68,7 +68,7 @@ class ProgressNotice(Answer, frozen=True):
     registry_path: str | None = None
 
 
-class EndNotice(Answer, frozen=True):
+class EndNotice(View, frozen=True):
     """The last notification of a watch."""
 
     reason: str

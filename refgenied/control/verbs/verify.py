@@ -11,7 +11,7 @@ from refgenied.control import lookup, progress
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import KEEPING_ERRORS, MOST_PATHS, Params, RegistryPathText, require_folder, require_one
-from refgenied.control.views import Answer, Page, row
+from refgenied.control.views import Page, View, row
 from refgenied.maintenance.verifier import Verdict
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, BadRegistryPathError, UnreadableError
 
@@ -23,7 +23,7 @@ class ArchiveVerifyParams(Params, frozen=True):
     progress: Annotated[bool, Meta(description="send `progress` and `verified` notifications meanwhile")] = False
 
 
-class VerdictView(Answer, frozen=True):
+class VerdictView(View, frozen=True):
     registry_path: str
     aliases: tuple[str, ...]
     aliases_total: int
@@ -39,7 +39,7 @@ class VerdictView(Answer, frozen=True):
     """What was put right in its manifest or in the database, in one line; empty when nothing was wrong there."""
 
 
-class VerifyResult(Answer, frozen=True):
+class VerifyResult(View, frozen=True):
     verified: int
     """How many archives were looked at."""
     bytes: int

@@ -12,8 +12,8 @@ from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Params, RegistryPathText
-from refgenied.control.views import Answer, ArchiveView, JobView, job_view
-from refgenied.control.waiting import PROGRESS_SECONDS, Changes, JobNews, why_waiting
+from refgenied.control.views import ArchiveView, JobView, View, job_view
+from refgenied.control.waiting import JOB_PROGRESS_SECONDS, Changes, JobNews, why_waiting
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import (
     Asset,
@@ -40,7 +40,7 @@ class ArchiveWaitParams(Params, frozen=True):
     waiting: Annotated[bool, Meta(description="send `waiting` notifications that say what it waits for")] = False
 
 
-class Waited(Answer, frozen=True):
+class Waited(View, frozen=True):
     registry_path: str
     state: str
     """archived, failed (the job did), or timeout."""
@@ -106,7 +106,7 @@ class _Wait:
                     return done
                 looked_at = self._context.reconciler.last.at
                 looked = False
-                while not looked and not await changes.wait(PROGRESS_SECONDS):
+                while not looked and not await changes.wait(JOB_PROGRESS_SECONDS):
                     await self._news.tell(self._job, self._without_job)
                     looked = self._context.reconciler.last.at != looked_at
 
