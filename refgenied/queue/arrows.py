@@ -1,4 +1,4 @@
-"""Ways of a job out of a state, each with its event, for more than one caller."""
+"""Changes of a job's state that several functions make, each with its event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every part of the daemon works with, in one hand."""
+"""What every part of the daemon works with."""
 
 from __future__ import annotations
 

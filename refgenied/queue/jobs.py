@@ -1,4 +1,4 @@
-"""Jobs: enqueue, claim, finish, retry, cancel, recover. A change and its events are one transaction."""
+"""Jobs: enqueue, claim, end, retry, cancel, recover. A change and its events are one transaction."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ LONGEST_WAIT_FOR_A_JOB_SECONDS = 60.0
 
 
 class RunningJob:
-    """What another task may say to the job that runs."""
+    """How other tasks reach a job that runs."""
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
-        """Cancel it, and the worker stops the job."""
+        """To cancel it stops the job."""
         self.cancelled_by: Requester | None = None
-        """None as well when the daemon stops."""
+        """Also None when the daemon stops."""
 
 
 class Jobs:
@@ -77,7 +77,7 @@ class Jobs:
     ) -> tuple[Job, bool]:
         """Wish for the asset's archive to be brought up to date: (its job, whether it is a new one).
 
-        A queued job is sharpened. A running one is joined when it packs that very state of the asset.
+        When a job of the asset is queued, it takes over the wish. A running job is enough if it packs this state.
         """
         async with self.change() as change:
             running = await rows.in_state(change.tx, key, JobState.RUNNING)
@@ -111,9 +111,9 @@ class Jobs:
         return job
 
     async def retry(self, number: int, requester: Requester) -> Job:
-        """Queue an ended job again, or try one at once that waits to be tried again; both as if it were new.
+        """Queue an ended job again, or try a job at once that waits for another try. Both start as if they were new.
 
-        ConflictError for one that is due or runs already.
+        ConflictError for a job that is due or runs already.
         """
         async with self.change() as change:
             job = await rows.required(change.tx, number)
@@ -176,7 +176,7 @@ class Jobs:
         self._wake.set()
 
     async def wait_due(self, *, paused: Callable[[], bool]) -> None:
-        """Return when a job may be due (or a wish has come); the caller tries to claim one then."""
+        """Return when a job may be due, or a new one has come. Then the caller tries to claim one."""
         self._wake = anyio.Event()
         due = None
         if not paused():
@@ -195,7 +195,7 @@ class Jobs:
     # ----------------------------------------------------------------- the arrows of the worker
 
     async def claim(self) -> Job | None:
-        """Take the next due job: one attempt is charged from here on."""
+        """Take the next due job. This counts as one attempt."""
         async with self.change() as change:
             due = await rows.next_due(change.tx, change.now, but_not=self._reserved)
             if due is None:
@@ -204,7 +204,7 @@ class Jobs:
             await rows.move(change.tx, due.id, Arrow.CLAIM, started_at=change.now, attempts=attempt, error=None)
             await change.log("job.running", due.key, due.id, attempt=attempt)
             job = await rows.required(change.tx, due.id)
-        self.running[job.id] = RunningJob()  # at once after the commit: whoever reads that the job runs finds it here
+        self.running[job.id] = RunningJob()  # right after the commit: a task that reads "running" finds it here
         return job
 
     @asynccontextmanager
@@ -215,9 +215,9 @@ class Jobs:
         self.progress.pop(job.id, None)
 
     async def succeed(self, job: Job, outcome: Outcome, record: ArchiveRecord, generation: int = 0) -> None:
-        """The archive is on disk, durably: record it, end the job and tell of it in one transaction.
+        """The archive is safe on the disk: record it, end the job and log both in one transaction.
 
-        `generation`: what `ArchiveFolder.changing` gave; nothing for an archive that is recorded already.
+        `generation`: the number that `ArchiveFolder.changing` gave; none for an archive that is recorded already.
         """
         async with self._last_arrow(job) as change:
             if outcome is Outcome.UNCHANGED:
@@ -232,7 +232,7 @@ class Jobs:
             await change.log("job.succeeded", job.key, job.id, outcome=outcome)
 
     async def fail(self, job: Job, error: RefgeniedError) -> None:
-        """End the job; or, when trying again may help, queue it again, with a back-off and as often as it takes."""
+        """End the job if the error is permanent. Otherwise queue it again, to be tried later, as often as needed."""
         async with self._last_arrow(job) as change:
             if error.permanent:
                 await arrows.end(change, job, Arrow.FAIL, error.kind, error.message)
@@ -242,9 +242,9 @@ class Jobs:
         self.wake()
 
     async def hand_back(self, job: Job, reason: RefgeniedError, *, wait: float = 0.0) -> None:
-        """Give the job back to the queue and charge nothing: shutdown, or a condition that every job would meet.
+        """Give the job back to the queue, and do not count the attempt: the daemon stops, or every job would fail.
 
-        It lets others go first for `wait` seconds, or until `release`.
+        The job lets others go first for `wait` seconds, or until `release`.
         """
         async with self._last_arrow(job) as change:
             charged = {"attempts": job.attempts - 1, "crashes": 0, "crashed_at": "[]"}
@@ -263,8 +263,10 @@ class Jobs:
     # ----------------------------------------------------------------- at start, and daily
 
     async def recover(self) -> list[Job]:
-        """At start: jobs found running took the daemon down. Each is charged and goes last; after the third time in a
-        row it stands aside. No wait is longer than it may be, or ends because of the start.
+        """At start: a job that is still marked as running was there when the daemon was killed.
+
+        That counts as an attempt, and the job goes last; after the third time in a row it waits for days. Other jobs
+        keep waiting as long as before, but never longer than they may.
         """
         async with self.change() as change:
             await rows.cut_waits(
@@ -285,12 +287,12 @@ class Jobs:
         return found
 
     async def keep_pruned(self) -> None:
-        """Prune at start and daily. Ends only by cancellation."""
+        """Prune at start and every day. Ends only by cancellation."""
         while True:
             with suppress(StateError):  # it is tried again on the next day
                 await self.prune()
             await anyio.sleep(PRUNE_SECONDS)
 
     async def prune(self) -> int:
-        """Forget jobs that ended long ago; how many."""
+        """Forget jobs that ended long ago. Returns their number."""
         return await self.store.ask(rows.prune, before=self._log.surely() - ENDED_JOBS_KEPT_SECONDS)

@@ -19,9 +19,10 @@ from refgenied.queue.conditions import Condition, Database, Folder, Means, Room
 from refgenied.queue.core import Core
 from refgenied.store import archives
 
-FACT = "paused_by"
+PAUSED_BY = "paused_by"
+"""The fact that keeps who paused the queue."""
 CONDITION_POLL_SECONDS = 3.0
-"""Between two looks at the conditions, also while nothing is to do."""
+"""Between two looks at each condition, also while no job waits."""
 
 
 class Pause:
@@ -54,26 +55,26 @@ class Pause:
     # ----------------------------------------------------------------- a user's pause
 
     async def load(self) -> None:
-        """A user's pause outlives a restart."""
-        self._paused_by = await self._jobs.store.ask(archives.fact, FACT)
+        """Learn of a user's pause from before this start."""
+        self._paused_by = await self._jobs.store.ask(archives.fact, PAUSED_BY)
 
     async def pause(self, requester: Requester) -> bool:
-        """Claim nothing more until resumed; a running job goes on. False when it was paused already."""
+        """Claim no more jobs until `resume`; a running job goes on. False when the queue was paused already."""
         if self._paused_by is not None:
             return False
         async with self._jobs.change() as change:
-            await archives.put_fact(change.tx, FACT, requester.name)
+            await archives.put_fact(change.tx, PAUSED_BY, requester.name)
             await change.log("queue.paused", by=requester.name)
         self._paused_by = requester.name
         return True
 
     async def resume(self, requester: Requester) -> bool:
-        """End a user's pause, and try at once what is waited for. False when nothing was paused."""
+        """End a user's pause, and try at once whether the conditions are over. False when nothing was paused."""
         if not self.active:
             return False
         if self._paused_by is not None:
             async with self._jobs.change() as change:
-                await archives.forget_fact(change.tx, FACT)
+                await archives.forget_fact(change.tx, PAUSED_BY)
                 await change.log("queue.resumed", by=requester.name)
             self._paused_by = None
         for condition in self._conditions:
@@ -85,12 +86,12 @@ class Pause:
     # ----------------------------------------------------------------- conditions
 
     async def caused(self, error: RefgeniedError) -> Condition | None:
-        """The condition that a job has met with this error, if it is not the asset's own fault.
+        """The condition behind this error of a job; None when the asset itself is at fault.
 
-        Nothing is claimed then until it is over. Call this once what was half written is gone.
+        No job is claimed then until the condition is over. Call this after the unfinished files were deleted.
         """
-        told = isinstance(error, SourceChangedError | NoSpaceError | ShortageError)
-        if not error.permanent and not told and self._folder in self._conditions:
+        says_it_itself = isinstance(error, SourceChangedError | NoSpaceError | ShortageError)
+        if not error.permanent and not says_it_itself and self._folder in self._conditions:
             found = await self._folder.probe()
             if found is None:
                 return None
@@ -104,7 +105,7 @@ class Pause:
         return None
 
     async def look(self) -> None:
-        """See which conditions there are, and which are over."""
+        """Look at every condition now."""
         for condition in self._conditions:
             await self._look_at(condition)
 
@@ -115,8 +116,9 @@ class Pause:
         return self._folder.line
 
     async def run(self) -> None:
-        """Look at once and every few seconds, at each by itself: one that hangs holds no other up. Ends only by
-        cancellation.
+        """Look at each condition at once and every few seconds. One look that hangs does not delay the others.
+
+        Ends only by cancellation.
         """
         with self._means:
             async with anyio.create_task_group() as group:
@@ -136,7 +138,7 @@ class Pause:
         self._tell(condition)
         if over:
             if condition.ended_for_certain or anyhow:
-                with suppress(StateError):  # what waits is due later all the same
+                with suppress(StateError):  # these jobs are due later in any case
                     await self._jobs.release([error.kind for error in condition.errors])
             self._jobs.wake()
             self._went_on()

@@ -1,4 +1,4 @@
-"""How long a job waits until it is tried again. Pure."""
+"""How long a job waits until it is tried again. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ LONGEST_ASIDE = 32 * DAY_SECONDS
 
 
 def back_off(attempts: int, first: float) -> float:
-    """Seconds after so many attempts that failed: `first`, then twice as long each time, up to an hour."""
+    """Seconds to wait after so many failed attempts: `first`, then twice as long each time, up to an hour."""
     return min(first * 2.0 ** min(attempts - 1, 30), LONGEST_BACK_OFF)
 
 
 def aside(crashes: int) -> float:
-    """Seconds after the daemon was killed so many times in a row while the job ran: after the third time a day, then
-    two, four … up to 32.
+    """Seconds to wait after the daemon was killed so many times in a row while the job ran.
+
+    None before the third time; then one day, two, four … up to 32.
     """
     if crashes < MAX_CRASHES:
         return 0.0

@@ -1,4 +1,4 @@
-"""What systemd is told while the daemon runs: that it lives, what it does, and that a stop needs more time."""
+"""What systemd hears while the daemon runs: that it is alive, what it does, and that a stop needs more time."""
 
 from __future__ import annotations
 
@@ -20,25 +20,19 @@ from refgenied.systemd.notify import notify, unit, watchdog_seconds
 
 log = structlog.get_logger("supervision")
 
-BEAT = 2.0
-"""Seconds between two words to systemd; less when its watchdog is set tighter."""
-EXTENSION = 20.0
-"""Seconds of grace that each beat of a draining daemon asks for …"""
-LONGEST_DRAIN = 600.0
-"""… until it has drained for so long: then TimeoutStopSec= holds, and systemd ends it."""
+BEAT_SECONDS = 2.0
+"""Between two messages to systemd; less when its watchdog waits for a shorter time."""
+MORE_SECONDS_TO_STOP = 20.0
+"""So many more seconds each message of a stopping daemon asks for …"""
+LONGEST_STOP_SECONDS = 600.0
+"""… until it has been stopping for so long. Then TimeoutStopSec= holds, and systemd ends the daemon."""
 
 
 class Supervision:
-    """Feeds the watchdog only after the event loop has got an answer from the database."""
+    """Each message that feeds the watchdog waits first for an answer of the database."""
 
-    def __init__(
-        self,
-        core: Core,
-        reconciler: Reconciler,
-        pause: Pause,
-        restart: Callable[[str], None],
-    ) -> None:
-        """`restart` begins an orderly end, after which the daemon is to be started again; it is given the reason."""
+    def __init__(self, core: Core, reconciler: Reconciler, pause: Pause, restart: Callable[[str], None]) -> None:
+        """`restart` takes a reason, ends the daemon in order, and has it started again."""
         self._core = core
         self._reconciler = reconciler
         self._pause = pause
@@ -49,16 +43,17 @@ class Supervision:
             log.error("database.damaged", problem=trouble)
             core.health.set("database_file", trouble)
         watchdog = watchdog_seconds()
-        self._beat = min(BEAT, watchdog / 3) if watchdog else BEAT
+        self._beat = min(BEAT_SECONDS, watchdog / 3) if watchdog else BEAT_SECONDS
         refgenie = core.current.settings.refgenie
         folders = (refgenie.genome_folder, refgenie.genome_config, refgenie.genome_archive_folder)
-        # Of a link also what it leads to; looked up once, for on a dead disk it would hold up each beat.
+        # Where a link leads is looked up only once, because a dead disk would delay each message.
         self._folders = [name for folder in folders if folder for name in (folder, os.path.realpath(folder))]
         self._mounts = mounts.over(self._folders)
 
     async def run(self) -> None:
-        """Beat until cancelled. A database that gives no answer leaves the watchdog hungry; that it takes no writes is
-        an answer.
+        """Send messages until cancelled. A database that does not answer leaves the watchdog hungry.
+
+        That the database takes no writes is an answer.
         """
         while True:
             notify("WATCHDOG=1", f"STATUS={await self.status()}", *self._extension())
@@ -67,7 +62,7 @@ class Supervision:
             await anyio.sleep(self._beat)
 
     def drain(self) -> None:
-        """The daemon stops: from here on each beat asks for more time."""
+        """The daemon stops: from now on each message asks for more time."""
         self._drain_began = time.monotonic()
         notify("STOPPING=1", "STATUS=draining", *self._extension())
 
@@ -111,14 +106,14 @@ class Supervision:
 
     def _extension(self) -> list[str]:
         began = self._drain_began
-        if began is None or time.monotonic() - began > LONGEST_DRAIN:
+        if began is None or time.monotonic() - began > LONGEST_STOP_SECONDS:
             return []
-        return [f"EXTEND_TIMEOUT_USEC={int(EXTENSION * 1e6)}"]
+        return [f"EXTEND_TIMEOUT_USEC={int(MORE_SECONDS_TO_STOP * 1e6)}"]
 
     # ----------------------------------------------------------------- disks that come later
 
     def _look_for_mounts(self) -> None:
-        """A disk that is mounted later lies outside the sandbox (it would be writable): it must be built anew."""
+        """A disk that is mounted later would be writable, because the sandbox was built without it."""
         if not unit():
             return
         new = mounts.over(self._folders) - self._mounts
@@ -131,7 +126,7 @@ class Supervision:
     # ----------------------------------------------------------------- the database's file
 
     async def _look_for_the_database(self) -> None:
-        """What is written to a file that was deleted or replaced is lost: the next start knows what to do."""
+        """A deleted or replaced file would lose what is written to it. The next start puts that right."""
         store = self._core.jobs.store
         lost = await store.look()
         if not lost or self._drain_began is not None:
