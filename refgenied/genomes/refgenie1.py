@@ -18,7 +18,7 @@ from refgenied.genomes.build_folder import BUILD_FOLDER, Flags, why_unreadable
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.layout import Judgement, Sighting, Survey, first_assets, folders_in
 from refgenied.genomes.problems import Problems
-from refgenied.genomes.registry_path import is_name
+from refgenied.genomes.registry_path import default_of, is_name
 from refgenied.genomes.small_files import some_names
 from refgenied.model import AssetKey, AssetState, Genome
 
@@ -248,16 +248,11 @@ class _LinkJudge:
 
 
 def _genomes(sightings: dict[AssetKey, Sighting], aliases: dict[str, tuple[str, ...]]) -> dict[str, Genome]:
-    """The genomes; the default asset of a group is `default`, or its only one."""
     groups: dict[str, dict[str, list[str]]] = {}
     for key in sightings:
         groups.setdefault(key.genome_digest, {}).setdefault(key.asset_group, []).append(key.asset)
     genomes: dict[str, Genome] = {}
     for digest, assets_of in groups.items():
-        defaults = {
-            group: "default" if "default" in assets else assets[0]
-            for group, assets in assets_of.items()
-            if "default" in assets or len(assets) == 1
-        }
+        defaults = {group: default for group, assets in assets_of.items() if (default := default_of(assets))}
         genomes[digest] = Genome(digest, aliases.get(digest, ()), default_assets=defaults)
     return genomes

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from refgenied.genomes.enclosure import shown
-from refgenied.model import AssetKey, AssetNotFoundError, BadRegistryPathError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from refgenied.model import Asset, Look
+from refgenied.model import Asset, AssetKey, AssetNotFoundError, BadRegistryPathError, Look
 
 _FORM = "write genome/asset_group:asset, such as hg38/fasta:default"
 _MAX_SHOWN = 8
@@ -137,15 +133,20 @@ def _no_group(path: RegistryPath, groups: set[str]) -> BadRegistryPathError | As
 
 
 def _default(look: Look, digest: str, path: RegistryPath, assets: set[str]) -> str:
-    default = look.genomes[digest].default_assets.get(path.asset_group)
-    if default is not None:
-        return default
-    if len(assets) == 1 or "default" in assets:
-        return "default" if "default" in assets else next(iter(assets))
-    raise AssetNotFoundError(
-        f"{path.genome}/{path.asset_group} has no default asset",
-        hint=_known("name one of its assets", "", assets),
-    )
+    default = look.genomes[digest].default_assets.get(path.asset_group) or default_of(assets)
+    if not default:
+        raise AssetNotFoundError(
+            f"{path.genome}/{path.asset_group} has no default asset",
+            hint=_known("name one of its assets", "", assets),
+        )
+    return default
+
+
+def default_of(assets: Collection[str]) -> str:
+    """The default asset of a group when nobody says which it is: `default`, or the only one; "" when there is none."""
+    if "default" in assets:
+        return "default"
+    return next(iter(assets)) if len(assets) == 1 else ""
 
 
 def _known(title: str, wanted: str, names: Iterable[str]) -> str:

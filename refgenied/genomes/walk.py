@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NamedTuple, Self
 
@@ -33,23 +34,20 @@ MAX_REPLACED = 8
 _NOTHING = frozenset[bytes]()
 
 
+@dataclass(slots=True)
 class _Frame:
     """One open folder of the walk."""
 
-    __slots__ = ("fd", "identity", "names", "place", "plain", "prefix", "replaced")
-
-    def __init__(self, fd: int, prefix: bytes, place: Parts, replaced: int) -> None:
-        info = os.fstat(fd)
-        self.fd = fd
-        self.identity = (info.st_dev, info.st_ino)
-        self.prefix = prefix
-        self.place = place
-        self.replaced = replaced
-        """How many links above were replaced by folders."""
-        self.names: list[bytes] = []
-        """The names that are still to come, the next one last; a folder's name (also a replaced link's) ends in '/'."""
-        self.plain = False
-        """Every name belongs to a folder or a regular file, so it may be opened without a look at its type."""
+    fd: int
+    identity: tuple[int, int]
+    prefix: bytes
+    place: Parts
+    replaced: int
+    """How many links above were replaced by folders."""
+    names: list[bytes] = field(default_factory=list[bytes])
+    """The names that are still to come, the next one last; a folder's name (also a replaced link's) ends in '/'."""
+    plain: bool = False
+    """Every name belongs to a folder or a regular file, so it may be opened without a look at its type."""
 
 
 class _Source(NamedTuple):
@@ -191,7 +189,8 @@ class Tree:
             fd = self._enclosure.open_at(place, FOLDER_FLAGS)
         else:
             fd = os.open(place[-1], FOLDER_FLAGS, dir_fd=stack[-1].fd)
-        frame = _Frame(fd, prefix, place, replaced)
+        info = os.fstat(fd)
+        frame = _Frame(fd, (info.st_dev, info.st_ino), prefix, place, replaced)
         circle = any(above.identity == frame.identity for above in stack)
         stack.append(frame)
         if circle:

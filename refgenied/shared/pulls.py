@@ -127,10 +127,9 @@ class Pull:
         """A whole answer: the second of a pair counts, and an answer that may be a first one is kept."""
         begun = answer.at - remembered(answer.size) if answer.begun is None else answer.begun
         self._forget_probes(answer)
-        for firsts in (self.dropped, self.whole):
-            if found := [first for first in firsts if begun - PAIR_SECONDS <= first <= answer.at + PAIR_SECONDS]:
-                firsts.remove(found[-1])
-                return True
+        pair = begun - PAIR_SECONDS, answer.at + PAIR_SECONDS
+        if _take_last(self.dropped, *pair) or _take_last(self.whole, *pair):
+            return True
         if answer.sure and answer.size > BUFFERED_BYTES:  # we did not see its first request
             if self.alone is not None and abs(answer.at - self.alone) <= SAME_DOWNLOAD_SECONDS:
                 return False
@@ -144,13 +143,10 @@ class Pull:
         self._forget_probes(answer)
         begun = answer.at if answer.begun is None else answer.begun
         if answer.at - begun > DROP_SECONDS:
-            for firsts in (self.dropped, self.whole):
-                if found := [end for end in firsts if begun - PAIR_SECONDS <= end <= begun]:
-                    firsts.remove(found[-1])
-                    break
+            pair = begun - PAIR_SECONDS, begun
+            _ = _take_last(self.dropped, *pair) or _take_last(self.whole, *pair)
             return False
-        if late := [end for end in self.whole if begun <= end <= answer.at + PAIR_SECONDS]:
-            self.whole.remove(late[-1])
+        if _take_last(self.whole, begun, answer.at + PAIR_SECONDS):
             return True
         self.dropped.append(answer.at)
         return False
@@ -200,6 +196,14 @@ class Pull:
 
     def _length(self, which: int) -> int:
         return sum(piece[which] * piece[2] for piece in self.lengths)
+
+
+def _take_last(ends: list[float], first: float, last: float) -> bool:
+    """Remove the last of these times that lies in this span; returns whether there is one."""
+    found = [end for end in ends if first <= end <= last]
+    if found:
+        ends.remove(found[-1])
+    return bool(found)
 
 
 class Pulls:

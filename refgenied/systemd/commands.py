@@ -40,7 +40,7 @@ def _settings(named: str | None, *, user: bool) -> config.Settings:
 
 def _installation(settings: config.Settings, *, user: bool, prefix: str | None, dry_run: bool) -> Installation:
     root = there(home(os.environ), "HOME") if user else Path(prefix or "/").absolute()
-    return Installation(settings, root, user=user, live=prefix is None, dry_run=dry_run, say=_say)
+    return Installation(settings=settings, root=root, user=user, live=prefix is None, dry_run=dry_run, say=_say)
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from refgenied.config import SYSTEM_SOCKET, Settings, clashes
@@ -33,89 +34,78 @@ FIRST_WORDS = b"# Written by `refgenied install-units"
 """How each of these files begins."""
 
 
+@dataclass(kw_only=True)
 class Installation:
-    """The units of one configuration, below `root`: `/`, or a home folder for a `user`'s own systemd.
+    """The units of one configuration, below `root`: `/`, or a home folder for a `user`'s own systemd."""
 
-    Without `live` (below another root: an image, a package) only files are written: no accounts, no owners, no word to
-    systemd. `say` gets one line for each step; with `dry_run` nothing else happens.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        root: Path,
-        *,
-        user: bool,
-        live: bool,
-        dry_run: bool,
-        say: Callable[[str], None],
-        users: Users = SERVICE_USERS,
-    ) -> None:
-        self._settings = settings
-        self._root = root
-        self._user = user
-        self._live = live
-        self._dry_run = dry_run
-        self._say = say
-        self._users = users
+    settings: Settings
+    root: Path
+    user: bool
+    live: bool
+    """False below another root (an image, a package): only files are written; no accounts, no owners, no systemd."""
+    dry_run: bool
+    """Only `say` what would happen."""
+    say: Callable[[str], None]
+    """Gets one line for each step."""
+    users: Users = SERVICE_USERS
 
     # ----------------------------------------------------------------- there
 
     def install(self) -> None:
         """Write the units, make the accounts, give them the archive folder. ConfigError, WriteError."""
         self._check()
-        texts = user_units(self._settings) if self._user else system_units(self._settings)
-        if not self._user:
+        texts = user_units(self.settings) if self.user else system_units(self.settings)
+        if not self.user:
             texts[SYSUSERS] = accounts.noted(texts[SYSUSERS], [*self._made(), *self._will_be_made()])
-        changed = [self._write(self._root / name, text) for name, text in texts.items()]
-        if not self._live:
+        changed = [self._write(self.root / name, text) for name, text in texts.items()]
+        if not self.live:
             return
-        if not self._user:
-            self._run("systemd-sysusers", str(self._root / SYSUSERS))
-            self._run("systemd-tmpfiles", "--create", str(self._root / TMPFILES))
+        if not self.user:
+            self._run("systemd-sysusers", str(self.root / SYSUSERS))
+            self._run("systemd-tmpfiles", "--create", str(self.root / TMPFILES))
             for folder, owner, group in self._given():
                 self._give(folder, owner, group)
         if any(changed):
             self._systemctl("daemon-reload")
 
     def _check(self) -> None:
-        refgenie = self._settings.refgenie
-        if not self._settings.path:
+        refgenie = self.settings.refgenie
+        if not self.settings.path:
             raise ConfigError("there is no configuration for the units", hint="`refgenied init` writes one")
-        if self._settings.origins.get("refgenie.genome_folder", "").startswith("refgenie's"):
+        if self.settings.origins.get("refgenie.genome_folder", "").startswith("refgenie's"):
             raise ConfigError(
-                f"refgenie.genome_folder must stand in {self._settings.path} for a service: with its disk not mounted, "
+                f"refgenie.genome_folder must stand in {self.settings.path} for a service: with its disk not mounted, "
                 f"{refgenie.genome_config} cannot be asked",
                 hint=f'genome_folder = "{refgenie.genome_folder}"',
             )
-        for message in clashes(self._settings, service=True):
+        for message in clashes(self.settings, service=True):
             raise ConfigError(message)
         # what is given to the daemon's user must be a folder of its own, also when a link leads to it
-        for folder, _, _ in [] if self._user else self._given():
+        for folder, _, _ in [] if self.user else self._given():
             if {str(folder), str(folder.resolve())} & set(NOT_OURS):
                 raise ConfigError(
-                    f"{folder} would be given to the user {self._users.daemon}: it belongs to the system",
-                    hint=f"name a folder of its own in {self._settings.path}, such as {folder / 'refgenied'}",
+                    f"{folder} would be given to the user {self.users.daemon}: it belongs to the system",
+                    hint=f"name a folder of its own in {self.settings.path}, such as {folder / 'refgenied'}",
                 )
 
     def _made(self) -> list[str]:
         """The accounts and folders that an installation has made here."""
-        installed = self._root / SYSUSERS
+        installed = self.root / SYSUSERS
         return accounts.made_before(installed.read_text(encoding="utf-8")) if installed.is_file() else []
 
     def _will_be_made(self) -> list[str]:
         """The accounts and folders that this installation will make."""
-        if not self._live:
+        if not self.live:
             return []
-        folders = [(self._root / name).parent for name in (SYSUSERS, TMPFILES)]
-        made = accounts.missing(self._users, self._settings.control.group)
+        folders = [(self.root / name).parent for name in (SYSUSERS, TMPFILES)]
+        made = accounts.missing(self.users, self.settings.control.group)
         return made + [f"folder {folder}" for folder in folders if not folder.is_dir()]
 
     def _write(self, path: Path, text: str) -> bool:
         """Returns whether the file changes."""
         with self._as_write_error(path):
             if path.is_file() and path.read_text(encoding="utf-8") == text:
-                self._say(f"unchanged {path}")
+                self.say(f"unchanged {path}")
                 return False
             foreign = os.path.lexists(path) and not _is_ours(path)
             if foreign and self._begin(f"keep {path}, which is not ours, as {path.name}.before-refgenied"):
@@ -125,25 +115,25 @@ class Installation:
                 save_atomically(path, text.encode())
                 path.chmod(0o644)
             else:
-                self._say("".join(f"    {line}\n" for line in text.splitlines()))
+                self.say("".join(f"    {line}\n" for line in text.splitlines()))
         return True
 
     def _begin(self, step: str) -> bool:
         """Say what is done now; returns whether to do it."""
-        self._say(step)
-        return not self._dry_run
+        self.say(step)
+        return not self.dry_run
 
     @contextmanager
     def _as_write_error(self, path: Path) -> Generator[None]:
         try:
             yield
         except OSError as error:
-            hint = "" if self._user or os.geteuid() == 0 else "run it as root, or with --user for yourself alone"
+            hint = "" if self.user or os.geteuid() == 0 else "run it as root, or with --user for yourself alone"
             raise WriteError(f"{error.filename or path}: {error.strerror}", hint=hint) from None
 
     def _given(self) -> list[tuple[Path, str, str]]:
         """Folders, each with the user and the group that get it."""
-        settings, (daemon, server) = self._settings, self._users
+        settings, (daemon, server) = self.settings, self.users
         state, serving = settings.state.folder, serving_state(settings)
         given = [
             (settings.refgenie.genome_archive_folder, daemon, settings.control.group),
@@ -157,29 +147,29 @@ class Installation:
             return
         with self._as_write_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            genomes = Path(self._settings.refgenie.genome_folder)
+            genomes = Path(self.settings.refgenie.genome_folder)
             accounts.give(folder.resolve(), user, group, leave=genomes.resolve())  # the folder, not a link to it
 
     # ----------------------------------------------------------------- and back again
 
     def uninstall(self) -> None:
         """Stop and disable the units, remove them and the accounts made for them; the data go to root. WriteError."""
-        files = [self._root / name for name in (USER_FILES if self._user else SYSTEM_FILES)]
+        files = [self.root / name for name in (USER_FILES if self.user else SYSTEM_FILES)]
         present = [path.name for path in files if path.suffix in (".service", ".socket") and path.is_file()]
-        if self._live and present:
+        if self.live and present:
             self._systemctl("disable", "--now", *present)
         made = self._made()
         for path in files:
             self._remove(path)
             if path.with_name(f"{path.name}.d").is_dir():
-                self._say(f"leave {path}.d: it is yours")
-        if self._live and present:
+                self.say(f"leave {path}.d: it is yours")
+        if self.live and present:
             self._systemctl("daemon-reload")
             with suppress(WriteError):  # none of them has failed
                 self._systemctl("reset-failed", *present)
-        if self._live and not self._user:
+        if self.live and not self.user:
             self._clear_away(made)
-        if self._user and not self._dry_run:
+        if self.user and not self.dry_run:
             with suppress(OSError):
                 files[0].parent.rmdir()
 
@@ -187,7 +177,7 @@ class Installation:
         if not path.is_file():
             return
         if not _is_ours(path):
-            self._say(f"leave {path}: it is not ours")
+            self.say(f"leave {path}: it is not ours")
             return
         if self._begin(f"remove {path}"):
             with self._as_write_error(path):
@@ -195,23 +185,23 @@ class Installation:
 
     def _clear_away(self, made: list[str]) -> None:
         """The socket's folder, the accounts, and what they own."""
-        socket = Path(self._settings.control.socket or SYSTEM_SOCKET)
+        socket = Path(self.settings.control.socket or SYSTEM_SOCKET)
         if self._begin(f"remove {socket.parent}"):
             with suppress(OSError):
                 socket.unlink(missing_ok=True)
                 socket.parent.rmdir()
             with suppress(OSError):
                 Path(SERVING_STATE).rmdir()  # when it is empty, everything in it was reported
-        state = self._settings.state.folder or SYSTEM_STATE
-        for name in (self._settings.refgenie.genome_archive_folder, state, serving_state(self._settings)):
-            for user in (user for user in self._users if f"user {user}" in made and name and Path(name).is_dir()):
+        state = self.settings.state.folder or SYSTEM_STATE
+        for name in (self.settings.refgenie.genome_archive_folder, state, serving_state(self.settings)):
+            for user in (user for user in self.users if f"user {user}" in made and name and Path(name).is_dir()):
                 self._give_to_root(name, user)
         for thing in made:
-            self._say(f"remove the {thing}")
-        if self._dry_run:
+            self.say(f"remove the {thing}")
+        if self.dry_run:
             return
         for line in accounts.take_away([thing for thing in made if not thing.startswith("folder ")]):
-            self._say(line)
+            self.say(line)
         for folder in (thing.removeprefix("folder ") for thing in made if thing.startswith("folder ")):
             with suppress(OSError):  # by now something else is in it
                 Path(folder).rmdir()
@@ -219,18 +209,18 @@ class Installation:
     def _give_to_root(self, name: str, user: str) -> None:
         try:
             uid = pwd.getpwnam(user).pw_uid
-            if not self._dry_run and accounts.hand_over(Path(name).resolve(), uid):
-                self._say(f"the data in {name} belong to root now")
+            if not self.dry_run and accounts.hand_over(Path(name).resolve(), uid):
+                self.say(f"the data in {name} belong to root now")
         except KeyError:  # the user is gone already
             return
         except OSError as error:  # a network disk may know no root
-            self._say(f"leave the data in {name} to {user}: {error.strerror}")
+            self.say(f"leave the data in {name} to {user}: {error.strerror}")
 
     # ----------------------------------------------------------------- systemd
 
     def _systemctl(self, *arguments: str) -> None:
         if Path("/run/systemd/system").is_dir():
-            self._run("systemctl", *(["--user"] if self._user else []), *arguments)
+            self._run("systemctl", *(["--user"] if self.user else []), *arguments)
 
     def _run(self, *command: str) -> None:
         if not self._begin(f"run {' '.join(command)}"):

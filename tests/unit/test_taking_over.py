@@ -215,7 +215,7 @@ def test_units_of_somebody_else_are_kept_and_not_taken_away(tmp_path: Path, mask
     unit.parent.mkdir(parents=True)
     unit.symlink_to("/dev/null") if masked else unit.write_text("# by hand\n")
     said: list[str] = []
-    units = Installation(settings, tmp_path, user=False, live=False, dry_run=False, say=said.append)
+    units = Installation(settings=settings, root=tmp_path, user=False, live=False, dry_run=False, say=said.append)
     units.install()
     before = unit.with_name("refgenied.service.before-refgenied")
     assert os.readlink(before) == "/dev/null" if masked else before.read_text() == "# by hand\n"

@@ -7,12 +7,14 @@ import grp
 import os
 import pwd
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from refgenied import config
+from refgenied.__main__ import main
 from refgenied.files import mounts
 from refgenied.logs import journal
 from refgenied.model import ConfigError
@@ -21,11 +23,18 @@ from refgenied.systemd.accounts import Users
 from refgenied.systemd.install import Installation
 from refgenied.systemd.units import SYSUSERS, TMPFILES
 
+FLAGS = ("user", "live", "dry_run")
+
 
 def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> config.Settings:
     path = tmp_path / "config.toml"
     path.write_text(f'[refgenie]\ngenome_folder = "{genomes}"\ngenome_archive_folder = "{archives}"\n{more}')
     return config.load(str(path), env={"STATE_DIRECTORY": "/var/lib/refgenied"})
+
+
+def installation(given: config.Settings, root: Path, say: Callable[[str], object], **more: Any) -> Installation:
+    """Below another root, unless it is `live`."""
+    return Installation(**{"settings": given, "root": root, "say": say} | dict.fromkeys(FLAGS, False) | more)
 
 
 def unit(
@@ -87,9 +96,9 @@ def test_below_a_prefix_only_files_are_written_and_twice_is_once(tmp_path: Path)
     said: list[str] = []
     for _ in range(2):
         given = settings(tmp_path, "/data/genomes", "/data/archives")
-        Installation(given, tmp_path / "image", user=False, live=False, dry_run=False, say=said.append).install()
+        Installation(settings=given, root=tmp_path / "image", user=False, say=said.append).install()
     assert [line.split()[0] for line in said] == ["write"] * 5 + ["unchanged"] * 5
-    Installation(given, tmp_path / "image", user=False, live=False, dry_run=False, say=said.append).uninstall()
+    Installation(settings=given, root=tmp_path / "image", user=False, say=said.append).uninstall()
     assert not [path for path in (tmp_path / "image").rglob("*") if path.is_file()]
 
 
@@ -97,7 +106,22 @@ def test_a_spool_inside_the_archive_folder_is_refused(tmp_path: Path) -> None:
     spool = '[serving]\nstate_folder = "/data/archives/spool"\n'
     given = settings(tmp_path, "/data/genomes", "/data/archives", spool)
     with pytest.raises(ConfigError, match="must not lie in the archive folder"):
-        Installation(given, tmp_path, user=False, live=False, dry_run=True, say=print).install()
+        installation(given, tmp_path, print, dry_run=True).install()
+
+
+def test_the_commands_write_units_for_a_configuration_and_take_them_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(tmp_path, "/data/genomes", "/data/archives")
+    where = ["--prefix", str(tmp_path / "image"), "--config", str(tmp_path / "config.toml")]
+    assert main(["install-units", *where, "--dry-run"]) == 0
+    assert not (tmp_path / "image").exists()
+    assert "ExecStart=" in capsys.readouterr().out
+    assert main(["install-units", *where]) == 0
+    assert (tmp_path / "image/etc/systemd/system/refgenied.service").is_file()
+    (tmp_path / "config.toml").unlink()  # they can be taken away without it
+    assert main(["uninstall-units", *where]) == 0
+    assert not [path for path in (tmp_path / "image").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("char", [" ", '\\"', "$-", ";", "'"])
@@ -121,7 +145,7 @@ def test_a_socket_in_a_folder_of_the_system_is_refused(tmp_path: Path) -> None:
 def test_folders_of_the_system_are_not_given_away(more: str, tmp_path: Path) -> None:
     given = settings(tmp_path, "/data/genomes", "/data/archives" if more else "/srv", more)
     with pytest.raises(ConfigError, match="belongs to the system"):
-        Installation(given, tmp_path / "image", user=False, live=False, dry_run=False, say=print).install()
+        Installation(settings=given, root=tmp_path / "image", user=False, say=print).install()
     assert not (tmp_path / "image").exists()
 
 
@@ -129,7 +153,7 @@ def test_nor_are_they_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "archives").symlink_to("/etc")
     given = settings(tmp_path, "/data/genomes", str(tmp_path / "archives"))
     with pytest.raises(ConfigError, match="belongs to the system"):
-        Installation(given, tmp_path, user=False, live=True, dry_run=True, say=print).install()
+        installation(given, tmp_path, print, live=True, dry_run=True).install()
 
 
 @pytest.fixture
@@ -153,8 +177,7 @@ def own_installation(tmp_path: Path, said: list[str]) -> Installation:
     """On a machine whose root is a folder, for services that run as the user of the test."""
     more = f'[control]\nsocket = "{tmp_path}/run/control.sock"\ngroup = "{MY_GROUP}"\n'
     given = settings(tmp_path, "/data/genomes", str(tmp_path / "archives"), more)
-    users = Users(ME, ME)
-    return Installation(given, tmp_path / "root", user=False, live=True, dry_run=False, say=said.append, users=users)
+    return installation(given, tmp_path / "root", said.append, live=True, users=Users(ME, ME))
 
 
 def test_an_installation_is_made_and_taken_away(tmp_path: Path, tools: Path) -> None:
