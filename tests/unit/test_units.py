@@ -96,9 +96,9 @@ def test_below_a_prefix_only_files_are_written_and_twice_is_once(tmp_path: Path)
     said: list[str] = []
     for _ in range(2):
         given = settings(tmp_path, "/data/genomes", "/data/archives")
-        Installation(settings=given, root=tmp_path / "image", user=False, say=said.append).install()
+        installation(given, tmp_path / "image", said.append).install()
     assert [line.split()[0] for line in said] == ["write"] * 5 + ["unchanged"] * 5
-    Installation(settings=given, root=tmp_path / "image", user=False, say=said.append).uninstall()
+    installation(given, tmp_path / "image", said.append).uninstall()
     assert not [path for path in (tmp_path / "image").rglob("*") if path.is_file()]
 
 
@@ -145,7 +145,7 @@ def test_a_socket_in_a_folder_of_the_system_is_refused(tmp_path: Path) -> None:
 def test_folders_of_the_system_are_not_given_away(more: str, tmp_path: Path) -> None:
     given = settings(tmp_path, "/data/genomes", "/data/archives" if more else "/srv", more)
     with pytest.raises(ConfigError, match="belongs to the system"):
-        Installation(settings=given, root=tmp_path / "image", user=False, say=print).install()
+        installation(given, tmp_path / "image", print).install()
     assert not (tmp_path / "image").exists()
 
 
