@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 import anyio
-import anyio.to_thread
 import structlog
 from anyio.from_thread import check_cancelled
 

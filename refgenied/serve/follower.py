@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import structlog
-import watchfiles
 from anyio.from_thread import check_cancelled
 
 from refgenied.genomes.refgenie0 import CONFIG_NAME
@@ -21,10 +18,12 @@ from refgenied.serve.served_archive import FileState
 
 log = structlog.get_logger("serve")
 
-CONFIG_LOOK_SECONDS = 1.0
-"""Between two looks at the config's identity. The kernel's notices are quicker, but may be lost."""
-PUBLISH_LOOK_SECONDS = 0.05
-"""The same, while an archive is being published."""
+CONFIG_LOOK_SECONDS = 0.1
+"""Between two looks whether the config is another file. A look is one system call; the kernel's notices may be lost."""
+SHORTAGE_LOOK_SECONDS = 1.0
+"""Before the config is read again when the machine is short of something."""
+DOUBT_LOOK_SECONDS = 1.0
+"""Between two looks whether an archive is in doubt, or a promise is over."""
 NEWER_ARCHIVE_SECONDS = 3.0
 """For this long, the config may name an older archive than the one in the folder."""
 
@@ -41,7 +40,6 @@ class Follower:
         self.loaded_at = time.time()
         """When the current edition was read, in Unix seconds."""
         self._refused = ""
-        self._noticed = anyio.Event()
 
     @property
     def problem(self) -> str:
@@ -55,7 +53,7 @@ class Follower:
             try:
                 return load_edition(self._folder, self.config, None, patient=time.monotonic() < deadline)
             except NotReadyError:
-                time.sleep(PUBLISH_LOOK_SECONDS)
+                time.sleep(CONFIG_LOOK_SECONDS)
             except ShortageError:
                 raise
             except Exception as error:  # noqa: BLE001 - refgenconf has many
@@ -65,18 +63,14 @@ class Follower:
     async def run(self) -> None:
         """Ends only by cancellation."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._watch)
-            group.start_soon(self._prove_again)
+            group.start_soon(self._settle_doubts)
             await self._follow()
 
     async def _follow(self) -> None:
         refused: FileState | None = None
         since: float | None = None
         while True:
-            with anyio.move_on_after(CONFIG_LOOK_SECONDS if since is None else PUBLISH_LOOK_SECONDS):
-                await self._noticed.wait()
-            self._noticed = anyio.Event()
-            self.shelf.tidy()
+            await anyio.sleep(CONFIG_LOOK_SECONDS)
             identity = FileState.at(self.config)
             if identity in (self.shelf.current.identity, refused) or identity is None:
                 continue
@@ -89,8 +83,9 @@ class Follower:
             except NotReadyError:
                 continue
             except ShortageError as error:
-                since = None  # not 20 times a second: each try reads the whole config
+                since = None
                 self._refuse(error.message)
+                await anyio.sleep(SHORTAGE_LOOK_SECONDS)
                 continue
             except Exception as error:  # noqa: BLE001 - refgenconf has many
                 refused, since = identity, None
@@ -112,30 +107,10 @@ class Follower:
             self.app = refgenieserver.build(self._folder, self.shelf)
         log.info("serve.config_loaded", archives=len(edition.archives))
 
-    async def _prove_again(self) -> None:
+    async def _settle_doubts(self) -> None:
         """Read archives whose file is not the one that was there when the config was read."""
         while True:
-            await anyio.sleep(CONFIG_LOOK_SECONDS)
+            await anyio.sleep(DOUBT_LOOK_SECONDS)
+            self.shelf.tidy()
             for archive in [archive for archive in self.shelf.current.archives.values() if archive.in_doubt]:
                 await anyio.to_thread.run_sync(archive.prove_again, check_cancelled)
-
-    async def _watch(self) -> None:
-        stop = anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._take_notices, stop)
-            try:
-                await anyio.sleep_forever()
-            finally:
-                stop.set()  # cancelling alone waits for the watcher's own timeout
-
-    async def _take_notices(self, stop: anyio.Event) -> None:
-        with suppress(OSError, RuntimeError):  # then there is only the poll
-            async for changes in _notices(self._folder, stop):
-                if any(path.endswith(f"/{CONFIG_NAME}") for _, path in changes):
-                    self._noticed.set()
-
-
-def _notices(folder: Path, stop: anyio.Event) -> AsyncIterator[set[tuple[watchfiles.Change, str]]]:
-    return watchfiles.awatch(  # pyright: ignore[reportUnknownMemberType] (its types name trio, not installed here)
-        folder, recursive=False, step=20, debounce=200, stop_event=stop
-    )
