@@ -101,3 +101,10 @@ def test_every_test_that_architecture_names_is_there() -> None:
     assert named
     for name in named:
         assert list((ROOT / "tests").rglob(name)), name
+
+
+def test_every_file_that_contributing_names_is_there() -> None:
+    named = re.findall(r"`((?:refgenied|tests|\.ci)/[\w./]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 10
+    for name in named:
+        assert (ROOT / name).exists(), name
