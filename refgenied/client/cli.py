@@ -74,7 +74,10 @@ def parser(words: list[str]) -> Parser:
     shared = Parser(add_help=False)
     shared.add_argument("--socket", metavar="PATH", default=argparse.SUPPRESS, help="the daemon's socket")
     shared.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="for programs: one JSON object a line"
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="for programs: print one JSON object on each line",
     )
     whole = Parser(
         prog="refgeniectl",
@@ -125,7 +128,7 @@ def _fill(commands: _Commands, named: set[str]) -> None:
         if name in named:
             fill(group)
     shown = commands.add("events", events.events, "show what happened lately", "--follow")
-    shown.add_argument("-f", "--follow", action="store_true", help="go on with what will happen")
+    shown.add_argument("-f", "--follow", action="store_true", help="then show new events as they happen")
     shown.add_argument(
         "--since",
         type=_since,
@@ -192,11 +195,15 @@ def _fill_archive_upkeep(group: _Commands) -> None:
         "restore", restore.restore, "extract an archive and prove what comes out", "hg38/fasta --to /tmp/hg38"
     )
     restored.add_argument("path", metavar="P", help="registry path, or the path of a .tgz (no daemon is needed then)")
-    restored.add_argument("--to", required=True, metavar="DIR", help="makes DIR/ASSET; DIR itself if that is its name")
+    restored.add_argument(
+        "--to", required=True, metavar="DIR", help="the folder DIR/ASSET is made, or DIR itself if its name is ASSET"
+    )
     restored.add_argument(
         "--file", action="append", default=[], metavar="F", help="only this file or folder of the asset; repeatable"
     )
-    restored.add_argument("--most", type=int, metavar="BYTES", help="that an archive without a manifest may unpack to")
+    restored.add_argument(
+        "--most", type=int, metavar="BYTES", help="most bytes that an archive without a manifest may unpack to"
+    )
     restored.add_argument(
         "--leave-out-stray", action="store_true", help="leave out links that lead out of the asset, and name them"
     )
@@ -219,7 +226,7 @@ def _fill_downloads(group: _Commands) -> None:
     imported = group.add(
         "import",
         downloads.import_log,
-        "count the downloads in an access log of nginx, Apache or Caddy; twice does no harm",
+        "count the downloads in an access log of nginx, Apache or Caddy; to do it twice does no harm",
         "--log /var/log/nginx/access.log",
     )
     imported.add_argument("--log", required=True, metavar="FILE", help="the log; may be gzipped; -: standard input")

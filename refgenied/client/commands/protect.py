@@ -24,5 +24,5 @@ def protect(session: Session, *, paths: list[str], every: bool) -> int:
         else:
             output.say(f"{name}: may be read by {READERS[row['access']]}; before, by {READERS[row['before']]}")
     if not found["archives"]:
-        output.say("nobody may read more of these archives than of their assets: nothing to change")
+        output.say("each archive is open only to people who may read its asset: nothing to change")
     return REFUSED if found["failed"] else DONE

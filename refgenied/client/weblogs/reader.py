@@ -23,7 +23,7 @@ MOST_EQUAL = 200_000
 MOST_FIRST = 400
 """Requests of a log's first second are held back, at most so many, until the next second is there."""
 
-FORMATS = "the README, under Serving, has a log format that tells"
+FORMATS = "the README, under Serving, shows a log format that says it"
 
 
 class Reader:
@@ -65,11 +65,11 @@ class Reader:
         notes: list[str] = []
         if self._exact and (self._dashes or not self._parts):
             who = "Apache's %b wrote this log" if self._dashes else "if Apache's %b wrote this log"
-            notes.append(f"{who}: it takes a transfer that was broken off for a whole one; {FORMATS}")
+            notes.append(f"{who}: it counts a transfer that was broken off as a whole one; {FORMATS}")
         if self._lengths_only:
             ranges = words.several(self._lengths_only, "range")
             notes.append(
-                f"{ranges} counted by their lengths, for this log does not tell which bytes were sent; {FORMATS}"
+                f"{ranges} counted by their lengths, because this log does not say which bytes were sent; {FORMATS}"
             )
         if self._no_agent:
             notes.append(f"this log names no user agents, so a pull of a small archive counts as two; {FORMATS}")
