@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import zip_longest
+from pathlib import Path
 
 from refgenied.archive.format.entries import Entry
-from refgenied.archive.format.manifest import Manifest
+from refgenied.archive.format.manifest import Manifest, entries_of
 from refgenied.archive.format.members import is_seekable, md5_of
 from refgenied.archive.packer import in_packing_order
 from refgenied.archive.run import Check, OnProgress, Phase, Run, no_check, no_progress
@@ -21,23 +22,33 @@ _CHUNK = 1 << 20
 
 def same_content(
     tree: Tree,
+    archive: Path,
     manifest: Manifest,
-    entries: Callable[[], Iterable[Entry]],
     *,
+    listing: str | None = None,
     on_progress: OnProgress = no_progress,
     check: Check = no_check,
 ) -> bool:
-    """Whether the tree (entered by the caller) has the content that the manifest describes; times do not count.
+    """Whether the tree (entered by the caller) has the content that a manifest describes; times do not count.
 
-    `entries` gives the manifest's members; it is called twice. Names, kinds, modes and sizes are compared first, so
-    that a difference there costs no reading. Raises what the tree raises, and DamagedArchiveError for the list of
-    members.
+    Names, kinds, modes and sizes are compared first, so that a difference there costs no reading. `listing` as for
+    `prove`. Raises what the tree raises, and DamagedArchiveError for the list of members.
     """
-    if not all(_alike(member, entry) for member, entry in _pairs(tree, manifest, entries(), check)):
+
+    def pairs() -> Iterator[tuple[Member | None, Entry | None]]:
+        """Members and entries in the tree's order; None where one side has no more."""
+        entries = entries_of(manifest, archive.parent, listing)
+        if not is_seekable(manifest):
+            entries = in_packing_order(manifest.asset.encode(), entries)
+        for pair in zip_longest(tree.to_read(), entries):
+            check()
+            yield pair
+
+    if not all(_alike(member, entry) for member, entry in pairs()):
         return False
     reporter = Run(1, check, on_progress).reporter(Phase.PROVING, manifest.totals.source_size)
     done = 0
-    for member, entry in _pairs(tree, manifest, entries(), check):
+    for member, entry in pairs():
         if member is None or entry is None or not _alike(member, entry):
             return False
         if member.kind is Kind.FILE and _md5(tree, member, check) != entry.md5:
@@ -45,16 +56,6 @@ def same_content(
         done += member.size
         reporter.show(done)
     return True
-
-
-def _pairs(
-    tree: Tree, manifest: Manifest, listed: Iterable[Entry], check: Check
-) -> Iterator[tuple[Member | None, Entry | None]]:
-    """Members and entries in the tree's order; None where one side has no more."""
-    entries = listed if is_seekable(manifest) else in_packing_order(manifest.asset.encode(), listed)
-    for pair in zip_longest(tree.to_read(), entries):
-        check()
-        yield pair
 
 
 def _alike(member: Member | None, entry: Entry | None) -> bool:

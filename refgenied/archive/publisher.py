@@ -203,7 +203,9 @@ def access_inside(place: Place) -> Access:
     return access_to_all(entries_of(manifest_at(place), place.folder))
 
 
-def record_of(place: Place, manifest: Manifest, proved_at: float | None = None, *, listing: str = "") -> ArchiveRecord:
+def record_of(
+    place: Place, manifest: Manifest, proved_at: float | None = None, *, listing: str | None = None
+) -> ArchiveRecord:
     """`Manifest.record`, which also says who may read the asset when its members are listed in a file of their own.
 
     `listing`: that file's name, when it has not its final one yet. `access` is None when the file cannot be read.
@@ -211,7 +213,7 @@ def record_of(place: Place, manifest: Manifest, proved_at: float | None = None, 
     record = manifest.record(place.relative, proved_at)
     if record.access is None and manifest.entries_file is not None:
         with suppress(RefgeniedError):
-            access = access_to_all(entries_of(manifest, place.folder, listing or None))
+            access = access_to_all(entries_of(manifest, place.folder, listing))
             return msgspec.structs.replace(record, access=access)
     return record
 

@@ -28,7 +28,6 @@ from refgenied.archive import (
     same_content,
     take_foreign,
 )
-from refgenied.archive.format.manifest import entries_of
 from refgenied.archive.format.mending import differences
 from refgenied.archive.run import OnProgress
 from refgenied.files.disk import DiskThread
@@ -160,8 +159,9 @@ class Archiver:
             with self._core.genomes.tree(task.asset) as tree:
                 return same_content(
                     tree,
+                    task.place.archive,
                     manifest,
-                    lambda: entries_of(manifest, task.place.folder, listing),
+                    listing=listing,
                     on_progress=task.on_progress,
                     check=check_cancelled,
                 )
