@@ -8,8 +8,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from refgenied.archive.format.entries import Entry
-from refgenied.archive.format.manifest import Manifest, entries_of
-from refgenied.archive.format.members import is_seekable, md5_of
+from refgenied.archive.format.manifest import Manifest, entries_of, is_seekable
+from refgenied.archive.format.members import md5_of
 from refgenied.archive.packer import in_packing_order
 from refgenied.archive.run import Check, OnProgress, Phase, Run, no_check, no_progress
 from refgenied.genomes.enclosure import shown

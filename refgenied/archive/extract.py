@@ -10,7 +10,7 @@ import ctypes
 import os
 import stat
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from refgenied.archive import unfinished
@@ -26,11 +26,11 @@ _HOLE = 1 << 16
 
 
 @contextmanager
-def appearing(target: Path) -> Generator[Extraction]:
+def appearing(target: Path, allowed: int = 0o777) -> Generator[Extraction]:
     """Around the making of a folder: it appears at `target` when nothing went wrong, else nothing of it is left.
 
-    Missing folders above it are made. ConflictError: something is at `target`, before or meanwhile. NoSpaceError,
-    WriteError.
+    Missing folders above it are made. `allowed`: the permission bits that its members may have. ConflictError:
+    something is at `target`, before or meanwhile. NoSpaceError, WriteError.
     """
     require_free(target)
     above = [folder for folder in target.parents if not folder.exists()]
@@ -40,12 +40,9 @@ def appearing(target: Path) -> Generator[Extraction]:
             target.parent.mkdir(parents=True, exist_ok=True)
             partial, fd = unfinished.make(target)
             try:
-                extraction = Extraction(fd)
-                try:
+                with closing(Extraction(fd, allowed)) as extraction:
                     yield extraction
                     extraction.finish()
-                finally:
-                    extraction.close()
                 _sync_disk(fd)
                 require_free(target)
                 os.rename(partial, target)
@@ -88,14 +85,14 @@ def writing_to(target: Path) -> Generator[None]:
 class Extraction:
     """Makes members below one open folder, in any order; modes and times of folders come at the end."""
 
-    def __init__(self, root: int, allowed: int = 0o777) -> None:
+    def __init__(self, root: int, allowed: int) -> None:
         self._root = root
         self._way: list[tuple[bytes, int]] = []
         """The folder that is open now: (name, descriptor) of each below the root."""
         self._folders: list[Entry] = []
         self._made: set[bytes] = set()
         """Paths of the folders that were made; those that no entry describes get the usual mode."""
-        self.allowed = allowed
+        self._allowed = allowed
         """Permission bits that may be given; set-id and sticky bits never are."""
 
     def close(self) -> None:
@@ -121,7 +118,7 @@ class Extraction:
                 size += len(piece)
             if size >= _HOLE:
                 os.ftruncate(fd, size)
-            os.fchmod(fd, entry.permissions & self.allowed)
+            os.fchmod(fd, entry.permissions & self._allowed)
             os.utime(fd, (entry.mtime, entry.mtime))
         finally:
             os.close(fd)
@@ -134,7 +131,7 @@ class Extraction:
         for entry in sorted(self._folders, key=lambda entry: len(_parts(entry.raw_path)), reverse=True):
             fd = self._open(_parts(entry.raw_path))
             inherited = stat.S_IMODE(os.fstat(fd).st_mode) & stat.S_ISGID  # files in it get its group
-            os.fchmod(fd, entry.permissions & self.allowed | inherited)
+            os.fchmod(fd, entry.permissions & self._allowed | inherited)
             os.utime(fd, (entry.mtime, entry.mtime))
 
     def _open(self, parts: list[bytes]) -> int:

@@ -31,7 +31,7 @@ class MemberReader:
         manifest = manifest_beside(path)
         self.entry = _find(path, manifest, wanted)
         self._path = path
-        self._source = open_source(path, manifest.blocks if manifest else None)
+        self._source = open_source(path, manifest)
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:

@@ -13,13 +13,12 @@ from refgenied.archive import unfinished
 from refgenied.archive.extract import Extraction, appearing, require_free
 from refgenied.archive.format.arguments import archive_of, count_of, member_paths_of, path_of, require_switch
 from refgenied.archive.format.entries import Entry
-from refgenied.archive.format.manifest import Manifest, entries_of
+from refgenied.archive.format.manifest import Manifest, entries_of, is_seekable
 from refgenied.archive.format.members import (
     ArchiveMembers,
     as_packed,
     compare_members,
     damaged_at,
-    is_seekable,
     manifest_beside,
     md5_of,
 )
@@ -133,9 +132,7 @@ class _Restoring:
         cleared = unfinished.clear(target)
         _require_room(target, total)
         self._reporter = self._run.reporter(Phase.RESTORING, total)
-        with appearing(target) as extraction:
-            if self._manifest is None:
-                extraction.allowed = _FOREIGN_MODES
+        with appearing(target, _FOREIGN_MODES if self._manifest is None else 0o777) as extraction:
             if is_seekable(self._manifest) and not self._wanted.everything:
                 self._extract_parts(extraction, entries())
             else:
@@ -194,7 +191,7 @@ class _Restoring:
 
     def _extract_parts(self, extraction: Extraction, entries: Iterable[Entry]) -> None:
         """Read only the blocks that are needed."""
-        with open_source(self._archive, self._manifest.blocks if self._manifest else None) as source:
+        with open_source(self._archive, self._manifest) as source:
             for entry in entries:
                 self._run.check()
                 if self._is_wanted(entry):

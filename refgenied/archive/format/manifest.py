@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Self, cast
+from typing import Annotated, Self, TypeGuard, cast
 
 import msgspec
 from msgspec import Meta
@@ -216,6 +216,11 @@ def entries_of(manifest: Manifest, folder: Path, name: str | None = None) -> Ite
     if manifest.entries_file is None:
         return iter(manifest.entries or ())
     return sidecar_entries(list_at(manifest.entries_file, folder, name), manifest.entries_file)
+
+
+def is_seekable(manifest: Manifest | None) -> TypeGuard[Manifest]:
+    """Whether any part of the archive can be read without the parts before it."""
+    return manifest is not None and bool(manifest.blocks.compressed)
 
 
 def list_at(sidecar: Sidecar, folder: Path, name: str | None = None) -> Path:

@@ -12,8 +12,8 @@ from typing import Self
 from refgenied.archive.format.codec import Buffer
 from refgenied.archive.format.digests import ContentDigest
 from refgenied.archive.format.entries import Entry, lost_list, new_entry
-from refgenied.archive.format.manifest import Manifest, entries_of, list_at, read_manifest
-from refgenied.archive.format.stream import Observe, open_source
+from refgenied.archive.format.manifest import Manifest, entries_of, is_seekable, list_at, read_manifest
+from refgenied.archive.format.stream import Observe, open_archive, open_source
 from refgenied.archive.format.tar_reader import TarMember, TarReader
 from refgenied.archive.run import Check
 from refgenied.files.regular import unreadable
@@ -28,7 +28,7 @@ def manifest_beside(archive: Path) -> Manifest | None:
     ArchiveNotFoundError: the archive is not there. DamagedArchiveError: the manifest is not one of refgenied's, or the
     archive has another size than it says.
     """
-    _stat(archive)
+    os.close(open_archive(archive))
     try:
         manifest = read_manifest(archive.with_suffix(".json"))
     except ArchiveNotFoundError:
@@ -57,23 +57,14 @@ def check_size(archive: Path, manifest: Manifest, *, listing: str | None = None,
 
 def require_size(path: Path, size: int, fd: int | None = None) -> None:
     """A regular file of this size is there. `fd`: the file, when it is open. Errors as `check_size`."""
-    info = _stat(path, fd)
-    if not stat.S_ISREG(info.st_mode) or info.st_size != size:
-        raise DamagedArchiveError(f"{path} has {info.st_size} bytes, and its manifest says {size}")
-
-
-def _stat(path: Path, fd: int | None = None) -> os.stat_result:
     try:
-        return os.stat(path if fd is None else fd)
+        info = os.stat(path if fd is None else fd)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"{path} is missing ({error.strerror})") from error
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def is_seekable(manifest: Manifest | None) -> bool:
-    """Whether any part of the archive can be read without the parts before it."""
-    return manifest is not None and bool(manifest.blocks.compressed)
+    if not stat.S_ISREG(info.st_mode) or info.st_size != size:
+        raise DamagedArchiveError(f"{path} has {info.st_size} bytes, and its manifest says {size}")
 
 
 def as_packed(archive: Path, manifest: Manifest, listing: str | None = None) -> Iterator[Entry]:
@@ -100,7 +91,7 @@ class ArchiveMembers:
         self, archive: Path, manifest: Manifest | None = None, *, threads: int = 1, observe: Observe | None = None
     ) -> None:
         self._archive = archive
-        self._source = open_source(archive, manifest.blocks if manifest else None, threads=threads, observe=observe)
+        self._source = open_source(archive, manifest, threads=threads, observe=observe)
         self._pieces = self._source.pieces()
         self._tar = TarReader(self._pieces, archive)
         self.top = b""
@@ -110,9 +101,7 @@ class ArchiveMembers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        close = getattr(self._pieces, "close", None)  # ends the threads that read ahead
-        if close is not None:
-            close()
+        self._pieces.close()  # ends the threads that read ahead
         self._source.__exit__()
 
     def __iter__(self) -> Iterator[Entry]:

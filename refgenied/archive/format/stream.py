@@ -10,14 +10,14 @@ import os
 import zlib
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import Self
 
 from refgenied.archive.format.codec import Buffer, decompress
-from refgenied.archive.format.manifest import BlockTable
+from refgenied.archive.format.manifest import BlockTable, Manifest, is_seekable
 from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
 
@@ -48,7 +48,7 @@ class Source(ABC):
         os.close(self._fd)
 
     @abstractmethod
-    def pieces(self, begin: int = 0, length: int = ALL) -> Iterator[memoryview]:
+    def pieces(self, begin: int = 0, length: int = ALL) -> Generator[memoryview]:
         """`length` bytes of the stream from `begin` on, in pieces of 1 MiB at most.
 
         DamagedArchiveError names the file and where it is damaged; UnreadableError. A stream that ends before
@@ -56,14 +56,12 @@ class Source(ABC):
         """
 
 
-def open_source(path: Path, table: BlockTable | None, *, threads: int = 1, observe: Observe | None = None) -> Source:
-    """The stream of the archive at `path`. `table` is None or empty when it has no block table.
+def open_source(path: Path, manifest: Manifest | None, *, threads: int = 1, observe: Observe | None = None) -> Source:
+    """The stream of the archive at `path`. `manifest`: the archive's, if it has one.
 
-    `observe` is given the compressed bytes as they are read, where there is no block table. Errors as `Source`.
+    Without a block table in it, `observe` is given the compressed bytes as they are read. Errors as `Source`.
     """
-    if table is None or not table.compressed:
-        return GzipSource(path, observe)
-    return BlockSource(path, table, threads)
+    return BlockSource(path, manifest.blocks, threads) if is_seekable(manifest) else GzipSource(path, observe)
 
 
 def open_archive(path: Path) -> int:
@@ -99,7 +97,7 @@ class BlockSource(Source):
         self._begins = [0, *accumulate(table.compressed)]
         self._threads = threads
 
-    def pieces(self, begin: int = 0, length: int = ALL) -> Iterator[memoryview]:
+    def pieces(self, begin: int = 0, length: int = ALL) -> Generator[memoryview]:
         first, last = begin // self._size, (begin + length - 1) // self._size
         skip = begin - first * self._size
         for block in self._contents(first, min(last, len(self._begins) - 2)):
@@ -146,7 +144,7 @@ class GzipSource(Source):
         """Bytes of the stream that were given; -1: it was not begun."""
         self._rest = memoryview(b"")
 
-    def pieces(self, begin: int = 0, length: int = ALL) -> Iterator[memoryview]:
+    def pieces(self, begin: int = 0, length: int = ALL) -> Generator[memoryview]:
         if self._at < 0 or begin < self._at:
             self._stream, self._at, self._rest = self._inflated(), 0, memoryview(b"")
         while self._at < begin and self._take(begin - self._at):
