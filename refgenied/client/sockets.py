@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 import stat
 
+from refgenied.shared.paths import MAX_CONFIG_BYTES, SYSTEM_CONFIG, SYSTEM_SOCKET, with_variables
+
 TYPE_CHECKING = False  # to import `typing` takes a third of the time of an import of the client
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-SYSTEM_SOCKET = "/run/refgenied/control.sock"
-SYSTEM_CONFIG = "/etc/refgenied/config.toml"
-LARGEST_CONFIG_BYTES = 1 << 20
 
 
 def socket_paths(
@@ -64,20 +62,12 @@ def _read(path: str) -> str:
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ValueError("it is not a regular file")
-        return file.read(LARGEST_CONFIG_BYTES).decode("utf-8-sig")
+        return file.read(MAX_CONFIG_BYTES).decode("utf-8-sig")
 
 
 def _expanded(path: str, env: Mapping[str, str]) -> str:
     """With `~`, `$NAME` and `$$` filled in, as the daemon does it. ValueError when it cannot be a path."""
-    import re  # noqa: PLC0415 - only where there is a configuration
-
-    def variable(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        if name and name not in env:
-            raise ValueError(f"control.socket: the environment variable {name} is not set")
-        return env[name] if name else "$"
-
-    full = re.sub(r"\$(?:\{(\w+)\}|(\w+)|\$)", variable, os.path.expanduser(path))
+    full = with_variables("control.socket", os.path.expanduser(path), env)
     if "\0" in full or not os.path.isabs(full):
         raise ValueError("control.socket is not an absolute path")
     return full

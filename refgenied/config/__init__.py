@@ -8,8 +8,6 @@ from refgenied.config.creation import init as init
 from refgenied.config.load import examine as examine
 from refgenied.config.load import load as load
 from refgenied.config.places import LONGEST_SOCKET as LONGEST_SOCKET
-from refgenied.config.places import SYSTEM_CONFIG as SYSTEM_CONFIG
-from refgenied.config.places import SYSTEM_SOCKET as SYSTEM_SOCKET
 from refgenied.config.places import user_config as user_config
 from refgenied.config.roles import DATABASE as DATABASE
 from refgenied.config.roles import LOCK as LOCK

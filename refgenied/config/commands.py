@@ -11,10 +11,11 @@ from typing import Any
 from refgenied.config.checking import check_folders
 from refgenied.config.creation import init
 from refgenied.config.load import examine
-from refgenied.config.places import SYSTEM_CONFIG, there, user_config
+from refgenied.config.places import there, user_config
 from refgenied.config.settings import Settings
 from refgenied.config.write import as_toml, effective
 from refgenied.shared import output
+from refgenied.shared.paths import SYSTEM_CONFIG
 
 
 def write_first(config: str | None, flags: Mapping[str, Any], *, force: bool) -> None:
@@ -22,7 +23,7 @@ def write_first(config: str | None, flags: Mapping[str, Any], *, force: bool) ->
     if config:
         target = Path(config).absolute()
     elif os.geteuid() == 0:
-        target = SYSTEM_CONFIG
+        target = Path(SYSTEM_CONFIG)
     else:
         target = there(user_config(os.environ), "--config FILE")
     created = init(target, flags, force=force)

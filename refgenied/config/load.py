@@ -6,9 +6,7 @@ An unknown key is an error.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from refgenied.config.toml import parse_toml, read_toml, wrong
 from refgenied.genomes.refgenie0 import CONFIG_NAME, read_header
 from refgenied.genomes.registry_path import check_pattern
 from refgenied.model import ConfigError, RefgeniedError
+from refgenied.shared.paths import with_variables
 
 ENVIRONMENT = {
     "REFGENIE": "refgenie.genome_config",
@@ -31,8 +30,6 @@ ENVIRONMENT = {
     "REFGENIED_SOCKET": "control.socket",
 }
 """Environment variables, and the setting that each gives. `REFGENIE_HOME_PATH` gives two: see `_environment`."""
-
-_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<plain>\w+)|(?P<dollar>\$))")
 
 _Found = dict[str, tuple[Any, str]]
 """`section.key` → its value, and where the value came from."""
@@ -187,7 +184,10 @@ class _Sources:
         """`~`, `$NAME` and `$$` (a dollar) are replaced; a relative path has no meaning for a daemon. ConfigError."""
         full = os.path.expanduser(value)
         if origin != "command line":  # the shell has done that
-            full = _VARIABLE.sub(partial(_variable, name, self._env), full)
+            try:
+                full = with_variables(name, full, self._env)
+            except ValueError as error:
+                raise ConfigError(str(error), hint="`$$` stands for a dollar") from None
         if "\0" in full:
             raise ConfigError(f"{name} (from {origin}) has a NUL in it, which no path has")
         if not os.path.isabs(full) and not origin.startswith(("command line", "environment")):
@@ -228,12 +228,3 @@ class _Sources:
         self.problems += map(ConfigError, clashes(settings))
         if settings.watch.settle_max_seconds < settings.watch.settle_seconds:
             self._problem("watch.settle_max_seconds must not be less than watch.settle_seconds")
-
-
-def _variable(name: str, env: Mapping[str, str], found: re.Match[str]) -> str:
-    variable = found["braced"] or found["plain"]
-    if found["dollar"]:
-        return "$"
-    if variable not in env:
-        raise ConfigError(f"{name}: the environment variable {variable} is not set", hint="`$$` stands for a dollar")
-    return env[variable]

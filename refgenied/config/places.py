@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from refgenied.model import ConfigError
+from refgenied.shared.paths import SYSTEM_CONFIG, SYSTEM_SOCKET
 
-SYSTEM_CONFIG = Path("/etc/refgenied/config.toml")
-SYSTEM_SOCKET = Path("/run/refgenied/control.sock")
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path."""
 
@@ -55,7 +54,7 @@ def find_config(flag: str | None, env: Mapping[str, str]) -> Path | None:
             if not os.path.lexists(path):
                 raise ConfigError(f"{path} (from {by}) is not there", hint="refgenied init --config FILE writes one")
             return path
-    return next((path for path in (user_config(env), SYSTEM_CONFIG) if path and os.path.lexists(path)), None)
+    return next((path for path in (user_config(env), Path(SYSTEM_CONFIG)) if path and os.path.lexists(path)), None)
 
 
 def default_places(env: Mapping[str, str]) -> dict[str, str]:

@@ -14,9 +14,7 @@ import msgspec
 from refgenied.config.settings import SETTINGS, File
 from refgenied.files.regular import read_regular
 from refgenied.model import ConfigError
-
-LARGEST_BYTES = 1 << 20
-"""Of a configuration file."""
+from refgenied.shared.paths import MAX_CONFIG_BYTES
 
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$\.?(?P<section>[^`]*)`)?")
 _PLACED = re.compile(r"(?P<what>.*) - at `\$\.(?P<key>[^`]*)`")
@@ -33,7 +31,7 @@ class Toml(NamedTuple):
 def read_toml(path: Path) -> Toml:
     """Read a configuration file. Never raises."""
     try:
-        return parse_toml(read_regular(path, LARGEST_BYTES).decode("utf-8-sig"), str(path))
+        return parse_toml(read_regular(path, MAX_CONFIG_BYTES).decode("utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         return Toml({}, [ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")])
 

@@ -9,6 +9,7 @@ from refgenied import config
 from refgenied.config.places import home, there
 from refgenied.model import ConfigError
 from refgenied.shared import output
+from refgenied.shared.paths import SYSTEM_CONFIG
 from refgenied.systemd.install import Installation
 
 
@@ -33,7 +34,7 @@ def uninstall(named: str | None, *, user: bool, prefix: str | None, dry_run: boo
 def _settings(named: str | None, *, user: bool) -> config.Settings:
     """A service does not see the caller's environment, so the settings of its units do not come from it either."""
     if not user:
-        return config.load(named or str(config.SYSTEM_CONFIG), env={"STATE_DIRECTORY": "/var/lib/refgenied"})
+        return config.load(named or SYSTEM_CONFIG, env={"STATE_DIRECTORY": "/var/lib/refgenied"})
     own = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
     return config.load(named, env={name: os.environ[name] for name in own if name in os.environ})
 

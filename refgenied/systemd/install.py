@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from refgenied.config import SYSTEM_SOCKET, Settings, clashes
+from refgenied.config import Settings, clashes
 from refgenied.files.durable import keep_beside, save_atomically
 from refgenied.files.regular import read_regular
 from refgenied.model import ConfigError, WriteError
+from refgenied.shared.paths import SYSTEM_SOCKET
 from refgenied.systemd import accounts
 from refgenied.systemd.accounts import SERVICE_USERS, Users
 from refgenied.systemd.units import (

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from refgenied.client import Client, NoDaemonError
-from refgenied.client.sockets import SYSTEM_SOCKET, socket_paths
+from refgenied.client.sockets import socket_paths
+from refgenied.shared.paths import SYSTEM_SOCKET
 
 OWN = "home/.config/refgenied/config.toml"
 
