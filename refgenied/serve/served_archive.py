@@ -7,7 +7,7 @@ only if it is the one that was there when the config was read: it has the same i
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from refgenied.archive import Check, Place, no_check, read_manifest
+from refgenied.archive.format.members import md5_of
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError
@@ -68,13 +69,9 @@ class OpenedArchive:
 
     def md5(self, check: Check) -> str:
         """Reads the whole file; calls `check` once per MiB."""
-        md5 = hashlib.md5(usedforsecurity=False)
-        offset = 0
-        while chunk := self.read(_PROOF_READ_BYTES, offset):
-            check()
-            md5.update(chunk)
-            offset += len(chunk)
-        return md5.hexdigest()
+        offsets = itertools.count(0, _PROOF_READ_BYTES)
+        digest, _ = md5_of(iter(lambda: self.read(_PROOF_READ_BYTES, next(offsets)), b""), check)
+        return digest
 
     @property
     def untouched(self) -> bool:
