@@ -35,7 +35,7 @@ from refgenied.queue.pause import Pause
 from refgenied.queue.worker import Worker
 from refgenied.reconciler import Reconciler
 from refgenied.store import Store, archives
-from refgenied.store.lock import held
+from refgenied.store.state_folder import held
 from refgenied.systemd.notify import notify
 from refgenied.systemd.reload import Reload
 from refgenied.systemd.supervision import Supervision

@@ -139,7 +139,7 @@ class Scrubber:
         result: Future[Finding] = Future()
 
         def check() -> None:
-            while self._core.jobs.busy and not stop.is_set():
+            while self._core.jobs.running and not stop.is_set():
                 time.sleep(JOB_LOOK_SECONDS)
             if stop.is_set():
                 raise _StoppedError

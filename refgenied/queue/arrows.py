@@ -7,6 +7,8 @@ from refgenied.queue.eventlog import Change
 from refgenied.queue.waits import MAX_CRASHES
 from refgenied.store import jobs as rows
 
+NO_CRASHES: dict[str, int | str] = {"crashes": 0, "crashed_at": "[]"}
+
 
 async def end(change: Change, job: Job, arrow: Arrow, kind: str, message: str) -> None:
     """The job ends with this error."""

@@ -66,7 +66,7 @@ class Jobs:
         self._wake = anyio.Event()
         self._reserved: set[AssetKey] = set()
         self.running: dict[int, RunningJob] = {}
-        """The jobs that run, from their claim until their end is recorded."""
+        """The jobs that run, from their claim until their end is recorded. May be asked from any thread."""
         self.progress: dict[int, Progress] = {}
         """How far each of them is."""
 
@@ -124,9 +124,8 @@ class Jobs:
                 change.tx,
                 number,
                 Arrow.REVIVE,
+                **arrows.NO_CRASHES,
                 attempts=0,
-                crashes=0,
-                crashed_at="[]",
                 priority=Priority.ASKED,
                 not_before=change.now,
                 ended_at=None,
@@ -140,11 +139,6 @@ class Jobs:
         return job
 
     # ----------------------------------------------------------------- assets that others work on
-
-    @property
-    def busy(self) -> bool:
-        """Whether a job runs now; may be asked from any thread."""
-        return bool(self.running)
 
     @contextmanager
     def reserved(self, key: AssetKey) -> Generator[None]:
@@ -238,7 +232,7 @@ class Jobs:
                 await arrows.end(change, job, Arrow.FAIL, error.kind, error.message)
             else:
                 wait = back_off(job.attempts, self._current.settings.archive.retry_seconds)
-                await arrows.requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, crashes=0, crashed_at="[]")
+                await arrows.requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, **arrows.NO_CRASHES)
         self.wake()
 
     async def hand_back(self, job: Job, reason: RefgeniedError, *, wait: float = 0.0) -> None:
@@ -247,7 +241,7 @@ class Jobs:
         The job lets others go first for `wait` seconds, or until `release`.
         """
         async with self._last_arrow(job) as change:
-            charged = {"attempts": job.attempts - 1, "crashes": 0, "crashed_at": "[]"}
+            charged = {**arrows.NO_CRASHES, "attempts": job.attempts - 1}
             await arrows.requeue(change, job, Arrow.HAND_BACK, reason, wait=wait, **charged)
 
     async def end_cancelled(self, job: Job, kind: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Statements about archives, removals and the few facts the daemon remembers."""
+"""Statements about archives, removals and the few facts that the daemon remembers."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def _this(record: ArchiveRecord) -> tuple[Any, ...]:
 
 
 async def put(tx: Transaction, record: ArchiveRecord) -> None:
-    """Record a published archive. The asset's downloads stay counted, also those of an archive that was removed;
-    a removal of it is over.
+    """Record a published archive, and forget a removal of it.
+
+    The asset's downloads stay counted, also those of an archive that was removed.
     """
-    await tx.execute(  # a row whose names have changed on the disk would hold the path for ever
+    await tx.execute(  # a disk may have changed the names in a row, which would then keep the path for ever
         f"DELETE FROM archive WHERE path = ? AND NOT ({OF_ASSET})", (record.path, *names(record.key))
     )
     changed = ", ".join(f"{name} = excluded.{name}" for name in ARCHIVES.fields if name != "download_count")
@@ -44,20 +45,20 @@ async def put(tx: Transaction, record: ArchiveRecord) -> None:
 
 
 async def touch(tx: Transaction, record: ArchiveRecord) -> None:
-    """The asset was looked at again, and its archive is still right: what it is called and stamped now."""
+    """The asset's archive is still right: record the asset's names, stamps and access of now."""
     now = {"stamp": record.stamp, "files_stamp": record.files_stamp, "aliases": record.aliases, "access": record.access}
     await ARCHIVES.change(tx, OF_ASSET, names(record.key), **now)
 
 
 async def put_access(tx: Transaction, key: AssetKey, access: Access) -> None:
-    """Who may read the asset's files, learned later than its archive."""
+    """Record who may read the asset's files."""
     await ARCHIVES.change(tx, OF_ASSET, names(key), access=access)
 
 
 async def put_right(tx: Transaction, old: ArchiveRecord, new: ArchiveRecord) -> bool:
-    """What was recorded is not what is there: `new` takes the place of `old`. False when that is not recorded any more.
+    """The record `old` was wrong: `new` replaces it. False when `old` is no longer recorded.
 
-    The downloads stay counted, and what was known of its proof is kept.
+    The downloads stay counted, and what is known of its proof is kept.
     """
     kept = ("aliases", "download_count", "proved_at", "damaged", "stamp", "files_stamp")
     changed = {name: getattr(new, name) for name in ARCHIVES.fields if name not in kept}
@@ -73,12 +74,12 @@ async def _put_edition(tx: Transaction, record: ArchiveRecord) -> None:
 
 
 async def mark_proved(tx: Transaction, record: ArchiveRecord, at: float) -> bool:
-    """The file was read back and is what its manifest says. False when that archive is no longer the recorded one."""
+    """The file was read and is what its manifest says. False when another archive is recorded now."""
     return bool(await ARCHIVES.change(tx, _THIS_ARCHIVE, _this(record), proved_at=at, damaged=None))
 
 
 async def mark_damaged(tx: Transaction, record: ArchiveRecord, what: str) -> bool:
-    """The file is not what its manifest says. False when that archive is no longer the recorded one."""
+    """The file is not what its manifest says. False when another archive is recorded now."""
     return bool(await ARCHIVES.change(tx, _THIS_ARCHIVE, _this(record), damaged=what))
 
 
@@ -151,7 +152,7 @@ READ_FROM = "records_read_from"
 
 
 async def generation(tx: Transaction) -> int | None:
-    """The archive folder's generation as of the last recorded change; None: nothing was, or by refgenied 0.1."""
+    """The archive folder's generation at the last recorded change; None before one, and after refgenied 0.1."""
     found = await fact(tx, GENERATION)
     return int(found) if found is not None and found.isdigit() else None
 

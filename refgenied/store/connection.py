@@ -1,9 +1,9 @@
 """The one connection and the one way to a transaction.
 
-aiosqlite's traps, each measured: an unclosed connection keeps the process from ever exiting; a cancelled
-statement still runs; and what task B commits includes what task A has half done. Hence one lock around each
-transaction, a shield inside it, and one place that owns the connection. SQLite before 3.51.3 can corrupt a WAL
-database that two connections write, so there is one for everything.
+Three things about aiosqlite were measured: a process with a connection that was not closed never ends; a cancelled
+statement still runs; and a commit by one task includes the unfinished changes of another. So there is a lock around
+each transaction, a shield inside it, and one place that owns the connection. SQLite before 3.51.3 can damage a WAL
+database that two connections write, so one connection is used for everything.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from refgenied.config import DATABASE
 from refgenied.files.regular import identity
 from refgenied.model import StateError
 from refgenied.store import opening, rescue
-from refgenied.store.network import refuse_network_disk
+from refgenied.store.state_folder import refuse_network_disk
 from refgenied.store.transaction import Transaction, transaction
 
 CHECKPOINT_ROWS = 1000
-"""Rows that change until SQLite's log is brought into the file."""
+"""After so many changed rows SQLite's log is written into the file."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,10 +51,10 @@ class Store:
     @classmethod
     @asynccontextmanager
     async def opened(cls, folder: Path) -> AsyncGenerator[Store]:
-        """Open (or make) the database in `folder`; close it for sure at the end.
+        """Open (or make) the database in `folder`, and close it at the end in any case.
 
-        A damaged file is kept under another name, and a new one takes its place. Raises StateError when the folder
-        lies on a network disk, or the file is not ours, cannot be opened, or was written by a newer refgenied.
+        A damaged file is kept under another name, and a new one takes its place. StateError when the folder is on a
+        network disk, or the file is not ours, cannot be opened, or was written by a newer refgenied.
         """
         refuse_network_disk(folder)
         path = folder / DATABASE
@@ -79,7 +79,7 @@ class Store:
             yield store
         finally:
             with anyio.CancelScope(shield=True):
-                store.lost()  # while its files are open: no log of ours stays beside another file
+                store.lost()  # while its files are open, so that our log does not stay beside another file
                 await connection.close()
                 rescue.bring_back(path)
 
@@ -87,10 +87,10 @@ class Store:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
-        """All of the body, or nothing. A cancellation is felt before the body or after it, never inside.
+        """All of the body is done, or nothing. A cancellation takes effect before the body or after it, never inside.
 
-        StateError when SQLite cannot do it, such as when the state folder's disk is full. sqlite3.IntegrityError,
-        which tells of the statement and not of the disk, stays what it is.
+        StateError when SQLite cannot do it, for example on a full disk. A sqlite3.IntegrityError is raised as it is,
+        because the statement is at fault.
         """
         async with self._lock:
             with anyio.CancelScope(shield=True):
@@ -108,12 +108,12 @@ class Store:
     async def ask(
         self, statement: Callable[Concatenate[Transaction, P], Awaitable[T]], *arguments: P.args, **named: P.kwargs
     ) -> T:
-        """What one statement function of this package answers, in a transaction of its own. StateError."""
+        """Call one statement function of this package in a transaction of its own. StateError."""
         async with self.transaction() as tx:
             return await statement(tx, *arguments, **named)
 
     async def _checkpoint(self) -> None:
-        """Bring SQLite's log into the file; not when another program has written that: it would become a mixture."""
+        """Write SQLite's log into the file, except when another program has written the file: they would be mixed."""
         self._changes = self._connection.total_changes
         with suppress(sqlite3.Error):  # a full disk, for example: the log grows on, and nothing is lost
             if not self._overwritten:
@@ -127,14 +127,14 @@ class Store:
         return bool(self._written) and self._written != identity(self.path)
 
     async def look(self) -> str:
-        """`lost`, between two transactions: while SQLite writes into the file, it looks as if another program did."""
+        """`lost`, between two transactions: during one, what SQLite writes looks like another program's work."""
         async with self._lock:
             return await anyio.to_thread.run_sync(self.lost)
 
     def lost(self) -> str:
-        """Why the open database is not the file of that name any more, or not a sound one; empty when all is well.
+        """Why the open database is no longer the file of that name, or is damaged; empty when all is well.
 
-        Blocking, and only while no transaction is open. No later start can see what is written to it from then on.
+        Blocking, and only while no transaction is open. What is written to a lost database is gone at the next start.
         """
         if self._damaged:
             return f"the database {self.path} is damaged"
@@ -153,7 +153,7 @@ class Store:
         return f"the database {self.path} was overwritten by another program"
 
     async def rescue(self) -> None:
-        """Write a database that was deleted once more; it gets its name again when this one is closed. StateError."""
+        """Save a database that was deleted. The copy gets its name when this database is closed. StateError."""
         async with self._lock:
             with anyio.CancelScope(shield=True):
                 if rescue.identity(self.path) is None and not self._damaged:

@@ -1,4 +1,4 @@
-"""Statements about downloads, and about the archives that there ever were to be downloaded."""
+"""Statements about downloads, and about all archives that could ever be downloaded."""
 
 from __future__ import annotations
 

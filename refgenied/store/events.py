@@ -10,7 +10,7 @@ from refgenied.store.tables import ASSET, Table, json_or, names
 from refgenied.store.transaction import Transaction
 
 KEPT = 10_000
-"""Older events are forgotten; who comes back after that is told `lagged` and reads the state anew."""
+"""Older events are forgotten. A client that missed some of those is told `lagged`, and reads the state again."""
 
 
 EVENTS = Table("event", Event, data=lambda text: json_or(text, dict[str, Any]()))
@@ -19,7 +19,7 @@ EVENTS = Table("event", Event, data=lambda text: json_or(text, dict[str, Any]())
 async def add(
     tx: Transaction, kind: str, *, at: float, key: AssetKey | None = None, job: int | None = None, **data: Any
 ) -> Event:
-    """Log one event in the transaction of the change that it tells of."""
+    """Log one event, in the same transaction as the change."""
     seq = await tx.insert(
         f"INSERT INTO event (at, kind, {ASSET}, job, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (at, kind, *names(key), job, json.dumps(data)),

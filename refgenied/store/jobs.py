@@ -35,7 +35,7 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 async def add(tx: Transaction, key: AssetKey, wish: Wish, *, requested_by: str, now: float) -> int:
-    """A new queued job; sqlite3.IntegrityError when one is queued already."""
+    """Queue a new job. Returns its id. sqlite3.IntegrityError when a job of the asset is queued already."""
     return await tx.insert(
         f"INSERT INTO job ({ASSET}, state, priority, force, stamp, requested_by, created_at, not_before) "
         "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
@@ -44,7 +44,7 @@ async def add(tx: Transaction, key: AssetKey, wish: Wish, *, requested_by: str, 
 
 
 async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
-    """Follow one arrow of the state table, setting `columns` as well. ConflictError when the job is elsewhere."""
+    """Change a job's state by one arrow, and set `columns`. ConflictError when it is in another state."""
     sources, target = ARROWS[arrow]
     marks = ", ".join("?" for _ in sources)
     which = f"id = ? AND state IN ({marks})"
@@ -55,10 +55,10 @@ async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
 
 
 async def sharpen(tx: Transaction, job: int, wish: Wish, *, now: float, most_crashes: int) -> None:
-    """A second wish for a queued job: the more urgent priority, the stronger wish, the newer stamp count.
+    """Add a second wish to a queued job. It gets the more urgent priority, `force` if either has it, the newer stamp.
 
-    What is asked for or more urgent now, or another state of the asset, does not wait for a back-off. After
-    `most_crashes` only another state of the asset counts: whoever asks again and again must not keep the daemon down.
+    It no longer waits after a failure when a user asks for it, or the priority is more urgent, or the asset has
+    changed. After `most_crashes` only a change counts: a user who asks again and again must not keep the daemon down.
     """
     await tx.execute(
         "UPDATE job SET not_before = ?, attempts = 0, crashes = 0, crashed_at = '[]', error_kind = NULL, error = NULL "
@@ -73,26 +73,26 @@ async def sharpen(tx: Transaction, job: int, wish: Wish, *, now: float, most_cra
 
 
 async def release(tx: Transaction, error_kinds: Sequence[str], now: float) -> None:
-    """What waits because of these kinds of errors need not wait any more."""
+    """The jobs that wait because of these kinds of errors are due now."""
     marks = ", ".join("?" for _ in error_kinds)
     which = f"state = 'queued' AND error_kind IN ({marks}) AND not_before > ?"
     await JOBS.change(tx, which, (*error_kinds, now), not_before=now)
 
 
 async def shift(tx: Transaction, seconds: float) -> None:
-    """The clock was set by so much: what waits waits as long as before."""
+    """Somebody has set the clock by so much: the jobs that wait keep waiting as long as before."""
     await tx.execute("UPDATE job SET not_before = not_before + ? WHERE state = 'queued'", (seconds,))
 
 
 async def cut_waits(tx: Transaction, now: float, *, longest: float, crashes: int, longest_after_crashes: float) -> None:
-    """Nothing waits longer than it may: the clock was ahead when the wait began."""
+    """Shorten the waits that are longer than possible, because the clock was ahead when they began."""
     at, at_after_crashes = now + longest, now + longest_after_crashes
     await JOBS.change(tx, "state = 'queued' AND crashes < ? AND not_before > ?", (crashes, at), not_before=at)
     await JOBS.change(tx, "state = 'queued' AND not_before > ?", (at_after_crashes,), not_before=at_after_crashes)
 
 
 async def again(tx: Transaction, limit: int) -> tuple[list[Job], int]:
-    """The first of the queued jobs that were tried already, and how many there are."""
+    """The first of the queued jobs that were tried before, and the number of all such jobs."""
     which = "WHERE state = 'queued' AND attempts > 0"
     first = await JOBS.all(tx, f"{which} ORDER BY id LIMIT ?", (limit,))
     return first, await tx.number(f"SELECT COUNT(*) FROM job {which}")
@@ -121,9 +121,11 @@ async def in_state(tx: Transaction, key: AssetKey, state: JobState) -> Job | Non
 
 
 async def next_due(tx: Transaction, now: float, *, but_not: Collection[AssetKey] = ()) -> Job | None:
-    """The job to run now: due, most urgent, oldest, no other of the same asset running, and none of `but_not`.
+    """The job to run now: the most urgent of those that are due, then the oldest. Not of an asset in `but_not`, and
+    not of an asset with a running job.
 
-    What has taken the daemon down goes last, whoever asked for it: it could do so again before others have their turn.
+    A job that was running when the daemon was killed goes last, even if a user asked for it: it could happen again
+    before the other jobs have run.
     """
     due = await JOBS.all(
         tx,
@@ -136,7 +138,7 @@ async def next_due(tx: Transaction, now: float, *, but_not: Collection[AssetKey]
 
 
 async def next_time(tx: Transaction, *, but_not: Collection[AssetKey] = ()) -> float | None:
-    """When the next queued job is due that is none of `but_not`, Unix seconds; None when there is none."""
+    """When the next queued job is due, of an asset that is not in `but_not`; Unix seconds. None without such a job."""
     rows = await tx.all(
         f"SELECT {ASSET}, not_before FROM job WHERE state = 'queued' ORDER BY not_before LIMIT ?",
         (len(but_not) + 1,),
@@ -156,7 +158,7 @@ async def running(tx: Transaction) -> list[Job]:
 
 
 async def before(tx: Transaction, job: Job, now: float) -> int:
-    """How many jobs run before a queued one: running ones, and those that are due and go first."""
+    """How many jobs are before a queued one: those that run, and those that are due and go first."""
     return await tx.number(
         "SELECT COUNT(*) FROM job WHERE state = 'running' OR "
         "(state = 'queued' AND not_before <= ? AND (crashes > 0, priority, id) < (?, ?, ?))",
@@ -194,5 +196,5 @@ async def counts(tx: Transaction) -> dict[str, int]:
 
 
 async def prune(tx: Transaction, *, before: float) -> int:
-    """Forget jobs that ended before then, but never an asset's newest: it says what holds for the asset."""
+    """Forget jobs that ended before then, but not an asset's newest job, which the policy needs."""
     return await tx.execute(f"DELETE FROM job WHERE ended_at < ? AND NOT {_NEWEST}", (before,))

@@ -54,12 +54,12 @@ async def connect(path: Path) -> aiosqlite.Connection:
 
 
 def _text(value: bytes) -> str:
-    """A byte that a disk has changed costs one letter, and not the whole answer."""
+    """A byte that a disk has changed spoils one letter, and not the whole answer."""
     return value.decode("utf-8", "replace")
 
 
 def _keep_from_others(path: Path) -> None:
-    """Whoever may read the file may lock it, and its log gets the same rights: SQLite would wait for ever. OSError."""
+    """Anyone who may read the file or its log can lock it, and SQLite would wait for ever. OSError."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
     try:
         close_to_others(file)
@@ -68,7 +68,7 @@ def _keep_from_others(path: Path) -> None:
 
 
 async def _pragma(connection: aiosqlite.Connection, name: str) -> str:
-    """The first value; setting a pragma gives none."""
+    """The pragma's first value; empty when it has none, such as after it was set."""
     rows = list(await connection.execute_fetchall(f"PRAGMA {name}"))
     return str(rows[0][0]) if rows else ""
 
@@ -82,7 +82,7 @@ async def _check(connection: aiosqlite.Connection, path: Path) -> None:
 
 
 async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
-    """Set the pragmas and bring the schema up to date."""
+    """Set the pragmas and raise the schema to the newest version."""
     version = int(await _pragma(connection, "user_version"))
     application = int(await _pragma(connection, "application_id"))
     is_new = version == application == 0 and await _pragma(connection, "schema_version") == "0"
@@ -107,7 +107,7 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
 
 
 def older_of(path: Path, version: int) -> Path:
-    """What the database is kept as before its schema is raised from `version`: the way back to an older refgenied."""
+    """Where the database is kept before its schema is raised from `version`, for a return to an older refgenied."""
     return path.with_name(f"{path.name}.schema-{version}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-APPLICATION_ID = 0x72676E64  # "rgnd": file(1) and a wrong database can be told apart
+APPLICATION_ID = 0x72676E64  # "rgnd", by which file(1) and we know the database
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -82,7 +82,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("ALTER TABLE archive ADD COLUMN damaged TEXT",),
     (
-        # A download has an id, so that who reports it may report it again.
+        # A download has an id, so that it can be reported again and is counted once.
         """
         CREATE TABLE download (
             id             TEXT NOT NULL PRIMARY KEY,
@@ -95,7 +95,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX download_of_asset ON download (genome_digest, asset_group, asset)",
-        # What was under an asset's name, and how long it was: a line of a log tells of bytes only.
+        # Each archive that an asset's name ever had, with its size, because a line of a log has only a size.
         """
         CREATE TABLE edition (
             genome_digest  TEXT    NOT NULL,
@@ -117,13 +117,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # When the daemon was killed while the job ran: Unix seconds, as a JSON list.
         "ALTER TABLE job ADD COLUMN crashed_at TEXT NOT NULL DEFAULT '[]'",
-        # What has taken the daemon down goes last.
+        # A job that was running when the daemon was killed goes last.
         "DROP INDEX job_next",
         "CREATE INDEX job_next ON job (crashes > 0, priority, id) WHERE state = 'queued'",
         "CREATE INDEX job_again ON job (id) WHERE state = 'queued' AND attempts > 0",
     ),
     (
-        # A line of another server's log that told of a request for an archive. Equal lines have numbers.
+        # A line of another server's log with a request for an archive. Equal lines have numbers.
         """
         CREATE TABLE log_line (
             line           TEXT    NOT NULL,
@@ -131,9 +131,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (line, number)
         ) STRICT, WITHOUT ROWID
         """,
-        # What one client has got of one archive and is no download yet: the rest may be in the next log.
+        # The part of one archive that one client has got. The rest may be in the next log.
         "CREATE TABLE log_pull (who TEXT NOT NULL PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID",
-        # How a log begins, and how often its first lines were in logs before it: a log may be cut between equal lines.
+        # How a log begins, and how often its first lines were in earlier logs. A log may be cut between equal lines.
         """
         CREATE TABLE log_start (
             start          TEXT    NOT NULL PRIMARY KEY,

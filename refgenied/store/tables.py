@@ -1,4 +1,4 @@
-"""Rows and the structs that they are read as: one conversion for all tables."""
+"""How rows become structs, and structs rows, for all tables."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def names(key: AssetKey | None) -> tuple[str | None, str | None, str | None]:
 
 
 def json_or(text: object, otherwise: Any) -> Any:
-    """What was kept as JSON; `otherwise` when it is no JSON any more, or JSON of another kind.
+    """The value that was kept as JSON; `otherwise` when it is no longer JSON, or a value of another type.
 
-    A disk may have changed a bit in it: SQLite notices only what breaks a page.
+    A disk may have changed a bit in it. SQLite notices that only when it breaks a page.
     """
     try:
         value = json.loads(str(text))
@@ -38,9 +38,9 @@ class Table(Generic[T]):
     """A table whose rows are read as structs: its columns are their fields, and `ASSET` for the field `key`."""
 
     def __init__(self, name: str, struct: type[T], **read: Callable[[Any], Any]) -> None:
-        """`read` has the fields whose values are others than those of the columns.
+        """`read` makes the values of some fields from their columns.
 
-        It gives a harmless value for one that nothing of ours has written.
+        For what refgenied cannot have written, it gives a value that does no harm.
         """
         self.name = name
         self._struct = struct
@@ -48,7 +48,7 @@ class Table(Generic[T]):
         self.fields = tuple(field for field in struct.__struct_fields__ if field != "key")
 
     async def all(self, tx: Transaction, which: str = "", values: Iterable[Any] = ()) -> list[T]:
-        """`which` is what comes after `FROM table`."""
+        """`which` is the SQL after `FROM table`."""
         rows = await tx.all(f"SELECT {ASSET}, {', '.join(self.fields)} FROM {self.name} {which}", values)
         return [self._row(*row) for row in rows]
 
@@ -61,7 +61,7 @@ class Table(Generic[T]):
         return await self.one(tx, f"WHERE {OF_ASSET}", names(key))
 
     async def put(self, tx: Transaction, struct: T, *, insert: str = "INSERT", conflict: str = "", **more: Any) -> int:
-        """Insert a row, with `more` columns; how many rows that changed. A tuple becomes JSON."""
+        """Insert a row, with `more` columns. A tuple becomes JSON. Returns how many rows that changed."""
         values = {field: _stored(getattr(struct, field)) for field in self.fields} | more
         columns, marks = ", ".join(values), ", ".join("?" for _ in values)
         return await tx.execute(
@@ -70,7 +70,7 @@ class Table(Generic[T]):
         )
 
     async def change(self, tx: Transaction, which: str, values: Iterable[Any], **columns: Any) -> int:
-        """Give these columns other values in the rows `which`; how many rows there were."""
+        """Give these columns new values in the rows `which`. Returns how many rows there were."""
         settings = ", ".join(f"{name} = ?" for name in columns)
         new = map(_stored, columns.values())
         return await tx.execute(f"UPDATE {self.name} SET {settings} WHERE {which}", (*new, *values))

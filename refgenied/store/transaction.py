@@ -17,20 +17,20 @@ Row = Sequence[Any]
 
 
 class Transaction:
-    """Statements inside one transaction. It is over when the `async with` that gave it ends."""
+    """Statements inside one transaction, which ends with the `async with` that gave it."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
 
     async def execute(self, sql: str, values: Iterable[Any] = ()) -> int:
-        """Run one statement; the number of rows it changed."""
+        """Run one statement. Returns the number of rows that it changed."""
         cursor = await self._connection.execute(sql, tuple(values))
         changed = cursor.rowcount
         await cursor.close()
         return changed
 
     async def insert(self, sql: str, values: Iterable[Any] = ()) -> int:
-        """Run one INSERT; the new row's id."""
+        """Run one INSERT. Returns the new row's id."""
         cursor = await self._connection.execute(sql, tuple(values))
         row = cursor.lastrowid
         await cursor.close()
@@ -53,10 +53,7 @@ class Transaction:
 
 @asynccontextmanager
 async def transaction(connection: aiosqlite.Connection, path: Path) -> AsyncGenerator[Transaction]:
-    """All of the body, or nothing. StateError when SQLite cannot do it, such as when the disk is full.
-
-    sqlite3.IntegrityError, which tells of the statement and not of the disk, stays what it is.
-    """
+    """As `Store.transaction`, without its lock and shield."""
     try:
         await connection.execute("BEGIN IMMEDIATE")
         yield Transaction(connection)

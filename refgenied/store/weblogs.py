@@ -1,4 +1,4 @@
-"""Statements about other web servers' logs: which of their lines were taken, and what is no download yet."""
+"""Statements about other web servers' logs: which of their lines were counted, and parts of downloads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Line = tuple[str, int]
 
 
 async def taken(tx: Transaction, lines: Iterable[Line]) -> set[Line]:
-    """Those of them that were taken before."""
+    """Those of the lines that were taken before."""
     rows = await tx.all(
         "SELECT line, number FROM json_each(?) AS asked JOIN log_line "
         "ON line = json_extract(asked.value, '$[0]') AND number = json_extract(asked.value, '$[1]')",
@@ -26,7 +26,7 @@ async def taken(tx: Transaction, lines: Iterable[Line]) -> set[Line]:
 
 
 async def take(tx: Transaction, lines: Iterable[Line]) -> None:
-    """They are known from now on."""
+    """Remember these lines as taken."""
     await tx.execute(
         "INSERT OR IGNORE INTO log_line (line, number) "
         "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)",
@@ -35,7 +35,7 @@ async def take(tx: Transaction, lines: Iterable[Line]) -> None:
 
 
 async def times(tx: Transaction, lines: Iterable[str]) -> dict[str, int]:
-    """How often each of these lines was taken; those that never were are left out."""
+    """How often each of these lines was taken. Lines that never were are left out."""
     rows = await tx.all(
         "SELECT line, MAX(number) FROM log_line WHERE line IN (SELECT value FROM json_each(?)) GROUP BY line",
         (json.dumps(list(lines)),),
@@ -44,7 +44,7 @@ async def times(tx: Transaction, lines: Iterable[str]) -> dict[str, int]:
 
 
 async def pulls(tx: Transaction, whos: Iterable[str]) -> dict[str, Any]:
-    """What was kept of each."""
+    """The state that was kept for each client and archive."""
     rows = await tx.all(
         "SELECT who, state FROM log_pull WHERE who IN (SELECT value FROM json_each(?))", (json.dumps(list(whos)),)
     )

@@ -32,7 +32,7 @@ from refgenied.model import (
 from refgenied.queue import archiver, pause
 from refgenied.queue import worker as worker_module
 from refgenied.reconciler.last_look import identified
-from refgenied.store.lock import held
+from refgenied.store.state_folder import held
 from refgenied.watcher import Watcher
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ from refgenied.model import AssetKey, JobState, StateError
 from refgenied.store import Store, archives, rescue
 from refgenied.store import jobs as rows
 from refgenied.store.connection import CHECKPOINT_ROWS
-from refgenied.store.network import NETWORK_FILE_SYSTEM
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
+from refgenied.store.state_folder import NETWORK_FILE_SYSTEM
 
 pytestmark = pytest.mark.anyio
 KEY = AssetKey("d" * 48, "fasta", "default")

@@ -17,7 +17,7 @@ from refgenied.catalog.server_config import OURS
 from refgenied.files.durable import keep_beside
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import Outcome, StateError
-from refgenied.store.lock import held
+from refgenied.store.state_folder import held
 from refgenied.systemd.install import Installation
 
 pytestmark = pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""The state folder belongs to one daemon at a time."""
+"""The state folder: it is on a disk of this machine, and one daemon at a time has it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from refgenied.config import LOCK
+from refgenied.files import mounts
 from refgenied.files.durable import close_to_others
 from refgenied.model import AlreadyRunningError, ConfigError, StateError
+
+NETWORK_FILE_SYSTEM = re.compile(
+    r"(fuse\.)?(nfs|nfs4|cifs|smb3|smbfs|9p|afs|ceph|ceph-fuse|lustre|gpfs|beegfs|glusterfs|sshfs)"
+)
+"""A name in mountinfo."""
 
 
 def _require_ours(lock: int, path: Path) -> None:
@@ -49,3 +55,13 @@ def held(state: Path) -> Generator[None]:
         yield
     finally:
         os.close(lock)  # this unlocks. The file stays: otherwise two daemons could lock two files
+
+
+def refuse_network_disk(folder: Path) -> None:
+    """StateError when the folder is on a network disk: SQLite cannot trust the locks there."""
+    kind = mounts.file_system(folder)
+    if NETWORK_FILE_SYSTEM.fullmatch(kind):
+        raise StateError(
+            f"the state folder {folder} lies on a network disk ({kind})",
+            hint="set state.folder to a folder on a local disk",
+        )
