@@ -180,12 +180,7 @@ class ScanResult(View, frozen=True):
     queued_total: int
 
 
-@Verb(
-    "server.scan",
-    "Look at the genome folder now, and queue what is due.",
-    writes=True,
-    errors=(BusyError,),
-)
+@Verb("server.scan", "Look at the genome folder now, and queue what is due.", writes=True, errors=(BusyError,))
 async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResult:
     before = {job.id for job in await context.store.ask(rows.unfinished)}
     await context.reconciler.look_again()
