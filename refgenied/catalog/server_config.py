@@ -95,8 +95,8 @@ class ConfigFile:
         inputs = (entries, genomes, head, known)
         if self._composed == (inputs, identity(self.path)):
             return False
-        composed = compose(head, entries, genomes, self.read(), lambda key: key not in known and is_foreign(key))
-        sound = Sound(composed)
+        composer = Composer(genomes, self.read(), lambda key: key not in known and is_foreign(key))
+        sound = Sound(composer.compose(head, entries))
         self.mended = sound.lines
         changed = save_atomically(self.path, render_config(sound.tree))
         self._composed = (inputs, identity(self.path))
@@ -157,21 +157,13 @@ def _by_name(value: object) -> ConfigTree:
 # ----------------------------------------------------------------- composing
 
 
-def compose(
-    head: Head,
-    entries: Iterable[ServedEntry],
-    genomes: Mapping[str, Genome],
-    existing: ConfigTree,
-    stays: Callable[[AssetKey], bool],
-) -> ConfigTree:
-    """The new content. `stays` says of an asset that we have not archived, but that the file has, whether it stays.
+class Composer:
+    """Makes the new content from the `existing` one. What other people have written is in it as they wrote it; `sound`
+    changes it so that a server can take it.
 
-    What others have written is in it as they wrote it; `sound` changes it so that a server can take it.
+    `stays` says of an asset that we have not archived, but that the file has, whether it stays.
     """
-    return _Composer(genomes, existing, stays).tree(head, entries)
 
-
-class _Composer:
     def __init__(self, genomes: Mapping[str, Genome], existing: ConfigTree, stays: Callable[[AssetKey], bool]) -> None:
         self._genomes = genomes
         self._existing = existing
@@ -181,7 +173,7 @@ class _Composer:
         self._marks: dict[str, str] = {}
         """A hash of each description that is ours."""
 
-    def tree(self, head: Head, entries: Iterable[ServedEntry]) -> ConfigTree:
+    def compose(self, head: Head, entries: Iterable[ServedEntry]) -> ConfigTree:
         tree: ConfigTree = {
             "config_version": CONFIG_VERSION,
             "genome_folder": head.genome_folder,

@@ -51,7 +51,8 @@ class Sound:
     # ----------------------------------------------------------------- parts
 
     def _genome(self, digest: str, body: ConfigTree) -> ConfigTree:
-        groups = {str(name): self._group(f"{digest}/{name}", str(name), mapping(group)) for name, group in _items(body)}
+        assets = mapping(body.get("assets")).items()
+        groups = {str(name): self._group(f"{digest}/{name}", str(name), mapping(group)) for name, group in assets}
         groups = {name: group for name, group in groups.items() if group["tags"]}
         sound = {
             "aliases": sequence(body.get("aliases")),
@@ -129,10 +130,6 @@ class Sound:
         if sound and "http" not in sound:
             self._lines.append("no remote is called http: the plain refgenieserver finds no file then")
         return sound
-
-
-def _items(body: ConfigTree) -> list[tuple[str, Any]]:
-    return list(mapping(body.get("assets")).items())
 
 
 def _is_scalar(value: object) -> bool:

@@ -52,11 +52,6 @@ class Updater:
         on = self._core.current.settings.serving.enabled and self._core.archive_folder.path
         return str(self._folder.config.path) if on else ""
 
-    @property
-    def _knows(self) -> bool:
-        """Whether there was a look. Without one, aliases and default assets are not known."""
-        return self._reconciler.look.ok or self._reconciler.first_look.is_set()
-
     async def follow(self) -> None:
         """Refresh, unless the last refresh was just now and the next publish follows soon.
 
@@ -116,8 +111,8 @@ class Updater:
 
     async def _serve(self) -> None:
         settings = self._core.current.settings
-        if not self._knows:
-            return
+        if not self._reconciler.look.ok and not self._reconciler.first_look.is_set():
+            return  # without a look, aliases and default assets are not known
         if not self.config or not await self._core.archive_folder.usable():
             return
         records, removals = await self._core.jobs.store.ask(archives.known)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from refgenied.catalog.entry import ServedEntry, human_size
 from refgenied.catalog.faults import MOST_LINES
 from refgenied.catalog.server_config import (
+    Composer,
     Head,
     UnreadableConfigError,
-    compose,
     parse_config,
     render_config,
     why_not_served,
@@ -46,7 +46,7 @@ def made(
     *entries: ServedEntry, existing: dict[str, Any] | None = None, head: Head = HEAD, stays: bool = False, **genome: Any
 ) -> dict[str, Any]:
     genomes = {D: Genome(D, **({"aliases": ("hg38", "human")} | genome))}
-    return yaml.safe_load(render_config(compose(head, entries, genomes, existing or {}, lambda _: stays)))
+    return yaml.safe_load(render_config(Composer(genomes, existing or {}, lambda _: stays).compose(head, entries)))
 
 
 def test_every_key_that_server_and_client_want() -> None:
@@ -78,7 +78,7 @@ def test_a_tag_that_looks_like_something_else_stays_a_text(tag: str) -> None:
     assert tree["genomes"][D]["assets"]["fasta"]["default_tag"] == tag
     assert list(tree["genomes"][D]["assets"]["fasta"]["tags"]) == [tag]
     yacman = pytest.importorskip("yacman")
-    text = render_config(compose(HEAD, [entry(tag)], {}, {}, lambda _: False)).decode()
+    text = render_config(Composer({}, {}, lambda _: False).compose(HEAD, [entry(tag)])).decode()
     read = yacman.YAMLConfigManager.from_yaml_data(text)
     assert list(read["genomes"][D]["assets"]["fasta"]["tags"]) == [tag]
 
@@ -147,13 +147,16 @@ def test_a_foreign_group_that_yaml_takes_for_a_number_stays() -> None:
 
 def test_an_alias_belongs_to_one_genome() -> None:
     genomes = {D: Genome(D, ("x", "y")), E: Genome(E, ("y", "z"))}
-    tree = Sound(compose(HEAD, [entry(), entry(genome=E)], genomes, {}, lambda _: False)).tree
+    tree = Sound(Composer(genomes, {}, lambda _: False).compose(HEAD, [entry(), entry(genome=E)])).tree
     assert [genome["aliases"] for genome in tree["genomes"].values()] == [["x", "y"], ["z"]]
 
 
 def test_the_same_content_is_the_same_bytes() -> None:
-    text = render_config(compose(HEAD, [entry("b"), entry("a")], {}, {}, lambda _: False))
-    assert render_config(compose(HEAD, [entry("a"), entry("b")], {}, parse_config(text).tree, lambda _: False)) == text
+    text = render_config(Composer({}, {}, lambda _: False).compose(HEAD, [entry("b"), entry("a")]))
+    assert (
+        render_config(Composer({}, parse_config(text).tree, lambda _: False).compose(HEAD, [entry("a"), entry("b")]))
+        == text
+    )
     assert b"&id" not in text
 
 
