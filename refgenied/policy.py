@@ -139,10 +139,8 @@ def _state_forbids(asset: Asset, policy: Archive) -> str:
     allowed = {AssetState.COMPLETE: True, AssetState.PULLED: policy.pulled, AssetState.ADDED: policy.added}
     if allowed.get(asset.state):
         return "" if asset.stamp else asset.reason
-    if asset.state is AssetState.PULLED:
-        return "pulled assets are archived when asked (archive create), or by archive.pulled = true"
-    if asset.state is AssetState.ADDED:
-        return "added assets are archived when asked (archive create), or by archive.added = true"
+    if asset.state in allowed:
+        return f"{asset.state} assets are archived when asked (archive create), or by archive.{asset.state} = true"
     if asset.state is AssetState.UNREGISTERED:
         return f"unregistered assets are archived when asked (archive create): {asset.reason}"
     return asset.reason

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import NamedTuple, Self, TypeVar
 
 from refgenied.files.regular import SHORTAGE_ERRNOS
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError, UnsafeTreeError
 
+T = TypeVar("T")
 Parts = tuple[bytes, ...]
 """The components of a path below the enclosing folder; none of them is a link, `.` or `..`."""
 
@@ -114,17 +116,12 @@ class Enclosure:
 
     def lstat(self, parts: Parts) -> os.stat_result:
         """As `os.lstat`. OSError when any component above it is a link."""
-        fd = self.open_at(parts, _STEP_FLAGS)
-        try:
-            return os.fstat(fd)
-        finally:
-            os.close(fd)
+        return self._ask(parts, os.fstat)
 
-    def readlink(self, parts: Parts) -> bytes:
-        """The text of a link. OSError."""
+    def _ask(self, parts: Parts, ask: Callable[[int], T]) -> T:
         fd = self.open_at(parts, _STEP_FLAGS)
         try:
-            return os.readlink(b"", dir_fd=fd)
+            return ask(fd)
         finally:
             os.close(fd)
 
@@ -172,7 +169,7 @@ class Enclosure:
                 links += 1
                 if links > MAX_LINKS:
                     raise AstrayError("leads round in a circle of links")
-                done, more = self._begin(done, self.readlink(here))
+                done, more = self._begin(done, self._ask(here, lambda fd: os.readlink(b"", dir_fd=fd)))
                 pending += more
                 info = None
                 continue

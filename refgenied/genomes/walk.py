@@ -280,12 +280,6 @@ class Tree:
         if found.way is not None and all(self._is_member(step) for step in found.way):
             target = os.readlink(name, dir_fd=frame.fd)
         else:
-            here, there = frame.place[len(self._home) :], found.parts[len(self._home) :]
-            common = _common(here, there)
-            target = b"/".join((b"..",) * (len(here) - common) + there[common:]) or b"."
+            here, there = (b"/" + b"/".join(place[len(self._home) :]) for place in (frame.place, found.parts))
+            target = os.path.relpath(there, here)
         return member_of(frame.prefix + name, Kind.LINK, info, foreign=False, target=target)
-
-
-def _common(one: Parts, other: Parts) -> int:
-    """How many leading components two places share."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
