@@ -21,7 +21,7 @@ NAME = ".refgenied.generation"
 """In the archive folder, beside the file with its id."""
 MOST_UNSETTLED = 100
 """When the changes of more assets never reached the database, they are not listed, and all assets are looked at."""
-_LARGEST = 1 << 20
+_LARGEST_BYTES = 1 << 20
 """Bytes of the file that are read."""
 
 
@@ -69,7 +69,7 @@ def read(folder: str) -> Generation | None:
     path = Path(folder, NAME)
     try:
         with reading(path):
-            return msgspec.json.decode(read_regular(path, _LARGEST), type=Generation)
+            return msgspec.json.decode(read_regular(path, _LARGEST_BYTES), type=Generation)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     except UnreadableError as error:

@@ -1,4 +1,4 @@
-"""Jobs: from the wish that an asset is archived to the job's last arrow.
+"""Jobs: from the request that an asset is archived to the end of its job.
 
             claim            succeed
  queued ------------> running ------> succeeded

@@ -25,8 +25,8 @@ async def requeue(
     """
     twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
     if twin:
-        wish = rows.Wish(twin.stamp, job.priority, job.force)
-        await rows.sharpen(change.tx, twin.id, wish, now=change.now, most_crashes=MAX_CRASHES)
+        need = rows.Need(twin.stamp, job.priority, job.force)
+        await rows.sharpen(change.tx, twin.id, need, now=change.now, most_crashes=MAX_CRASHES)
         await end(change, job, Arrow.FOLD, "folded", f"job {twin.id} takes its place: {reason.message}")
         return
     waits = {"not_before": change.now + wait, "error_kind": reason.kind, "error": reason.message}

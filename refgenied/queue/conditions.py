@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 DISK_ANSWER_SECONDS = 20.0
 """An archive folder that has not answered for so long is a condition. To sync a busy disk takes a while."""
-TRY_ANYHOW_SECONDS = 600.0
+QUOTA_RETRY_SECONDS = 600.0
 """The free space does not show a quota: after so long a job is tried although there is no more free space."""
 SMALLEST_GROWTH, LARGEST_GROWTH = 64 << 10, 16 << 20
 """So many more free bytes than at the failure make another try worth it: a part of what a failed try may write."""
@@ -115,7 +115,7 @@ class Room(Condition):
 
     def __init__(self, folder: ArchiveFolder) -> None:
         super().__init__()
-        self.let_others_go_first = 2 * TRY_ANYHOW_SECONDS  # a smaller job may fit when there is still no more room
+        self.let_others_go_first = 2 * QUOTA_RETRY_SECONDS  # a smaller job may fit when there is still no more room
         self._folder = folder
         self._wanted = 0
         self._until = 0.0
@@ -127,7 +127,7 @@ class Room(Condition):
         free = await anyio.to_thread.run_sync(self._folder.free)
         self._wanted = free + min(max(free // 16, SMALLEST_GROWTH), LARGEST_GROWTH)
         self._not_even_a_probe = not await self._takes_a_probe()
-        self._until = time.monotonic() + TRY_ANYHOW_SECONDS
+        self._until = time.monotonic() + QUOTA_RETRY_SECONDS
 
     async def look(self) -> None:
         if not self.line:

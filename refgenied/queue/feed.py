@@ -9,7 +9,7 @@ import anyio
 
 from refgenied.model import Event
 
-QUEUE = 1000
+MOST_EVENTS_WAITING = 1000
 """Events that may wait for one subscriber. A subscriber that is slower is told `lagged` and gets nothing more."""
 
 
@@ -54,14 +54,14 @@ class Feed:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
 
-    def subscribe(self, *kinds: str, limit: int = QUEUE) -> Subscription:
+    def subscribe(self, *kinds: str, limit: int = MOST_EVENTS_WAITING) -> Subscription:
         """Events whose kind begins with one of `kinds` (none given: all), until the daemon ends."""
         subscription = Subscription(limit, kinds or ("",))
         self._subscriptions.add(subscription)
         return subscription
 
     @contextmanager
-    def subscribed(self, *kinds: str, limit: int = QUEUE) -> Generator[Subscription]:
+    def subscribed(self, *kinds: str, limit: int = MOST_EVENTS_WAITING) -> Generator[Subscription]:
         """`subscribe` until the end of the `with`."""
         subscription = self.subscribe(*kinds, limit=limit)
         try:

@@ -25,19 +25,18 @@ from refgenied.model import (
     Requester,
     StateError,
 )
-from refgenied.queue import arrows
+from refgenied.queue import arrows, waits
 from refgenied.queue.downloads import Downloads
 from refgenied.queue.eventlog import Change, EventLog, since_boot
 from refgenied.queue.feed import Feed
 from refgenied.queue.records import Records
-from refgenied.queue.waits import DAY_SECONDS, LONGEST_ASIDE, LONGEST_BACK_OFF, MAX_CRASHES, aside, back_off
 from refgenied.shared.progress import Progress
 from refgenied.store import Store, archives
 from refgenied.store import jobs as rows
 
-PRUNE_SECONDS = DAY_SECONDS
+PRUNE_SECONDS = waits.DAY_SECONDS
 """Between two times when old jobs are forgotten."""
-ENDED_JOBS_KEPT_SECONDS = 30 * DAY_SECONDS
+ENDED_JOBS_KEPT_SECONDS = 30 * waits.DAY_SECONDS
 LONGEST_WAIT_FOR_A_JOB_SECONDS = 60.0
 """Then the queue is looked at in any case."""
 
@@ -70,27 +69,27 @@ class Jobs:
         self.progress: dict[int, Progress] = {}
         """How far each of them is."""
 
-    # ----------------------------------------------------------------- what users and the reconciler wish
+    # ----------------------------------------------------------------- what users and the reconciler ask for
 
     async def enqueue(
         self, key: AssetKey, *, stamp: str, priority: int, force: bool = False, requester: Requester | None = None
     ) -> tuple[Job, bool]:
-        """Wish for the asset's archive to be brought up to date: (its job, whether it is a new one).
+        """Ask for the asset's archive to be brought up to date. Returns its job, and whether that is a new one.
 
-        When a job of the asset is queued, it takes over the wish. A running job is enough if it packs this state.
+        A job that is queued already is made to fit this need, too. A running job is enough if it packs this state.
         """
         async with self.change() as change:
             running = await rows.in_state(change.tx, key, JobState.RUNNING)
             if running and running.stamp == stamp and running.force >= force:
                 return running, False
-            wish = rows.Wish(stamp, priority, force)
+            need = rows.Need(stamp, priority, force)
             queued = await rows.in_state(change.tx, key, JobState.QUEUED)
             if queued:
-                await rows.sharpen(change.tx, queued.id, wish, now=change.now, most_crashes=MAX_CRASHES)
+                await rows.sharpen(change.tx, queued.id, need, now=change.now, most_crashes=waits.MAX_CRASHES)
                 number = queued.id
             else:
                 by = (requester or Requester()).name
-                number = await rows.add(change.tx, key, wish, requested_by=by, now=change.now)
+                number = await rows.add(change.tx, key, need, requested_by=by, now=change.now)
                 await change.log("job.queued", key, number, requested_by=by)
             job = await rows.required(change.tx, number)
         self.wake()
@@ -231,7 +230,7 @@ class Jobs:
             if error.permanent:
                 await arrows.end(change, job, Arrow.FAIL, error.kind, error.message)
             else:
-                wait = back_off(job.attempts, self._current.settings.archive.retry_seconds)
+                wait = waits.back_off(job.attempts, self._current.settings.archive.retry_seconds)
                 await arrows.requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, **arrows.NO_CRASHES)
         self.wake()
 
@@ -266,18 +265,18 @@ class Jobs:
             await rows.cut_waits(
                 change.tx,
                 change.now,
-                longest=LONGEST_BACK_OFF,
-                crashes=MAX_CRASHES,
-                longest_after_crashes=LONGEST_ASIDE,
+                longest=waits.LONGEST_BACK_OFF_SECONDS,
+                crashes=waits.MAX_CRASHES,
+                longest_after_crashes=waits.LONGEST_ASIDE_SECONDS,
             )
             found = await rows.running(change.tx)
             for job in found:
                 crashes = job.crashes + 1
                 times = "once" if crashes == 1 else f"{crashes} times in a row"
                 reason = CrashedError(f"the daemon was killed {times} while this job ran")
-                crashed_at = json.dumps([*job.crashed_at, change.now][-MAX_CRASHES:])
+                crashed_at = json.dumps([*job.crashed_at, change.now][-waits.MAX_CRASHES :])
                 charged = {"crashes": crashes, "crashed_at": crashed_at}
-                await arrows.requeue(change, job, Arrow.CRASHED, reason, wait=aside(crashes), **charged)
+                await arrows.requeue(change, job, Arrow.CRASHED, reason, wait=waits.aside(crashes), **charged)
         return found
 
     async def keep_pruned(self) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 DAY_SECONDS = 86_400.0
-LONGEST_BACK_OFF = 3600.0
+LONGEST_BACK_OFF_SECONDS = 3600.0
 """Seconds between two attempts at one asset, at most."""
 MAX_CRASHES = 3
 """After so many crashes in a row the job stands aside for days."""
-LONGEST_ASIDE = 32 * DAY_SECONDS
+LONGEST_ASIDE_SECONDS = 32 * DAY_SECONDS
 
 
 def back_off(attempts: int, first: float) -> float:
     """Seconds to wait after so many failed attempts: `first`, then twice as long each time, up to an hour."""
-    return min(first * 2.0 ** min(attempts - 1, 30), LONGEST_BACK_OFF)
+    return min(first * 2.0 ** min(attempts - 1, 30), LONGEST_BACK_OFF_SECONDS)
 
 
 def aside(crashes: int) -> float:
@@ -22,4 +22,4 @@ def aside(crashes: int) -> float:
     """
     if crashes < MAX_CRASHES:
         return 0.0
-    return min(DAY_SECONDS * 2.0 ** (crashes - MAX_CRASHES), LONGEST_ASIDE)
+    return min(DAY_SECONDS * 2.0 ** (crashes - MAX_CRASHES), LONGEST_ASIDE_SECONDS)

@@ -9,7 +9,7 @@ from refgenied.model import AssetKey, Event
 from refgenied.store.tables import ASSET, Table, json_or, names
 from refgenied.store.transaction import Transaction
 
-KEPT = 10_000
+KEPT_EVENTS = 10_000
 """Older events are forgotten. A client that missed some of those is told `lagged`, and reads the state again."""
 
 
@@ -25,7 +25,7 @@ async def add(
         (at, kind, *names(key), job, json.dumps(data)),
     )
     if seq % 100 == 0:
-        await tx.execute("DELETE FROM event WHERE seq <= ?", (seq - KEPT,))
+        await tx.execute("DELETE FROM event WHERE seq <= ?", (seq - KEPT_EVENTS,))
     return Event(seq=seq, at=at, kind=kind, key=key, job=job, data=data)
 
 

@@ -24,8 +24,8 @@ JOBS = Table(
 _NEWEST = f"id IN (SELECT MAX(id) FROM job GROUP BY {ASSET})"
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """That an asset is archived."""
+class Need(msgspec.Struct, frozen=True):
+    """What an asset's job is needed for."""
 
     stamp: str
     """Of the asset's state that is wanted."""
@@ -34,12 +34,12 @@ class Wish(msgspec.Struct, frozen=True):
     """Make a new archive also when the one in place is right."""
 
 
-async def add(tx: Transaction, key: AssetKey, wish: Wish, *, requested_by: str, now: float) -> int:
+async def add(tx: Transaction, key: AssetKey, need: Need, *, requested_by: str, now: float) -> int:
     """Queue a new job. Returns its id. sqlite3.IntegrityError when a job of the asset is queued already."""
     return await tx.insert(
         f"INSERT INTO job ({ASSET}, state, priority, force, stamp, requested_by, created_at, not_before) "
         "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
-        (*names(key), wish.priority, int(wish.force), wish.stamp, requested_by, now, now),
+        (*names(key), need.priority, int(need.force), need.stamp, requested_by, now, now),
     )
 
 
@@ -54,8 +54,8 @@ async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
         raise ConflictError(f"job {job} is {state}, so it cannot {arrow.value.replace('_', ' ')}")
 
 
-async def sharpen(tx: Transaction, job: int, wish: Wish, *, now: float, most_crashes: int) -> None:
-    """Add a second wish to a queued job. It gets the more urgent priority, `force` if either has it, the newer stamp.
+async def sharpen(tx: Transaction, job: int, need: Need, *, now: float, most_crashes: int) -> None:
+    """A queued job is needed once more. It gets the more urgent priority, `force` if either has it, the newer stamp.
 
     It no longer waits after a failure when a user asks for it, or the priority is more urgent, or the asset has
     changed. After `most_crashes` only a change counts: a user who asks again and again must not keep the daemon down.
@@ -63,12 +63,12 @@ async def sharpen(tx: Transaction, job: int, wish: Wish, *, now: float, most_cra
     await tx.execute(
         "UPDATE job SET not_before = ?, attempts = 0, crashes = 0, crashed_at = '[]', error_kind = NULL, error = NULL "
         "WHERE id = ? AND state = 'queued' AND (stamp <> ? OR ((priority > ? OR ? = ?) AND crashes < ?))",
-        (now, job, wish.stamp, wish.priority, wish.priority, Priority.ASKED, most_crashes),
+        (now, job, need.stamp, need.priority, need.priority, Priority.ASKED, most_crashes),
     )
     await tx.execute(
         "UPDATE job SET priority = MIN(priority, ?), force = MAX(force, ?), stamp = ? "
         "WHERE id = ? AND state = 'queued'",
-        (wish.priority, int(wish.force), wish.stamp, job),
+        (need.priority, int(need.force), need.stamp, job),
     )
 
 

@@ -7,7 +7,7 @@ from parts import Parts
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.model import NoSpaceError, Priority
-from refgenied.queue.feed import QUEUE
+from refgenied.queue.feed import MOST_EVENTS_WAITING
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +108,7 @@ async def test_a_slow_subscriber_is_told_lagged_and_cut(parts: Parts, desk: Desk
         while not desk.sent:
             await desk.arrived.wait()
         async with parts.jobs.change() as change:
-            for _ in range(QUEUE + 1):  # more at once than may wait for one subscriber
+            for _ in range(MOST_EVENTS_WAITING + 1):  # more at once than may wait for one subscriber
                 await change.log("queue.paused", by="ann")
         with anyio.fail_after(5):
             end = await desk.until("end")

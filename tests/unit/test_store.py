@@ -23,7 +23,7 @@ KEY = AssetKey("d" * 48, "fasta", "default")
 
 async def queued(store: Store) -> int:
     async with store.transaction() as tx:
-        return await rows.add(tx, KEY, rows.Wish("s", 10), requested_by="x", now=1.0)
+        return await rows.add(tx, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
 
 
 async def test_the_database_says_what_it_is_and_how_it_writes(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
     async with Store.opened(tmp_path) as store:
         with pytest.raises(ZeroDivisionError):
             async with store.transaction() as tx:
-                await rows.add(tx, KEY, rows.Wish("s", 10), requested_by="x", now=1.0)
+                await rows.add(tx, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
                 raise ZeroDivisionError
         async with store.transaction() as tx:
             assert await rows.unfinished(tx) == []
@@ -59,7 +59,7 @@ async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
 
 async def test_one_question_is_a_transaction_of_its_own(tmp_path: Path) -> None:
     async with Store.opened(tmp_path) as store:
-        number = await store.ask(rows.add, KEY, rows.Wish("s", 10), requested_by="x", now=1.0)
+        number = await store.ask(rows.add, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
         found = await store.ask(rows.get, number)
         assert found is not None
         assert found.key == KEY
@@ -71,7 +71,7 @@ async def test_a_cancelled_task_leaves_no_half_transaction_for_the_next(tmp_path
 
         async def writer() -> None:
             async with store.transaction() as tx:
-                await rows.add(tx, KEY, rows.Wish("s", 10), requested_by="x", now=1.0)
+                await rows.add(tx, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
                 inside.set()
                 await anyio.lowlevel.checkpoint()
                 await archives.put_fact(tx, "half", "done")
