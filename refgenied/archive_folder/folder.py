@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from refgenied.archive import Place
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import Generation
 from refgenied.archive_folder.leftovers import PROBE
@@ -146,6 +147,10 @@ class ArchiveFolder:
             ) from None
         except OSError:
             pass
+
+    def place(self, key: AssetKey) -> Place:
+        """Where the asset's archive is, or would be. BadRegistryPathError."""
+        return Place(self.path, key)
 
     async def usable(self) -> bool:
         """Whether an archive folder is set and can be written now."""

@@ -156,4 +156,4 @@ def named(context: Context, record: ArchiveRecord) -> Asset:
 
 
 def place(context: Context, key: AssetKey) -> Place:
-    return Place(context.archive_folder.path, key)
+    return context.archive_folder.place(key)

@@ -100,7 +100,7 @@ class Importer:
         """The archive in this file, or at the place of this asset. UnreadableError."""
         if isinstance(wanted, str):
             return await self._run(lambda: find_archive(wanted))
-        place = Place(self._core.archive_folder.path, wanted)
+        place = self._core.archive_folder.place(wanted)
         found = await self._run(lambda: found_at(place))
         if found is None:
             raise UnreadableError(
@@ -138,7 +138,7 @@ class Importer:
     ) -> tuple[Taken, str]:
         """What became of it, and why it was refused."""
         record = await self._core.jobs.store.ask(archives.get, found.key)
-        place = Place(self._core.archive_folder.path, found.key)
+        place = self._core.archive_folder.place(found.key)
         there = await self._run(lambda: reconcile(place, check_cancelled))
         removed = None if by_name else await self._run(lambda: _removed(found, there))
         if removed is not None:

@@ -111,7 +111,7 @@ def _write(archive_folder: ArchiveFolder, now: Generation) -> None:
 def _places(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> Iterable[Place]:
     for key in sorted(keys):
         try:
-            yield Place(archive_folder.path, key)
+            yield archive_folder.place(key)
         except BadRegistryPathError:
             continue
 

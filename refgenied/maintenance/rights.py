@@ -11,7 +11,6 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from refgenied.archive import Place
 from refgenied.archive.publisher import access_inside, access_of_archive, give_access
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.durable import allow
@@ -48,38 +47,30 @@ class Rights:
     def __init__(self, core: Core, reconciler: Reconciler) -> None:
         self._core = core
         self._reconciler = reconciler
-        self._again = anyio.Event()
+        self._asked = False
         self._seen: dict[AssetKey, Access] = {}
         """Who could read each asset at the last check, of those that were at rest."""
 
     def look_again(self) -> None:
-        self._again.set()
+        """Check after the next look."""
+        self._asked = True
 
     async def run(self) -> None:
         """Ends only by cancellation."""
         await self._reconciler.first_look.wait()
         while True:
-            self._again = anyio.Event()
+            self._asked = False
             with suppress(StateError):  # the database cannot be written now; others tell of it
                 await self.check()
             with anyio.move_on_after(DAY):
-                await self._until_worth_a_check()
+                while not self._asked and not self._others_may_read():
+                    await self._reconciler.looked.wait()
 
-    async def _until_worth_a_check(self) -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._watch_assets)
-            await self._again.wait()
-            group.cancel_scope.cancel()
-
-    async def _watch_assets(self) -> None:
-        """Ask for a check when a look has found that other people can read an asset: a folder above it has changed."""
-        while True:
-            assets = self._reconciler.look.assets
-            at_rest = ((assets[key], access) for key, access in self._seen.items() if key in assets)
-            if any(asset.stamp and asset.access is not access for asset, access in at_rest):
-                self._again.set()
-                return
-            await self._reconciler.looked.wait()
+    def _others_may_read(self) -> bool:
+        """Whether the last look has found that other people can read an asset: a folder above it has changed."""
+        assets = self._reconciler.look.assets
+        at_rest = ((assets[key], access) for key, access in self._seen.items() if key in assets)
+        return any(asset.stamp and asset.access is not access for asset, access in at_rest)
 
     async def check(self) -> list[Given]:
         """Learn what is not known yet, and note in the health which archives more people can read than their assets.
@@ -126,7 +117,7 @@ class Rights:
                     learned[key] = asset.access
             elif record.access is None:
                 with suppress(RefgeniedError):  # the verifier tells of a damaged manifest
-                    learned[key] = access_inside(self._place(key))
+                    learned[key] = access_inside(self._core.archive_folder.place(key))
         return learned
 
     def _compared(self, records: Mapping[AssetKey, ArchiveRecord]) -> list[Given]:
@@ -137,13 +128,13 @@ class Rights:
                 continue
             wanted = readers(record.access, self._core.current.settings.archive)
             with suppress(RefgeniedError):  # a file that is not there is told of as lost
-                before = access_of_archive(self._place(key))
+                before = access_of_archive(self._core.archive_folder.place(key))
                 if before is not wanted:
                     found.append(Given(key, before, wanted, changed=False))
         return found
 
     def _give(self, given: Given) -> Given:
-        names = ServedNames(self._place(given.key))
+        names = ServedNames(self._core.archive_folder.place(given.key))
         try:
             changed = give_access(names.place, given.access)
             for path in (names.contents, names.recipe, names.log):
@@ -153,9 +144,6 @@ class Rights:
             log.warning("archive.not_protected", asset=given.key.registry_path, error=str(error))
             return msgspec.structs.replace(given, problem=str(error))
         return msgspec.structs.replace(given, changed=changed)
-
-    def _place(self, key: AssetKey) -> Place:
-        return Place(self._core.archive_folder.path, key)
 
 
 def _line(wide: Sequence[Given], records: Mapping[AssetKey, ArchiveRecord]) -> str:

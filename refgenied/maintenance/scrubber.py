@@ -147,7 +147,7 @@ class Scrubber:
         def read() -> None:
             step_back()
             try:
-                result.set_result(examine(self._verifier.place(record.key), record, Run(check=check)))
+                result.set_result(examine(self._core.archive_folder.place(record.key), record, Run(check=check)))
             except BaseException as error:  # noqa: BLE001 - it is raised below
                 result.set_exception(error)
 

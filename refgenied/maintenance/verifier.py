@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import OnProgress, Place, Run, no_progress
+from refgenied.archive import OnProgress, Run, no_progress
 from refgenied.archive.publisher import replace_manifest
 from refgenied.archive.verifier import Finding, examine
 from refgenied.files.disk import DiskThread
@@ -81,7 +81,7 @@ class Verifier:
         run = Run(self._core.current.settings.archive.threads, check_cancelled, on_progress)
 
         def read(record: ArchiveRecord) -> Finding:
-            return examine(self.place(key), record, run, quick=quick)
+            return examine(self._core.archive_folder.place(key), record, run, quick=quick)
 
         return await self.verify_by(read, key, requester, quick=quick)
 
@@ -161,7 +161,9 @@ class Verifier:
         if found.manifest is None:
             return right
         try:
-            written = await anyio.to_thread.run_sync(replace_manifest, self.place(record.key), found.manifest)
+            written = await anyio.to_thread.run_sync(
+                replace_manifest, self._core.archive_folder.place(record.key), found.manifest
+            )
         except (WriteError, NoSpaceError) as error:
             if found.mended:
                 raise
@@ -172,7 +174,7 @@ class Verifier:
 
     def _files(self, key: AssetKey) -> FileIdentities:
         """The archive and its manifest. A publish puts other files in their place."""
-        place = self.place(key)
+        place = self._core.archive_folder.place(key)
         return tuple(map(identity, (place.archive, place.manifest)))
 
     async def _made_anew(self, record: ArchiveRecord, found: Finding, requester: Requester) -> tuple[str, int | None]:
@@ -181,7 +183,7 @@ class Verifier:
         name = record.key.named(record.aliases)
         if asset is None or asset.state is AssetState.MISSING:
             if found.only_manifest:
-                manifest = self.place(record.key).manifest
+                manifest = self._core.archive_folder.place(record.key).manifest
                 return (
                     f"its asset is gone from the genome folder, but the archive itself may be whole: move {manifest} "
                     f"away, and `refgeniectl archive import {name}` reads it anew"
@@ -200,6 +202,3 @@ class Verifier:
             record.key, stamp=asset.stamp, priority=priority, force=True, requester=requester
         )
         return f"job {job.id} makes it anew from its asset", job.id
-
-    def place(self, key: AssetKey) -> Place:
-        return Place(self._core.archive_folder.path, key)

@@ -109,7 +109,7 @@ class Archiver:
 
         The caller publishes the result's draft, or discards it.
         """
-        place = Place(self._core.archive_folder.path, job.key)
+        place = self._core.archive_folder.place(job.key)
         task = Task(job, asset, record, place, on_progress)
         found = await self._run(reconcile, place, check_cancelled)
         if not job.force and not (record and record.damaged):
