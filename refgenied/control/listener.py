@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Generator, Mapping, MutableMapping
+from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import structlog
 
 from refgenied.config import LONGEST_SOCKET, Control
 from refgenied.control.peer import group_id
+from refgenied.files.regular import identity
 from refgenied.model import ConfigError, ConflictError
 
 log = structlog.get_logger("control")
@@ -44,12 +45,12 @@ def listening(control: Control, env: MutableMapping[str, str] | None = None) -> 
         return
     path = Path(control.socket)
     with _bound(path, control.group) as listener:
-        ours = _identity(path)
+        ours = identity(path)
         log.info("control.listening", socket=str(path), mode=f"{stat.S_IMODE(os.stat(path).st_mode):04o}")
         try:
             yield listener
         finally:
-            if _identity(path) == ours:
+            if identity(path) == ours:
                 with suppress(OSError):
                     path.unlink()
 
@@ -79,10 +80,10 @@ def refuse_waiting(reply: bytes, env: MutableMapping[str, str] | None = None) ->
 def _inherited(env: MutableMapping[str, str]) -> socket.socket | None:
     """The first socket that systemd hands over, or None. Its variables are not passed on to children."""
     mine = env.get("LISTEN_PID") == str(os.getpid())
-    number = _count(env) if mine else 0
+    number = env.get("LISTEN_FDS", "0")
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         env.pop(name, None)
-    if not number:
+    if not mine or not number.isdecimal() or int(number) == 0:
         return None
     try:
         listener = socket.socket(fileno=FIRST_INHERITED)
@@ -95,11 +96,6 @@ def _inherited(env: MutableMapping[str, str]) -> socket.socket | None:
     listener.set_inheritable(False)
     listener.setblocking(False)
     return listener
-
-
-def _count(env: Mapping[str, str]) -> int:
-    number = env.get("LISTEN_FDS", "")
-    return int(number) if number.isdecimal() else 0
 
 
 @contextmanager
@@ -159,11 +155,3 @@ def _open_to_group(path: Path, group: str) -> None:
         log.info("control.private", group=group, reason="this user may not give the socket to the group")
         return
     path.chmod(0o660)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -10,13 +10,15 @@ from collections import OrderedDict
 
 from refgenied.archive import MemberReader
 from refgenied.archive.place import Place
+from refgenied.files.regular import identity
 
 MOST_KEPT = 4
 """Readers that stay open. The room of an archive that was removed becomes free when its reader is closed."""
 IDLE_SECONDS = 30.0
 """After so long without a read, all are closed."""
 
-Key = tuple[str, int, int, str]
+Key = tuple[str, str, tuple[int, ...]]
+"""The archive's path, the file in it, and the identity of the archive's file."""
 
 
 class Readers:
@@ -29,7 +31,7 @@ class Readers:
 
     def read(self, place: Place, member: str, start: int, length: int) -> tuple[MemberReader, bytes]:
         """The file's reader, and bytes of the file. Errors as `MemberReader`."""
-        key = _key(place, member)
+        key = (str(place.archive), member, identity(place.archive))
         with self._lock:
             reader = self._idle.pop(key, None)
         reader = reader or MemberReader(place.archive, member)
@@ -64,11 +66,3 @@ class Readers:
             idle, self._idle = self._idle, OrderedDict[Key, MemberReader]()
         for reader in idle.values():
             reader.close()
-
-
-def _key(place: Place, member: str) -> Key:
-    try:
-        info = place.archive.stat()
-    except OSError:
-        return (str(place.archive), 0, 0, member)
-    return (str(place.archive), info.st_ino, info.st_mtime_ns, member)

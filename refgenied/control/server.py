@@ -61,7 +61,9 @@ class Server:
                 for connection in self._connections:
                     connection.drain()
                 with anyio.move_on_after(DRAIN_SECONDS):
-                    await self._all_gone()
+                    while self.connections:
+                        self._one_gone = anyio.Event()
+                        await self._one_gone.wait()
                 for connection in self._connections:
                     connection.cut()
         finally:
@@ -76,11 +78,6 @@ class Server:
     def connections(self) -> int:
         """How many are open."""
         return self._users.total()
-
-    async def _all_gone(self) -> None:
-        while self.connections:
-            self._one_gone = anyio.Event()
-            await self._one_gone.wait()
 
     async def _accept(self) -> socket.socket:
         while True:
