@@ -152,7 +152,7 @@ def _read_config(root: Path) -> GenomeConfig | None:
     try:
         return parse_config(text, str(path))
     except GarbledError as error:
-        raise UnreadableError(f"{path} is not a config of refgenie ({error.told})") from error
+        raise UnreadableError(f"{path} is not a config of refgenie ({error})") from error
 
 
 def _about(archive: Path, config: GenomeConfig | None, key: AssetKey, recipe: BuildRecord | None) -> About:

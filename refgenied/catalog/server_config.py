@@ -132,7 +132,7 @@ def parse_config(text: bytes) -> Existing:
     try:
         found = read(text)
     except GarbledError as error:
-        raise UnreadableConfigError(error.told) from error
+        raise UnreadableConfigError(str(error)) from error
     left_out = "; ".join(f"line {odd.line}: {odd.message}" for odd in found.odd)
     if found.value is None:
         return Existing({}, left_out)

@@ -124,7 +124,7 @@ class ConfigReader:
         with open(open_regular(self.path), "rb") as file:
             before = _identity(os.fstat(file.fileno()))
             if before[2] > MAX_BYTES:
-                raise GarbledError(f"it is too large ({before[2]} bytes, at most {MAX_BYTES})", 0)
+                raise GarbledError(f"it is too large ({before[2]} bytes, at most {MAX_BYTES})")
             text = file.read(before[2])
             after = _identity(os.fstat(file.fileno()))
         if before != after or self.identity() != after or len(text) != after[2]:
@@ -163,7 +163,7 @@ def _lacks(new: ConfigEntry, old: ConfigEntry) -> bool:
 
 def _told(why: Exception) -> str:
     if isinstance(why, GarbledError):
-        return f"{why.told}; the last good read is used until the file is repaired"
+        return f"{why}; the last good read is used until the file is repaired"
     if isinstance(why, FileNotFoundError):
         return "refgenie's config is not there"
     if isinstance(why, OSError):

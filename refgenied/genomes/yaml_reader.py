@@ -36,15 +36,8 @@ _ENDED = re.compile(rb"(?:[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9])\Z")
 class GarbledError(Exception):
     """It is not YAML, or it means nothing, or it is too much; `line` counts from 1, and is 0 for the whole file."""
 
-    def __init__(self, message: str, line: int) -> None:
-        super().__init__(message)
-        self.message = message
-        self.line = line
-
-    @property
-    def told(self) -> str:
-        """The message with its line."""
-        return f"line {self.line}: {self.message}" if self.line else self.message
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(f"line {line}: {message}" if line else message)
 
 
 class Odd(NamedTuple):
@@ -66,7 +59,7 @@ class Document(NamedTuple):
 def read(text: bytes) -> Document:
     """GarbledError. A list or mapping that aliases name is one object in several places: do not change it."""
     if len(text) > MAX_BYTES:
-        raise GarbledError(f"it is too large ({len(text)} bytes, at most {MAX_BYTES})", 0)
+        raise GarbledError(f"it is too large ({len(text)} bytes, at most {MAX_BYTES})")
     builder = _Builder(text)
     parse = cast("Callable[..., Iterator[yaml.Event]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType]
     try:
