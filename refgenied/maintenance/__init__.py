@@ -32,3 +32,6 @@ names so, and empty asset folders, when nobody works on them. It finishes a publ
 records an archive with a manifest of ours that the database does not know. The log has one line for all that was
 deleted.
 """
+
+DAY = 86_400.0
+"""In seconds."""

@@ -14,6 +14,7 @@ import structlog
 from refgenied.archive.publisher import access_inside, access_of_archive, give_access
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.durable import allow
+from refgenied.maintenance import DAY
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedError, Requester, StateError
 from refgenied.policy import readers
 from refgenied.queue.core import Core
@@ -21,9 +22,6 @@ from refgenied.reconciler import Reconciler
 from refgenied.store import archives
 
 log = structlog.get_logger("rights")
-
-CONDITION = "access"
-DAY = 86_400.0
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -93,7 +91,7 @@ class Rights:
         if learned:  # only now: after a crash before it, the next check opens them
             await self._core.jobs.records.learned(learned)
             self._reconciler.hint()  # what is served follows the next look
-        self._core.health.note(CONDITION, _line(wide, records))
+        self._core.health.note("access", _line(wide, records))
         return wide
 
     async def protect(self, keys: Sequence[AssetKey] | None, requester: Requester) -> list[Given]:

@@ -15,6 +15,7 @@ from anyio.from_thread import check_cancelled
 from refgenied.archive import Run
 from refgenied.archive.format.pipeline import step_back
 from refgenied.archive.verifier import Finding, examine
+from refgenied.maintenance import DAY
 from refgenied.maintenance.verifier import Verifier
 from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Requester, ShortageError, StateError
 from refgenied.queue.core import Core
@@ -24,7 +25,6 @@ log = structlog.get_logger("scrubber")
 
 DUE_LOOK_SECONDS = 60.0
 """Between two looks whether something is due."""
-DAY = 86_400.0
 JOB_LOOK_SECONDS = 0.2
 """Between two looks whether jobs still run, while the scrub stands still."""
 

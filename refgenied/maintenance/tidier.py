@@ -17,6 +17,7 @@ from refgenied.archive import Place, Run, manifest_at, prove, reconcile
 from refgenied.archive.publisher import discard
 from refgenied.archive_folder.leftovers import find_leftovers, size_of
 from refgenied.files.regular import identity
+from refgenied.maintenance import DAY
 from refgenied.maintenance.importer import Importer, Taken
 from refgenied.maintenance.verifier import FileIdentities
 from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester
@@ -25,7 +26,6 @@ from refgenied.store import archives
 
 log = structlog.get_logger("tidier")
 
-DAY = 86_400.0
 UNTIDY_SECONDS = 600.0
 """Before the next round while something is there that a person must look at, or the folder was away."""
 MOST_NAMED = 3

@@ -13,7 +13,8 @@ from synthetic import Genomes
 
 from refgenied.config.settings import Watching
 from refgenied.genomes.build_folder import moved_lately
-from refgenied.maintenance.scrubber import DAY, due
+from refgenied.maintenance import DAY
+from refgenied.maintenance.scrubber import due
 from refgenied.store import Store, archives
 
 pytestmark = pytest.mark.anyio
