@@ -6,7 +6,6 @@ import os
 import stat
 
 from refgenied.genomes.build_folder import (
-    BUILD_FOLDER,
     Flags,
     moved_lately,
     read_build_record,
@@ -15,7 +14,7 @@ from refgenied.genomes.build_folder import (
 )
 from refgenied.genomes.enclosure import Enclosure, shown
 from refgenied.genomes.genome_config import ConfigEntry
-from refgenied.genomes.layout import Judge, Judgement, Layout, Sighting, Survey
+from refgenied.genomes.layout import Judge, Judgement, Layout, Sighting, Survey, build_folders
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.refgenie0 import CONFIG_NAME, Refgenie0Layout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
@@ -104,9 +103,7 @@ class GenomeFolder:
 
     def build_record(self, asset: Asset) -> BuildRecord:
         """How the asset was built, as far as its build folders tell; empty when they do not. ShortageError."""
-        key = asset.key
-        beside = [f"{self.root}/builds/{alias}/{key.asset_group}/{key.asset}" for alias in asset.aliases]
-        return read_build_record([f"{asset.folder}/{BUILD_FOLDER}", *beside], self.root)
+        return read_build_record(build_folders(self.root, asset.folder, asset.key, asset.aliases), self.root)
 
     def _identity(self, problems: Problems) -> tuple[int, int] | None:
         try:

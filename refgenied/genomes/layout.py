@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import NamedTuple, Protocol, TypeVar
 
-from refgenied.genomes.build_folder import Flags, why_unreadable
+from refgenied.genomes.build_folder import BUILD_FOLDER, Flags, why_unreadable
 from refgenied.genomes.enclosure import MAX_NAMES
 from refgenied.genomes.genome_config import MAX_ASSETS, ConfigEntry
 from refgenied.genomes.problems import Problems
@@ -70,6 +70,12 @@ class Layout(Protocol):
     def survey(self, now: float) -> Survey:
         """Never raises for anything in the tree."""
         ...
+
+
+def build_folders(root: str, folder: str, key: AssetKey, aliases: Iterable[str] = ()) -> tuple[str, ...]:
+    """Where a build of an asset leaves its flags: in the asset's own folder, and with refgenie 1 also in builds/."""
+    beside = (f"{root}/builds/{alias}/{key.asset_group}/{key.asset}" for alias in aliases)
+    return (f"{folder}/{BUILD_FOLDER}", *beside)
 
 
 def folders_in(folder: str, problems: Problems) -> list[str]:

@@ -13,7 +13,7 @@ from refgenied.genomes.build_folder import BUILD_FOLDER, Flags, map_config
 from refgenied.genomes.config_reader import ConfigReader, KnownConfig
 from refgenied.genomes.enclosure import MAX_LINKS
 from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig, expanded, named_folder, parse_config
-from refgenied.genomes.layout import Judgement, Sighting, Survey, first_assets, folders_in
+from refgenied.genomes.layout import Judgement, Sighting, Survey, build_folders, first_assets, folders_in
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.yaml_reader import GarbledError
 from refgenied.model import AssetKey, AssetState, ConfigError, Genome
@@ -85,7 +85,7 @@ class Refgenie0Layout:
         return Sighting(
             key,
             folder,
-            (f"{folder}/{BUILD_FOLDER}",),
+            build_folders(self._root, folder, key),
             genome.aliases,
             entry,
             transfer=f"{os.path.dirname(own)}/{key.asset_group}__{key.asset}.tgz",

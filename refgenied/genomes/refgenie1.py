@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refgenied.genomes.aliases import first_aliases
-from refgenied.genomes.build_folder import BUILD_FOLDER, Flags, why_unreadable
+from refgenied.genomes.build_folder import Flags, why_unreadable
 from refgenied.genomes.enclosure import shown
-from refgenied.genomes.layout import Judgement, Sighting, Survey, first_assets, folders_in
+from refgenied.genomes.layout import Judgement, Sighting, Survey, build_folders, first_assets, folders_in
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import default_of, is_name
 from refgenied.genomes.small_files import some_names
@@ -89,8 +89,7 @@ class Refgenie1Layout:
             if key in sightings:
                 problems.add(folder, f"is left out: {sightings[key].folder} has the same name")
                 continue
-            besides = (f"{self._root}/builds/{alias}/{place.group}/{asset}" for alias in built_as)
-            sightings[key] = Sighting(key, folder, (f"{folder}/{BUILD_FOLDER}", *besides), known)
+            sightings[key] = Sighting(key, folder, build_folders(self._root, folder, key, built_as), known)
             if called:
                 linked[key] = _Links(
                     tuple({place for links in called.values() for place in links.places}),

@@ -134,10 +134,6 @@ def test_a_wrong_value_in_the_environment_names_the_variable(tmp_path: Path, hom
         config.load(env=env)
 
 
-def test_the_example_shows_every_key_with_its_default() -> None:
-    assert (ROOT / "config.example.toml").read_text() == config.render(), "write it anew: python -m tests.example"
-
-
 def test_a_written_configuration_reads_back_as_given(tmp_path: Path, home: dict[str, str]) -> None:
     target = tmp_path / "made/config.toml"
     odd = tmp_path / 'odd "name" \\ ü'
