@@ -1,17 +1,24 @@
 """The proof finds whatever is wrong, and says where."""
 
+import os
+import tarfile
 from pathlib import Path
 
 import deflate
 import msgspec
 import pytest
-from packing import make_tree, md5, noise, publish
+from packing import KEY, make_tree, md5, noise, publish
 
-from refgenied.archive import Place, Run, check_size, iter_files, prove
+from refgenied.archive import About, Place, Run, check_size, iter_files, prove, take_foreign
+from refgenied.archive.format import entries
 from refgenied.archive.format.manifest import BlockTable, Manifest
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
 
 MEMBERS = {b"a.fa": noise(1_500_000, b"1"), b"b.fa": noise(2_000_000, b"2"), b"link": "a.fa", b"z": b"small"}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
 
 
 @pytest.fixture
@@ -108,6 +115,56 @@ def test_a_block_that_claims_to_be_huge_is_not_unpacked(published):
         prove(place.archive, changed, Run())
 
 
+@pytest.mark.parametrize("members", [True, False])
+def test_an_md5_in_the_list_that_is_not_the_files_is_found(members, published):
+    place, manifest = published
+    first, *others = manifest.entries
+    listed = (first, *others[:-1], msgspec.structs.replace(others[-1], md5="0" * 32))
+    changed = msgspec.structs.replace(manifest, entries=listed)
+    with pytest.raises(DamagedArchiveError, match="'z': its content has another md5"):
+        prove(place.archive, changed, Run(), members=members)
+
+
+@pytest.mark.parametrize(("lose", "said"), [(Path.unlink, "is missing"), (cut, "bytes")])
+def test_a_list_beside_the_manifest_is_found_missing_or_cut(lose, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(entries, "INLINE", 2)
+    draft = publish(make_tree(tmp_path / "source", MEMBERS), tmp_path / "archives")
+    place, manifest = draft.place, draft.manifest
+    lose(place.entries)
+    with pytest.raises(DamagedArchiveError, match=said):
+        check_size(place.archive, manifest)
+    with pytest.raises(DamagedArchiveError, match=said):
+        prove(place.archive, manifest, Run())
+
+
+def test_a_table_that_is_not_of_the_archive_is_found(published):
+    place, manifest = published
+    table = msgspec.structs.replace(manifest.blocks, compressed=(1, *manifest.blocks.compressed))
+    with pytest.raises(DamagedArchiveError, match="adds up to"):
+        check_size(place.archive, msgspec.structs.replace(manifest, blocks=table))
+
+
+def test_an_archive_of_another_program_is_proved_by_its_members(tmp_path):
+    source = make_tree(tmp_path / "default", MEMBERS)
+    with tarfile.open(tmp_path / "foreign.tgz", "w:gz") as tar:
+        tar.add(source, "default")
+    draft = take_foreign(tmp_path / "foreign.tgz", Place(tmp_path / "archives", KEY), About(created_at=0.0))
+    draft.publish()
+    place, manifest = draft.place, draft.manifest
+    prove(place.archive, manifest, Run())
+    *first, last = manifest.entries
+    for changed, said in (
+        (msgspec.structs.replace(last, md5="0" * 32), f"{last.path!r}: its content has another md5"),
+        (msgspec.structs.replace(last, mtime=1), f"{last.path!r}: its header is not what was packed"),
+    ):
+        with pytest.raises(DamagedArchiveError, match=said):
+            prove(place.archive, msgspec.structs.replace(manifest, entries=(*first, changed)), Run())
+    with pytest.raises(DamagedArchiveError, match="ends too early"):
+        prove(place.archive, msgspec.structs.replace(manifest, entries=(*manifest.entries, last)), Run())
+    with pytest.raises(DamagedArchiveError, match="has the md5"):
+        prove(place.archive, msgspec.structs.replace(manifest, digest="0" * 32), Run())
+
+
 def test_a_missing_and_an_unreadable_archive_are_told_apart(published):
     place, manifest = published
     place.archive.unlink()
@@ -132,3 +189,8 @@ def test_a_proof_can_be_cancelled(published):
 
     with pytest.raises(KeyboardInterrupt):
         prove(place.archive, manifest, Run(check=check))
+
+
+def test_no_threads_are_as_many_as_there_are_cores():
+    assert Run(0).threads == len(os.sched_getaffinity(0))
+    assert Run(3).threads == 3

@@ -28,10 +28,10 @@ def manifest_beside(archive: Path) -> Manifest | None:
     ArchiveNotFoundError: the archive is not there. DamagedArchiveError: the manifest is not one of refgenied's, or the
     archive has another size than it says.
     """
-    os.close(open_archive(archive))
     try:
         manifest = read_manifest(archive.with_suffix(".json"))
     except ArchiveNotFoundError:
+        os.close(open_archive(archive))
         return None
     check_size(archive, manifest)
     return manifest
