@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from types import FrameType
 
 from refgenied.shared import output
 
@@ -34,9 +33,5 @@ def _caught(*numbers: signal.Signals) -> dict[signal.Signals, signal.Handlers]:
         return {}
     mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in mine:
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)  # it raises KeyboardInterrupt
     return dict.fromkeys(mine, signal.SIG_DFL)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise KeyboardInterrupt

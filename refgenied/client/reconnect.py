@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from refgenied.client import Client, ClientError, DaemonError, HungUpError, NoDaemonError
+from refgenied.client import Client, ClientError, HungUpError, NoDaemonError
 from refgenied.shared import output
 
 TYPE_CHECKING = False
@@ -88,17 +88,15 @@ class Lasting:
         while True:
             try:
                 answer = question(self._session.client)
-            except HungUpError as error:
-                self._connect_again(error)
-            except DaemonError as error:
-                if error.kind != "shutting_down":
+            except ClientError as error:
+                if error.kind not in ("hung_up", "shutting_down"):
                     raise
                 self._connect_again(error)
             else:
                 self._away_since = None
                 return answer
 
-    def _connect_again(self, why: HungUpError | DaemonError) -> None:
+    def _connect_again(self, why: ClientError) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
             output.note("refgeniectl", "the daemon went away; waiting until it is back")

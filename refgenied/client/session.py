@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from refgenied.client import Client, ClientError, DaemonError, Json, NoDaemonError, NotPermittedError, UsageError
+from refgenied.client import Client, ClientError, Json
 from refgenied.client.reconnect import reached
 from refgenied.shared import output
 
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 DONE, REFUSED, USAGE, NO_DAEMON, NOT_PERMITTED, JOB_FAILED, TIME_OVER, DAMAGED = range(8)
+STATUS_OF_KIND = {
+    "usage": USAGE,
+    "no_daemon": NO_DAEMON,
+    "hung_up": NO_DAEMON,
+    "not_permitted": NOT_PERMITTED,
+    "permission_denied": NOT_PERMITTED,
+    "archive_damaged": DAMAGED,
+}
+"""Of an error; all other kinds are REFUSED."""
 FIELD_WIDTH = 15
 """Columns of the names in `say_fields`."""
 
@@ -83,12 +92,4 @@ def say_fields(fields: Iterable[tuple[str, str]]) -> None:
 def complain(error: ClientError) -> int:
     """Say what went wrong; the exit status for it."""
     output.complain("refgeniectl", error.message, error.hint, kind=error.kind)
-    if isinstance(error, UsageError):
-        return USAGE
-    if isinstance(error, NoDaemonError):
-        return NO_DAEMON
-    if isinstance(error, NotPermittedError):
-        return NOT_PERMITTED
-    if isinstance(error, DaemonError):
-        return {"permission_denied": NOT_PERMITTED, "archive_damaged": DAMAGED}.get(error.kind, REFUSED)
-    return REFUSED
+    return STATUS_OF_KIND.get(error.kind, REFUSED)

@@ -22,7 +22,8 @@ MAX_REQUESTS = 16
 """Requests that may run at one time on one connection, watches included."""
 SEND_SECONDS = 10.0
 """A peer that takes nothing for so long, while there is something to send, is cut off."""
-CHUNK = 64 * 1024
+RECEIVE_BYTES = 64 * 1024
+"""At one time."""
 
 
 class Connection:
@@ -126,29 +127,25 @@ class Connection:
         """The next line with something in it; None when the peer has hung up. A last line may lack its newline."""
         while True:
             end = self._unread.find(b"\n", 0, MAX_REQUEST)
-            if end < 0 and len(self._unread) >= MAX_REQUEST:
-                raise InvalidRequestError(
-                    f"the line is longer than {MAX_REQUEST} bytes", hint="the connection is closed"
-                )
             if end >= 0:
                 line = bytes(self._unread[:end])
                 del self._unread[: end + 1]
+                if line.strip():
+                    return line
+            elif len(self._unread) >= MAX_REQUEST:
+                message = f"the line is longer than {MAX_REQUEST} bytes"
+                raise InvalidRequestError(message, hint="the connection is closed")
+            elif chunk := await self._receive():
+                self._unread += chunk
             else:
-                chunk = await self._receive()
-                if chunk:
-                    self._unread += chunk
-                    continue
                 line = bytes(self._unread)
                 self._unread.clear()
-                if not line.strip():
-                    return None
-            if line.strip():
-                return line
+                return line if line.strip() else None
 
     async def _receive(self) -> bytes:
         while True:
             try:
-                return self._raw.recv(CHUNK)
+                return self._raw.recv(RECEIVE_BYTES)
             except BlockingIOError:
                 await anyio.wait_readable(self._raw)
             except OSError:

@@ -58,11 +58,10 @@ class Waited(View, frozen=True):
     errors=(AssetNotFoundError, AssetNotWantedError, BadRegistryPathError, BusyError),
 )
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
-    looked = False
-    with anyio.move_on_after(None if params.timeout is None else max(params.timeout, FOLDER_ANSWER_SECONDS)):
+    looking = anyio.move_on_after(None if params.timeout is None else max(params.timeout, FOLDER_ANSWER_SECONDS))
+    with looking:
         await _look_again(context)
-        looked = True
-    if not looked:
+    if looking.cancelled_caught:
         return Waited(params.path, "timeout", "time is over: waiting for a look at the genome folder")
     key = resolve(context.reconciler.look, params.path)
     wait = _Wait(context, call, key, params)
