@@ -20,11 +20,13 @@ import anyio.to_thread
 import structlog
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from refgenied.serve.served_archive import OpenedArchive, ServedArchive
 
 log = structlog.get_logger("serve")
 
+KIND = "application/octet-stream"
 _READ_BYTES = 1 << 18
 MOST_RANGES = 100
 """A client that asks for more in one request gets the whole file."""
@@ -33,7 +35,7 @@ HEAD = "refgenied.head"
 
 at_hand: ContextVar[OpenedArchive] = ContextVar("at_hand")
 """The archive that was opened for the current request."""
-given_out: ContextVar[Callable[[ServedArchive], None]] = ContextVar("given_out")
+given_out: ContextVar[Callable[[ServedArchive], None]] = ContextVar("given_out", default=lambda _: None)
 """Is told of the archive whose bytes are the answer to the current request."""
 
 ByteRange = tuple[int, int]
@@ -50,7 +52,7 @@ def file_response(path: str, **named: Any) -> Response:
 
 class ArchiveResponse(Response):
     def __init__(self, opened: OpenedArchive, filename: str) -> None:
-        super().__init__(media_type="application/octet-stream")
+        super().__init__(media_type=KIND)
         self._opened = opened
         self._etag = f'"{_tag(opened.archive.digest)}"'
         self._modified = formatdate(int(opened.stat.st_mtime), usegmt=True)
@@ -63,25 +65,24 @@ class ArchiveResponse(Response):
             "last-modified": self._modified,
         }
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope)
         fields = {name: ", ".join(given.getlist(name)) for name in given}  # a field that comes twice is one list
         size = self._opened.stat.st_size
         head = bool(scope.get(HEAD))
         try:
             status = self._condition(fields)
-            if status:
-                await self._end(send, status, {})
-                return
-            spans = None if head else self._spans(fields, size)
+            spans = None if status or head else self._spans(fields, size)
             if spans == []:
-                await self._end(send, 416, {"content-range": f"bytes */{size}"})
+                status = 416
+                self._fields["content-range"] = f"bytes */{size}"
+            if not status and not head:
+                given_out.get()(self._opened.archive)
+                await self._send_body(receive, send, spans)
                 return
-            if not head:
-                tell = given_out.get(None)
-                if tell is not None:
-                    tell(self._opened.archive)
-            await self._send_body(receive, send, spans, head=head)
+            if not status:  # HEAD: the fields of the whole file
+                self._fields |= {"content-type": KIND, "content-length": str(size)}
+            await Response(None, status or 200, self._fields)(scope, receive, send)
         finally:
             self._opened.close()
 
@@ -124,30 +125,21 @@ class ArchiveResponse(Response):
 
     # ----------------------------------------------------------------- what is sent
 
-    async def _end(self, send: Any, status: int, more: dict[str, str]) -> None:
-        """An answer without a body."""
-        fields = self._fields | more | ({} if status == 304 else {"content-length": "0"})
-        await _start(send, status, fields)
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _send_body(self, receive: Any, send: Any, spans: list[ByteRange] | None, *, head: bool) -> None:
+    async def _send_body(self, receive: Receive, send: Send, spans: list[ByteRange] | None) -> None:
         size = self._opened.stat.st_size
-        kind = "application/octet-stream"
         if spans is None:
-            parts, fields, status = [(b"", (0, size))], {"content-type": kind}, 200
+            parts, fields, status = [(b"", (0, size))], {"content-type": KIND}, 200
         elif len(spans) == 1:
             (first, end) = spans[0]
             parts, status = [(b"", spans[0])], 206
-            fields = {"content-type": kind, "content-range": f"bytes {first}-{end - 1}/{size}"}
+            fields = {"content-type": KIND, "content-range": f"bytes {first}-{end - 1}/{size}"}
         else:
             boundary = token_hex(13)
-            parts, status = list(_multipart(spans, size, boundary, kind)), 206
+            parts, status = list(_multipart(spans, size, boundary)), 206
             fields = {"content-type": f"multipart/byteranges; boundary={boundary}"}
         length = sum(len(before) + end - first for before, (first, end) in parts)
-        await _start(send, status, self._fields | fields | {"content-length": str(length)})
-        if head:
-            await send({"type": "http.response.body", "body": b""})
-            return
+        headers = Headers(self._fields | fields | {"content-length": str(length)}).raw
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         async with anyio.create_task_group() as group:
 
             async def until_gone() -> None:
@@ -163,7 +155,7 @@ class ArchiveResponse(Response):
                 await send({"type": "http.response.body", "body": b""})
             group.cancel_scope.cancel()
 
-    async def _copy(self, send: Any, before: bytes, span: ByteRange) -> bool:
+    async def _copy(self, send: Send, before: bytes, span: ByteRange) -> bool:
         """Whether the client got the file that it was told of. If not, the connection is cut, so that it knows."""
         first, end = span
         await send({"type": "http.response.body", "body": before, "more_body": True})
@@ -186,16 +178,11 @@ def _tag(digest: str) -> str:
     return digest if re.fullmatch(r"[!#-~]+", digest) else hashlib.sha256(digest.encode()).hexdigest()
 
 
-async def _start(send: Any, status: int, fields: Mapping[str, str]) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-def _multipart(spans: list[ByteRange], size: int, boundary: str, kind: str) -> Iterator[tuple[bytes, ByteRange]]:
+def _multipart(spans: list[ByteRange], size: int, boundary: str) -> Iterator[tuple[bytes, ByteRange]]:
     """Each range with the text before it; at last the closing text, with no bytes of the file."""
     newline = ""
     for first, end in spans:
-        head = f"{newline}--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {first}-{end - 1}/{size}\r\n\r\n"
+        head = f"{newline}--{boundary}\r\nContent-Type: {KIND}\r\nContent-Range: bytes {first}-{end - 1}/{size}\r\n\r\n"
         yield head.encode("latin-1"), (first, end)
         newline = "\r\n"
     yield f"\r\n--{boundary}--\r\n".encode("latin-1"), (0, 0)
