@@ -35,7 +35,7 @@ def main() -> None:
     began, cpu = time.monotonic(), cpu_seconds()
     with Tree(folder) as tree:
         if proved:
-            draft = pack_asset(tree, place, About(created_at=0.0), codec=codec, threads=int(threads))
+            draft = pack_asset(tree, place, About(created_at=0.0), Run(int(threads)), codec=codec)
             draft.publish()
             size = draft.manifest.size
         else:

@@ -25,7 +25,7 @@ from refgenied.archive.packer import Packed, in_packing_order
 from refgenied.archive.place import Place, manifest_at
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import Draft, drafting, write_manifest_partial
-from refgenied.archive.run import Check, OnProgress, Run, no_check, no_progress
+from refgenied.archive.run import Check, Run
 from refgenied.archive.vetting import Vetting, vetted
 from refgenied.files.durable import keep_beside, write_all, writing
 from refgenied.files.regular import opener, reading
@@ -38,15 +38,7 @@ REPLACED = "replaced"
 """The end of the name under which another program's archive is kept when ours takes its name: `….tgz.replaced`."""
 
 
-def take_foreign(
-    archive: Path,
-    place: Place,
-    about: About,
-    *,
-    digest: str | None = None,
-    on_progress: OnProgress = no_progress,
-    check: Check = no_check,
-) -> Draft:
+def take_foreign(archive: Path, place: Place, about: About, run: Run, *, digest: str | None = None) -> Draft:
     """Read an archive that another program made, and draft it for `place` with a manifest; its bytes do not change.
 
     `archive` may be `place.archive` itself. `digest`: the md5 that it must have. Every gzip checksum is compared,
@@ -54,36 +46,27 @@ def take_foreign(
     (a member is of a kind that no asset has), DigestMismatchError, ArchiveNotFoundError, UnreadableError, NoSpaceError,
     WriteError.
     """
-    run = Run(1, check, on_progress)
     with drafting(place):
-        _bring(archive, place.archive_partial, check)
+        _bring(archive, place.archive_partial, run.check)
         found = _survey(place, run)
         if digest not in (None, found.digest):
             raise DamagedArchiveError(f"{archive} has the md5 {found.digest}, and genome_config.yaml says {digest}")
-        manifest = write_manifest(place, about, found, UNKNOWN_CODEC, check)
+        manifest = write_manifest(place, about, found, UNKNOWN_CODEC, run.check)
     return Draft(place, manifest)
 
 
-def take_ours(
-    source: Place,
-    place: Place,
-    *,
-    threads: int = 1,
-    on_progress: OnProgress = no_progress,
-    check: Check = no_check,
-) -> Draft:
+def take_ours(source: Place, place: Place, run: Run) -> Draft:
     """Bring an archive of ours from another archive folder, and prove it. Errors as for `take_foreign`.
 
-    It does not matter whether a user removed it there. `threads` as for `pack`.
+    It does not matter whether a user removed it there.
     """
-    run = Run(threads, check, on_progress)
     manifest = msgspec.structs.replace(manifest_at(source), removed=None)
     if manifest.entries_file is not None and manifest.entries_file.name != source.entries.name:
         raise DamagedArchiveError(f"{source.manifest} names another list of files than {source.entries.name}")
     with drafting(place):
-        _bring(source.archive, place.archive_partial, check)
+        _bring(source.archive, place.archive_partial, run.check)
         if manifest.entries_file is not None:
-            _bring(source.entries, place.entries_partial, check)
+            _bring(source.entries, place.entries_partial, run.check)
         manifest = write_manifest_partial(place, manifest)
         prove(place.archive_partial, manifest, run, listing=place.entries_partial.name)
     return Draft(place, manifest)

@@ -11,7 +11,7 @@ from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.manifest import Manifest, entries_of, is_seekable
 from refgenied.archive.format.members import md5_of
 from refgenied.archive.packer import in_packing_order
-from refgenied.archive.run import Check, OnProgress, Phase, Run, no_check, no_progress
+from refgenied.archive.run import Check, Phase, Run
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.member import Kind, Member
 from refgenied.genomes.walk import Tree
@@ -20,15 +20,7 @@ from refgenied.model import SourceChangedError
 _CHUNK = 1 << 20
 
 
-def same_content(
-    tree: Tree,
-    archive: Path,
-    manifest: Manifest,
-    *,
-    listing: str | None = None,
-    on_progress: OnProgress = no_progress,
-    check: Check = no_check,
-) -> bool:
+def same_content(tree: Tree, archive: Path, manifest: Manifest, run: Run, *, listing: str | None = None) -> bool:
     """Whether the tree (entered by the caller) has the content that a manifest describes; times do not count.
 
     Names, kinds, modes and sizes are compared first, so that a difference there costs no reading. `listing` as for
@@ -41,17 +33,17 @@ def same_content(
         if not is_seekable(manifest):
             entries = in_packing_order(manifest.asset.encode(), entries)
         for pair in zip_longest(tree.to_read(), entries):
-            check()
+            run.check()
             yield pair
 
     if not all(_alike(member, entry) for member, entry in pairs()):
         return False
-    reporter = Run(1, check, on_progress).reporter(Phase.PROVING, manifest.totals.source_size)
+    reporter = run.reporter(Phase.PROVING, manifest.totals.source_size)
     done = 0
     for member, entry in pairs():
         if member is None or entry is None or not _alike(member, entry):
             return False
-        if member.kind is Kind.FILE and _md5(tree, member, check) != entry.md5:
+        if member.kind is Kind.FILE and _md5(tree, member, run.check) != entry.md5:
             return False
         done += member.size
         reporter.show(done)

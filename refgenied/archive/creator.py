@@ -62,7 +62,7 @@ def pack(
         if os.path.lexists(taken):
             raise ConflictError(f"{taken} is in the way: nothing is ever overwritten", hint="move it away first")
     with Tree(source) as tree:
-        draft = _draft(tree, place, About(created_at=time.time()), codec, run)
+        draft = pack_asset(tree, place, About(created_at=time.time()), run, codec=codec)
     draft.publish()
     return draft.manifest
 
@@ -81,26 +81,13 @@ def _require_places(folder: Path, archive: Path) -> None:
         raise BadArgumentError(f"{archive} would lie in the folder that it is made of: name a place outside")
 
 
-def pack_asset(
-    tree: Tree,
-    place: Place,
-    about: About,
-    *,
-    codec: Codec | None = None,
-    threads: int = 1,
-    on_progress: OnProgress = no_progress,
-    check: Check = no_check,
-) -> Draft:
+def pack_asset(tree: Tree, place: Place, about: About, run: Run, *, codec: Codec | None = None) -> Draft:
     """Pack the tree (entered by the caller) into partial files in the archive folder, and prove them.
 
-    The call blocks. `check` and `on_progress` are called in this thread only. `threads` as for `pack`. On any error
-    nothing is left: what `check` raises, UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError,
-    NoSpaceError, WriteError, DamagedArchiveError (the disk gave back other bytes than were written).
+    The call blocks, and calls `run.check` and `run.on_progress` in this thread only. On any error nothing is left:
+    what `check` raises, UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError, NoSpaceError,
+    WriteError, DamagedArchiveError (the disk gave back other bytes than were written).
     """
-    return _draft(tree, place, about, codec, Run(threads, check, on_progress))
-
-
-def _draft(tree: Tree, place: Place, about: About, codec: Codec | None, run: Run) -> Draft:
     codec = codec or ContentAware()
     size, access = 0, Access.EVERYONE
     for member in tree:

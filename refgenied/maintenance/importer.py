@@ -186,7 +186,7 @@ class Importer:
 
         def proved_access() -> Access | None:
             manifest = manifest_at(place)
-            prove(place.archive, manifest, Run(self._threads, check_cancelled, on_progress))
+            prove(place.archive, manifest, self._archive_run(on_progress))
             return record_of(place, manifest).access
 
         def publish() -> ArchiveRecord:
@@ -197,19 +197,15 @@ class Importer:
         access = await self._run(proved_access)
         await self._record(found, requester, publish)
 
-    @property
-    def _threads(self) -> int:
-        return self._core.current.settings.archive.threads
+    def _archive_run(self, on_progress: OnProgress) -> Run:
+        return Run(self._core.current.settings.archive.threads, check_cancelled, on_progress)
 
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
+        run = self._archive_run(on_progress)
         if found.maker is Maker.REFGENIED:
-            return take_ours(
-                _source(found), place, threads=self._threads, on_progress=on_progress, check=check_cancelled
-            )
+            return take_ours(_source(found), place, run)
         about = msgspec.structs.replace(found.about, requested_by=requester.name)
-        return take_foreign(
-            found.archive, place, about, digest=found.digest, on_progress=on_progress, check=check_cancelled
-        )
+        return take_foreign(found.archive, place, about, run, digest=found.digest)
 
     async def _record(self, found: Found, requester: Requester, publish: Callable[[], ArchiveRecord]) -> None:
         """Publish the archive and record it. Nothing may come between the two."""

@@ -75,7 +75,7 @@ class Task(msgspec.Struct, frozen=True):
     record: ArchiveRecord | None
     """Of the archive that is in place, as far as the database knows."""
     place: Place
-    on_progress: OnProgress
+    run: Run
 
 
 class Archiver:
@@ -110,7 +110,8 @@ class Archiver:
         The caller publishes the result's draft, or discards it.
         """
         place = self._core.archive_folder.place(job.key)
-        task = Task(job, asset, record, place, on_progress)
+        threads = self._core.current.settings.archive.threads
+        task = Task(job, asset, record, place, Run(threads, check_cancelled, on_progress))
         found = await self._run(reconcile, place, check_cancelled)
         if not job.force and not (record and record.damaged):
             there = await self._already_there(task, found)
@@ -157,14 +158,7 @@ class Archiver:
 
         def compare() -> bool:
             with self._core.genomes.tree(task.asset) as tree:
-                return same_content(
-                    tree,
-                    task.place.archive,
-                    manifest,
-                    listing=listing,
-                    on_progress=task.on_progress,
-                    check=check_cancelled,
-                )
+                return same_content(tree, task.place.archive, manifest, task.run, listing=listing)
 
         try:
             same = await self._run(compare)
@@ -176,14 +170,7 @@ class Archiver:
         """Another program's archive is in place: it is taken when it holds these very files."""
         about = await self._about(task)
         try:
-            draft = await self._run(
-                take_foreign,
-                task.place.archive,
-                task.place,
-                about,
-                on_progress=task.on_progress,
-                check=check_cancelled,
-            )
+            draft = await self._run(take_foreign, task.place.archive, task.place, about, task.run)
         except (DamagedArchiveError, UnsafeTreeError, DigestMismatchError) as error:
             log.info("archive.foreign", asset=task.job.key.registry_path, reason=error.message)
             return None
@@ -192,9 +179,8 @@ class Archiver:
 
     async def _adopted(self, task: Task, manifest: Manifest) -> Result | None:
         """The archive's record was lost, or a crash came before it: take the archive when it proves to be whole."""
-        run = Run(self._core.current.settings.archive.threads, check_cancelled, task.on_progress)
         try:
-            await self._run(prove, task.place.archive, manifest, run)
+            await self._run(prove, task.place.archive, manifest, task.run)
         except (ArchiveNotFoundError, DamagedArchiveError):
             return None
         record = manifest.record(task.place.relative, self._core.clock())
@@ -227,15 +213,7 @@ class Archiver:
 
         def pack() -> Draft:
             with self._core.genomes.tree(task.asset) as tree:
-                return pack_asset(
-                    tree,
-                    task.place,
-                    about,
-                    codec=codec,
-                    threads=settings.threads,
-                    on_progress=task.on_progress,
-                    check=check_cancelled,
-                )
+                return pack_asset(tree, task.place, about, task.run, codec=codec)
 
         log.info("job.packing", job=task.job.id, asset=task.job.key.registry_path, attempt=task.job.attempts)
         return await self._run(pack)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from refgenied.archive import About, Draft, Place, pack_asset
+from refgenied.archive import About, Draft, Place, Run, pack_asset
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey
 
@@ -32,8 +32,9 @@ def make_tree(folder: Path, members: Mapping[bytes, object]) -> Path:
 
 def draft_of(folder: Path, archives: Path, key: AssetKey = KEY, **options: object) -> Draft:
     about = options.pop("about", None) or About(created_at=1.5)
+    codec = options.pop("codec", None)
     with Tree(folder) as tree:
-        return pack_asset(tree, Place(archives, key), about, **options)
+        return pack_asset(tree, Place(archives, key), about, Run(**options), codec=codec)
 
 
 def publish(folder: Path, archives: Path, key: AssetKey = KEY, **options: object) -> Draft:

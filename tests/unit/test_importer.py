@@ -16,7 +16,7 @@ from packing import md5
 from parts import Parts, pragma, running
 from synthetic import DIGEST
 
-from refgenied.archive import About, Maker, Place, find_archives, remove, restore, take_foreign
+from refgenied.archive import About, Maker, Place, Run, find_archives, remove, restore, take_foreign
 from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.publisher import make_folders
 from refgenied.archive_folder.folder import PROBE
@@ -91,7 +91,7 @@ def test_reading_a_large_member_can_be_stopped(tmp_path):
     archive = tar(tmp_path / "default", tmp_path / "x.tgz")
     checks: list[None] = []
     place = Place(tmp_path / "archives", AssetKey(DIGEST, "fasta", "default"))
-    take_foreign(archive, place, About(created_at=1.0), check=lambda: checks.append(None))
+    take_foreign(archive, place, About(created_at=1.0), Run(check=lambda: checks.append(None)))
     assert len(checks) > 16
 
 

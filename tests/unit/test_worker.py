@@ -10,7 +10,8 @@ import pytest
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import OnProgress, Place
+from refgenied.archive import About, Place, Run
+from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester, UnreadableError
 from refgenied.queue import archiver
 
@@ -203,12 +204,12 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """A pack has told how far it is."""
     real, reported = archiver.pack_asset, threading.Event()
 
-    def pack(*arguments: object, on_progress: OnProgress, **named: object) -> object:
+    def pack(tree: Tree, place: Place, about: About, run: Run, **named: object) -> object:
         def progress(*reading: object) -> None:
-            on_progress(*reading)  # pyright: ignore
+            run.on_progress(*reading)  # pyright: ignore
             reported.set()
 
-        return real(*arguments, on_progress=progress, **named)  # pyright: ignore
+        return real(tree, place, about, Run(run.threads, run.check, progress), **named)  # pyright: ignore
 
     monkeypatch.setattr(archiver, "pack_asset", pack)
     return reported
