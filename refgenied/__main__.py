@@ -5,9 +5,9 @@ Each command imports what it needs when it runs, so that `--help` and `--version
 
 from __future__ import annotations
 
-import argparse
 import errno
 import sys
+from functools import partial
 
 from refgenied import __version__
 from refgenied.shared import output
@@ -15,10 +15,13 @@ from refgenied.shared.commandline import Parser, require_utf8_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import Any
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import Any, TypeAlias
 
     from refgenied.model import RefgeniedError
+
+    Flags: TypeAlias = Mapping[str, Any]
+    """`section.key` → the value of a flag that gives this setting; None for a flag that was not given."""
 
 EX_OK = 0
 EX_FAILED = 1
@@ -37,35 +40,19 @@ examples:
 """
 
 
-class Arguments(argparse.Namespace):
-    """What the command line says; each command has its own part of it."""
-
-    verb: str
-    command: Callable[[Arguments], int]
-    config: str | None
-    force: bool
-    json: bool
-    user: bool
-    prefix: str | None
-    dry_run: bool
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The flags that give a setting: `section.key` → value, None for a flag that was not given."""
-        return {name: value for name, value in vars(self).items() if "." in name}
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the `refgenied` command; returns its exit status."""
     words = sys.argv[1:] if argv is None else argv
     if argv is None:
         require_utf8_names("refgenied", words)
     output.set_up(as_json="--json" in words)
-    arguments = parser().parse_args(words, Arguments())
+    given = vars(parser().parse_args(words))
+    command: Callable[..., int] = given.pop("command")
+    flags = {name: given.pop(name) for name in list(given) if "." in name}
     from refgenied.model import RefgeniedError  # noqa: PLC0415
 
     try:
-        status = arguments.command(arguments)
+        status = command(**given, **({"flags": flags} if flags else {}))
         sys.stdout.flush()
     except RefgeniedError as error:
         from refgenied import logs  # noqa: PLC0415
@@ -96,9 +83,7 @@ def parser() -> Parser:
         epilog=EXAMPLES,
     )
     whole.add_argument("--version", action="version", version=f"refgenied {__version__}")
-    commands = whole.add_subparsers(
-        title="commands", required=True, metavar="COMMAND", dest="verb", parser_class=Parser
-    )
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
 
     run = commands.add_parser("run", help="run the daemon in the foreground (systemd and terminals like it so)")
     _add_settings(run, _run)
@@ -118,15 +103,16 @@ def parser() -> Parser:
     _add_settings(check, _check_config)
     check.add_argument("--json", action="store_true", help="one JSON object")
 
-    for verb, help_text in (
-        ("install-units", "write the systemd units for a configuration, and make their users"),
-        ("uninstall-units", "remove the systemd units and their users; the data stay"),
-    ):
-        _add_units(commands.add_parser(verb, help=help_text))
+    install = commands.add_parser(
+        "install-units", help="write the systemd units for a configuration, and make their users"
+    )
+    _add_units(install, _install_units)
+    uninstall = commands.add_parser("uninstall-units", help="remove the systemd units and their users; the data stay")
+    _add_units(uninstall, _uninstall_units)
     return whole
 
 
-def _add_settings(command: Parser, function: Callable[[Arguments], int]) -> None:
+def _add_settings(command: Parser, function: Callable[..., int]) -> None:
     command.set_defaults(command=function)
     command.add_argument("--config", metavar="FILE", help="the configuration (default: the user's, else the system's)")
     for flag, setting, metavar, help_text in (
@@ -139,8 +125,8 @@ def _add_settings(command: Parser, function: Callable[[Arguments], int]) -> None
         command.add_argument(flag, dest=setting, metavar=metavar, help=help_text)
 
 
-def _add_units(command: Parser) -> None:
-    command.set_defaults(command=_units)
+def _add_units(command: Parser, function: Callable[..., int]) -> None:
+    command.set_defaults(command=function)
     command.add_argument("--config", metavar="FILE", help="the configuration that the units are for")
     where = command.add_mutually_exclusive_group()
     where.add_argument("--user", action="store_true", help="for your own systemd instead of the machine's")
@@ -151,38 +137,38 @@ def _add_units(command: Parser) -> None:
 
 
 # --------------------------------------------------------------------------- the commands
+# Each gets what its command line says, by name, and returns the exit status.
 
 
-def _run(arguments: Arguments) -> int:
+def _run(*, config: str | None, flags: Flags) -> int:
     import structlog  # noqa: PLC0415
 
-    from refgenied import config, logs  # noqa: PLC0415
+    from refgenied import logs  # noqa: PLC0415
+    from refgenied.config import load  # noqa: PLC0415
     from refgenied.daemon import Daemon  # noqa: PLC0415
     from refgenied.model import RefgeniedError  # noqa: PLC0415
 
-    def load() -> config.Settings:
-        return config.load(arguments.config, arguments.settings)
-
     logs.show_crashes()
     try:
-        settings = load()
+        settings = load(config, flags)
         logs.set_up(settings.log)
         logs.take_over(structlog.get_logger("library"))
-        return run_to_end(Daemon(settings, load).run, "daemon")
+        return run_to_end(Daemon(settings, partial(load, config, flags)).run, "daemon")
     except RefgeniedError as error:
         if error.kind != "start_again":  # clients at systemd's socket go on waiting for the next start
             _say_why_not(error)
         raise
 
 
-def _serve(arguments: Arguments) -> int:
-    from refgenied import config, logs  # noqa: PLC0415
+def _serve(*, config: str | None, flags: Flags) -> int:
+    from refgenied import logs  # noqa: PLC0415
+    from refgenied.config import load  # noqa: PLC0415
     from refgenied.model import ConfigError  # noqa: PLC0415
 
     try:
         from refgenied.serve.process import ServingProcess, quiet_libraries  # noqa: PLC0415
 
-        settings = config.load(arguments.config, arguments.settings, genomes_needed=False)
+        settings = load(config, flags, genomes_needed=False)
         logs.set_up(settings.log)
         quiet_libraries()
         serving = ServingProcess(settings, settings.serving.host, settings.serving.port)
@@ -224,25 +210,30 @@ def _say_why_not(error: RefgeniedError) -> None:
     refuse_waiting(error_reply(None, type(error)(f"the daemon cannot start: {error.message}", hint=error.hint)))
 
 
-def _init(arguments: Arguments) -> int:
+def _init(*, config: str | None, flags: Flags, force: bool) -> int:
     from refgenied.config import commands  # noqa: PLC0415
 
-    commands.write_first(arguments.config, arguments.settings, force=arguments.force)
+    commands.write_first(config, flags, force=force)
     return EX_OK
 
 
-def _check_config(arguments: Arguments) -> int:
+def _check_config(*, config: str | None, flags: Flags, json: bool) -> int:
     from refgenied.config import commands  # noqa: PLC0415
 
-    well = commands.check(arguments.config, arguments.settings, as_json=arguments.json)
-    return EX_OK if well else EX_CONFIG
+    return EX_OK if commands.check(config, flags, as_json=json) else EX_CONFIG
 
 
-def _units(arguments: Arguments) -> int:
+def _install_units(*, config: str | None, user: bool, prefix: str | None, dry_run: bool) -> int:
     from refgenied.systemd import commands  # noqa: PLC0415
 
-    act = commands.install if arguments.verb == "install-units" else commands.uninstall
-    act(arguments.config, user=arguments.user, prefix=arguments.prefix, dry_run=arguments.dry_run)
+    commands.install(config, user=user, prefix=prefix, dry_run=dry_run)
+    return EX_OK
+
+
+def _uninstall_units(*, config: str | None, user: bool, prefix: str | None, dry_run: bool) -> int:
+    from refgenied.systemd import commands  # noqa: PLC0415
+
+    commands.uninstall(config, user=user, prefix=prefix, dry_run=dry_run)
     return EX_OK
 
 
