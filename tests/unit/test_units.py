@@ -18,7 +18,7 @@ from refgenied.__main__ import main
 from refgenied.files import mounts
 from refgenied.logs import journal
 from refgenied.model import ConfigError
-from refgenied.systemd import units
+from refgenied.systemd import accounts, units
 from refgenied.systemd.accounts import Users
 from refgenied.systemd.install import Installation
 from refgenied.systemd.units import SYSUSERS, TMPFILES
@@ -178,6 +178,30 @@ def own_installation(tmp_path: Path, said: list[str]) -> Installation:
     more = f'[control]\nsocket = "{tmp_path}/run/control.sock"\ngroup = "{MY_GROUP}"\n'
     given = settings(tmp_path, "/data/genomes", str(tmp_path / "archives"), more)
     return installation(given, tmp_path / "root", said.append, live=True, users=Users(ME, ME))
+
+
+def test_only_accounts_that_are_missing_are_made_and_noted() -> None:
+    users = Users("no-such-daemon", ME)
+    made = accounts.missing(users, MY_GROUP)
+    assert made[:2] == ["user no-such-daemon", "group no-such-daemon"]
+    assert f"user {ME}" not in made
+    assert f"group {MY_GROUP}" not in made
+    text = accounts.noted("u refgenied\n", [*made, *made])
+    assert text.startswith("u refgenied\n# made here: user no-such-daemon\n")
+    assert accounts.made_before(text) == made
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_archive_folder_is_given_with_all_in_it_but_not_the_genome_folder(tmp_path: Path) -> None:
+    archives, genomes = tmp_path / "archives", tmp_path / "archives/genomes"
+    genomes.mkdir(parents=True)
+    for path in (archives / ".refgenied", archives / "a.tgz", genomes / "a.fa"):
+        path.touch()
+        os.chown(path, 65534, 65534)
+    (archives / "link").symlink_to("/etc")
+    assert accounts.give(archives, ME, MY_GROUP, leave=genomes) == 2, "the two files of the archive folder"
+    assert (genomes / "a.fa").stat().st_uid == 65534
+    assert accounts.hand_over(archives, 65534) == 1
 
 
 def test_an_installation_is_made_and_taken_away(tmp_path: Path, tools: Path) -> None:
