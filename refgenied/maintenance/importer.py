@@ -23,7 +23,6 @@ from refgenied.archive import (
     Presence,
     Reconciled,
     Removed,
-    Run,
     bring_back,
     find_archive,
     find_archives,
@@ -186,7 +185,7 @@ class Importer:
 
         def proved_access() -> Access | None:
             manifest = manifest_at(place)
-            prove(place.archive, manifest, self._archive_run(on_progress))
+            prove(place.archive, manifest, self._core.archive_run(on_progress))
             return record_of(place, manifest).access
 
         def publish() -> ArchiveRecord:
@@ -197,11 +196,8 @@ class Importer:
         access = await self._run(proved_access)
         await self._record(found, requester, publish)
 
-    def _archive_run(self, on_progress: OnProgress) -> Run:
-        return Run(self._core.current.settings.archive.threads, check_cancelled, on_progress)
-
     def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
-        run = self._archive_run(on_progress)
+        run = self._core.archive_run(on_progress)
         if found.maker is Maker.REFGENIED:
             return take_ours(_source(found), place, run)
         about = msgspec.structs.replace(found.about, requested_by=requester.name)

@@ -9,9 +9,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 import structlog
-from anyio.from_thread import check_cancelled
 
-from refgenied.archive import OnProgress, Run, no_progress
+from refgenied.archive import OnProgress, no_progress
 from refgenied.archive.publisher import replace_manifest
 from refgenied.archive.verifier import Finding, examine
 from refgenied.files.disk import DiskThread
@@ -78,7 +77,7 @@ class Verifier:
         `quick` reads the manifest only. `on_progress` is called in another thread. Cancelled, it ends within 0.3 s.
         ArchiveNotFoundError (no such record), UnreadableError.
         """
-        run = Run(self._core.current.settings.archive.threads, check_cancelled, on_progress)
+        run = self._core.archive_run(on_progress)
 
         def read(record: ArchiveRecord) -> Finding:
             return examine(self._core.archive_folder.place(key), record, run, quick=quick)

@@ -110,8 +110,7 @@ class Archiver:
         The caller publishes the result's draft, or discards it.
         """
         place = self._core.archive_folder.place(job.key)
-        threads = self._core.current.settings.archive.threads
-        task = Task(job, asset, record, place, Run(threads, check_cancelled, on_progress))
+        task = Task(job, asset, record, place, self._core.archive_run(on_progress))
         found = await self._run(reconcile, place, check_cancelled)
         if not job.force and not (record and record.damaged):
             there = await self._already_there(task, found)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anyio.from_thread import check_cancelled
+
+from refgenied.archive.run import OnProgress, Run, no_progress
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.config import Current
 from refgenied.genomes.folder import GenomeFolder
@@ -19,3 +22,7 @@ class Core:
     current: Current
     health: Health
     clock: Clock
+
+    def archive_run(self, on_progress: OnProgress = no_progress) -> Run:
+        """For long work of the archive engine in one of anyio's threads, where a cancellation ends it."""
+        return Run(self.current.settings.archive.threads, check_cancelled, on_progress)
