@@ -1,4 +1,4 @@
-"""Events for subscribers: each hears of a change after its commit, in order. None of them can hold the daemon up."""
+"""Events for subscribers. Each hears of a change after its commit, in order, and none can make the daemon wait."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ MOST_EVENTS_WAITING = 1000
 
 
 class Subscription:
-    def __init__(self, limit: int, kinds: tuple[str, ...]) -> None:
-        self._limit = limit
+    def __init__(self, kinds: tuple[str, ...]) -> None:
         self._kinds = kinds
         self._waiting: list[Event] = []
         self._arrived = anyio.Event()
@@ -29,7 +28,7 @@ class Subscription:
     def offer(self, event: Event) -> None:
         if not event.kind.startswith(self._kinds):
             return
-        if len(self._waiting) >= self._limit:
+        if len(self._waiting) >= MOST_EVENTS_WAITING:
             self.lagged = True
             self._waiting.clear()
         if not self.lagged:
@@ -37,7 +36,7 @@ class Subscription:
         self._arrived.set()
 
     async def take(self) -> list[Event]:
-        """Wait for events and take all that are there; an empty list once the subscriber has lagged."""
+        """Wait for events and take all that are there. Gives an empty list after the subscriber has lagged."""
         while not self.pending:
             self._arrived = anyio.Event()
             await self._arrived.wait()
@@ -45,7 +44,7 @@ class Subscription:
         return taken
 
     def skip(self) -> None:
-        """Drop the events that are there, and begin anew after a lag."""
+        """Drop the events that are there, and begin again after a lag."""
         self._waiting.clear()
         self.lagged = False
 
@@ -54,16 +53,16 @@ class Feed:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
 
-    def subscribe(self, *kinds: str, limit: int = MOST_EVENTS_WAITING) -> Subscription:
+    def subscribe(self, *kinds: str) -> Subscription:
         """Events whose kind begins with one of `kinds` (none given: all), until the daemon ends."""
-        subscription = Subscription(limit, kinds or ("",))
+        subscription = Subscription(kinds or ("",))
         self._subscriptions.add(subscription)
         return subscription
 
     @contextmanager
-    def subscribed(self, *kinds: str, limit: int = MOST_EVENTS_WAITING) -> Generator[Subscription]:
+    def subscribed(self, *kinds: str) -> Generator[Subscription]:
         """`subscribe` until the end of the `with`."""
-        subscription = self.subscribe(*kinds, limit=limit)
+        subscription = self.subscribe(*kinds)
         try:
             yield subscription
         finally:
