@@ -12,6 +12,11 @@
 
 The table is `model.ARROWS`. Each change is `UPDATE … WHERE id = ? AND state IN (…)`, which must change one row.
 
+*The way of a job.* The reconciler enqueues it (`jobs`). `worker` claims it and asks `archiver` for a `Result`: the
+archive is up to date, an archive that was there is adopted, or a new one is packed. The worker gives the archive its
+final names and records it, inside `ArchiveFolder.changing`. `feed` tells of the events; the catalog follows them.
+`records` and `downloads` write what happens to archives outside of jobs.
+
 *Whose fault is it?* A permanent error (an unsafe tree, a wrong digest) ends the job. After any other error the daemon
 writes, syncs, renames and deletes a small file at the top of the archive folder. If that fails too, the error is a
 *condition* (`conditions`): the archive folder, room in it, the database, and descriptors and memory are what every
