@@ -182,9 +182,7 @@ class GenomeFolder:
             return AssetState.MISSING, f"registered, but {shown(sighting.folder)} is not there"
         if sighting.transfer and moved_lately((sighting.transfer,), now, self._interrupted_after):
             return AssetState.BUILDING, f"refgenie pull is at work: {shown(sighting.transfer)} is there"
-        if flags.completed:
-            return judge.finished(sighting, flags, lately)
-        return judge.unbuilt(sighting, lately)
+        return judge.judge(sighting, flags, lately)
 
     def _unfinished(self, flags: Flags, *, lately: bool) -> Judgement:
         left = f"{shown(flags.working)} is there" if flags.working else "it has no completed flag"

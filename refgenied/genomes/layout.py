@@ -40,12 +40,11 @@ class Judge(Protocol):
         """Whether an asset may have been finished while the survey was made."""
         ...
 
-    def finished(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:
-        """For an asset with a completed flag and nothing against it. `lately`: has anything moved?"""
-        ...
+    def judge(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:
+        """For an asset whose folder is there and whose flags, if there are any, say that it is completed.
 
-    def unbuilt(self, sighting: Sighting, lately: Callable[[], bool]) -> Judgement:
-        """For an asset whose folder is there, without any build flags."""
+        `lately`: has anything moved?
+        """
         ...
 
 

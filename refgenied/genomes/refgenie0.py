@@ -140,14 +140,13 @@ class _ConfigJudge:
     def outdated(self) -> bool:
         return self._known.fresh and self._reader.identity() != self._known.identity
 
-    def finished(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:  # noqa: ARG002
-        doubt = self._doubt(sighting, flags)
-        if doubt:
-            return AssetState.UNREGISTERED, f"complete on disk, {doubt}"
-        return AssetState.COMPLETE, "built and registered"
-
-    def unbuilt(self, sighting: Sighting, lately: Callable[[], bool]) -> Judgement:  # noqa: ARG002
+    def judge(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:  # noqa: ARG002
         key, entry = sighting.key, sighting.entry
+        if flags.completed:
+            doubt = self._doubt(sighting, flags)
+            if doubt:
+                return AssetState.UNREGISTERED, f"complete on disk, {doubt}"
+            return AssetState.COMPLETE, "built and registered"
         if entry is None:
             return AssetState.MISSING, "neither registered nor built"
         own_path = os.path.normpath(entry.asset_path) == key.asset_group

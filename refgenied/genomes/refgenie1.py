@@ -219,16 +219,14 @@ class _LinkJudge:
     def outdated(self) -> bool:
         return False
 
-    def finished(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:  # noqa: ARG002
+    def judge(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:
         doubt = self._doubt(sighting)
-        if not doubt:
-            return AssetState.COMPLETE, "built, and linked in alias/"
-        if lately():
-            return AssetState.BUILDING, f"being built: it has its completed flag, {doubt}"
-        return AssetState.UNREGISTERED, f"complete on disk, {doubt}"
-
-    def unbuilt(self, sighting: Sighting, lately: Callable[[], bool]) -> Judgement:
-        doubt = self._doubt(sighting)
+        if flags.completed:
+            if not doubt:
+                return AssetState.COMPLETE, "built, and linked in alias/"
+            if lately():
+                return AssetState.BUILDING, f"being built: it has its completed flag, {doubt}"
+            return AssetState.UNREGISTERED, f"complete on disk, {doubt}"
         if not doubt:
             return AssetState.PULLED, "downloaded with refgenie1 pull: no build flags"
         if lately():
