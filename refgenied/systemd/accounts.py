@@ -5,15 +5,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
-import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from refgenied.config import MARKER
-from refgenied.model import ConfigError
+from refgenied.model import WriteError
+from refgenied.systemd.tools import run
 
 
 class Users(NamedTuple):
@@ -66,19 +65,10 @@ def take_away(made: Iterable[str]) -> list[str]:
                 left.append(f"the group {name} stays, it has members: {', '.join(members)}")
                 continue
             try:
-                _run_tool(f"{kind}del", name)
-            except ConfigError as error:  # it may be the primary group of somebody; the other accounts still go
+                run(f"{kind}del", name, missing=f"{kind}del is not installed: {name} stays")
+            except WriteError as error:  # it may be the primary group of somebody; the other accounts still go
                 left.append(f"the {kind} {name} stays: {error.message}")
     return left
-
-
-def _run_tool(tool: str, name: str) -> None:
-    program = shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if program is None:
-        raise ConfigError(f"{tool} is not installed: {name} stays", hint=f"remove it by hand: {tool} {name}")
-    done = subprocess.run([program, name], capture_output=True, text=True, check=False)  # noqa: S603 (our own names)
-    if done.returncode:
-        raise ConfigError(f"{tool} {name}: {done.stderr.strip() or done.returncode}")
 
 
 def give(folder: Path, user: str, group: str, *, leave: Path) -> int:

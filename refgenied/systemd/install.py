@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
-import subprocess
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from refgenied.model import ConfigError, WriteError
 from refgenied.shared.paths import SYSTEM_SOCKET
 from refgenied.systemd import accounts
 from refgenied.systemd.accounts import SERVICE_USERS, Users
+from refgenied.systemd.tools import run
 from refgenied.systemd.units import (
     NOT_OURS,
     SERVING_STATE,
@@ -224,14 +223,8 @@ class Installation:
             self._run("systemctl", *(["--user"] if self.user else []), *arguments)
 
     def _run(self, *command: str) -> None:
-        if not self._begin(f"run {' '.join(command)}"):
-            return
-        program = shutil.which(command[0])
-        if program is None:
-            raise WriteError(f"{command[0]} is not there: this machine does not run systemd")
-        done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise WriteError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
+        if self._begin(f"run {' '.join(command)}"):
+            run(*command, missing=f"{command[0]} is not there: this machine does not run systemd")
 
 
 def _is_ours(path: Path) -> bool:
