@@ -103,6 +103,19 @@ def test_every_test_that_architecture_names_is_there() -> None:
         assert list((ROOT / "tests").rglob(name)), name
 
 
+def test_architecture_is_short_and_names_every_room_as_it_is() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = {path.stem for path in (ROOT / "refgenied").iterdir() if path.stem != "__pycache__" and path.name[0] != "."}
+    for room in rooms - {"__init__", "py"}:
+        assert re.search(rf"\b{room}\b", text), room
+    for named in re.findall(r"`([a-z_]+(?:/[a-z_]+)*/?)`", text):
+        if named.split("/")[0] in rooms and "/" in named:
+            assert list((ROOT / "refgenied").glob(f"{named.rstrip('/')}*")), named
+    lines = text.splitlines()
+    assert len(lines) <= 160
+    assert [line for line in lines if len(line) > 120] == []
+
+
 def test_every_file_that_contributing_names_is_there() -> None:
     named = re.findall(r"`((?:refgenied|tests|\.ci)/[\w./]*)`", (ROOT / "CONTRIBUTING.md").read_text())
     assert len(named) > 10
