@@ -1,4 +1,11 @@
-"""Restores an asset's folder from an archive, with the rights of the caller: checked, proved, then made visible."""
+"""Restores an asset's folder from an archive, with the rights of the caller: checked, proved, then made visible.
+
+`vetting` judges all members first. Then `extract` makes them in a 0700 folder beside the target. Each member's header
+fields and md5 are compared with the manifest on the way, and long runs of zeros become holes. Modes and times come
+last, then one `syncfs` and one rename. Set-id and sticky bits are never given; a folder keeps the group that its
+parent hands down. Hard links are refused, because no asset of ours has them. An archive without a manifest is read
+twice: the first pass takes the manifest's place.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """journald's native protocol: one event is one entry with fields that `journalctl FIELD=value` finds.
 
 JSON lines on stderr would reach the journal too, but as text without fields to filter by, and all with one priority.
+It is spoken when `$JOURNAL_STREAM` is stderr. An entry about an asset has the field `REFGENIED_ASSET` once with the
+genome digest and once for each alias.
 https://systemd.io/JOURNAL_NATIVE_PROTOCOL
 """
 
