@@ -42,11 +42,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.stash[OWN] = (own, held)
     session.stash[ENVIRONMENT] = set_environment(own_environment(own))
     # pytest tidies the folders of earlier runs; the repository has its and Python's caches
-    alone = (
-        base.parent if hasattr(session.config, "workerinput") else base
-    )  # each of several workers has a folder in it
-    temporary = alone.parent if alone.parent.name.startswith("pytest-of-") else alone
-    session.stash[FENCE] = Fence([temporary, own, REPOSITORY])
+    one_of_several = hasattr(session.config, "workerinput")
+    whole = base.parent if one_of_several else base  # each worker has a folder of its own in it
+    temporary = whole.parent if whole.parent.name.startswith("pytest-of-") else whole
+    session.stash[FENCE] = Fence([temporary, own, REPOSITORY], in_memory=(base,) if one_of_several else ())
     session.stash[FENCE].raise_()
 
 

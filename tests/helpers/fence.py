@@ -31,10 +31,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Fence:
-    """`writable`: the only folders that can be written while it stands; they must be there."""
+    """`writable`: the only folders that can be written while it stands; they must be there.
 
-    def __init__(self, writable: list[Path]) -> None:
+    `in_memory`: empty ones below them, whose files are in memory until it is lowered: no test waits for the disk.
+    """
+
+    def __init__(self, writable: list[Path], in_memory: tuple[Path, ...] = ()) -> None:
         self.writable = writable
+        self.in_memory = in_memory
         self.missing = ""
         """Why there is none; empty while it stands."""
 
@@ -51,6 +55,10 @@ class Fence:
             _read_only("/", read_only=True)
             for folder in (*OPEN, *self.writable):
                 _read_only(folder, read_only=False)
+            for folder in self.in_memory:
+                subprocess.run(
+                    ["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", folder], check=True, capture_output=True
+                )
         except (OSError, subprocess.CalledProcessError) as error:
             self.missing = f"no mount namespace can be made here: {error}"
         os.chdir(os.getcwd())  # the folder that is mounted there now
@@ -60,7 +68,7 @@ class Fence:
         if not self.missing:
             here = os.getcwd()
             _read_only("/", read_only=False)
-            for folder in self.writable:
+            for folder in (*self.in_memory, *self.writable):
                 subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
             os.chdir(here)
 
