@@ -19,9 +19,9 @@ from refgenied.archive.creator import write_manifest
 from refgenied.archive.format.codec import CodecRecord
 from refgenied.archive.format.digests import ContentDigest
 from refgenied.archive.format.entries import EntryList, sidecar_entries
-from refgenied.archive.format.manifest import About, BlockTable
+from refgenied.archive.format.manifest import About, BlockTable, Packed
 from refgenied.archive.format.members import ArchiveMembers
-from refgenied.archive.packer import Packed, in_packing_order
+from refgenied.archive.packer import in_packing_order
 from refgenied.archive.place import Place, manifest_at
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import Draft, drafting, write_manifest_partial

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,10 +13,9 @@ import msgspec
 from refgenied.archive.format.arguments import path_of, require_callable
 from refgenied.archive.format.codec import Codec, CodecRecord, ContentAware
 from refgenied.archive.format.digests import asset_digest, matching_order, order_lacking_one
-from refgenied.archive.format.entries import Entry, sidecar_entries
-from refgenied.archive.format.manifest import About, Manifest, Versions
+from refgenied.archive.format.manifest import About, Manifest, Packed, Versions, entries_of
 from refgenied.archive.format.sorting import C
-from refgenied.archive.packer import Packed, pack_tree
+from refgenied.archive.packer import pack_tree
 from refgenied.archive.place import Place
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import Draft, drafting, write_manifest_partial
@@ -127,12 +126,7 @@ def _recomputed_asset_digest(place: Place, packed: Packed, expected: str | None,
     DigestMismatchError: it is not the expected one, also without the one file that may have been a link where the asset
     was built.
     """
-
-    def entries() -> Iterable[Entry]:
-        if packed.entries_file is None:
-            return packed.entries or ()
-        return sidecar_entries(place.entries_partial, packed.entries_file)
-
+    entries = partial(entries_of, packed, place.folder, place.entries_partial.name)
     digest = packed.asset_digest or asset_digest(entries(), check)
     if not expected or digest == expected:
         return digest, C

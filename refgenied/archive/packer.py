@@ -10,8 +10,8 @@ from refgenied.archive.format import tar
 from refgenied.archive.format.blocks import BLOCK_SIZE, SMALL, Block, BlockWriter, Passing
 from refgenied.archive.format.codec import Buffer, Codec
 from refgenied.archive.format.digests import AssetDigest, ContentDigest
-from refgenied.archive.format.entries import Entry, EntryList, Sidecar, Totals, entry_of
-from refgenied.archive.format.manifest import BlockTable
+from refgenied.archive.format.entries import Entry, EntryList, entry_of
+from refgenied.archive.format.manifest import BlockTable, Packed
 from refgenied.archive.format.output import Output
 from refgenied.archive.format.pipeline import Pipeline
 from refgenied.archive.format.sorting import sorted_tokens
@@ -22,20 +22,6 @@ from refgenied.genomes.enclosure import shown
 from refgenied.genomes.member import Kind, Member
 from refgenied.genomes.walk import Tree
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError
-
-
-class Packed(msgspec.Struct, frozen=True):
-    """What packing found out. The files are synced and still have their partial names."""
-
-    size: int
-    digest: str
-    content_digest: str
-    asset_digest: str
-    """Computed in the order of bytes; "" when all names must be known before it can be computed."""
-    totals: Totals
-    blocks: BlockTable
-    entries: tuple[Entry, ...] | None
-    entries_file: Sidecar | None
 
 
 def pack_tree(tree: Tree, place: Place, total: int, *, codec: Codec, run: Run, mode: int = 0o644) -> Packed:

@@ -80,6 +80,20 @@ class BlockTable(msgspec.Struct, frozen=True):
     """Bytes of each in the archive, in order."""
 
 
+class Packed(msgspec.Struct, frozen=True):
+    """What packing found out. The files are synced and still have their partial names."""
+
+    size: int
+    digest: str
+    content_digest: str
+    asset_digest: str
+    """Computed in the order of bytes; "" when all names must be known before it can be computed."""
+    totals: Totals
+    blocks: BlockTable
+    entries: tuple[Entry, ...] | None
+    entries_file: Sidecar | None
+
+
 class Removed(msgspec.Struct, frozen=True):
     """A user removed the archive: the daemon does not make it again by itself while the asset's stamp is the same."""
 
@@ -211,8 +225,8 @@ def _require_known_format(path: Path, data: bytes, number: int | None = None) ->
         )
 
 
-def entries_of(manifest: Manifest, folder: Path, name: str | None = None) -> Iterator[Entry]:
-    """The members in order, streaming. `folder` is where the manifest is; `name` as for `list_at`."""
+def entries_of(manifest: Manifest | Packed, folder: Path, name: str | None = None) -> Iterator[Entry]:
+    """The members in order, streaming. `folder` is where the archive is; `name` as for `list_at`."""
     if manifest.entries_file is None:
         return iter(manifest.entries or ())
     return sidecar_entries(list_at(manifest.entries_file, folder, name), manifest.entries_file)

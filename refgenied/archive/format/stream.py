@@ -110,8 +110,7 @@ class BlockSource(Source):
     def _contents(self, first: int, last: int) -> Iterator[Buffer]:
         """Whole blocks in order; other threads decompress ahead of the reader."""
         if self._threads == 1 or first == last:
-            for number in range(first, last + 1):
-                yield self._content(number)
+            yield from map(self._content, range(first, last + 1))
             return
         pool = ThreadPoolExecutor(self._threads, "archive-read")
         ahead: deque[Future[Buffer]] = deque()
