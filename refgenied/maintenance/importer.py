@@ -6,16 +6,14 @@ import os
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
 import msgspec
 import structlog
-from anyio.from_thread import check_cancelled
 
 from refgenied.archive import (
-    Draft,
     Found,
     Maker,
     OnProgress,
@@ -23,6 +21,7 @@ from refgenied.archive import (
     Presence,
     Reconciled,
     Removed,
+    Run,
     bring_back,
     find_archive,
     find_archives,
@@ -38,7 +37,6 @@ from refgenied.archive.publisher import record_of
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.regular import reading
 from refgenied.model import (
-    Access,
     ArchiveRecord,
     AssetKey,
     RefgeniedError,
@@ -76,6 +74,13 @@ class Import(msgspec.Struct, frozen=True):
     """Why it was refused, in one line."""
 
 
+class _Prepared(NamedTuple):
+    """An archive that is read and proved, and not seen yet."""
+
+    publish: Callable[[], ArchiveRecord]
+    discard: Callable[[], None] = lambda: None
+
+
 class Importer:
     """Takes one archive at a time, beside the worker. An import waits only for a job of the same asset."""
 
@@ -87,13 +92,9 @@ class Importer:
     async def find(self, folder: str) -> list[Found]:
         """The archives in a folder (empty: the archive folder itself). UnreadableError."""
         path = folder or self._core.archive_folder.path
-
-        def find() -> list[Found]:
-            if not os.path.isdir(path):
-                raise UnreadableError(f"{path} is not a folder that the daemon can read", hint="name an archive folder")
-            return list(find_archives(path, log_unreadable_folder))
-
-        return await self._run(find)
+        if not await self._run(lambda: os.path.isdir(path)):
+            raise UnreadableError(f"{path} is not a folder that the daemon can read", hint="name an archive folder")
+        return await self._run(lambda: list(find_archives(path, log_unreadable_folder)))
 
     async def find_one(self, wanted: str | AssetKey) -> Found:
         """The archive in this file, or at the place of this asset. UnreadableError."""
@@ -122,7 +123,8 @@ class Importer:
             try:
                 with self._core.jobs.reserved(found.key):
                     await self._core.jobs.at_rest(found.key)
-                    taken, reason = await self._take(found, requester, on_progress, by_name=by_name)
+                    run = self._core.archive_run(on_progress)
+                    taken, reason = await self._take(found, requester, run, by_name=by_name)
             except (StateError, ShortageError):
                 raise
             except RefgeniedError as error:
@@ -132,13 +134,11 @@ class Importer:
                 taken, reason = Taken.REFUSED, error.message
         return Import(found.key, found.maker, str(found.archive), taken, _size(found.archive), reason)
 
-    async def _take(
-        self, found: Found, requester: Requester, on_progress: OnProgress, *, by_name: bool
-    ) -> tuple[Taken, str]:
+    async def _take(self, found: Found, requester: Requester, run: Run, *, by_name: bool) -> tuple[Taken, str]:
         """What became of it, and why it was refused."""
         record = await self._core.jobs.store.ask(archives.get, found.key)
         place = self._core.archive_folder.place(found.key)
-        there = await self._run(lambda: reconcile(place, check_cancelled))
+        there = await self._run(lambda: reconcile(place, run.check))
         removed = None if by_name else await self._run(lambda: _removed(found, there))
         if removed is not None:
             await self._forget(Removal(found.key, removed.stamp, removed.at, removed.by))
@@ -149,23 +149,33 @@ class Importer:
         why_not = _why_not(found, place, there)
         if why_not:
             return Taken.REFUSED, why_not
-        if there.presence is Presence.REMOVED and place.archive.exists():
-            await self._bring_back(found, place, requester, on_progress)
-        elif there.presence is Presence.PRESENT and manifest is not None:
-            record = await self._run(lambda: record_of(place, manifest))
-            await self._record(found, requester, lambda: record)
-        else:
-            await self._bring(found, place, requester, on_progress)
+        prepared = await self._run(lambda: self._prepared(found, place, there, requester, run))
+        await self._publish(found, requester, prepared)
         return Taken.IMPORTED, ""
 
-    async def _bring(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
-        """Its file is not at the archive's place, or has no manifest of ours."""
+    def _prepared(self, found: Found, place: Place, there: Reconciled, requester: Requester, run: Run) -> _Prepared:
+        """Do what takes long: read and prove the archive. Blocking."""
+        clock = self._core.clock
+        if there.presence is Presence.REMOVED and place.archive.exists():
+            # A user removed it, and another wants it again. Its file is still there.
+            manifest = manifest_at(place)
+            prove(place.archive, manifest, run)
+            access = record_of(place, manifest).access
 
-        def bring() -> tuple[Draft, ArchiveRecord]:
-            draft = self._draft(found, place, requester, on_progress)
-            return draft, record_of(place, draft.manifest, self._core.clock(), listing=place.entries_partial.name)
+            def publish_again() -> ArchiveRecord:
+                # First the manifest: after a crash the next start reads it, and the database follows.
+                return msgspec.structs.replace(bring_back(place).record(place.relative, clock()), access=access)
 
-        draft, record = await self._run(bring)
+            return _Prepared(publish_again)
+        if there.presence is Presence.PRESENT and there.manifest is not None:
+            there_already = record_of(place, there.manifest)
+            return _Prepared(lambda: there_already)
+        if found.maker is Maker.REFGENIED:
+            draft = take_ours(_source(found), place, run)
+        else:
+            about = msgspec.structs.replace(found.about, requested_by=requester.name)
+            draft = take_foreign(found.archive, place, about, run, digest=found.digest)
+        record = record_of(place, draft.manifest, clock(), listing=place.entries_partial.name)
 
         def publish() -> ArchiveRecord:
             for aside in ServedNames(place).keep_foreign(draft.manifest):
@@ -173,42 +183,18 @@ class Importer:
             draft.publish()
             return record
 
-        with anyio.CancelScope(shield=True):
-            try:
-                await self._record(found, requester, publish)
-            except BaseException:
-                await self._run(draft.discard)
-                raise
+        return _Prepared(publish, draft.discard)
 
-    async def _bring_back(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> None:
-        """A user removed it, and another wants it again. Its file is still there, and is proved first."""
-
-        def proved_access() -> Access | None:
-            manifest = manifest_at(place)
-            prove(place.archive, manifest, self._core.archive_run(on_progress))
-            return record_of(place, manifest).access
-
-        def publish() -> ArchiveRecord:
-            # First the manifest: after a crash the next start reads it, and the database follows.
-            record = bring_back(place).record(place.relative, self._core.clock())
-            return msgspec.structs.replace(record, access=access)
-
-        access = await self._run(proved_access)
-        await self._record(found, requester, publish)
-
-    def _draft(self, found: Found, place: Place, requester: Requester, on_progress: OnProgress) -> Draft:
-        run = self._core.archive_run(on_progress)
-        if found.maker is Maker.REFGENIED:
-            return take_ours(_source(found), place, run)
-        about = msgspec.structs.replace(found.about, requested_by=requester.name)
-        return take_foreign(found.archive, place, about, run, digest=found.digest)
-
-    async def _record(self, found: Found, requester: Requester, publish: Callable[[], ArchiveRecord]) -> None:
+    async def _publish(self, found: Found, requester: Requester, prepared: _Prepared) -> None:
         """Publish the archive and record it. Nothing may come between the two."""
         with anyio.CancelScope(shield=True):
-            async with self._core.archive_folder.changing(found.key, self._core.jobs.store) as generation:
-                record = await self._run(publish)
-                await self._core.jobs.records.imported(record, requester, generation, maker=found.maker)
+            try:
+                async with self._core.archive_folder.changing(found.key, self._core.jobs.store) as generation:
+                    record = await self._run(prepared.publish)
+                    await self._core.jobs.records.imported(record, requester, generation, maker=found.maker)
+            except BaseException:
+                await self._run(prepared.discard)
+                raise
 
     async def _forget(self, removal: Removal) -> None:
         async with self._core.archive_folder.changing(removal.key, self._core.jobs.store) as generation:

@@ -272,14 +272,14 @@ async def test_what_is_served_stays_served_while_it_is_taken_over(by, genomes, t
         written = yaml.safe_load(config.read_text())
         written["genomes"][DIGEST]["assets"]["fasta"]["asset_description"] = "by hand"
         config.write_text(yaml.safe_dump(written))
-        whose, step = (parts.importer, "_record") if by == "an import" else (parts.jobs, "succeed")
+        whose, step = (parts.jobs.records, "imported") if by == "an import" else (parts.jobs, "succeed")
         recorded, seen = getattr(whose, step), []
 
-        async def refreshed_in_between(*arguments: object) -> None:
+        async def refreshed_in_between(*arguments: object, **named: object) -> None:
             group.start_soon(parts.catalog.refresh)
             await anyio.sleep(0.3)
             seen.append(config.read_text())
-            await recorded(*arguments)
+            await recorded(*arguments, **named)
 
         monkeypatch.setattr(whose, step, refreshed_in_between)
         await (parts.bring() if by == "an import" else parts.work())
