@@ -148,7 +148,7 @@ def test_an_archive_of_another_program_is_proved_by_its_members(tmp_path):
     source = make_tree(tmp_path / "default", MEMBERS)
     with tarfile.open(tmp_path / "foreign.tgz", "w:gz") as tar:
         tar.add(source, "default")
-    draft = take_foreign(tmp_path / "foreign.tgz", Place(tmp_path / "archives", KEY), About(created_at=0.0))
+    draft = take_foreign(tmp_path / "foreign.tgz", Place(tmp_path / "archives", KEY), About(created_at=0.0), Run())
     draft.publish()
     place, manifest = draft.place, draft.manifest
     prove(place.archive, manifest, Run())
