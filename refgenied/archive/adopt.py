@@ -33,7 +33,7 @@ from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, Unreadabl
 
 UNKNOWN_CODEC = CodecRecord(name="gzip", level=0, library="another program", version="", machine="")
 """The codec of an archive that we did not make."""
-_CHUNK = 1 << 20
+_READ_BYTES = 1 << 20
 REPLACED = "replaced"
 """The end of the name under which another program's archive is kept when ours takes its name: `….tgz.replaced`."""
 
@@ -107,7 +107,7 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
     with reading(file):
         source = open(file, "rb", buffering=0, opener=opener)  # noqa: SIM115 (closed below)
     with source, writing(partial), partial.open("xb", buffering=0) as copy:
-        while chunk := source.read(_CHUNK):
+        while chunk := source.read(_READ_BYTES):
             check()
             write_all(copy.fileno(), chunk)
         os.fsync(copy.fileno())

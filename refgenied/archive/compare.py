@@ -17,7 +17,7 @@ from refgenied.genomes.member import Kind, Member
 from refgenied.genomes.walk import Tree
 from refgenied.model import SourceChangedError
 
-_CHUNK = 1 << 20
+_READ_BYTES = 1 << 20
 
 
 def same_content(tree: Tree, archive: Path, manifest: Manifest, run: Run, *, listing: str | None = None) -> bool:
@@ -72,6 +72,6 @@ def _md5(tree: Tree, member: Member, check: Check) -> str:
 
 
 def _content(fd: int, left: int) -> Iterator[bytes]:
-    while left and (data := os.read(fd, min(left, _CHUNK))):
+    while left and (data := os.read(fd, min(left, _READ_BYTES))):
         left -= len(data)
         yield data

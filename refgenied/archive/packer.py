@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from refgenied.archive.format import tar
-from refgenied.archive.format.blocks import BLOCK_SIZE, SMALL, Block, BlockWriter, Passing
+from refgenied.archive.format.blocks import BLOCK_SIZE, SMALL_FILE_BYTES, Block, BlockWriter, Passing
 from refgenied.archive.format.codec import Buffer, Codec
 from refgenied.archive.format.digests import AssetDigest, ContentDigest
 from refgenied.archive.format.entries import Entry, EntryList, entry_of
@@ -101,7 +101,7 @@ def _feed_file(tree: Tree, header: bytes, passing: Passing, blocks: BlockWriter,
     member = passing.member
     fd = tree.open(member)
     try:
-        count = blocks.take(header, passing, fd) if 0 < member.size <= SMALL else -1
+        count = blocks.take(header, passing, fd) if 0 < member.size <= SMALL_FILE_BYTES else -1
     except OSError as error:
         raise _unreadable(member, error) from error
     if count < 0:

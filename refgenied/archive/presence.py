@@ -18,7 +18,7 @@ from refgenied.archive.run import Check, no_check
 from refgenied.files.regular import SHORTAGE_ERRNOS, opener, reading, unreadable
 from refgenied.model import ArchiveNotFoundError, AssetKey, BadRegistryPathError, DamagedArchiveError
 
-_CHUNK = 1 << 20
+_READ_BYTES = 1 << 20
 
 PassedOver = Callable[[OSError], None]
 """Is called for each folder (the error's `filename`) that cannot be read and is left out."""
@@ -90,7 +90,7 @@ def _require_content(path: Path, size: int, digest: str, check: Check) -> None:
     """Check a file's size and md5. DamagedArchiveError, ArchiveNotFoundError, UnreadableError."""
     require_size(path, size)
     with reading(path), open(path, "rb", buffering=0, opener=opener) as file:
-        md5, _ = md5_of(iter(lambda: file.read(_CHUNK), b""), check)
+        md5, _ = md5_of(iter(lambda: file.read(_READ_BYTES), b""), check)
     if md5 != digest:
         raise DamagedArchiveError(f"{path} has the md5 {md5}, not {digest}")
 

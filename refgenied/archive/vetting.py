@@ -21,7 +21,7 @@ MAX_MEMBERS = 2_000_000
 """An archive with more members is refused: the names of all of them are kept in memory."""
 MAX_NAME_BYTES = 1 << 29
 """Bytes that all names and links' targets may have together: a short archive can hold very long ones."""
-_LONGEST_NAME = 255
+_LONGEST_NAME_BYTES = 255
 _MAX_TARGET_BYTES = 4095
 
 
@@ -89,8 +89,8 @@ class Vetting:
             raise self._refused(path, "has an absolute name")
         if any(part in (b"", b".", b"..") for part in parts):
             raise self._refused(path, "has a name that leads elsewhere")
-        if any(len(part) > _LONGEST_NAME or b"\0" in part for part in parts):
-            raise self._refused(path, f"has a name of more than {_LONGEST_NAME} bytes, or with a NUL in it")
+        if any(len(part) > _LONGEST_NAME_BYTES or b"\0" in part for part in parts):
+            raise self._refused(path, f"has a name of more than {_LONGEST_NAME_BYTES} bytes, or with a NUL in it")
         if len(parts) > MAX_FOLDER_DEPTH:
             raise self._refused(path, f"lies deeper than {MAX_FOLDER_DEPTH} folders")
         return parts

@@ -14,7 +14,7 @@ from refgenied.archive import About, Place, iter_files, read_manifest, reconcile
 from refgenied.archive.format import entries as entries_module
 from refgenied.archive.format import seal
 from refgenied.archive.format.entries import Entry, EntryList, Sidecar, sidecar_entries
-from refgenied.archive.format.manifest import LARGEST, BrokenSealError, encode
+from refgenied.archive.format.manifest import MAX_MANIFEST_BYTES, BrokenSealError, encode
 from refgenied.genomes.member import Kind
 from refgenied.model import (
     ArchiveNotFoundError,
@@ -49,7 +49,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def many(tmp_path: Path, monkeypatch) -> Place:
-    monkeypatch.setattr(entries_module, "INLINE", INLINE)
+    monkeypatch.setattr(entries_module, "MAX_INLINE_ENTRIES", INLINE)
     source = make_tree(tmp_path / "source", {b"%05d" % number: b"%d" % number for number in range(INLINE + 1)})
     return publish(source, tmp_path / "archives", about=ABOUT).place
 
@@ -259,7 +259,7 @@ def test_neither_a_manifest_nor_its_list_is_read_without_a_bound(tmp_path):
     path = tmp_path / "fasta__default.json"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(DamagedArchiveError, match=f"it has {1 << 40} bytes, and at most {LARGEST} are read"):
+    with pytest.raises(DamagedArchiveError, match=f"it has {1 << 40} bytes, and at most {MAX_MANIFEST_BYTES} are read"):
         read_manifest(path)
     listing = tmp_path / "list.gz"
     with gzip.open(listing, "wb", compresslevel=1) as file:

@@ -127,7 +127,7 @@ def test_an_md5_in_the_list_that_is_not_the_files_is_found(members, published):
 
 @pytest.mark.parametrize(("lose", "said"), [(Path.unlink, "is missing"), (cut, "bytes")])
 def test_a_list_beside_the_manifest_is_found_missing_or_cut(lose, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(entries, "INLINE", 2)
+    monkeypatch.setattr(entries, "MAX_INLINE_ENTRIES", 2)
     draft = publish(make_tree(tmp_path / "source", MEMBERS), tmp_path / "archives")
     place, manifest = draft.place, draft.manifest
     lose(place.entries)

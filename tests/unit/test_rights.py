@@ -262,7 +262,7 @@ async def test_what_is_inside_a_private_archive_is_told_to_its_owner_alone(tmp_p
 async def test_an_archive_with_a_long_list_of_members_is_as_private_when_its_asset_is_gone(
     tmp_path: Path, monkeypatch, how
 ) -> None:
-    monkeypatch.setattr(entries, "INLINE", 1)
+    monkeypatch.setattr(entries, "MAX_INLINE_ENTRIES", 1)
     genomes = Genomes(tmp_path / "genomes")
     key = genomes.build()
     for path in genomes.folder(key).iterdir():

@@ -16,7 +16,7 @@ from refgenied.genomes.member import Member
 BLOCK_SIZE = 1 << 20
 """Bytes of the tar stream in each block but the last."""
 
-SMALL = 1 << 16
+SMALL_FILE_BYTES = 1 << 16
 """A file of at most so many bytes is hashed by the thread that reads it: passing it to another would take longer."""
 
 _ZEROS = bytes(512)
@@ -126,7 +126,7 @@ class BlockWriter:
         block.files.append((begin, begin + count))
         if passing.md5 is _OF_NOTHING:
             passing.md5 = _md5()
-        if passing.member.size <= SMALL:
+        if passing.member.size <= SMALL_FILE_BYTES:
             passing.md5.update(block.buffer[begin : begin + count])
         else:
             block.spans.append((passing, begin, begin + count))

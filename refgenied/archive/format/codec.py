@@ -131,7 +131,7 @@ def huffman_by_case() -> Method:
     return Method("zlib-ng", "zlib-ng huffman by case", compress)
 
 
-SMALLEST = 12
+MAX_LEVEL = 12
 """libdeflate's highest level."""
 
 
@@ -139,8 +139,8 @@ class Libdeflate:
     """libdeflate at one level for everything: 0 (stored), 1 (fast) to 12 (small)."""
 
     def __init__(self, level: int = 6) -> None:
-        if count_of(level, "level") > SMALLEST:
-            raise BadArgumentError(f"level is {level}, and {SMALLEST} is the highest")
+        if count_of(level, "level") > MAX_LEVEL:
+            raise BadArgumentError(f"level is {level}, and {MAX_LEVEL} is the highest")
         self._method = libdeflate(level)
         self.record = CodecRecord("libdeflate", level, "deflate", version("deflate"), platform.machine())
 

@@ -22,7 +22,7 @@ from refgenied.files.regular import opener, unreadable
 from refgenied.genomes.member import Kind
 from refgenied.model import Access, DamagedArchiveError
 
-INLINE = 1000
+MAX_INLINE_ENTRIES = 1000
 """A list longer than this goes to the file beside the manifest, so that no manifest needs much memory."""
 
 Whole = Annotated[int, Meta(ge=0, le=1 << 62)]
@@ -35,9 +35,9 @@ _ENCODER = msgspec.json.Encoder()
 
 _LIST_CODEC = Libdeflate()
 
-_LONGEST_LINE = 1 << 20
+_MAX_LINE_BYTES = 1 << 20
 """Many times more than the longest path needs: whoever made the file decides what it unpacks to."""
-_CHUNK = 1 << 18
+_FLUSH_BYTES = 1 << 18
 """Bytes of JSON lines in each gzip member of the file with the list, at least."""
 
 
@@ -185,7 +185,7 @@ class EntryList:
             self._source_size += entry.size
         if self._file is None:
             self._inline += entries
-            if len(self._inline) > INLINE:
+            if len(self._inline) > MAX_INLINE_ENTRIES:
                 self._move_to_disk()
         else:
             self._write(entries)
@@ -208,7 +208,7 @@ class EntryList:
 
     def _write(self, entries: list[Entry]) -> None:
         self._lines += _ENCODER.encode_lines(entries)
-        if len(self._lines) >= _CHUNK:
+        if len(self._lines) >= _FLUSH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
@@ -232,7 +232,7 @@ def sidecar_entries(path: Path, sidecar: Sidecar) -> Iterator[Entry]:
         with open(path, "rb", buffering=0, opener=opener) as raw:
             hashed = _Hashed(raw)
             with gzip.GzipFile(fileobj=io.BufferedReader(hashed)) as lines:
-                while line := lines.readline(_LONGEST_LINE):
+                while line := lines.readline(_MAX_LINE_BYTES):
                     count += 1
                     yield decoder.decode(line)
     except FileNotFoundError as error:

@@ -34,9 +34,9 @@ from refgenied.model import (
 FORMAT = 1
 """It rises when an older refgenied could not understand a manifest any more; new fields alone are no reason."""
 
-LARGEST = 64 << 20
+MAX_MANIFEST_BYTES = 64 << 20
 """Bytes that a manifest may have; the one of an archive of a terabyte has about 8 MB."""
-_LARGEST_BLOCK = 1 << 26
+_MAX_BLOCK_BYTES = 1 << 26
 """Many times more than our blocks have. There is a limit because a whole block is held in memory."""
 
 
@@ -74,9 +74,9 @@ class BlockTable(msgspec.Struct, frozen=True):
     The table is empty for an archive that another program made: that can only be read from its beginning.
     """
 
-    size: Annotated[int, Meta(ge=0, le=_LARGEST_BLOCK)]
+    size: Annotated[int, Meta(ge=0, le=_MAX_BLOCK_BYTES)]
     """Bytes of the tar stream in each block but the last."""
-    compressed: tuple[Annotated[int, Meta(gt=0, le=2 * _LARGEST_BLOCK)], ...]
+    compressed: tuple[Annotated[int, Meta(gt=0, le=2 * _MAX_BLOCK_BYTES)], ...]
     """Bytes of each in the archive, in order."""
 
 
@@ -179,7 +179,7 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
     """
     path = path_of(path, "path")
     try:
-        data = read_regular(path, LARGEST)
+        data = read_regular(path, MAX_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveNotFoundError(f"there is no manifest {path}") from error
     except OSError as error:

@@ -23,9 +23,9 @@ from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageE
 
 ALL = 1 << 62
 """As a length: to the end of the stream."""
-_READ = 1 << 18
+_READ_BYTES = 1 << 18
 """Compressed bytes that are read at once, where there is no block table."""
-_PIECE = 1 << 20
+_PIECE_BYTES = 1 << 20
 """Bytes of the stream that are given at once, where there is no block table."""
 
 Observe = Callable[[bytes], None]
@@ -171,7 +171,7 @@ class GzipSource(Source):
                     break
                 begun = True
                 try:
-                    data = member.decompress(chunk, _PIECE)
+                    data = member.decompress(chunk, _PIECE_BYTES)
                 except zlib.error as error:
                     raise DamagedArchiveError(f"{self._path} is damaged before byte {at}: {error}") from error
                 if data:
@@ -189,7 +189,7 @@ class GzipSource(Source):
 
     def _read(self, at: int) -> bytes:
         try:
-            data = os.pread(self._fd, _READ, at)
+            data = os.pread(self._fd, _READ_BYTES, at)
         except OSError as error:
             raise unreadable(f"{self._path}, from byte {at},", error) from error
         if self._observe is not None:

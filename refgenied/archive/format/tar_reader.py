@@ -16,14 +16,14 @@ from refgenied.genomes.member import Kind
 from refgenied.model import DamagedArchiveError, UnsafeTreeError
 
 _ZEROS = bytes(HEADER)
-_LONGEST_EXTRA = 1 << 20
+_MAX_EXTRA_BYTES = 1 << 20
 """Bytes that the long names and PAX headers before one member may have: more is an attack."""
-_LONGEST_LENGTH = 8
+_MAX_LENGTH_DIGITS = 8
 """Digits of the length of a PAX record."""
 _KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"2": Kind.LINK, b"5": Kind.FOLDER}
 _ODD = {b"1": "hard link", b"3": "device", b"4": "device", b"6": "FIFO", b"S": "sparse file (GNU)"}
-_LARGEST = 1 << 62
-_MOST_BEHIND = 64 << 20
+_MAX_NUMBER = 1 << 62
+_MAX_BYTES_BEHIND = 64 << 20
 """Bytes of zeros that may follow the end; the largest records of tape drives are far smaller."""
 
 
@@ -110,10 +110,10 @@ class TarReader:
 
     def _extend(self, extra: dict[bytes, bytes], flag: bytes, size: int) -> None:
         """Read a member that only describes the next one."""
-        if size > _LONGEST_EXTRA:
+        if size > _MAX_EXTRA_BYTES:
             raise self._damaged(f"a header of {size} bytes")
         self._extra += HEADER + size
-        if self._extra > _LONGEST_EXTRA:
+        if self._extra > _MAX_EXTRA_BYTES:
             raise self._damaged(f"headers of {self._extra} bytes in front of one member")
         data = self._take(size)
         self._pass_over(-size % HEADER)
@@ -131,7 +131,7 @@ class TarReader:
         found: dict[bytes, bytes] = {}
         at = 0
         while at < len(data):
-            length, blank, _ = data[at : at + _LONGEST_LENGTH].partition(b" ")
+            length, blank, _ = data[at : at + _MAX_LENGTH_DIGITS].partition(b" ")
             end = at + self._decimal(length, "PAX record")
             record = data[at + len(length) + 1 : end]
             key, equals, value = record[:-1].partition(b"=")
@@ -155,7 +155,7 @@ class TarReader:
             if text.strip(b"01234567"):
                 raise self._damaged(f"a header whose {what} is garbled")
             value = int(text, 8) if text else 0
-        if abs(value) > _LARGEST or (value < 0 and what != "mtime"):
+        if abs(value) > _MAX_NUMBER or (value < 0 and what != "mtime"):
             raise self._damaged(f"a header whose {what} is garbled")
         return value
 
@@ -171,7 +171,7 @@ class TarReader:
         while self._piece or (self._fetch(last=True)):
             if self._piece.tobytes().strip(b"\0"):
                 raise self._damaged("something behind its end")
-            if self.at - end > _MOST_BEHIND:
+            if self.at - end > _MAX_BYTES_BEHIND:
                 raise self._damaged("zeros without end behind its end")
             self.at += len(self._piece)
             self._piece = memoryview(b"")
