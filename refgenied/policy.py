@@ -77,9 +77,9 @@ def readers(access: Access, policy: Archive) -> Access:
     return Access.EVERYONE if access.private and policy.publish_private else access
 
 
-_NOT_AT_REST = frozenset({"asset_incomplete", "asset_not_found"})
+_MOMENTARY_KINDS = frozenset({"asset_incomplete", "asset_not_found"})
 """Errors about a moment, not about the asset: they do not stop the next job."""
-_MAY_PASS = frozenset(error.kind for error in RefgeniedError.__subclasses__() if not error.permanent)
+_PASSING_KINDS = frozenset(error.kind for error in RefgeniedError.__subclasses__() if not error.permanent)
 """A job no longer ends with these errors; a job of refgenied 0.1 that ended with one is tried again."""
 
 
@@ -164,7 +164,7 @@ def _history_forbids(asset: Asset, facts: Facts) -> str:
     if removal and removal.stamp == asset.stamp:
         return f"its archive was removed by {removal.removed_by}; it comes back when rebuilt or asked for"
     job = facts.jobs.get(asset.key)
-    if job and job.stamp == asset.stamp and job.error_kind not in _NOT_AT_REST | _MAY_PASS:
+    if job and job.stamp == asset.stamp and job.error_kind not in _MOMENTARY_KINDS | _PASSING_KINDS:
         if job.state is JobState.FAILED:
             return f"job {job.id} failed: {job.error}"
         if job.state is JobState.CANCELLED:

@@ -29,7 +29,7 @@ from refgenied.genomes.enclosure import (
 from refgenied.genomes.member import Kind, Member, kind_of_special, member_of
 from refgenied.model import SourceChangedError, UnsafeTreeError
 
-MAX_REPLACED = 8
+MAX_REPLACED_LINKS = 8
 """Links inside one another that are replaced by folders: more are a mistake, or meant to multiply the content."""
 _NOTHING = frozenset[bytes]()
 
@@ -245,9 +245,9 @@ class Tree:
         if is_folder != listed.endswith(b"/"):
             raise SourceChangedError(f"{self._name(path)} changed while it was read")
         if is_folder:
-            if replaced > MAX_REPLACED:
+            if replaced > MAX_REPLACED_LINKS:
                 raise UnsafeTreeError(
-                    f"{self._name(path)} is the last of more than {MAX_REPLACED} links into one another"
+                    f"{self._name(path)} is the last of more than {MAX_REPLACED_LINKS} links into one another"
                 )
             below = self._enter(stack, (*frame.place, name) if place is None else place, path + b"/", replaced=replaced)
             return member_of(path, Kind.FOLDER, os.fstat(below.fd), foreign=replaced > 0)
