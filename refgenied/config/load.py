@@ -14,22 +14,12 @@ import msgspec
 
 from refgenied.config.places import default_places, find_config
 from refgenied.config.roles import clashes
-from refgenied.config.settings import FOLDERS, SETTINGS, Settings, get
+from refgenied.config.settings import ENVIRONMENT, FOLDERS, SETTINGS, Settings, get
 from refgenied.config.toml import parse_toml, read_toml, wrong
 from refgenied.genomes.refgenie0 import CONFIG_NAME, read_header
 from refgenied.genomes.registry_path import check_pattern
 from refgenied.model import ConfigError, RefgeniedError
 from refgenied.shared.paths import with_variables
-
-ENVIRONMENT = {
-    "REFGENIE": "refgenie.genome_config",
-    "REFGENIE_GENOME_FOLDER": "refgenie.genome_folder",
-    "REFGENIE_GENOME_ARCHIVE_FOLDER": "refgenie.genome_archive_folder",
-    "REFGENIE_GENOME_STAGE_FOLDER": "refgenie.genome_archive_folder",
-    "REFGENIE_LOG_LEVEL": "log.level",
-    "REFGENIED_SOCKET": "control.socket",
-}
-"""Environment variables, and the setting that each gives. `REFGENIE_HOME_PATH` gives two: see `_environment`."""
 
 _Found = dict[str, tuple[Any, str]]
 """`section.key` → its value, and where the value came from."""

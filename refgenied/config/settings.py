@@ -8,23 +8,36 @@ from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 import msgspec
 from msgspec import Meta
 
+PATH = "path"
+"""The setting is a path: it is written in full, and needs a restart."""
+RESTART = "restart"
+"""A reload cannot change the setting: the daemon must be restarted."""
+
+PathText = Annotated[str, PATH]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 
-# The last part of each `Annotated` is the sentence for people.
+# After the type, each `Annotated` may have bounds, RESTART, and `$NAME` for each environment variable that gives the
+# setting (a later one wins). The sentence for people is the last.
 
 
 class Refgenie(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where refgenie keeps its genomes, in refgenie's own words."""
 
-    genome_folder: Annotated[str, "refgenie's genome folder; refgenied only reads it"] = ""
+    genome_folder: Annotated[
+        PathText, "$REFGENIE_GENOME_FOLDER", "refgenie's genome folder; refgenied only reads it"
+    ] = ""
     genome_config: Annotated[
-        str,
+        PathText,
+        "$REFGENIE",
         "the YAML file of refgenie 0.12/0.13; empty: genome_config.yaml in the genome folder if it is there, "
         "otherwise the folder is read as one of refgenie 1",
     ] = ""
     genome_archive_folder: Annotated[
-        str, "where archives go; empty: nothing is archived, the daemon only reports what it sees"
+        PathText,
+        "$REFGENIE_GENOME_ARCHIVE_FOLDER",
+        "$REFGENIE_GENOME_STAGE_FOLDER",
+        "where archives go; empty: nothing is archived, the daemon only reports what it sees",
     ] = ""
 
 
@@ -81,14 +94,18 @@ class Watching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settle_seconds: Annotated[PositiveSeconds, "after a hint, wait until nothing has changed for this long"] = 1.0
     settle_max_seconds: Annotated[PositiveSeconds, "but look after this long, even when changes go on"] = 10.0
     interrupted_seconds: Annotated[
-        PositiveSeconds, "a build in which nothing has changed for this long counts as interrupted"
+        PositiveSeconds, RESTART, "a build in which nothing has changed for this long counts as interrupted"
     ] = 1800.0
 
 
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The Unix socket that refgeniectl talks to."""
 
-    socket: Annotated[str, "empty: $XDG_RUNTIME_DIR/refgenied/control.sock, else /run/refgenied/control.sock"] = ""
+    socket: Annotated[
+        PathText,
+        "$REFGENIED_SOCKET",
+        "empty: $XDG_RUNTIME_DIR/refgenied/control.sock, else /run/refgenied/control.sock",
+    ] = ""
     group: Annotated[str, "members of this group may give orders, like root and the daemon's own user"] = "refgenie"
     download_users: Annotated[
         tuple[str, ...],
@@ -117,7 +134,7 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, "the address that `refgenied serve` listens on; 0.0.0.0: all"] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), "the port that it listens on; 0: any free port"] = 8080
     state_folder: Annotated[
-        str,
+        PathText,
         "where `refgenied serve` keeps downloads that the daemon has not recorded yet; empty: "
         "$STATE_DIRECTORY under systemd, else $XDG_STATE_HOME/refgenied-serve, else ~/.local/state/refgenied-serve",
     ] = ""
@@ -127,7 +144,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the daemon keeps its own database."""
 
     folder: Annotated[
-        str,
+        PathText,
         "on a local disk; empty: $STATE_DIRECTORY under systemd, else $XDG_STATE_HOME/refgenied, else "
         "~/.local/state/refgenied",
     ] = ""
@@ -136,9 +153,11 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the daemon writes to stderr."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], "debug, info, warning or error"] = "info"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], "$REFGENIE_LOG_LEVEL", "debug, info, warning or error"
+    ] = "info"
     format: Annotated[
-        Literal["auto", "text", "json"], "auto (text on a terminal, JSON lines otherwise), text or json"
+        Literal["auto", "text", "json"], RESTART, "auto (text on a terminal, JSON lines otherwise), text or json"
     ] = "auto"
 
 
@@ -174,29 +193,32 @@ class SettingRow(NamedTuple):
     key: str
     default: Any
     sentence: str
+    traits: tuple[object, ...]
+    """PATH, RESTART and environment variables."""
 
 
 def _rows() -> Iterator[SettingRow]:
     for section, table in get_type_hints(File).items():
         hints, defaults = get_type_hints(table, include_extras=True), table()
         for key in table.__struct_fields__:
-            yield SettingRow(section, key, getattr(defaults, key), hints[key].__metadata__[-1])
+            *traits, sentence = hints[key].__metadata__
+            yield SettingRow(section, key, getattr(defaults, key), sentence, tuple(traits))
 
 
 SETTINGS = {f"{row.section}.{row.key}": row for row in _rows()}
 """Every setting by its `section.key`, in the order of the file."""
 
-FOLDERS = (
-    "refgenie.genome_folder",
-    "refgenie.genome_config",
-    "refgenie.genome_archive_folder",
-    "control.socket",
-    "state.folder",
-    "serving.state_folder",
-)
-
-FIXED = (*FOLDERS, "log.format", "watch.interrupted_seconds")
-"""Settings that a reload cannot change: the daemon must be restarted."""
+FOLDERS = tuple(name for name, row in SETTINGS.items() if PATH in row.traits)
+"""Settings that are paths of folders or files."""
+FIXED = tuple(name for name, row in SETTINGS.items() if {PATH, RESTART} & {*row.traits})
+"""Settings that need a restart."""
+ENVIRONMENT = {
+    trait[1:]: name
+    for name, row in SETTINGS.items()
+    for trait in row.traits
+    if isinstance(trait, str) and trait.startswith("$")
+}
+"""Environment variables, and the setting that each gives. `REFGENIE_HOME_PATH` gives two: see `load`."""
 
 
 def get(settings: File, name: str) -> Any:

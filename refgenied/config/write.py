@@ -26,7 +26,7 @@ def render(values: Mapping[str, Any] | None = None) -> str:
         "# remove the '#' before one to change it. `refgenied check-config` shows what is in force.",
     ]
     last = ""
-    for name, (section, key, default, sentence) in SETTINGS.items():
+    for name, (section, key, default, sentence, _) in SETTINGS.items():
         if section != last:
             lines += ["", f"[{section}]", f"# {getattr(File(), section).__doc__}"]
             last = section

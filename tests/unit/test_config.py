@@ -13,7 +13,7 @@ import pytest
 
 from refgenied import config, logs
 from refgenied.__main__ import main
-from refgenied.config.load import ENVIRONMENT
+from refgenied.config.settings import ENVIRONMENT
 from refgenied.model import ConfigError
 
 ROOT = Path(__file__).parents[2]
