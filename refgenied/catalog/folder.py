@@ -214,7 +214,8 @@ class ServedFolder:
         whole = write_pages(names, manifest, record.access or Access.EVERYONE, self._faults)
         if not names.shows():
             self._keep_foreign(names, record)
-            self.kept.keep(names, self._shown_digest(names))
+            key = names.place.key
+            self.kept.keep(names, self._last_digest(key) or digest_of(self.config.read(), key))
             names.show()
         if whole:
             self._shown[record.key] = record.digest
@@ -226,10 +227,10 @@ class ServedFolder:
             aside = keep_beside(names.archive, REPLACED)
             log.warning("archive.set_aside", asset=record.key.registry_path, path=str(aside))
 
-    def _shown_digest(self, names: ServedNames) -> str:
-        """The digest of the archive that was shown last, in this run or before it."""
-        known = self._entries.get(names.place.key)
-        return known.archive_digest if known else digest_of(self.config.read(), names.place.key)
+    def _last_digest(self, key: AssetKey) -> str:
+        """The digest of the archive that this run has shown last; "" when there was none."""
+        known = self._entries.get(key)
+        return known.archive_digest if known else ""
 
     def _kept_entry(self, names: ServedNames, record: ArchiveRecord) -> ServedEntry | None:
         """While the recorded archive is being replaced, or after a crash then, its flat name may still lead to it."""
@@ -269,11 +270,8 @@ class ServedFolder:
         self._entries.pop(names.place.key, None)
 
     def _removed_digest(self, names: ServedNames) -> str:
-        known = self._entries.get(names.place.key)
-        if known is not None:
-            return known.archive_digest
         try:
-            return read_manifest(names.place.manifest).digest
+            return self._last_digest(names.place.key) or read_manifest(names.place.manifest).digest
         except RefgeniedError:
             return ""
 

@@ -65,9 +65,13 @@ def read_regular(path: StrPath, limit: int | None = None) -> bytes:
 def identity(path: StrPath) -> tuple[int, ...]:
     """Values that differ when another file has the name, or the file was written; empty when there is no file."""
     try:
-        info = os.stat(path)
+        return identity_of(os.stat(path))
     except OSError:
         return ()
+
+
+def identity_of(info: os.stat_result) -> tuple[int, ...]:
+    """`identity` of a file whose status is known."""
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 

@@ -22,7 +22,7 @@ from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from refgenied.serve.served_archive import OpenedArchive, ServedArchive
+from refgenied.serve.served_archive import OpenedArchive
 
 log = structlog.get_logger("serve")
 
@@ -35,7 +35,7 @@ HEAD = "refgenied.head"
 
 at_hand: ContextVar[OpenedArchive] = ContextVar("at_hand")
 """The archive that was opened for the current request."""
-given_out: ContextVar[Callable[[ServedArchive], None]] = ContextVar("given_out", default=lambda _: None)
+given_out: ContextVar[Callable[[OpenedArchive], None]] = ContextVar("given_out", default=lambda _: None)
 """Is told of the archive whose bytes are the answer to the current request."""
 
 ByteRange = tuple[int, int]
@@ -77,7 +77,7 @@ class ArchiveResponse(Response):
                 status = 416
                 self._fields["content-range"] = f"bytes */{size}"
             if not status and not head:
-                given_out.get()(self._opened.archive)
+                given_out.get()(self._opened)
                 await self._send_body(receive, send, spans)
                 return
             if not status:  # HEAD: the fields of the whole file

@@ -27,10 +27,10 @@ from refgenied.archive import Place, read_manifest
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog import server_config
 from refgenied.catalog.sound import ConfigTree, Sound
-from refgenied.files.regular import SHORTAGE_ERRNOS, read_regular, unreadable
+from refgenied.files.regular import SHORTAGE_ERRNOS, identity, identity_of, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
-from refgenied.serve.served_archive import FileState, ServedArchive
+from refgenied.serve.served_archive import ServedArchive
 
 log = structlog.get_logger("serve")
 
@@ -53,7 +53,7 @@ class ConfigEdition:
         rgc: Any,
         genomes: ConfigTree,
         archives: dict[AssetKey, ServedArchive],
-        identity: FileState | None,
+        identity: tuple[int, ...],
         mended: tuple[str, ...],
     ) -> None:
         self.rgc = rgc
@@ -63,7 +63,7 @@ class ConfigEdition:
         """What of the config was changed or left out, so that it can be served."""
         self.archives = archives
         self.identity = identity
-        """The state of the config's file; None when there is no config."""
+        """Of the config's file; empty when there is no config."""
         self.superseded_at: float | None = None
         """When another edition took its place, in monotonic seconds."""
         self._by_name = {_shared_name(key): archive for key, archive in archives.items()}
@@ -171,8 +171,8 @@ def load_edition(folder: Path, config: Path, before: ConfigEdition | None, *, pa
     """
     from refgenconf import RefGenConf  # noqa: PLC0415 - an extra
 
-    identity = FileState.at(config)
-    text = _read(config) if identity else b"config_version: 0.4\n"
+    state = identity(config)
+    text = _read(config) if state else b"config_version: 0.4\n"
     sound = Sound(server_config.parse_config(text).tree)
     archives: dict[AssetKey, ServedArchive] = {}
     tags_of = dict(_tags(sound.tree))
@@ -192,7 +192,7 @@ def load_edition(folder: Path, config: Path, before: ConfigEdition | None, *, pa
     tree = Sound(sound.tree).tree  # without the files that are not there
     tree.setdefault("remotes", {})
     # Not from_yaml_file: that takes 20 times as long and writes lock files beside the config, where we may not write.
-    return ConfigEdition(RefGenConf(entries=tree), tree["genomes"], archives, identity, sound.lines)
+    return ConfigEdition(RefGenConf(entries=tree), tree["genomes"], archives, state, sound.lines)
 
 
 def _read(config: Path) -> bytes:
@@ -247,7 +247,7 @@ def _found(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Served
     if not stat.S_ISREG(flat.st_mode):
         log.warning("serve.archive_unreadable", asset=key.registry_path, error=f"{names.archive} is not a regular file")
         return None
-    archive = ServedArchive(folder, key, digest, FileState.of(flat))
+    archive = ServedArchive(folder, key, digest, identity_of(flat))
     try:
         nested = os.stat(names.place.archive)
         manifest = read_manifest(names.place.manifest)

@@ -10,11 +10,11 @@ import anyio.to_thread
 import structlog
 from anyio.from_thread import check_cancelled
 
+from refgenied.files.regular import identity
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import ShortageError
 from refgenied.serve import refgenieserver
 from refgenied.serve.editions import ConfigEdition, NotReadyError, Shelf, load_edition
-from refgenied.serve.served_archive import FileState
 
 log = structlog.get_logger("serve")
 
@@ -67,12 +67,12 @@ class Follower:
             await self._follow()
 
     async def _follow(self) -> None:
-        refused: FileState | None = None
+        refused: tuple[int, ...] = ()
         since: float | None = None
         while True:
             await anyio.sleep(CONFIG_LOOK_SECONDS)
-            identity = FileState.at(self.config)
-            if identity in (self.shelf.current.identity, refused) or identity is None:
+            state = identity(self.config)
+            if state in ((), refused, self.shelf.current.identity):
                 continue
             since = since or time.monotonic()
             patient = time.monotonic() - since < NEWER_ARCHIVE_SECONDS
@@ -88,10 +88,10 @@ class Follower:
                 await anyio.sleep(SHORTAGE_LOOK_SECONDS)
                 continue
             except Exception as error:  # noqa: BLE001 - refgenconf has many
-                refused, since = identity, None
+                refused, since = state, None
                 self._refuse(f"{self.config}: {' '.join(str(error).split())}")
                 continue
-            refused, since, self._refused = None, None, ""
+            refused, since, self._refused = (), None, ""
             self._swap(edition)
 
     def _refuse(self, problem: str) -> None:

@@ -19,7 +19,7 @@ from refgenied.serve.delivery import given_out
 from refgenied.serve.editions import ConfigEdition, Shelf, in_view
 from refgenied.serve.follower import Follower
 from refgenied.serve.refgenieserver import in_origin_form
-from refgenied.serve.served_archive import ServedArchive
+from refgenied.serve.served_archive import OpenedArchive, ServedArchive
 from refgenied.serve.spool import Spool
 from refgenied.serve.wire import SCOPE_KEY, Wire
 from refgenied.shared.pulls import Answer, Pulls, asks_twice
@@ -92,7 +92,7 @@ class _Exchange:
         self._client = str((scope.get("client") or ("-",))[0])
         self._agent = Headers(scope=scope).get("user-agent", "")
         self._wire: Wire | None = scope.get(SCOPE_KEY)
-        self._archive: ServedArchive | None = None
+        self._opened: OpenedArchive | None = None
         """The archive whose bytes the request is answered with."""
         self._given_out_at = 0.0
         self._likely = ""
@@ -120,12 +120,12 @@ class _Exchange:
         finally:
             given_out.reset(asked)
             in_view.reset(seen)
-            if self._archive is not None:
+            if self._opened is not None:
                 wire = self._wire
                 delivered = self._complete and (wire is None or await wire.delivered(self._seems_delivered))
-                download = await self._settle(self._archive, delivered=delivered)
+                download = await self._settle(self._opened, delivered=delivered)
             self._log(time.monotonic() - began, delivered, download)
-        if self._archive is not None and self._complete:
+        if self._opened is not None and self._complete:
             await self._send({"type": "http.response.body", "body": b""})
 
     def _meant(self) -> tuple[str | None, AssetKey | None, ConfigEdition]:
@@ -146,9 +146,9 @@ class _Exchange:
             name = next(iter(edition.remotes), "http")
             self._scope["query_string"] = b"&".join(filter(None, (query, f"remoteClass={quote(name)}".encode())))
 
-    def _give_out(self, archive: ServedArchive) -> None:
-        if self._archive is None:
-            self._archive = archive
+    def _give_out(self, opened: OpenedArchive) -> None:
+        if self._opened is None:
+            self._opened = opened
             self._given_out_at = time.monotonic()
 
     async def _take(self, message: Message) -> None:
@@ -156,12 +156,12 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._range = _range(message["headers"])
-            if self._archive is not None:
+            if self._opened is not None:
                 message = {**message, "headers": [*message["headers"], UNBUFFERED]}
             await self._send(message)
             return
         was_open = self._wire is None or self._wire.is_open
-        ends = self._archive is not None and not message.get("more_body", False)
+        ends = self._opened is not None and not message.get("more_body", False)
         await self._send({**message, "more_body": True} if ends else message)
         self._complete = ends and was_open
         if was_open:
@@ -169,14 +169,15 @@ class _Exchange:
 
     def _seems_delivered(self) -> None:
         """The client has all, but it may have wanted less. If we are killed now, the download must count."""
-        archive = self._archive
-        answer = self._answer(archive, delivered=True) if archive else None
-        if archive and answer and self._pulls.would_take(self._who(archive), answer):
-            self._likely = self._spool.likely(archive.key, archive.digest, time.time())
+        opened = self._opened
+        answer = self._answer(opened.stat.st_size, delivered=True) if opened else None
+        if opened and answer and self._pulls.would_take(self._who(opened.archive), answer):
+            self._likely = self._spool.likely(opened.archive.key, opened.archive.digest, time.time())
 
-    async def _settle(self, archive: ServedArchive, *, delivered: bool) -> str:
+    async def _settle(self, opened: OpenedArchive, *, delivered: bool) -> str:
         """Count the download that this completes, if any. Its id; it is on the disk when this returns."""
-        answer = self._answer(archive, delivered=delivered)
+        archive = opened.archive
+        answer = self._answer(opened.stat.st_size, delivered=delivered)
         if answer is None or not self._pulls.take(self._who(archive), answer):
             if self._likely:
                 self._spool.not_so(self._likely)
@@ -188,16 +189,16 @@ class _Exchange:
         agent = self._agent[:LONGEST_AGENT]  # thousands of them are remembered
         return self._client, agent, archive.key.registry_path, archive.digest
 
-    def _answer(self, archive: ServedArchive, *, delivered: bool) -> Answer | None:
-        """None when the answer has no part of an archive, or several."""
-        span = (0, archive.size) if self._status == 200 else self._range if self._status == 206 else None
+    def _answer(self, size: int, *, delivered: bool) -> Answer | None:
+        """What was sent of an archive of `size` bytes; None when it was no part of it, or several."""
+        span = (0, size) if self._status == 200 else self._range if self._status == 206 else None
         if span is None:
             return None
         sent = self._sent if delivered else min(self._sent, span[1] - span[0] - 1)  # the last byte at least is missing
         return Answer(
             at=time.monotonic(),
             begun=self._given_out_at,
-            size=archive.size,
+            size=size,
             first=span[0],
             least=sent,
             most=sent,

@@ -10,39 +10,18 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
 from refgenied.archive import Check, Place, no_check, read_manifest
 from refgenied.archive.format.members import md5_of
 from refgenied.archive_folder.names import ServedNames
-from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
+from refgenied.files.regular import SHORTAGE_ERRNOS, identity_of, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError
 
 log = structlog.get_logger("serve")
 
 _PROOF_READ_BYTES = 1 << 20
-
-
-class FileState(NamedTuple):
-    """Tells a file from another one, and from itself after a write."""
-
-    inode: int
-    mtime_ns: int
-    size: int
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> FileState:
-        return cls(found.st_ino, found.st_mtime_ns, found.st_size)
-
-    @classmethod
-    def at(cls, path: Path) -> FileState | None:
-        """None when there is no such file, or when the system does not tell."""
-        try:
-            return cls.of(path.stat())
-        except OSError:
-            return None
 
 
 class ReplacedError(Exception):
@@ -56,7 +35,7 @@ class OpenedArchive:
         self.archive = archive
         self._fd = fd
         self.stat = os.fstat(fd)
-        self.identity = FileState.of(self.stat)
+        self.identity = identity_of(self.stat)
 
     @property
     def path(self) -> str:
@@ -76,7 +55,7 @@ class OpenedArchive:
     @property
     def untouched(self) -> bool:
         """Whether nobody has written to the file since it was opened."""
-        return FileState.of(os.fstat(self._fd)) == self.identity
+        return identity_of(os.fstat(self._fd)) == self.identity
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -90,12 +69,12 @@ class OpenedArchive:
 class ServedArchive:
     """`identity` is the one of its file, which had one of the archive's names a moment ago."""
 
-    def __init__(self, folder: Path, key: AssetKey, digest: str, identity: FileState) -> None:
+    def __init__(self, folder: Path, key: AssetKey, digest: str, identity: tuple[int, ...]) -> None:
         self._folder = folder
         self.key = key
         self.digest = digest
         self._identity = identity
-        self._refused: FileState | None = None
+        self._refused: tuple[int, ...] = ()
         """A file under the flat name that has proved to be another archive."""
         self.in_doubt = False
         """A client has asked for it and it was not found; `prove_again` may help."""
@@ -106,16 +85,12 @@ class ServedArchive:
 
         OSError, ShortageError.
         """
-        archive = cls(folder, key, digest, FileState(0, 0, 0))
+        archive = cls(folder, key, digest, ())
         opened = archive._at(archive.names.kept(digest))
         if opened is None or opened.md5(no_check) != digest:
             return None
         archive._identity = opened.identity
         return archive
-
-    @property
-    def size(self) -> int:
-        return self._identity.size
 
     @property
     def names(self) -> ServedNames:

@@ -10,7 +10,7 @@ from refgenied.archive import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
 from refgenied.serve import editions
-from refgenied.serve.served_archive import FileState, ServedArchive
+from refgenied.serve.served_archive import ServedArchive
 
 pytest.importorskip("refgenieserver", reason="an extra")
 
@@ -41,7 +41,7 @@ def test_reading_a_whole_archive_once_more_can_be_stopped(tmp_path: Path) -> Non
     flat = ServedNames(Place(tmp_path, key)).archive
     flat.parent.mkdir()
     flat.write_bytes(b"an archive")
-    archive = ServedArchive(tmp_path, key, "0" * 32, FileState(0, 0, 0))
+    archive = ServedArchive(tmp_path, key, "0" * 32, ())
 
     class StoppedError(Exception):
         pass
