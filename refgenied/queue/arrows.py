@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from refgenied.model import ARROWS, Arrow, Job, JobState, RefgeniedError
 from refgenied.queue.eventlog import Change
-from refgenied.queue.waits import MAX_CRASHES
 from refgenied.store import jobs as rows
 
 NO_CRASHES: dict[str, int | str] = {"crashes": 0, "crashed_at": "[]"}
@@ -26,7 +25,7 @@ async def requeue(
     twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
     if twin:
         need = rows.Need(twin.stamp, job.priority, job.force)
-        await rows.sharpen(change.tx, twin.id, need, now=change.now, most_crashes=MAX_CRASHES)
+        await rows.sharpen(change.tx, twin.id, need, now=change.now)
         await end(change, job, Arrow.FOLD, "folded", f"job {twin.id} takes its place: {reason.message}")
         return
     waits = {"not_before": change.now + wait, "error_kind": reason.kind, "error": reason.message}

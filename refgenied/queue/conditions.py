@@ -80,11 +80,11 @@ class Folder(Condition):
     def __init__(self, folder: ArchiveFolder) -> None:
         super().__init__()
         self._folder = folder
-        self._disk = DiskThread("archive folder's state")
+        self.disk = DiskThread("archive folder's state")
 
     async def look(self) -> None:
         try:
-            self.line = await self._answer(self._folder.probe if self.line else self._folder.problem) or ""
+            self.line = await self.answer(self._folder.probe if self.line else self._folder.problem) or ""
         except ShortageError:
             pass  # nobody could look: it stays as it was
         except RefgeniedError as error:
@@ -93,17 +93,17 @@ class Folder(Condition):
     async def probe(self) -> RefgeniedError | None:
         """The error of a small file that is written there; None when all is well."""
         try:
-            await self._answer(self._folder.probe)
+            await self.answer(self._folder.probe)
         except RefgeniedError as error:
             return error
         return None
 
-    async def _answer(self, question: Callable[[], T]) -> T:
+    async def answer(self, question: Callable[[], T]) -> T:
         """What `question` returns or raises. ShortageError. WriteError when the disk does not answer in time."""
-        since = self._disk.busy_since
+        since = self.disk.busy_since
         if since is None or time.monotonic() - since < DISK_ANSWER_SECONDS:  # else it is known already
             with anyio.move_on_after(DISK_ANSWER_SECONDS):
-                return await self._disk.run(question)
+                return await self.disk.run(question)
         raise WriteError(f"{self._folder.path} does not answer: is its disk well?")
 
 

@@ -24,8 +24,9 @@ from refgenied.model import (
     RefgeniedError,
     Requester,
     StateError,
+    waits,
 )
-from refgenied.queue import arrows, waits
+from refgenied.queue import arrows
 from refgenied.queue.downloads import Downloads
 from refgenied.queue.eventlog import Change, EventLog, since_boot
 from refgenied.queue.feed import Feed
@@ -63,7 +64,8 @@ class Jobs:
         self.records = Records(self._log)
         self.downloads = Downloads(self._log)
         self._wake = anyio.Event()
-        self._reserved: set[AssetKey] = set()
+        self.reserved_keys: set[AssetKey] = set()
+        """Assets of which no job may begin now."""
         self.running: dict[int, RunningJob] = {}
         """The jobs that run, from their claim until their end is recorded. May be asked from any thread."""
         self.progress: dict[int, Progress] = {}
@@ -85,7 +87,7 @@ class Jobs:
             need = rows.Need(stamp, priority, force)
             queued = await rows.in_state(change.tx, key, JobState.QUEUED)
             if queued:
-                await rows.sharpen(change.tx, queued.id, need, now=change.now, most_crashes=waits.MAX_CRASHES)
+                await rows.sharpen(change.tx, queued.id, need, now=change.now)
                 number = queued.id
             else:
                 by = (requester or Requester()).name
@@ -119,19 +121,9 @@ class Jobs:
             twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
             if twin and (twin.id != number or not (job.attempts or job.not_before > change.now)):
                 raise ConflictError(f"job {twin.id} is queued for {job.key.registry_path} already")
-            await rows.move(
-                change.tx,
-                number,
-                Arrow.REVIVE,
-                **arrows.NO_CRASHES,
-                attempts=0,
-                priority=Priority.ASKED,
-                not_before=change.now,
-                ended_at=None,
-                error=None,
-                error_kind=None,
-                requested_by=requester.name,
-            )
+            first = {**arrows.NO_CRASHES, "attempts": 0, "not_before": change.now, "requested_by": requester.name}
+            ended = dict.fromkeys(("ended_at", "error", "error_kind"))
+            await rows.move(change.tx, number, Arrow.REVIVE, priority=Priority.ASKED, **first, **ended)
             await change.log("job.queued", job.key, number, requested_by=requester.name, retried=True)
             job = await rows.required(change.tx, number)
         self.wake()
@@ -142,13 +134,13 @@ class Jobs:
     @contextmanager
     def reserved(self, key: AssetKey) -> Generator[None]:
         """While this is open no job of the asset begins. BusyError when another request has it already."""
-        if key in self._reserved:
+        if key in self.reserved_keys:
             raise BusyError(f"{key.registry_path} is being removed or imported by another request", hint="try again")
-        self._reserved.add(key)
+        self.reserved_keys.add(key)
         try:
             yield
         finally:
-            self._reserved.discard(key)
+            self.reserved_keys.discard(key)
             self.wake()
 
     async def at_rest(self, key: AssetKey) -> None:
@@ -174,7 +166,7 @@ class Jobs:
         due = None
         if not paused():
             async with self.change() as change:
-                due = await rows.next_time(change.tx, but_not=self._reserved)
+                due = await rows.next_time(change.tx, but_not=self.reserved_keys)
         pause = None
         if due is not None and not paused():
             pause = min(max(0.05, due - self._clock()), LONGEST_WAIT_FOR_A_JOB_SECONDS)
@@ -183,14 +175,14 @@ class Jobs:
 
     async def more_due(self) -> bool:
         """Whether another job could be claimed now."""
-        return await self.store.ask(rows.next_due, self._clock(), but_not=self._reserved) is not None
+        return await self.store.ask(rows.next_due, self._clock(), but_not=self.reserved_keys) is not None
 
     # ----------------------------------------------------------------- the arrows of the worker
 
     async def claim(self) -> Job | None:
         """Take the next due job. This counts as one attempt."""
         async with self.change() as change:
-            due = await rows.next_due(change.tx, change.now, but_not=self._reserved)
+            due = await rows.next_due(change.tx, change.now, but_not=self.reserved_keys)
             if due is None:
                 return None
             attempt = due.attempts + 1
@@ -262,13 +254,7 @@ class Jobs:
         keep waiting as long as before, but never longer than they may.
         """
         async with self.change() as change:
-            await rows.cut_waits(
-                change.tx,
-                change.now,
-                longest=waits.LONGEST_BACK_OFF_SECONDS,
-                crashes=waits.MAX_CRASHES,
-                longest_after_crashes=waits.LONGEST_ASIDE_SECONDS,
-            )
+            await rows.cut_waits(change.tx, change.now)
             found = await rows.running(change.tx)
             for job in found:
                 crashes = job.crashes + 1

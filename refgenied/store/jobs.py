@@ -7,7 +7,18 @@ from typing import Any
 
 import msgspec
 
-from refgenied.model import ARROWS, Arrow, AssetKey, ConflictError, Job, JobNotFoundError, JobState, Outcome, Priority
+from refgenied.model import (
+    ARROWS,
+    Arrow,
+    AssetKey,
+    ConflictError,
+    Job,
+    JobNotFoundError,
+    JobState,
+    Outcome,
+    Priority,
+    waits,
+)
 from refgenied.store.tables import ASSET, OF_ASSET, Table, json_or, names
 from refgenied.store.transaction import Transaction
 
@@ -54,16 +65,16 @@ async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
         raise ConflictError(f"job {job} is {state}, so it cannot {arrow.value.replace('_', ' ')}")
 
 
-async def sharpen(tx: Transaction, job: int, need: Need, *, now: float, most_crashes: int) -> None:
+async def sharpen(tx: Transaction, job: int, need: Need, *, now: float) -> None:
     """A queued job is needed once more. It gets the more urgent priority, `force` if either has it, the newer stamp.
 
     It no longer waits after a failure when a user asks for it, or the priority is more urgent, or the asset has
-    changed. After `most_crashes` only a change counts: a user who asks again and again must not keep the daemon down.
+    changed. After MAX_CRASHES only a change counts: a user who asks again and again must not keep the daemon down.
     """
     await tx.execute(
         "UPDATE job SET not_before = ?, attempts = 0, crashes = 0, crashed_at = '[]', error_kind = NULL, error = NULL "
         "WHERE id = ? AND state = 'queued' AND (stamp <> ? OR ((priority > ? OR ? = ?) AND crashes < ?))",
-        (now, job, need.stamp, need.priority, need.priority, Priority.ASKED, most_crashes),
+        (now, job, need.stamp, need.priority, need.priority, Priority.ASKED, waits.MAX_CRASHES),
     )
     await tx.execute(
         "UPDATE job SET priority = MIN(priority, ?), force = MAX(force, ?), stamp = ? "
@@ -84,10 +95,10 @@ async def shift(tx: Transaction, seconds: float) -> None:
     await tx.execute("UPDATE job SET not_before = not_before + ? WHERE state = 'queued'", (seconds,))
 
 
-async def cut_waits(tx: Transaction, now: float, *, longest: float, crashes: int, longest_after_crashes: float) -> None:
+async def cut_waits(tx: Transaction, now: float) -> None:
     """Shorten the waits that are longer than possible, because the clock was ahead when they began."""
-    at, at_after_crashes = now + longest, now + longest_after_crashes
-    await JOBS.change(tx, "state = 'queued' AND crashes < ? AND not_before > ?", (crashes, at), not_before=at)
+    at, at_after_crashes = now + waits.LONGEST_BACK_OFF_SECONDS, now + waits.LONGEST_ASIDE_SECONDS
+    await JOBS.change(tx, "state = 'queued' AND crashes < ? AND not_before > ?", (waits.MAX_CRASHES, at), not_before=at)
     await JOBS.change(tx, "state = 'queued' AND not_before > ?", (at_after_crashes,), not_before=at_after_crashes)
 
 

@@ -204,7 +204,7 @@ async def test_a_file_that_was_left_is_not_deleted_when_it_is_an_archive_again(p
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group, parts.archive_folder.publishing:  # as a job that publishes
             group.start_soon(delete)
-            while not parts.jobs._reserved:
+            while not parts.jobs.reserved_keys:
                 await anyio.lowlevel.checkpoint()
             async with parts.store.transaction() as tx:
                 await archives.put(tx, record)

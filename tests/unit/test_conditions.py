@@ -315,9 +315,9 @@ async def test_a_disk_that_does_not_answer_is_said_and_holds_no_other_look_up(
         condition = conditions.Folder(parts.archive_folder)
         for _ in range(3):
             with pytest.raises(WriteError, match=f"{parts.archive_folder.path} does not answer: is its disk well"):
-                await condition._answer(lambda: answered.wait(20))
+                await condition.answer(lambda: answered.wait(20))
         answered.set()
-        await until(lambda: condition._disk.busy_since is None)
+        await until(lambda: condition.disk.busy_since is None)
         await condition.look()
         assert condition.line == ""
 

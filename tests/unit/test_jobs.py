@@ -26,11 +26,11 @@ from refgenied.model import (
     SourceChangedError,
     UnsafeTreeError,
 )
+from refgenied.model.waits import MAX_CRASHES
 from refgenied.queue import feed
 from refgenied.queue import jobs as jobs_module
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
-from refgenied.queue.waits import MAX_CRASHES
 from refgenied.store import Store, archives
 from refgenied.store import events as event_rows
 from refgenied.store import jobs as rows

@@ -16,7 +16,7 @@ from controlled import ANN, Desk, context_of
 from parts import Parts, pragma, running
 from synthetic import Genomes
 
-from refgenied.archive import Place, Presence, publisher, reconcile
+from refgenied.archive import Place, Presence, Run, publisher, reconcile
 from refgenied.config import LOCK, MARKER
 from refgenied.maintenance import recovery
 from refgenied.model import (
@@ -49,11 +49,11 @@ class Gate:
         self.packing = threading.Event()
         monkeypatch.setattr(archiver, "pack_asset", self)
 
-    def __call__(self, *_: object, check: object, **__: object) -> None:
+    def __call__(self, tree: object, place: object, about: object, run: Run, **_: object) -> None:
         self.packing.set()
         while True:
             time.sleep(0.01)
-            check()
+            run.check()
 
 
 def md5_of(path: Path) -> str:
