@@ -49,7 +49,7 @@ class Gate:
         self.packing = threading.Event()
         monkeypatch.setattr(archiver, "pack_asset", self)
 
-    def __call__(self, tree: object, place: object, about: object, run: Run, **_: object) -> None:
+    def __call__(self, _tree: object, _place: object, _about: object, run: Run, **_: object) -> None:
         self.packing.set()
         while True:
             time.sleep(0.01)
