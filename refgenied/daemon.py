@@ -21,6 +21,7 @@ from refgenied.control.readers import Readers
 from refgenied.control.server import serving
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Health
+from refgenied.maintenance.damage import Damage
 from refgenied.maintenance.importer import Importer
 from refgenied.maintenance.recovery import recover
 from refgenied.maintenance.rights import Rights
@@ -106,7 +107,8 @@ class Daemon:
         watcher = Watcher(reconciler, self._current, core.health)
         verifier = Verifier(core)
         scrubber = Scrubber(core, verifier)
-        catalog = Updater(core, reconciler, scrubber.doubt)
+        damage = Damage(core, verifier)
+        catalog = Updater(core, reconciler, damage.doubt)
         worker = Worker(core, pause)
         importer = Importer(core)
         tidier = Tidier(core, importer)
@@ -141,7 +143,7 @@ class Daemon:
                 socket=control.path,
                 config=settings.path,
             )
-            for part in (reconciler, watcher, pause, catalog, scrubber, rights, tidier, control):
+            for part in (reconciler, watcher, pause, catalog, damage, scrubber, rights, tidier, control):
                 group.start_soon(part.run)
             group.start_soon(jobs.keep_pruned)
             group.start_soon(self._signals, stop, reload, group.cancel_scope)

@@ -19,7 +19,7 @@ from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog.entry import ServedEntry, write_pages
 from refgenied.catalog.faults import Faults
 from refgenied.catalog.kept import Kept
-from refgenied.catalog.server_config import ConfigFile, Head, digest_of, why_not_served
+from refgenied.catalog.server_config import ConfigFile, Head, archive_digest_in, why_not_served
 from refgenied.files.durable import keep_beside
 from refgenied.model import (
     Access,
@@ -215,7 +215,7 @@ class ServedFolder:
         if not names.shows():
             self._keep_foreign(names, record)
             key = names.place.key
-            self.kept.keep(names, self._last_digest(key) or digest_of(self.config.read(), key))
+            self.kept.keep(names, self._last_digest(key) or archive_digest_in(self.config.read(), key))
             names.show()
         if whole:
             self._shown[record.key] = record.digest

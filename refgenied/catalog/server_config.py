@@ -67,7 +67,7 @@ class ConfigFile:
         except FileNotFoundError:
             return {}
         try:
-            existing = parse_config(text)
+            existing = parse_server_config(text)
         except UnreadableConfigError as error:
             existing = Existing({}, str(error))
         if existing.left_out:
@@ -127,7 +127,7 @@ class Existing(NamedTuple):
     """What of it has no meaning and is not in the tree, in one line; "" when it is all there."""
 
 
-def parse_config(text: bytes) -> Existing:
+def parse_server_config(text: bytes) -> Existing:
     """The content of a file; every name in it is a text. UnreadableConfigError."""
     try:
         found = read(text)
@@ -141,7 +141,7 @@ def parse_config(text: bytes) -> Existing:
     return Existing(cast("ConfigTree", found.value), left_out)
 
 
-def digest_of(tree: ConfigTree, key: AssetKey) -> str:
+def archive_digest_in(tree: ConfigTree, key: AssetKey) -> str:
     """The archive's digest that a config has; "" when it has none."""
     found: object = tree
     for name in ("genomes", key.genome_digest, "assets", key.asset_group, "tags", key.asset, "archive_digest"):

@@ -15,6 +15,9 @@ A marked archive counts as stale, so the next look queues it again.
 *Scrubber* proves a share of the folder each day, in a thread of its own at nice 10 (a thread of a pool would stay
 nice). It stands still while jobs run.
 
+*Damage* tells the health which archives are marked, and checks those about which something does not fit together, as
+the catalog finds when it serves them.
+
 *Importer.* A foreign archive gets our name by a hard link to a `.partial` file first (a copy, if the file belongs to
 another user who could still write to it). A symbolic link is never followed. Its manifest has no blocks, and its
 content digest is taken over the members in our order, so the asset that it was made from has the same digest. Before

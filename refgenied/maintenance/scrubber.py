@@ -1,4 +1,4 @@
-"""Proves a share of the archive folder each day, and tells the health which archives are damaged."""
+"""Proves a share of the archive folder each day."""
 
 from __future__ import annotations
 
@@ -59,45 +59,14 @@ class Scrubber:
         self._used = 0
         self._passed_over: set[AssetKey] = set()
         """Archives that could not be judged today."""
-        self._doubtful: set[AssetKey] = set()
-        self._doubted = anyio.Event()
-
-    def doubt(self, keys: frozenset[AssetKey]) -> None:
-        """Something about these archives does not fit together: check them soon, without reading what fits."""
-        self._doubtful |= keys
-        self._doubted.set()
 
     async def run(self) -> None:
-        """Scrub, and keep the health up to date. Ends only by cancellation."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._watch)
-            group.start_soon(self._clear_doubts)
-            while True:
-                await anyio.sleep(DUE_LOOK_SECONDS)
-                with suppress(StateError, ShortageError):  # the next round tries again; others tell of it
-                    while await self.scrub():
-                        pass
-
-    async def _clear_doubts(self) -> None:
+        """Ends only by cancellation."""
         while True:
-            await self._doubted.wait()
-            self._doubted = anyio.Event()
-            with suppress(StateError, ShortageError):  # the next refresh of the catalog doubts them again
-                await self.clear_doubts()
-
-    async def clear_doubts(self) -> None:
-        """Put the doubtful archives right, or mark them as damaged."""
-        while self._doubtful:
-            key = self._doubtful.pop()
-            record = await self._core.jobs.store.ask(archives.get, key)
-            if record is None or record.damaged is not None:  # it is known already
-                continue
-            try:
-                await self._verifier.verify(key, Requester(), quick=True)
-            except (StateError, ShortageError):
-                raise
-            except RefgeniedError as error:
-                log.warning("archive.not_checked", asset=key.registry_path, error=error.message)
+            await anyio.sleep(DUE_LOOK_SECONDS)
+            with suppress(StateError, ShortageError):  # the next round tries again; others tell of it
+                while await self.scrub():
+                    pass
 
     async def scrub(self) -> bool:
         """Prove the archive that is due, in the background; False when there is none."""
@@ -162,20 +131,3 @@ class Scrubber:
             stop.set()
             thread.join()
         return result.result()
-
-    async def _watch(self) -> None:
-        """A publish or a removal may end a damage."""
-        with self._core.jobs.feed.subscribed("archive.") as changes:
-            while True:
-                with suppress(StateError):  # the next change tries again; others tell of the database
-                    await self.note_damaged()
-                await changes.take()
-                changes.lagged = False
-
-    async def note_damaged(self) -> None:
-        """Tell the health which archives are marked as damaged."""
-        records = await self._core.jobs.store.ask(archives.everything)
-        damaged = [record for record in records.values() if record.damaged is not None]
-        more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
-        names = f"{damaged[0].key.named(damaged[0].aliases)}: {damaged[0].damaged}{more}" if damaged else ""
-        self._core.health.note("damaged", names)

@@ -22,7 +22,7 @@ log = structlog.get_logger("serve")
 
 MOST_WAITING = 2048
 """Connections that the kernel may hold for us (it takes no more than net.core.somaxconn)."""
-SPARE_DESCRIPTORS = 20
+OTHER_DESCRIPTORS = 20
 """Descriptors beside those for connections, for their archives, and those that are open at start."""
 ROOM_LOOK_SECONDS = 0.05
 """Between two looks whether a connection has ended, while there is no room for another."""
@@ -56,7 +56,7 @@ class Acceptor:
         self._since: dict[Any, float] = {}
         """Open connections, and when each was taken."""
         self._said = -LOG_AGAIN_SECONDS
-        self.most = max(2, (limit - len(os.listdir("/proc/self/fd")) - SPARE_DESCRIPTORS) // 2)
+        self.most = max(2, (limit - len(os.listdir("/proc/self/fd")) - OTHER_DESCRIPTORS) // 2)
         """Connections at once."""
 
     @property

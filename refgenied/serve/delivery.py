@@ -27,7 +27,7 @@ from refgenied.serve.served_archive import OpenedArchive
 log = structlog.get_logger("serve")
 
 KIND = "application/octet-stream"
-_READ_BYTES = 1 << 18
+_SEND_BYTES = 1 << 18
 MOST_RANGES = 100
 """A client that asks for more in one request gets the whole file."""
 HEAD = "refgenied.head"
@@ -162,7 +162,7 @@ class ArchiveResponse(Response):
         while first < end:
             problem = "somebody has written to it"
             try:
-                data = await anyio.to_thread.run_sync(self._opened.read, min(_READ_BYTES, end - first), first)
+                data = await anyio.to_thread.run_sync(self._opened.read, min(_SEND_BYTES, end - first), first)
             except OSError as error:
                 data, problem = b"", error.strerror or str(error)
             first += len(data)

@@ -18,6 +18,7 @@ from refgenied.config import Archive, Current, Settings
 from refgenied.config.settings import Refgenie, Watching
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
+from refgenied.maintenance.damage import Damage
 from refgenied.maintenance.importer import Import, Importer
 from refgenied.maintenance.recovery import recover
 from refgenied.maintenance.rights import Rights
@@ -85,7 +86,8 @@ class Parts:
         self.pause.on_end(self.reconciler.hint)
         self.verifier = Verifier(self.core)
         self.scrubber = Scrubber(self.core, self.verifier)
-        self.catalog = Updater(self.core, self.reconciler, self.scrubber.doubt)
+        self.damage = Damage(self.core, self.verifier)
+        self.catalog = Updater(self.core, self.reconciler, self.damage.doubt)
         self.worker = Worker(self.core, self.pause)
         self.rights = Rights(self.core, self.reconciler)
         self.importer = Importer(self.core)

@@ -130,7 +130,7 @@ def test_the_sandbox_lets_the_scrub_work(service: Service) -> None:
     machine.run("chown", "-R", "refgenied:refgenie", "/var/lib/refgenied")
     soon = (
         "import sys, refgenied.__main__, refgenied.maintenance.scrubber as scrubber; "
-        "scrubber.LOOK_SECONDS = 1; sys.exit(refgenied.__main__.main())"
+        "scrubber.DUE_LOOK_SECONDS = 1; sys.exit(refgenied.__main__.main())"
     )
     machine.drop_in(f"ExecStart=\nExecStart={machine.bin}/python -c '{soon}' run --config {CONFIG}")
     machine.run("systemctl", "start", "refgenied.service")

@@ -251,7 +251,7 @@ async def told_and_put_right(parts: Parts, key: AssetKey, right: ArchiveRecord, 
     await parts.catalog.refresh()
     assert parts.catalog.served.archives == 1
     assert parts.catalog.served.left_out
-    await parts.scrubber.clear_doubts()
+    await parts.damage.clear_doubts()
     assert lasting(await parts.record(key)) == lasting(right)
     await parts.catalog.refresh()
     assert parts.catalog.served.archives == 2
@@ -268,7 +268,7 @@ async def test_a_changed_manifest_is_never_served_and_is_put_right(genomes):
         await parts.reconciler.look_again()
         await parts.catalog.refresh()
         assert "was changed since it was written" in " ".join(parts.catalog.served.left_out)
-        await parts.scrubber.clear_doubts()
+        await parts.damage.clear_doubts()
         await parts.catalog.refresh()
         assert Path(parts.catalog.config).read_bytes() == served
 

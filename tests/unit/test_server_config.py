@@ -15,7 +15,7 @@ from refgenied.catalog.server_config import (
     Composer,
     Head,
     UnreadableConfigError,
-    parse_config,
+    parse_server_config,
     render_config,
     why_not_served,
 )
@@ -154,7 +154,9 @@ def test_an_alias_belongs_to_one_genome() -> None:
 def test_the_same_content_is_the_same_bytes() -> None:
     text = render_config(Composer({}, {}, lambda _: False).compose(HEAD, [entry("b"), entry("a")]))
     assert (
-        render_config(Composer({}, parse_config(text).tree, lambda _: False).compose(HEAD, [entry("a"), entry("b")]))
+        render_config(
+            Composer({}, parse_server_config(text).tree, lambda _: False).compose(HEAD, [entry("a"), entry("b")])
+        )
         == text
     )
     assert b"&id" not in text
@@ -163,9 +165,9 @@ def test_the_same_content_is_the_same_bytes() -> None:
 def test_what_is_no_config_is_said_to_be_none() -> None:
     for text in (b"a: [", b"- a list", b"\xff\xfe\x00"):
         with pytest.raises(UnreadableConfigError):
-            parse_config(text)
-    assert parse_config(b"") == ({}, "")
-    assert parse_config(b"a: 1\nb: !x 2\n") == ({"a": 1}, "line 2: '2' has the unknown tag '!x': it is left out")
+            parse_server_config(text)
+    assert parse_server_config(b"") == ({}, "")
+    assert parse_server_config(b"a: 1\nb: !x 2\n") == ({"a": 1}, "line 2: '2' has the unknown tag '!x': it is left out")
 
 
 def test_which_names_the_server_cannot_serve() -> None:

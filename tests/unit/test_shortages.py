@@ -101,7 +101,7 @@ async def test_a_refresh_of_what_is_served_leaves_all_as_it_was(genomes: Genomes
         await parts.settle()
         config = Path(parts.catalog.config)
         before = config.read_bytes()
-        catalog = Updater(parts.core, parts.reconciler, parts.scrubber.doubt)  # it has just begun, and has read nothing
+        catalog = Updater(parts.core, parts.reconciler, parts.damage.doubt)  # it has just begun, and has read nothing
         with no_descriptors():
             await catalog.refresh()
         assert config.read_bytes() == before

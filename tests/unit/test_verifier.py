@@ -66,13 +66,13 @@ async def test_a_damaged_archive_is_named_marked_and_made_anew(genomes):
         assert verdict.hint == f"job {verdict.job} makes it anew from its asset"
         assert (await parts.record(key)).damaged == verdict.damage
         assert [event.data["error"] for event in await parts.events("archive.damaged")] == [verdict.damage]
-        await parts.scrubber.note_damaged()
+        await parts.damage.tell()
         assert verdict.damage in parts.health.conditions["damaged"][0]
         await parts.work()
         made = await parts.record(key)
         assert (made.damaged, made.digest) == (None, record.digest)
         assert (await parts.verifier.verify(key, ANN)).damage == ""
-        await parts.scrubber.note_damaged()
+        await parts.damage.tell()
         assert "damaged" not in parts.health.conditions
 
 
@@ -269,26 +269,25 @@ async def test_an_archive_that_cannot_be_judged_does_not_end_the_scrub(error, ge
         assert (await parts.record(sound)).proved_at > 1
 
 
-async def test_a_database_that_gives_no_answer_does_not_end_the_verifier(genomes, monkeypatch):
+async def test_a_database_that_gives_no_answer_does_not_end_the_watch_for_damage(genomes, monkeypatch):
     async with running(genomes) as parts:
 
         async def fails() -> None:
             raise StateError("no answer")
 
-        monkeypatch.setattr(parts.scrubber, "note_damaged", fails)
+        monkeypatch.setattr(parts.damage, "tell", fails)
         with anyio.move_on_after(0.2) as scope:
-            await parts.scrubber.run()
+            await parts.damage.run()
         assert scope.cancelled_caught
 
 
-async def test_the_health_follows_what_others_do(genomes, monkeypatch):
-    monkeypatch.setattr(scrubber, "DUE_LOOK_SECONDS", 3600)
+async def test_the_health_follows_what_others_do(genomes):
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
         flip(parts, await parts.record(key))
         async with anyio.create_task_group() as group:
-            group.start_soon(parts.scrubber.run)
+            group.start_soon(parts.damage.run)
             await anyio.wait_all_tasks_blocked()
             await parts.verifier.verify(key, ANN)
             assert f"{ALIAS}/fasta:default" in await parts.health.ill("damaged")

@@ -1,0 +1,71 @@
+"""Knows what is wrong with archives: tells the health which are damaged, and checks those that are in doubt."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import anyio
+import structlog
+
+from refgenied.maintenance.verifier import Verifier
+from refgenied.model import AssetKey, RefgeniedError, Requester, ShortageError, StateError
+from refgenied.queue.core import Core
+from refgenied.store import archives
+
+log = structlog.get_logger("damage")
+
+
+class Damage:
+    """The archives that are marked as damaged, and those that may have to be."""
+
+    def __init__(self, core: Core, verifier: Verifier) -> None:
+        self._core = core
+        self._verifier = verifier
+        self._doubtful: set[AssetKey] = set()
+        self._doubted = anyio.Event()
+
+    def doubt(self, keys: frozenset[AssetKey]) -> None:
+        """Something about these archives does not fit together: check them soon, without reading what fits."""
+        self._doubtful |= keys
+        self._doubted.set()
+
+    async def run(self) -> None:
+        """Ends only by cancellation."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch)
+            while True:
+                await self._doubted.wait()
+                self._doubted = anyio.Event()
+                with suppress(StateError, ShortageError):  # the next refresh of the catalog doubts them again
+                    await self.clear_doubts()
+
+    async def clear_doubts(self) -> None:
+        """Put the doubtful archives right, or mark them as damaged."""
+        while self._doubtful:
+            key = self._doubtful.pop()
+            record = await self._core.jobs.store.ask(archives.get, key)
+            if record is None or record.damaged is not None:  # it is known already
+                continue
+            try:
+                await self._verifier.verify(key, Requester(), quick=True)
+            except (StateError, ShortageError):
+                raise
+            except RefgeniedError as error:
+                log.warning("archive.not_checked", asset=key.registry_path, error=error.message)
+
+    async def _watch(self) -> None:
+        """A publish or a removal may end a damage."""
+        with self._core.jobs.feed.subscribed("archive.") as changes:
+            while True:
+                with suppress(StateError):  # the next change tries again; others tell of the database
+                    await self.tell()
+                await changes.take()
+                changes.lagged = False
+
+    async def tell(self) -> None:
+        """Tell the health which archives are marked as damaged."""
+        records = await self._core.jobs.store.ask(archives.everything)
+        damaged = [record for record in records.values() if record.damaged is not None]
+        more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+        names = f"{damaged[0].key.named(damaged[0].aliases)}: {damaged[0].damaged}{more}" if damaged else ""
+        self._core.health.note("damaged", names)
