@@ -105,7 +105,7 @@ class Importer:
         if found is None:
             raise UnreadableError(
                 f"there is no archive of {wanted.registry_path} to import: {place.archive} is not there",
-                hint="name the folder or the .tgz where it lies",
+                hint="name the .tgz, or the folder in which it is",
             )
         return found
 

@@ -181,17 +181,20 @@ def _files(place: Place) -> FileIdentities:
 def _told(refused: list[str]) -> str:
     if not refused:
         return ""
-    them = "1 archive lies" if len(refused) == 1 else f"{len(refused)} archives lie"
+    them = "1 archive is" if len(refused) == 1 else f"{len(refused)} archives are"
     return (
-        f"{them} in the archive folder and not in the database: {_first(refused)}. Without its manifest (move that "
-        "away) `refgeniectl archive import` reads such an archive itself"
+        f"{them} in the archive folder and not in the database: {_first(refused)}. If you move the manifest of such "
+        "an archive away, `refgeniectl archive import` reads the archive itself"
     )
 
 
 def _told_unreadable(folders: list[str]) -> str:
     if not folders:
         return ""
-    return f"nobody knows which archives are in here: {_first(folders)}. Let the daemon's user read it, or move it away"
+    return (
+        f"folders that cannot be read may have archives in them: {_first(folders)}. Let the daemon's user read them, "
+        "or move them away"
+    )
 
 
 def _first(lines: Sequence[str]) -> str:

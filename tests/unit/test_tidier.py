@@ -134,7 +134,7 @@ async def test_a_whole_archive_without_a_record_is_recorded_and_one_that_is_not_
         async with parts.store.transaction() as tx:
             assert set(await archives.removals(tx)) == {removed}
         told = parts.health.conditions["unrecorded"][0]
-        assert told.startswith("1 archive lies in the archive folder and not in the database: ")
+        assert told.startswith("1 archive is in the archive folder and not in the database: ")
         assert str(place.archive) in told
         with monkeypatch.context() as patch:
             patch.setattr(tidier, "prove", None)  # nothing is read again while the files are the same
