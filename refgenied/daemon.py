@@ -45,7 +45,7 @@ from refgenied.watcher import Watcher
 log = structlog.get_logger("daemon")
 
 SECOND_SIGNAL_GRACE_SECONDS = 5.0
-"""After the second signal. Then the process ends, and leaves what a crash leaves."""
+"""After the second signal. Then the process ends, as in a crash."""
 EXIT_AFTER_SECOND_SIGNAL = 128 + signal.SIGTERM
 FIRST_LOOK_SECONDS = 5.0
 """How long systemd waits for the first look. A longer one goes on while the daemon is ready."""

@@ -1,4 +1,4 @@
-"""What is wrong right now, in one line each, until it is right again."""
+"""The faults that there are now, in one line each, until each is over."""
 
 from __future__ import annotations
 

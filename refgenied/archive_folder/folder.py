@@ -68,7 +68,7 @@ class ArchiveFolder:
             self._failed.discard(key)
 
     async def settle(self, store: Store) -> None:
-        """At an orderly end: note in the folder that no change was cut. What cannot be written is left out."""
+        """At an orderly end: note in the folder that no change was interrupted, if it takes writes."""
         if not await self.usable():
             return
         async with self.publishing:

@@ -51,7 +51,7 @@ class Generation(msgspec.Struct, frozen=True):
 class Age(Enum):
     """What the two numbers say of the database."""
 
-    SAME = "same"  # it says what the folder says, except of the unsettled assets
+    SAME = "same"  # it agrees with the folder, except about the unsettled assets
     OLDER = "older"  # it came from a backup
     NEWER = "newer"  # the archive folder came from one
 

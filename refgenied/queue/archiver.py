@@ -59,12 +59,12 @@ T = TypeVar("T")
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a job has come to. It holds once `draft` is published and `record` is written."""
+    """The result of a job. It is true after `draft` was published and `record` was written."""
 
     outcome: Outcome
     record: ArchiveRecord
     draft: Draft | None = None
-    """What is to be published; None when the archive in place is the right one."""
+    """To be published; None when the archive in place is the right one."""
 
 
 class Task(msgspec.Struct, frozen=True):

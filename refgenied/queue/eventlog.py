@@ -1,4 +1,4 @@
-"""A change and its events are one transaction. Jobs that wait keep waiting as long when somebody sets the clock."""
+"""A change and its events are one transaction. When somebody sets the clock, no job waits longer or shorter."""
 
 from __future__ import annotations
 

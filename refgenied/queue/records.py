@@ -1,4 +1,4 @@
-"""Writes what becomes of archives outside a job. Each change and its events are one transaction."""
+"""Records all changes of archives that no job makes. Each change and its events are one transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from refgenied.store import archives
 
 
 class Records:
-    """`generation` is everywhere the number that `ArchiveFolder.changing` gave. Every method may raise StateError."""
+    """`generation` is always the number that `ArchiveFolder.changing` gave. Every method may raise StateError."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -57,7 +57,7 @@ class Records:
         return known
 
     async def put_right(self, old: ArchiveRecord, new: ArchiveRecord, requester: Requester, *, mended: str) -> bool:
-        """The record `old` was wrong. `mended`: what was wrong in the archive, or empty. False: it is gone by now."""
+        """The record `old` was wrong. `mended`: the fault of the archive, or empty. False: `old` is gone by now."""
         async with self._log.change() as change:
             known = await archives.put_right(change.tx, old, new)
             if known and mended:
@@ -71,7 +71,7 @@ class Records:
                 await archives.put_access(tx, key, who)
 
     async def protected(self, given: Mapping[AssetKey, tuple[Access, Access]], requester: Requester) -> None:
-        """Fewer people can read these archives than before. `given`: who could before, and who can now."""
+        """Fewer people can read these archives. `given`: who could read them before, and who can now."""
         async with self._log.change() as change:
             for key, (before, access) in given.items():
                 await change.log("archive.protected", key, by=requester.name, before=before, access=access)

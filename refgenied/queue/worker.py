@@ -1,4 +1,4 @@
-"""Claims jobs, one at a time, and brings each to its last arrow. The only one that publishes and records a job."""
+"""Claims jobs, one at a time, publishes their archives, and records how each job ended. Nothing else does that."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Worker:
         await anyio.sleep(DATABASE_RETRY_SECONDS)
 
     async def work(self, job: Job) -> None:
-        """Bring a claimed job to one of its last arrows. No error of a job ends the daemon."""
+        """Do a claimed job and record how it ended. No error of a job ends the daemon."""
         running = self._jobs.running[job.id]
         if self.draining:
             running.scope.cancel()
@@ -133,7 +133,7 @@ class Worker:
             return await self._pause.caused(error)
 
     async def _end(self, arrow: Callable[[], Awaitable[None]]) -> bool:
-        """Follow a job's last arrow. Returns whether the database took it.
+        """Record how a job ended, by the given function. Returns whether the database took it.
 
         Tries again while the database cannot be written, until drained: a job that is left running would count as a
         crash.

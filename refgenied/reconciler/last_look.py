@@ -1,4 +1,4 @@
-"""The genome folder as it was found last, and what is told of it."""
+"""The genome folder as it was found last. Faults go to the health, and changes to the log."""
 
 from __future__ import annotations
 

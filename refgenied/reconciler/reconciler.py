@@ -1,4 +1,4 @@
-"""Compares what is wanted with what is present, and enqueues the difference. Events only say "look again"."""
+"""When to look at the genome folder. After each look the archives that are wanted and missing are enqueued."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Reconciler:
         raise BusyError(self._late, hint="`refgeniectl status` says when it answers again")
 
     async def first_looked(self) -> None:
-        """The daemon may have started a moment ago: return when there is something to tell. BusyError: there is not."""
+        """Return after the first look; the daemon may have started a moment ago. BusyError when it takes too long."""
         with anyio.move_on_after(FIRST_LOOK_ANSWER_SECONDS):
             if not self.last.at:
                 await self._look_again()
@@ -92,7 +92,7 @@ class Reconciler:
         await self.last.renew()
         if not await self._pause.folder_problem() and self.last.readable:
             await self._enqueue_difference()
-        self._began = began  # only now: a look that was cancelled (its client hung up) counts for nobody
+        self._began = began  # only now, because a look that was cancelled (its client hung up) does not count
         self.looked.set()
         self.looked = anyio.Event()
 
@@ -138,7 +138,7 @@ class Reconciler:
             await self.sweep()
 
     async def sweep(self) -> None:
-        """A look that nobody waits for. What is wrong with the database is waited for, and then comes another look."""
+        """A look for which no client waits. An error of the database is a condition; another look comes after it."""
         try:
             await self._look_again()
         except (StateError, ShortageError) as error:

@@ -12,10 +12,10 @@ from refgenied.store.transaction import Transaction
 
 
 class Download(msgspec.Struct, frozen=True):
-    """One archive that somebody got whole."""
+    """One archive that a client received completely."""
 
     id: str
-    """Made by who counted it; the same one again is the same download."""
+    """Made by the program that counted it. The same id again is the same download."""
     key: AssetKey
     digest: str
     """md5 of the archive; "" when it is not known."""

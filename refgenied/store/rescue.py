@@ -168,7 +168,7 @@ def rescued_of(path: Path) -> Path:
 
 
 def bring_back(path: Path) -> None:
-    """Give a rescued database its name again, if no other file has it: somebody wants that one. StateError."""
+    """Give a rescued database its name again. If a new file has the name, delete the rescued one. StateError."""
     rescued = rescued_of(path)
     try:
         if not rescued.exists():

@@ -1,4 +1,4 @@
-"""The tables, as migrations: one per version, each in one transaction. Never change one that was released."""
+"""The tables, as migrations: one for each version, each in one transaction. Never change a released one."""
 
 from __future__ import annotations
 
