@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from refgenied.archive import About, Draft, Place, Run, pack_asset
+from refgenied.archive_folder.generation import NAME
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey
 
@@ -55,3 +56,8 @@ def noise(size: int, seed: bytes = b"noise") -> bytes:
 
 def md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def hidden(folder: Path) -> list[str]:
+    """Everything with a dot in front, but for what the archive folder says of itself."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name not in (".refgenied", NAME))

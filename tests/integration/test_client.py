@@ -443,3 +443,14 @@ def test_a_daemon_of_another_version_is_to_be_restarted(tmp_path: Path, capsys: 
         assert refgeniectl(["--socket", path, "archive", "wait", "t7/fasta"]) == 1
         daemon.join()
     assert "the daemon that runs is of another version: restart it" in capsys.readouterr().err
+
+
+def test_the_client_imports_only_the_standard_library_until_it_draws() -> None:
+    code = (
+        "import sys; import refgenied.client; "
+        "third = [m for m in sys.modules if m.split('.')[0] in "
+        "('msgspec','anyio','rich','yaml','structlog','watchfiles','aiosqlite','deflate')]; "
+        "print(third); sys.exit(bool(third))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from packing import FOLDER, make_tree, noise
+from packing import FOLDER, below, make_tree, noise
 
 from refgenied.archive import pack, restore, unfinished
 from refgenied.genomes.enclosure import FOLDER_FLAGS as AS_FOLDER
@@ -178,3 +179,19 @@ def test_modes_that_let_nobody_in_do_not_keep_it(archive, to):
     folder.chmod(0o500)
     assert restore(archive, to).cleared >= 10_000
     assert not folder.exists()
+
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    source = make_tree(tmp_path / "default", {b"a": noise(8 << 20)})
+    pack(source, tmp_path / "x.tgz")
+    code = (
+        "import os, signal, sys; from refgenied.client import main; import refgenied.archive.extract as extract\n"
+        "write = extract.append\n"
+        "def stop(fd, piece): write(fd, piece); os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n"
+        "extract.append = stop\n"
+        f"sys.exit(main(['archive', 'restore', '{tmp_path}/x.tgz', '--to', '{tmp_path}/out']))\n"
+    )
+    for name in ("SIGINT", "SIGTERM"):
+        done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
+        assert done.returncode == 130, done
+        assert below(tmp_path) == ["default", "default/a", "x.json", "x.tgz"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -102,5 +103,5 @@ def test_users_go_before_their_groups_and_a_group_with_members_stays(calls: Path
 
 
 def test_without_the_tool_the_account_stays_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     assert accounts.take_away([f"user {ME}"]) == [f"the user {ME} stays: userdel is not installed: {ME} stays"]

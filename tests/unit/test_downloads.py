@@ -8,15 +8,12 @@ import os
 import re
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 import pytest
-from controlled import ANN, BOB, Desk, context_of, served
+from controlled import ANN, BOB, Desk, context_of
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
@@ -242,36 +239,3 @@ def test_a_damaged_log_is_named(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_a_log_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(ClientError, match=f"^{tmp_path} cannot be read: Is a directory$"):
         import_log(Session(client=Recorded()), log=str(tmp_path))
-
-
-@pytest.mark.parametrize("packed", [False, True])
-async def test_an_import_twice_counts_once(parts: Parts, *, packed: bool) -> None:
-    record = await parts.record(KEY)
-    assert record
-    text = "".join(line(API, record.size, at=second) for second in range(5)) + "odd line\n"
-    log = parts.root / "access.log"
-    log.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
-    async with served(parts):
-
-        def run() -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "-m", "refgenied.client", "downloads", "import", "--log", str(log)],
-                env={
-                    "PATH": os.environ["PATH"],
-                    "PYTHONPATH": str(ROOT),
-                    "REFGENIED_SOCKET": str(parts.root / "control.sock"),
-                },
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-
-        first = await anyio.to_thread.run_sync(run)
-        assert (first.returncode, first.stdout) == (0, "6 lines: counted 5 downloads\n"), first.stderr
-        second = await anyio.to_thread.run_sync(run)
-        assert second.stdout == "6 lines: counted 0 downloads, 5 were counted before\n"
-        log.write_text("nothing that is a log\n")
-        third = await anyio.to_thread.run_sync(run)
-        assert third.returncode == 1
-        assert "neither in combined log format nor Caddy's JSON" in third.stderr
-    assert await count(parts) == 5

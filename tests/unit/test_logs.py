@@ -1,8 +1,6 @@
 """What goes to stderr."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import structlog
@@ -27,22 +25,6 @@ def test_a_traceback_in_json_leaves_out_the_local_variables(capfd: pytest.Captur
     assert line["exception"][0]["exc_type"] == "ValueError"
     assert line["exception"][0]["frames"][0]["name"] == "test_a_traceback_in_json_leaves_out_the_local_variables"
     assert "xxx" not in json.dumps(line)
-
-
-def test_what_nobody_expected_is_one_event_of_the_log() -> None:
-    code = """
-import sys
-from refgenied import logs
-from refgenied.__main__ import run_to_end
-from refgenied.config import Log
-async def fail():
-    raise ValueError("why")
-logs.set_up(Log(format="json"))
-sys.exit(run_to_end(fail, "daemon"))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    (line,) = done.stderr.splitlines()
-    assert (done.returncode, json.loads(line)["event"]) == (1, "daemon.crashed"), done
 
 
 def test_names_in_a_text_log_cannot_steer_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:

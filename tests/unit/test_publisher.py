@@ -1,9 +1,6 @@
 """Publishing: at every instant either the old archive or the new one, whatever dies, and in whichever order."""
 
 import os
-import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +12,6 @@ from refgenied.archive import (
     Place,
     Presence,
     Run,
-    iter_files,
     manifest_at,
     places,
     prove,
@@ -112,95 +108,6 @@ def test_two_links_of_one_file_are_no_trap(tmp_path):
     draft.publish()
     assert_nothing_partial(tmp_path / "archives")
     prove(draft.place.archive, draft.manifest, Run())
-
-
-# ------------------------------------------------------------------ crashes
-
-STEPS = ("open", "fsync", "rename", "unlink", "rmdir", "mkdir")
-
-
-def dies_at(step: int, work: Callable[[], object]) -> bool:
-    """Run in a child that dies, as by kill -9, before its `step`th system call that changes names or syncs.
-
-    False: it came to its end before that.
-    """
-    child = os.fork()
-    if child == 0:
-        count = 0
-        real = {name: getattr(os, name) for name in STEPS}
-
-        def dying(name: str) -> Callable[..., object]:
-            def call(*arguments: object, **named: object) -> object:
-                nonlocal count
-                if name != "open" or arguments[1] & os.O_CREAT:  # opening what is there changes nothing
-                    count += 1
-                if count == step:
-                    os._exit(9)
-                return real[name](*arguments, **named)
-
-            return call
-
-        for name in STEPS:
-            setattr(os, name, dying(name))
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - a child must never go on as a second pytest
-            sys.stderr.write(f"{error!r}\n")
-            os._exit(2)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, 9)
-    return code == 9
-
-
-@pytest.mark.parametrize("before", [OLD, {}, MANY], ids=["short", "nothing", "long"])
-@pytest.mark.parametrize("after", [NEW, MANY], ids=["to-short", "to-long"])
-def test_a_crash_at_any_step_leaves_the_old_or_the_new_archive(before, after, tmp_path):
-    source = make_tree(tmp_path / "source", after)
-    source.chmod(0o700)  # so that it is another archive, also when the files are the same
-    new = publish(source, tmp_path / "new").manifest
-    (tmp_path / "old").mkdir()
-    old = publish(make_tree(tmp_path / "before", before), tmp_path / "old").manifest if before else None
-    finished = set()
-    for step in range(1, 60):
-        archives = tmp_path / f"archives{step}"
-        shutil.copytree(tmp_path / "old", archives)
-        died = dies_at(step, lambda archives=archives: publish(source, archives))
-        place = Place(archives, KEY)
-        found = reconcile(place)
-        assert_nothing_partial(archives)
-        finished.add(found.finished)
-        assert reconcile(place) == msgspec.structs.replace(found, finished=False)
-        if found.presence is Presence.ABSENT:
-            assert old is None
-            assert not any(path.is_file() for path in archives.rglob("*"))
-            continue
-        assert found.presence is Presence.PRESENT, found.reason
-        prove(place.archive, found.manifest, Run())
-        assert len(list(iter_files(place.manifest))) == found.manifest.totals.files + 1
-        assert found.manifest.digest in (old and old.digest, new.digest)
-        if not died:
-            break
-    assert not died
-    assert found.manifest.digest == new.digest
-    assert finished == {True, False}
-
-
-def test_a_crash_at_any_step_of_remove_leaves_it_removed_or_not(tmp_path):
-    source = make_tree(tmp_path / "old", OLD)
-    seen = set()
-    for step in range(1, 50):
-        archives = tmp_path / f"archives{step}"
-        place = publish(source, archives).place
-        died = dies_at(step, lambda place=place: remove(place, at=1.0, by="me", stamp="s", delete_file=True))
-        found = reconcile(place)
-        assert_nothing_partial(archives)
-        assert found.presence in (Presence.PRESENT, Presence.REMOVED)
-        seen.add(found.presence)
-        if not died:
-            break
-    assert not died
-    assert seen == {Presence.PRESENT, Presence.REMOVED}
 
 
 @pytest.mark.parametrize("name", ["rename", "fsync"])

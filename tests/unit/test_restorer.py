@@ -4,7 +4,6 @@ import gzip
 import io
 import os
 import subprocess
-import sys
 import tarfile
 import time
 from pathlib import Path
@@ -392,22 +391,6 @@ def test_a_stop_at_any_moment_leaves_nothing(after, tmp_path):
     with pytest.raises(StopError):
         restore(draft.place.archive, tmp_path / "out/deeper", check=check)
     assert below(tmp_path) == before
-
-
-def test_ctrl_c_leaves_nothing(tmp_path):
-    source = make_tree(tmp_path / "default", {b"a": noise(8 << 20)})
-    pack(source, tmp_path / "x.tgz")
-    code = (
-        "import os, signal, sys; from refgenied.client import main; import refgenied.archive.extract as extract\n"
-        "write = extract.append\n"
-        "def stop(fd, piece): write(fd, piece); os.kill(os.getpid(), getattr(signal, sys.argv[1]))\n"
-        "extract.append = stop\n"
-        f"sys.exit(main(['archive', 'restore', '{tmp_path}/x.tgz', '--to', '{tmp_path}/out']))\n"
-    )
-    for name in ("SIGINT", "SIGTERM"):
-        done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
-        assert done.returncode == 130, done
-        assert below(tmp_path) == ["default", "default/a", "x.json", "x.tgz"]
 
 
 def test_more_than_eight_gigabytes_at_the_level_of_headers():

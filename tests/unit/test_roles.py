@@ -1,12 +1,10 @@
 """No two uses of one place: what a configuration must not name twice, and which nested folders are right."""
 
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from roles import OF_COMMANDS, clash, of_refgenie, places, settings
 
 from refgenied import config
 from refgenied.files.mounts import origin
@@ -14,36 +12,9 @@ from refgenied.model import ConfigError
 from refgenied.systemd.reload import Reload
 
 
-def settings(root: Path, **changed: str) -> config.Settings:
-    """Every place a folder of its own, but for those that are named: `section.key` with `__`."""
-    places = {
-        "refgenie.genome_folder": "genomes",
-        "refgenie.genome_archive_folder": "archives",
-        "state.folder": "state",
-        "serving.state_folder": "spool",
-        "control.socket": "run/control.sock",
-    } | {name.replace("__", "."): path for name, path in changed.items()}
-    flags = {name: str(root / path) for name, path in places.items()}
-    file = root / "etc/config.toml"
-    file.parent.mkdir(exist_ok=True)
-    file.touch()
-    return config.examine(str(file), flags, {"HOME": str(root)}).settings
-
-
-def clash(root: Path, **changed: str) -> str:
-    """The one thing that is wrong; "" when nothing is."""
-    found = config.clashes(settings(root, **changed))
-    assert len(found) <= 1, found
-    assert all("\n" not in line and line.endswith("to another path") for line in found), found
-    return found[0] if found else ""
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("genomes/data", "archives", "state", "spool", "run"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "genomes/genome_config.yaml").write_text("config_version: 0.4\n")
-    return tmp_path
+    return places(tmp_path)
 
 
 A, G, C = "refgenie__genome_archive_folder", "refgenie__genome_folder", "refgenie__genome_config"
@@ -207,110 +178,26 @@ def test_every_case_is_found_where_nothing_exists_yet(tmp_path: Path) -> None:
         assert config.clashes(settings(tmp_path, **changed)), changed
 
 
-# --------------------------------------------------------------------- every command
-
-OF_COMMANDS = """\
-[refgenie]
-genome_folder = "{root}/genomes"
-genome_config = "{root}/etc/genome_config.yaml"
-genome_archive_folder = "{root}/archives"
-[state]
-folder = "{root}/state"
-[control]
-socket = "{root}/run/control.sock"
-"""
-
-
-@pytest.fixture
-def of_refgenie(root: Path) -> Path:
-    """Our configuration; refgenie's own config lies in the archive folder, seen through a link."""
-    (root / "archives/genome_config.yaml").write_text(f"config_version: 0.4\ngenome_folder: {root}/genomes\nmine: 1\n")
-    (root / "etc").symlink_to("archives")
-    file = root / "config.toml"
-    file.write_text(OF_COMMANDS.format(root=root))
-    return file
-
-
-@pytest.mark.parametrize(
-    "words",
-    ["run", "serve", "check-config", "install-units --prefix {root}/image", "init --force {flags}"],
-    ids=lambda words: words.split()[0],
-)
-def test_every_command_refuses_in_one_line_and_touches_nothing(root: Path, of_refgenie: Path, words: str) -> None:
-    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    flags = f"--genome-config {root}/etc/genome_config.yaml --genome-archive-folder {root}/archives"
-    order = [*words.format(root=root, flags=flags).split(), "--config", str(of_refgenie)]
-    done = subprocess.run(
-        [sys.executable, "-m", "refgenied", *order],
-        env={"PATH": os.environ["PATH"], "HOME": str(root), "XDG_RUNTIME_DIR": f"{root}/run"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 78
-    (line,) = done.stderr.splitlines()
-    for part in ("refgenie.genome_archive_folder", "refgenie.genome_config", f"{root}/archives/genome_config.yaml"):
-        assert part in line
-    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+# --------------------------------------------------------------------- a reload
 
 
 @pytest.mark.anyio
-async def test_a_reload_refuses_too_and_the_old_settings_hold(root: Path, of_refgenie: Path) -> None:
+async def test_a_reload_refuses_too_and_the_old_settings_hold(root: Path) -> None:
+    file = of_refgenie(root)
+
     def load() -> config.Settings:
-        return config.load(str(of_refgenie), env={"HOME": str(root)})
+        return config.load(str(file), env={"HOME": str(root)})
 
     good = OF_COMMANDS.format(root=root).replace(f'genome_config = "{root}/etc/genome_config.yaml"', "")
-    of_refgenie.write_text(good)
+    file.write_text(good)
     current = config.Current(load())
-    of_refgenie.write_text(OF_COMMANDS.format(root=root))
+    file.write_text(OF_COMMANDS.format(root=root))
     with pytest.raises(ConfigError, match="must not be refgenie's config"):
         await Reload(current, load, lambda path: [path]).run()
     assert current.settings.refgenie.genome_config == ""
 
 
 # --------------------------------------------------------------------- bind mounts
-
-MOUNT = shutil.which("mount")
-IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
-if os.geteuid() == 0:
-    IN_A_NAMESPACE = ["unshare", "--mount"]
-
-
-def _may_mount() -> bool:
-    order = [*IN_A_NAMESPACE, "true"]
-    return shutil.which("unshare") is not None and subprocess.run(order, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not _may_mount(), reason="no mount namespaces here")
-@pytest.mark.parametrize(
-    ("source", "archives", "message"),
-    [
-        ("genomes", "mounted", "must not be the genome folder"),
-        ("genomes/data/deep", "mounted", "must not lie in refgenie's own part"),
-        ("genomes/data/deep", "mounted/to/be/made", "must not lie in refgenie's own part"),
-        ("genomes/more", "mounted", ""),
-        ("genomes/data/deep", "elsewhere", ""),
-    ],
-)
-def test_bind_mounts_do_not_hide_it_either(root: Path, source: str, archives: str, message: str) -> None:
-    for name in ("genomes/data/deep", "genomes/more", "mounted", "elsewhere"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_roles as t; "
-        "print(t.clash(Path(sys.argv[2]), refgenie__genome_archive_folder=sys.argv[3]))"
-    )
-    check = [sys.executable, "-c", code, str(Path(__file__).parent), str(root), archives]
-    script = f'{MOUNT} --bind "$1" "$2" && shift 2 && exec "$@"'
-    done = subprocess.run(
-        [*IN_A_NAMESPACE, "sh", "-c", script, "sh", str(root / source), str(root / "mounted"), *check],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert message in done.stdout
-    assert bool(done.stdout.strip()) == bool(message)
 
 
 def test_where_in_its_disk_a_folder_is(tmp_path: Path) -> None:

@@ -1,22 +1,18 @@
 """What killed processes leave is cleared away; what is somebody's stays; what is whole is recorded."""
 
 import os
-import random
-import shutil
-import signal
-import sys
 import threading
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 from controlled import Desk, context_of
-from parts import Parts, running
-from synthetic import DIGEST, Genomes
+from packing import hidden
+from parts import running
+from synthetic import DIGEST
 
-from refgenied.archive import Place, Run, read_manifest
+from refgenied.archive import Place, Run
 from refgenied.archive_folder.generation import NAME
 from refgenied.archive_folder.leftovers import find_leftovers
 from refgenied.archive_folder.names import ServedNames
@@ -25,11 +21,6 @@ from refgenied.model import AssetKey, Requester
 from refgenied.store import archives
 
 OLD = 1_000_000_000.0
-
-
-def hidden(folder: Path) -> list[str]:
-    """Everything with a dot in front, but for what the archive folder says of itself."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name not in (".refgenied", NAME))
 
 
 def left(path: Path, content: bytes = b"1234567890") -> Path:
@@ -232,133 +223,3 @@ def test_one_walk_over_many_assets_is_quick(tmp_path):
         found = find_leftovers(tmp_path, print)
     assert (len(found.archives), found.unfinished, found.files) == (2000, [], [])
     assert calls == 1 + 20 + 2000 + 2000, "each folder once"
-
-
-# ------------------------------------------------------------------ killed anywhere
-
-KILLS = 12
-"""For each kind of work. Each of the 129 points was tried once."""
-WATCHED = frozenset({"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.chmod"})
-
-Work = Callable[[Parts], Awaitable[object]]
-
-
-async def importing(parts: Parts) -> None:
-    await parts.bring(parts.root / "old")
-
-
-async def importing_foreign(parts: Parts) -> None:
-    await parts.bring(parts.root / "foreign")
-
-
-async def removing(parts: Parts) -> None:
-    await parts.reconciler.look_again()
-    await Desk(context_of(parts)).ask("archive.remove", path="t7/fasta", delete_file=True)
-
-
-async def publishing(parts: Parts) -> None:
-    await parts.settle()
-    await parts.catalog.refresh()
-
-
-def in_a_child(root: Path, genomes: Genomes, work: Work, kill_at: int | None) -> int:
-    """Do it in a process that is killed before its nth change of a file; how many there were, without a kill."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(writing)
-        counted = os.read(reading, 100)
-        os.close(reading)
-        os.waitpid(child, 0)
-        return int(counted or b"0")
-    seen = 0
-
-    def hook(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal seen
-        if event not in WATCHED or not str(arguments[0]).startswith(str(root / "archives")):
-            return
-        if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE):
-            return
-        seen += 1
-        if seen == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    async def main() -> None:
-        async with running(genomes) as parts:
-            nonlocal seen
-            seen = 0
-            await work(parts)
-
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.addaudithook(hook)
-        anyio.run(main)
-        os.write(writing, str(seen).encode())
-    finally:
-        os._exit(0)
-
-
-async def settled(genomes: Genomes) -> dict[str, object]:
-    """One start: what it leaves behind, in words."""
-    async with running(genomes) as parts:
-        await parts.reconciler.look_again()
-        await parts.tidier.tidy()
-        await parts.catalog.refresh()
-        async with parts.store.transaction() as tx:
-            known, removed = await archives.everything(tx), await archives.removals(tx)
-        root = Path(parts.archive_folder.path)
-        found = find_leftovers(root, print)
-        return {
-            "hidden": [name for name in hidden(root) if not name.endswith(".tgz")],  # those are kept for a while
-            "unfinished": found.unfinished,
-            "without a record": [place for place in found.archives if place.key not in {*known, *removed}],
-            "another archive": [
-                key for key, record in known.items() if read_manifest(Place(root, key).manifest).digest != record.digest
-            ],
-            "pages without an archive": [
-                path.name
-                for path in (root / DIGEST).glob("*_*.json")
-                if path.name.startswith("asset_dir") and "fasta" in path.name and not known
-            ],
-            "health": list(parts.health.conditions),
-        }
-
-
-@pytest.mark.parametrize("work", [importing, importing_foreign, removing, publishing], ids=lambda work: work.__name__)
-def test_a_kill_anywhere_leaves_nothing_behind_after_one_start(work, genomes, tmp_path):
-    for name in ("fasta", "more"):
-        genomes.build(name, **{f"f{number}": b"x" * number for number in range(3)})
-    archive_folder, state, old, foreign = (tmp_path / name for name in ("archives", "state", "old", "foreign"))
-
-    async def prepared() -> None:
-        async with running(genomes) as parts:
-            if work is not publishing:
-                await parts.settle()
-
-    anyio.run(prepared)
-    if work in (importing, importing_foreign):
-        shutil.copytree(archive_folder, old)
-        shutil.copytree(archive_folder, foreign)
-        for path in foreign.rglob("*__default.json"):
-            path.unlink()
-        shutil.rmtree(archive_folder)
-        shutil.rmtree(state)
-        shutil.rmtree(genomes.root / "data")  # nothing is archived by itself
-        anyio.run(prepared)
-    bases = [(folder, folder.with_name(f"{folder.name}-base")) for folder in (archive_folder, state)]
-    for folder, base in bases:
-        shutil.copytree(folder, base)
-
-    def anew() -> None:
-        for folder, base in bases:
-            shutil.rmtree(folder)
-            shutil.copytree(base, folder)
-
-    changes = in_a_child(tmp_path, genomes, work, None)
-    assert changes > KILLS
-    dice = random.Random(work.__name__)
-    for kill_at in sorted(dice.sample(range(1, changes + 1), KILLS)):
-        anew()
-        assert in_a_child(tmp_path, genomes, work, kill_at) == 0
-        left_behind = {what: which for what, which in anyio.run(settled, genomes).items() if which}
-        assert left_behind == {}, f"killed before change {kill_at} of {changes}"

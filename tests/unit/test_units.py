@@ -1,13 +1,11 @@
-"""The units for a configuration, and the journal's protocol: what can be seen without a systemd."""
+"""The units for a configuration: what can be seen without a systemd."""
 
 from __future__ import annotations
 
-import array
 import grp
 import os
 import pwd
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import pytest
 from refgenied import config
 from refgenied.__main__ import main
 from refgenied.files import mounts
-from refgenied.logs import journal
 from refgenied.model import ConfigError
 from refgenied.systemd import accounts, units
 from refgenied.systemd.accounts import Users
@@ -242,50 +239,3 @@ def test_mounts_at_and_above_a_folder(tmp_path: Path) -> None:
     lines = ("1 0 8:1 / / rw - ext4 a rw", r"2 1 8:2 / /my\040data rw - ext4 b rw", "3 1 8:3 / /my rw - ext4 c rw")
     table.write_text("\n".join((*lines, "4 2 8:4 / /other rw - ext4 d rw")) + "\n")
     assert mounts.over(("/my data/genomes", ""), table) == {("1", "/"), ("2", "/my data")}
-
-
-# --------------------------------------------------------------------------- the journal
-
-
-@pytest.fixture
-def journald(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "journal"))
-        yield listener
-
-
-def test_an_entry_has_fields_with_every_name_of_the_asset(tmp_path: Path, journald: socket.socket) -> None:
-    names = {"d1/fasta:default": ["d1/fasta:default", "hg38/fasta:default"]}
-    event = {"event": "job.problem", "level": "warning", "asset": "d1/fasta:default", "job": 3, "error": "two\nlines"}
-    (fields,), _ = journal.Fields(names.__getitem__)(None, "", event)
-    journal.Journal(str(tmp_path / "journal")).write(fields)
-    entry = journald.recv(65536)
-    for line in (b"PRIORITY=4\n", b"REFGENIED_ASSET=d1/fasta:default\nREFGENIED_ASSET=hg38/fasta:default\n"):
-        assert line in entry
-    assert b"REFGENIED_JOB=3\n" in entry
-    assert b"REFGENIED_ERROR\n\x09\0\0\0\0\0\0\0two\nlines\n" in entry
-    assert entry.startswith(b"MESSAGE\n")
-
-
-def test_a_large_entry_is_handed_over_as_a_sealed_file(tmp_path: Path, journald: socket.socket) -> None:
-    journal.Journal(str(tmp_path / "journal")).write([("MESSAGE", "x" * 1_000_000)])
-    _, rights, _, _ = journald.recvmsg(1, socket.CMSG_LEN(4))
-    fd = array.array("i", rights[0][2])[0]
-    try:
-        assert os.pread(fd, 2_000_000, 0) == b"MESSAGE=" + b"x" * 1_000_000 + b"\n"
-        with pytest.raises(PermissionError):
-            os.write(fd, b"more")
-    finally:
-        os.close(fd)
-
-
-def test_without_a_journal_the_message_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    journal.Journal(str(tmp_path / "none")).write([("MESSAGE", "a\nb"), ("PRIORITY", "4")])
-    assert capsys.readouterr().err == "<4>a | b\n"
-
-
-def test_stderr_is_the_journal_when_its_identity_says_so() -> None:
-    info = os.fstat(2)
-    assert journal.is_stderr({"JOURNAL_STREAM": f"{info.st_dev}:{info.st_ino}"})
-    assert not journal.is_stderr({"JOURNAL_STREAM": f"{info.st_dev}:{info.st_ino + 1}"})
-    assert not journal.is_stderr({})
