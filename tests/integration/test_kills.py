@@ -38,7 +38,7 @@ MANY = {b"%04d" % number: b"" for number in range(30)}
 
 @pytest.fixture(autouse=True)
 def _a_list_of_20_is_long(monkeypatch):
-    monkeypatch.setattr(entries, "INLINE", 20)
+    monkeypatch.setattr(entries, "MAX_INLINE_ENTRIES", 20)
 
 
 def assert_nothing_partial(folder: Path) -> None:
