@@ -40,6 +40,7 @@ from refgenied.store.state_folder import held
 from refgenied.systemd.notify import notify
 from refgenied.systemd.reload import Reload
 from refgenied.systemd.supervision import Supervision
+from refgenied.systemd.surroundings import Surroundings
 from refgenied.watcher import Watcher
 
 log = structlog.get_logger("daemon")
@@ -117,7 +118,8 @@ class Daemon:
         reload.then(reconciler.hint)  # other assets may be wanted now
         reload.then(rights.look_again)
         stop = anyio.Event()
-        supervision = Supervision(core, reconciler, pause, restart=lambda why: self._start_anew(why, stop))
+        surroundings = Surroundings(core, restart=lambda why: self._start_anew(why, stop))
+        supervision = Supervision(core, reconciler, pause, surroundings)
         context = Context(
             **vars(core),
             pause=pause,

@@ -10,8 +10,8 @@ done and fails when it was refused.
 wrong:
 
 - A disk that is mounted after the sandbox was built is outside of it (it can be written, or is hidden when the folder
-  is a bind mount). So the mounts over the folders are compared with those at start, and a new one ends the daemon
-  with 75.
+  is a bind mount). So `surroundings` compares the mounts over the folders with those at start, and a new one ends the
+  daemon with 75.
 - A daemon that cannot start because of its configuration answers the clients that wait at systemd's socket, and tells
   them why. If they were left there, they would wait for ever and make systemd start it again and again.
 - Nothing may need `chown` inside the sandbox: the socket gets its group from `Group=` in the unit.

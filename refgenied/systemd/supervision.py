@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 
 import anyio
-import structlog
 
-from refgenied.files import mounts
 from refgenied.model import Job, JobState, StateError
 from refgenied.queue.core import Core
 from refgenied.queue.pause import Pause
 from refgenied.reconciler import Reconciler
 from refgenied.store import jobs as rows
-from refgenied.systemd.notify import notify, unit, watchdog_seconds
-
-log = structlog.get_logger("supervision")
+from refgenied.systemd.notify import notify, watchdog_seconds
+from refgenied.systemd.surroundings import Surroundings
 
 BEAT_SECONDS = 2.0
 """Between two messages to systemd; less when its watchdog waits for a shorter time."""
@@ -31,24 +26,14 @@ LONGEST_STOP_SECONDS = 600.0
 class Supervision:
     """Each message that feeds the watchdog waits first for an answer of the database."""
 
-    def __init__(self, core: Core, reconciler: Reconciler, pause: Pause, restart: Callable[[str], None]) -> None:
-        """`restart` takes a reason, ends the daemon in order, and has it started again."""
+    def __init__(self, core: Core, reconciler: Reconciler, pause: Pause, surroundings: Surroundings) -> None:
         self._core = core
         self._reconciler = reconciler
         self._pause = pause
-        self._restart = restart
+        self._surroundings = surroundings
         self._drain_began: float | None = None
-        trouble = core.jobs.store.trouble
-        if trouble:
-            log.error("database.damaged", problem=trouble)
-            core.health.set("database_file", trouble)
         watchdog = watchdog_seconds()
         self._beat = min(BEAT_SECONDS, watchdog / 3) if watchdog else BEAT_SECONDS
-        refgenie = core.current.settings.refgenie
-        folders = (refgenie.genome_folder, refgenie.genome_config, refgenie.genome_archive_folder)
-        # Where a link leads is looked up only once, because a dead disk would delay each message.
-        self._folders = [name for folder in folders if folder for name in (folder, os.path.realpath(folder))]
-        self._mounts = mounts.over(self._folders)
 
     async def run(self) -> None:
         """Send messages until cancelled. A database that does not answer leaves the watchdog hungry.
@@ -57,8 +42,7 @@ class Supervision:
         """
         while True:
             notify("WATCHDOG=1", f"STATUS={await self.status()}", *self._extension())
-            self._look_for_mounts()
-            await self._look_for_the_database()
+            await self._surroundings.look(stopping=self._drain_began is not None)
             await anyio.sleep(self._beat)
 
     def drain(self) -> None:
@@ -109,29 +93,3 @@ class Supervision:
         if began is None or time.monotonic() - began > LONGEST_STOP_SECONDS:
             return []
         return [f"EXTEND_TIMEOUT_USEC={int(MORE_SECONDS_TO_STOP * 1e6)}"]
-
-    # ----------------------------------------------------------------- disks that come later
-
-    def _look_for_mounts(self) -> None:
-        """A disk that is mounted later would be writable, because the sandbox was built without it."""
-        if not unit():
-            return
-        new = mounts.over(self._folders) - self._mounts
-        self._mounts |= new
-        for _, point in sorted(new):
-            self._restart(
-                f"a disk was mounted at {point}: the daemon must start again, so that its sandbox is built around it"
-            )
-
-    # ----------------------------------------------------------------- the database's file
-
-    async def _look_for_the_database(self) -> None:
-        """A deleted or replaced file would lose what is written to it. The next start puts that right."""
-        store = self._core.jobs.store
-        lost = await store.look()
-        if not lost or self._drain_began is not None:
-            return
-        self._core.health.set("database_file", f"{lost}; the daemon starts again")
-        with suppress(StateError):
-            await store.rescue()
-        self._restart(f"{lost}: the daemon must start again, and agrees with the manifests then")

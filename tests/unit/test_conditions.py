@@ -20,6 +20,7 @@ from refgenied.archive_folder.folder import PROBE, ArchiveFolder
 from refgenied.model import JobState, NoSpaceError, Requester, UnreadableError, WriteError
 from refgenied.queue import archiver, conditions, pause
 from refgenied.systemd.supervision import Supervision
+from refgenied.systemd.surroundings import Surroundings
 
 pytestmark = pytest.mark.anyio
 
@@ -327,7 +328,7 @@ async def test_a_database_that_takes_no_writes_is_an_answer_for_the_watchdog_and
 ) -> None:
     async with running(genomes) as parts:
         await parts.settle()
-        supervision = Supervision(parts.core, parts.reconciler, parts.pause, restart=lambda _: None)
+        supervision = Supervision(parts.core, parts.reconciler, parts.pause, Surroundings(parts.core, lambda _: None))
         await pragma(parts, "PRAGMA busy_timeout = 0")
         other = sqlite3.connect(parts.store.path, isolation_level=None)
         try:
