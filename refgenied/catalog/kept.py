@@ -75,14 +75,11 @@ class Kept:
     def _found(self) -> dict[Path, float]:
         """Those that another run of the daemon has left. Their ctime is when they lost the flat name."""
         found: dict[Path, float] = {}
-        for genome in _entries(self._folder):
-            if not genome.is_dir(follow_symlinks=False):
-                continue
-            for entry in _entries(genome.path):
-                if is_kept_name(entry.name):
-                    with suppress(OSError):
-                        age = time.time() - entry.stat(follow_symlinks=False).st_ctime
-                        found[Path(entry.path)] = self._clock() - min(max(age, 0.0), KEPT_SECONDS)
+        with suppress(OSError):  # others that need the folder tell of it
+            for path in self._folder.glob("*/.*.tgz"):
+                if is_kept_name(path.name) and not path.parent.is_symlink():
+                    age = time.time() - path.lstat().st_ctime
+                    found[path] = self._clock() - min(max(age, 0.0), KEPT_SECONDS)
         return found
 
 
@@ -93,11 +90,3 @@ def _link(path: Path, hidden: Path) -> None:
         if not path.samefile(hidden):
             hidden.unlink()
             os.link(path, hidden, follow_symlinks=False)
-
-
-def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError:  # others that need the folder tell of it
-        return []

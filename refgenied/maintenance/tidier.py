@@ -16,10 +16,9 @@ from anyio.from_thread import check_cancelled
 from refgenied.archive import Place, Run, manifest_at, prove, reconcile
 from refgenied.archive.publisher import discard
 from refgenied.archive_folder.leftovers import find_leftovers, size_of
-from refgenied.files.regular import identity
 from refgenied.maintenance import DAY
 from refgenied.maintenance.importer import Importer, Taken
-from refgenied.maintenance.verifier import FileIdentities
+from refgenied.maintenance.verifier import FileIdentities, files_of
 from refgenied.model import AssetKey, BusyError, DamagedArchiveError, RefgeniedError, Requester
 from refgenied.queue.core import Core
 from refgenied.store import archives
@@ -127,7 +126,7 @@ class Tidier:
 
         DamagedArchiveError, ArchiveNotFoundError, UnreadableError.
         """
-        files = await anyio.to_thread.run_sync(_files, place)
+        files = await anyio.to_thread.run_sync(files_of, place)
         then, problem = self._damaged.get(place.key, (None, ""))
         if then == files:
             raise DamagedArchiveError(problem)
@@ -172,10 +171,6 @@ def _prove_unless_removed(place: Place) -> None:
     manifest = manifest_at(place)
     if manifest.removed is None:
         prove(place.archive, manifest, Run(check=check_cancelled))
-
-
-def _files(place: Place) -> FileIdentities:
-    return tuple(map(identity, (place.archive, place.manifest, place.entries)))
 
 
 def _told(refused: list[str]) -> str:

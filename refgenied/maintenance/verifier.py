@@ -10,7 +10,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from refgenied.archive import OnProgress, no_progress
+from refgenied.archive import OnProgress, Place, no_progress
 from refgenied.archive.publisher import replace_manifest
 from refgenied.archive.verifier import Finding, examine
 from refgenied.files.disk import DiskThread
@@ -37,6 +37,11 @@ FileIdentities = tuple[tuple[int, ...], ...]
 
 BUSY_LOOK_SECONDS = 0.5
 """Before another look at an archive that is being removed or imported."""
+
+
+def files_of(place: Place) -> FileIdentities:
+    """The files of an archive. A publish puts others in their place."""
+    return tuple(map(identity, (place.archive, place.manifest, place.entries)))
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -100,11 +105,12 @@ class Verifier:
         self, record: ArchiveRecord, read: Callable[[ArchiveRecord], Finding], requester: Requester, *, quick: bool
     ) -> Verdict | None:
         """None when the archive was replaced, removed or imported in the meantime; then it must be read again."""
-        files = await anyio.to_thread.run_sync(self._files, record.key)
+        place = self._core.archive_folder.place(record.key)
+        files = await anyio.to_thread.run_sync(files_of, place)
         began = time.monotonic()
         found = await anyio.to_thread.run_sync(read, record, limiter=self._limiter)
         seconds = time.monotonic() - began
-        if found.damage and not await self._is_still_there(record.key, files):
+        if found.damage and not await self._is_still_there(place, files):
             return None
         verdict = Verdict(record.key, record.size, seconds, quick, found.damage, mended=found.mended)
         right = record
@@ -118,10 +124,10 @@ class Verifier:
         hint, job = await self._made_anew(right, found, requester)
         return msgspec.structs.replace(verdict, hint=hint, job=job)
 
-    async def _is_still_there(self, key: AssetKey, files: FileIdentities) -> bool:
+    async def _is_still_there(self, place: Place, files: FileIdentities) -> bool:
         """Whether these are still the archive's files. UnreadableError: the archive folder itself is not there."""
         async with self._core.archive_folder.publishing:
-            same = await anyio.to_thread.run_sync(self._files, key) == files
+            same = await anyio.to_thread.run_sync(files_of, place) == files
         problem = await anyio.to_thread.run_sync(self._core.archive_folder.problem) if same else ""
         if problem:
             raise UnreadableError(problem)
@@ -139,13 +145,14 @@ class Verifier:
         self, record: ArchiveRecord, found: Finding, files: FileIdentities, requester: Requester
     ) -> ArchiveRecord | None:
         """Write the manifest and the record as they were found to be right. The new record; None: look again."""
+        place = self._core.archive_folder.place(record.key)
         try:
             with self._core.jobs.reserved(record.key):
                 await self._core.jobs.at_rest(record.key)
                 async with self._core.archive_folder.publishing:
-                    if await anyio.to_thread.run_sync(self._files, record.key) != files:
+                    if await anyio.to_thread.run_sync(files_of, place) != files:
                         return None
-                    right = await self._written(record, found)
+                    right = await self._written(place, record, found)
                     known = await self._core.jobs.records.put_right(record, right, requester, mended=found.mended)
         except BusyError:  # it is being removed or imported
             await anyio.sleep(BUSY_LOOK_SECONDS)
@@ -154,15 +161,13 @@ class Verifier:
             log.warning("archive.mended", asset=record.key.registry_path, what=found.mended)
         return right if known else None
 
-    async def _written(self, record: ArchiveRecord, found: Finding) -> ArchiveRecord:
+    async def _written(self, place: Place, record: ArchiveRecord, found: Finding) -> ArchiveRecord:
         """Write the manifest, if it must be another one; the record that fits it."""
         right = found.record or record
         if found.manifest is None:
             return right
         try:
-            written = await anyio.to_thread.run_sync(
-                replace_manifest, self._core.archive_folder.place(record.key), found.manifest
-            )
+            written = await anyio.to_thread.run_sync(replace_manifest, place, found.manifest)
         except (WriteError, NoSpaceError) as error:
             if found.mended:
                 raise
@@ -170,11 +175,6 @@ class Verifier:
             log.info("archive.not_sealed", asset=record.key.registry_path, reason=error.message)
             return record
         return msgspec.structs.replace(right, seal=written.seal)
-
-    def _files(self, key: AssetKey) -> FileIdentities:
-        """The archive and its manifest. A publish puts other files in their place."""
-        place = self._core.archive_folder.place(key)
-        return tuple(map(identity, (place.archive, place.manifest)))
 
     async def _made_anew(self, record: ArchiveRecord, found: Finding, requester: Requester) -> tuple[str, int | None]:
         """What becomes of a damaged archive, for a person; and the job that makes it anew, if its asset allows it."""

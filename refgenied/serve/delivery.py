@@ -35,11 +35,11 @@ HEAD = "refgenied.head"
 
 at_hand: ContextVar[OpenedArchive] = ContextVar("at_hand")
 """The archive that was opened for the current request."""
-given_out: ContextVar[Callable[[OpenedArchive], None]] = ContextVar("given_out", default=lambda _: None)
-"""Is told of the archive whose bytes are the answer to the current request."""
-
 ByteRange = tuple[int, int]
 """The first byte, and the one after the last."""
+GiveOut = Callable[[OpenedArchive, list[ByteRange] | None], None]
+given_out: ContextVar[GiveOut] = ContextVar("given_out", default=lambda _opened, _ranges: None)
+"""Is told of the archive whose bytes are the answer to the current request, and of the ranges (None: all of it)."""
 
 
 def file_response(path: str, **named: Any) -> Response:
@@ -77,7 +77,7 @@ class ArchiveResponse(Response):
                 status = 416
                 self._fields["content-range"] = f"bytes */{size}"
             if not status and not head:
-                given_out.get()(self._opened)
+                given_out.get()(self._opened, spans)
                 await self._send_body(receive, send, spans)
                 return
             if not status:  # HEAD: the fields of the whole file

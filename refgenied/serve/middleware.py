@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refgenied import __version__
 from refgenied.model import AssetKey
-from refgenied.serve.delivery import given_out
+from refgenied.serve.delivery import ByteRange, given_out
 from refgenied.serve.editions import ConfigEdition, Shelf, in_view
 from refgenied.serve.follower import Follower
 from refgenied.serve.refgenieserver import in_origin_form
@@ -98,7 +98,8 @@ class _Exchange:
         self._likely = ""
         """The id of the download that this seems to be."""
         self._status = 0
-        self._range: tuple[int, int] | None = None
+        self._ranges: list[ByteRange] | None = None
+        """Those of the archive that were asked for; None for all of it."""
         self._sent = 0
         self._complete = False
 
@@ -146,16 +147,15 @@ class _Exchange:
             name = next(iter(edition.remotes), "http")
             self._scope["query_string"] = b"&".join(filter(None, (query, f"remoteClass={quote(name)}".encode())))
 
-    def _give_out(self, opened: OpenedArchive) -> None:
+    def _give_out(self, opened: OpenedArchive, ranges: list[ByteRange] | None) -> None:
         if self._opened is None:
-            self._opened = opened
+            self._opened, self._ranges = opened, ranges
             self._given_out_at = time.monotonic()
 
     async def _take(self, message: Message) -> None:
         """Pass on what the app sends. The end of an archive is held back until the client has all of it."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            self._range = _range(message["headers"])
             if self._opened is not None:
                 message = {**message, "headers": [*message["headers"], UNBUFFERED]}
             await self._send(message)
@@ -191,18 +191,19 @@ class _Exchange:
 
     def _answer(self, size: int, *, delivered: bool) -> Answer | None:
         """What was sent of an archive of `size` bytes; None when it was no part of it, or several."""
-        span = (0, size) if self._status == 200 else self._range if self._status == 206 else None
-        if span is None:
+        ranges = [(0, size)] if self._ranges is None else self._ranges
+        if not self._status or len(ranges) != 1:
             return None
-        sent = self._sent if delivered else min(self._sent, span[1] - span[0] - 1)  # the last byte at least is missing
+        first, end = ranges[0]
+        sent = self._sent if delivered else min(self._sent, end - first - 1)  # the last byte at least is missing
         return Answer(
             at=time.monotonic(),
             begun=self._given_out_at,
             size=size,
-            first=span[0],
+            first=first,
             least=sent,
             most=sent,
-            ranged=self._status == 206,
+            ranged=self._ranges is not None,
             twice=asks_twice(self._agent),
         )
 
@@ -222,12 +223,3 @@ class _Exchange:
             agent=self._agent,
             **extra,
         )
-
-
-def _range(headers: list[tuple[bytes, bytes]]) -> tuple[int, int] | None:
-    """[first, after last) of a 206 answer with one range. An answer with several ranges is not counted."""
-    for name, value in headers:
-        found = re.fullmatch(rb"bytes (\d+)-(\d+)/\d+", value) if name.lower() == b"content-range" else None
-        if found:
-            return int(found[1]), int(found[2]) + 1
-    return None
