@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import msgspec
 import structlog
@@ -67,18 +67,17 @@ class ConfigFile:
         except FileNotFoundError:
             return {}
         try:
-            existing = parse_server_config(text)
+            tree, left_out = parse_server_config(text)
         except UnreadableConfigError as error:
-            existing = Existing({}, str(error))
-        if existing.left_out:
+            tree, left_out = {}, str(error)
+        if left_out:
             aside = keep_beside(self.path, "unreadable")
-            error = existing.left_out
-            log.warning("serving.config_unreadable", path=str(self.path), kept_as=str(aside), error=error)
-        elif existing.tree and OURS not in existing.tree:
+            log.warning("serving.config_unreadable", path=str(self.path), kept_as=str(aside), error=left_out)
+        elif tree and OURS not in tree:
             aside = keep_beside(self.path, "before-refgenied")
             log.warning("serving.config_taken_over", path=str(self.path), kept_as=str(aside))
-        self._content = (found, existing.tree)
-        return existing.tree
+        self._content = (found, tree)
+        return tree
 
     def write(
         self,
@@ -119,26 +118,20 @@ def why_not_served(key: AssetKey) -> str:
 # ----------------------------------------------------------------- reading
 
 
-class Existing(NamedTuple):
-    """What a file holds already."""
-
-    tree: ConfigTree
-    left_out: str
-    """What of it has no meaning and is not in the tree, in one line; "" when it is all there."""
-
-
-def parse_server_config(text: bytes) -> Existing:
-    """The content of a file; every name in it is a text. UnreadableConfigError."""
+def parse_server_config(text: bytes) -> tuple[ConfigTree, str]:
+    """The content of a file, in which every name is a text; and what of the file has no meaning and is left out, in one
+    line ("" for nothing). UnreadableConfigError.
+    """
     try:
         found = read(text)
     except GarbledError as error:
         raise UnreadableConfigError(str(error)) from error
     left_out = "; ".join(f"line {odd.line}: {odd.message}" for odd in found.odd)
     if found.value is None:
-        return Existing({}, left_out)
+        return {}, left_out
     if not isinstance(found.value, dict):
         raise UnreadableConfigError("it is not a mapping")
-    return Existing(cast("ConfigTree", found.value), left_out)
+    return cast("ConfigTree", found.value), left_out
 
 
 def archive_digest_in(tree: ConfigTree, key: AssetKey) -> str:

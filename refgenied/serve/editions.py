@@ -173,7 +173,7 @@ def load_edition(folder: Path, config: Path, before: ConfigEdition | None, *, pa
 
     state = identity(config)
     text = _read(config) if state else b"config_version: 0.4\n"
-    sound = Sound(server_config.parse_server_config(text).tree)
+    sound = Sound(server_config.parse_server_config(text)[0])
     archives: dict[AssetKey, ServedArchive] = {}
     tags_of = dict(_tags(sound.tree))
     for key in _of_another_asset(folder, tags_of):
