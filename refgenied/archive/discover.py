@@ -18,7 +18,7 @@ from refgenied.archive.format.arguments import path_of
 from refgenied.archive.format.manifest import About
 from refgenied.archive.place import Place
 from refgenied.archive.presence import PassedOver, places
-from refgenied.files.regular import SHORTAGE_ERRNOS, opener, read_regular, unreadable
+from refgenied.files.regular import is_shortage, opener, read_regular, unreadable
 from refgenied.genomes.build_folder import MAX_LOG_BYTES
 from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig, parse_config
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
@@ -64,7 +64,7 @@ def find_archives(folder: str | os.PathLike[str], passed_over: PassedOver | None
         try:
             found = look()
         except OSError as error:
-            if passed_over is None or error.errno in SHORTAGE_ERRNOS:
+            if passed_over is None or is_shortage(error):
                 raise unreadable(archive, error) from error
             passed_over(error)
             continue

@@ -16,7 +16,7 @@ from pathlib import Path
 from refgenied.archive import unfinished
 from refgenied.archive.format.entries import Entry
 from refgenied.files.durable import DISK_FULL_ERRNOS, NEW_FILE_FLAGS, sync_folder
-from refgenied.files.regular import SHORTAGE_ERRNOS
+from refgenied.files.regular import descriptor, is_shortage
 from refgenied.genomes.enclosure import FOLDER_FLAGS, shown
 from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTreeError, WriteError
 
@@ -38,16 +38,14 @@ def appearing(target: Path, allowed: int = 0o777) -> Generator[Extraction]:
     try:
         with writing_to(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial, fd = unfinished.make(target)
-            try:
+            partial, lock = unfinished.make(target)
+            with descriptor(lock) as fd:
                 with closing(Extraction(fd, allowed)) as extraction:
                     yield extraction
                     extraction.finish()
                 _sync_disk(fd)
                 require_free(target)
                 os.rename(partial, target)
-            finally:
-                os.close(fd)
     except BaseException:
         if partial is not None:
             unfinished.remove_folder(partial)
@@ -77,7 +75,7 @@ def writing_to(target: Path) -> Generator[None]:
             raise NoSpaceError(
                 f"there is no room for {target} ({reason}); nothing is left of it", hint="make room, then try again"
             ) from error
-        if error.errno in SHORTAGE_ERRNOS:
+        if is_shortage(error):
             raise ShortageError(f"{target} cannot be written: {reason}") from error
         raise WriteError(f"{target} cannot be written: {reason}", hint="look at the rights of that folder") from error
 
@@ -110,9 +108,8 @@ class Extraction:
     def file(self, entry: Entry, pieces: Iterable[memoryview]) -> int:
         """Write a file. Returns how many bytes came."""
         *above, name = entry.raw_path.split(b"/")
-        fd = os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=self._open(above))
-        try:
-            size = 0
+        size = 0
+        with descriptor(os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=self._open(above))) as fd:
             for piece in pieces:
                 append(fd, piece)
                 size += len(piece)
@@ -120,8 +117,6 @@ class Extraction:
                 os.ftruncate(fd, size)
             os.fchmod(fd, entry.permissions & self._allowed)
             os.utime(fd, (entry.mtime, entry.mtime))
-        finally:
-            os.close(fd)
         return size
 
     def finish(self) -> None:

@@ -17,11 +17,11 @@ from refgenied.archive.format.pipeline import Pipeline
 from refgenied.archive.format.sorting import sorted_tokens
 from refgenied.archive.place import Place
 from refgenied.archive.run import Check, Phase, Run
-from refgenied.files.regular import SHORTAGE_ERRNOS
+from refgenied.files.regular import unreadable
 from refgenied.genomes.enclosure import shown
 from refgenied.genomes.member import Kind, Member
 from refgenied.genomes.walk import Tree
-from refgenied.model import ShortageError, SourceChangedError, UnreadableError
+from refgenied.model import RefgeniedError, SourceChangedError
 
 
 def pack_tree(tree: Tree, place: Place, total: int, *, codec: Codec, run: Run, mode: int = 0o644) -> Packed:
@@ -128,11 +128,8 @@ def _feed_content(fd: int, left: int, passing: Passing, blocks: BlockWriter, che
         left -= count
 
 
-def _unreadable(member: Member, error: OSError) -> UnreadableError | ShortageError:
-    message = f"{shown(member.path)} cannot be read: {error.strerror or error}"
-    if error.errno in SHORTAGE_ERRNOS:
-        return ShortageError(message)
-    return UnreadableError(message, hint="look at the genome folder's disk")
+def _unreadable(member: Member, error: OSError) -> RefgeniedError:
+    return unreadable(shown(member.path), error, hint="look at the genome folder's disk")
 
 
 def in_packing_order(top: bytes, entries: Iterable[Entry]) -> Iterator[Entry]:

@@ -15,7 +15,7 @@ from refgenied.archive.format.members import check_size, md5_of, require_size
 from refgenied.archive.place import Place, manifest_at
 from refgenied.archive.publisher import discard, finish
 from refgenied.archive.run import Check, no_check
-from refgenied.files.regular import SHORTAGE_ERRNOS, opener, reading, unreadable
+from refgenied.files.regular import is_shortage, opener, reading, unreadable
 from refgenied.model import ArchiveNotFoundError, AssetKey, BadRegistryPathError, DamagedArchiveError
 
 _READ_BYTES = 1 << 20
@@ -117,7 +117,7 @@ def _folders(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        if passed_over is None or error.errno in SHORTAGE_ERRNOS:
+        if passed_over is None or is_shortage(error):
             raise unreadable(folder, error) from error
         passed_over(error)
         return []

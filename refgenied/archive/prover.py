@@ -26,6 +26,7 @@ from refgenied.archive.format.members import (
 from refgenied.archive.format.pipeline import Pipeline
 from refgenied.archive.format.stream import open_archive, read_block
 from refgenied.archive.run import Phase, Run
+from refgenied.files.regular import descriptor
 from refgenied.genomes.member import Kind
 from refgenied.model import DamagedArchiveError
 
@@ -52,8 +53,7 @@ def prove(archive: Path, manifest: Manifest, run: Run, *, members: bool = True, 
 
 def _prove_blocks(archive: Path, manifest: Manifest, run: Run, listing: str | None, *, members: bool) -> None:
     """Prove an archive with a block table. The cache is emptied of it first, so that the disk itself is read."""
-    fd = open_archive(archive)
-    try:
+    with descriptor(open_archive(archive)) as fd:
         check_size(archive, manifest, listing=listing, fd=fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -75,8 +75,6 @@ def _prove_blocks(archive: Path, manifest: Manifest, run: Run, listing: str | No
         comparison.finish()
         _require_digest(archive, manifest, md5.hexdigest())
         reporter.show(comparison.source_bytes, last=True)
-    finally:
-        os.close(fd)
 
 
 def _require_digest(archive: Path, manifest: Manifest, digest: str) -> None:

@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from refgenied.files.regular import descriptor
 from refgenied.genomes.enclosure import FOLDER_FLAGS
 
 _FOREIGN_LEFTOVER_SECONDS = 7 * 86_400.0
@@ -63,10 +64,10 @@ def clear(target: Path) -> int:
 
 def _clear_one(folder: Path, target: Path) -> int:
     try:
-        fd = os.open(folder, FOLDER_FLAGS)
+        opened = os.open(folder, FOLDER_FLAGS)
     except OSError:
         return 0
-    try:
+    with descriptor(opened) as fd:
         info = os.fstat(fd)
         ours = (
             folder.name.startswith(f"{_beginning(target)}{machine_mark()}-")
@@ -77,8 +78,6 @@ def _clear_one(folder: Path, target: Path) -> int:
         size = _size(folder)
         remove_folder(folder)
         return 0 if folder.exists() else size
-    finally:
-        os.close(fd)
 
 
 def _lock(fd: int, *, unsure: bool = True) -> bool:

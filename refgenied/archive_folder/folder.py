@@ -19,7 +19,7 @@ from refgenied.archive_folder.generation import Generation
 from refgenied.archive_folder.leftovers import PROBE
 from refgenied.config import MARKER
 from refgenied.files.durable import close_to_others, partial_of, save_atomically, writing
-from refgenied.files.regular import SHORTAGE_ERRNOS, WRONG_FILE_ERRNOS, open_regular, read_regular, unreadable
+from refgenied.files.regular import WRONG_FILE_ERRNOS, is_shortage, open_regular, read_regular, unreadable
 from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError, RefgeniedError, WriteError
 from refgenied.store import Store, archives
 
@@ -99,7 +99,7 @@ class ArchiveFolder:
                     save_atomically(self.marker, f"{uuid.uuid4()}\n".encode("ascii"), mode=0o640)
                 self.id = self._id_there()
         except (OSError, UnicodeDecodeError) as error:
-            if isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS:
+            if is_shortage(error):
                 raise unreadable(self.marker, error) from None  # another start may do better
             raise ConfigError(
                 f"the archive folder {self.path} cannot be used: {error}",
@@ -121,7 +121,7 @@ class ArchiveFolder:
         try:
             marker = open_regular(self.marker) if self.path else None
         except OSError as error:
-            if error.errno in SHORTAGE_ERRNOS:  # without the lock two daemons could write there
+            if is_shortage(error):  # without the lock two daemons could write there
                 raise unreadable(self.marker, error) from error
             marker = None
         if marker is None:
@@ -230,7 +230,7 @@ class ArchiveFolder:
             try:
                 size = path.stat().st_size
             except OSError as error:
-                if error.errno not in SHORTAGE_ERRNOS:
+                if not is_shortage(error):
                     found[key] = f"{path}: {error.strerror}"
                 continue
             if size != record.size:

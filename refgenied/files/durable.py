@@ -16,7 +16,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from refgenied.files.regular import SHORTAGE_ERRNOS, StrPath, open_regular, read_regular
+from refgenied.files.regular import StrPath, descriptor, is_shortage, open_regular, read_regular
 from refgenied.model import NoSpaceError, ShortageError, WriteError
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -65,7 +65,10 @@ def keep_beside(path: Path, word: str) -> Path:
         except OSError as error:
             if error.errno not in NO_HARD_LINK_ERRNOS:
                 raise
-            _copy_or_move(path, kept)
+            try:
+                _copy(path, kept)
+            except PermissionError:
+                path.rename(kept)
         sync_folder(path.parent)
         return kept
 
@@ -79,15 +82,8 @@ def _one_file(path: Path, kept: Path) -> bool:
     return os.path.samestat(mine, its) or copied
 
 
-def _copy_or_move(path: Path, kept: Path) -> None:
-    """For when a hard link is not possible. Linux also refuses one for a file of another user."""
-    try:
-        _copy(path, kept)
-    except PermissionError:
-        path.rename(kept)
-
-
 def _copy(path: Path, kept: Path) -> None:
+    """For when a hard link is not possible. Linux also refuses one for a file of another user."""
     if path.is_symlink():
         kept.symlink_to(path.readlink())
         return
@@ -124,12 +120,9 @@ def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a new file and bring its content to the disk; one with its name is removed first. OSError."""
     path.unlink(missing_ok=True)
-    fd = os.open(path, NEW_FILE_FLAGS, mode)
-    try:
+    with descriptor(os.open(path, NEW_FILE_FLAGS, mode)) as fd:
         write_all(fd, data)
         os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def allow(path: StrPath, mode: int) -> bool:
@@ -170,11 +163,8 @@ def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
 
 def sync_folder(folder: StrPath) -> None:
     """Bring the names in a folder to the disk (fsync)."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with descriptor(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager
@@ -193,7 +183,7 @@ def writing(path: Path, written: int = 0) -> Generator[None]:
                 f"needs more than the {written} bytes written so far ({reason})",
                 hint="make room on that disk, or raise the quota: the archive is then tried again",
             ) from error
-        if error.errno in SHORTAGE_ERRNOS:
+        if is_shortage(error):
             raise ShortageError(f"{path} cannot be written: {reason}") from error
         raise WriteError(
             f"{path} cannot be written: {reason}", hint="look at the archive folder's rights and its disk"

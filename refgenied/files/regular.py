@@ -22,20 +22,32 @@ WRONG_FILE_ERRNOS = frozenset({errno.EINVAL, errno.EFBIG, errno.ELOOP})
 StrPath = str | os.PathLike[str]
 
 
+def is_shortage(error: BaseException) -> bool:
+    """Whether the process or the machine is short of something for the moment."""
+    return isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS
+
+
+@contextmanager
+def descriptor(fd: int) -> Generator[int]:
+    """Closes this descriptor at the end of the block."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def open_regular(path: StrPath) -> int:
     """A read-only descriptor of a regular file; a link is followed. Never blocks.
 
     OSError, also when something else than a regular file is there. That is never opened: a device may act on an open.
     """
-    at = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        if stat.S_ISREG(os.fstat(at).st_mode):
-            # O_NONBLOCK: no lease or pseudo-file makes us wait. O_NOCTTY: no terminal becomes ours.
-            return os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
-    finally:
-        os.close(at)
+    with descriptor(os.open(path, os.O_PATH | os.O_CLOEXEC)) as at:
+        try:
+            if stat.S_ISREG(os.fstat(at).st_mode):
+                # O_NONBLOCK: no lease or pseudo-file makes us wait. O_NOCTTY: no terminal becomes ours.
+                return os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
     raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
 
 
@@ -84,9 +96,7 @@ def reading(path: StrPath) -> Generator[None]:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: StrPath, error: OSError) -> UnreadableError | ShortageError:
-    """The error to raise when reading `path` failed with this OSError."""
+def unreadable(path: StrPath, error: OSError, *, hint: str = "") -> UnreadableError | ShortageError:
+    """The error to raise when reading `path` failed with this OSError. `hint`: for when the machine lacks nothing."""
     message = f"{os.fspath(path)} cannot be read: {error.strerror or error}"
-    if error.errno in SHORTAGE_ERRNOS:
-        return ShortageError(message)
-    return UnreadableError(message)
+    return ShortageError(message) if is_shortage(error) else UnreadableError(message, hint=hint)

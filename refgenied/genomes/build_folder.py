@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from refgenied.files.regular import SHORTAGE_ERRNOS
+from refgenied.files.regular import is_shortage
 from refgenied.genomes.enclosure import shown, translated
 from refgenied.genomes.small_files import open_folder, read_small, some_names
 from refgenied.model import BuildRecord, RefgeniedError, ShortageError, UnreadableError
@@ -121,7 +122,7 @@ def _infos(pending: list[str]) -> Iterator[os.stat_result]:
                     else:
                         yield entry.stat(follow_symlinks=False)
         except OSError as error:
-            if error.errno in SHORTAGE_ERRNOS:  # a running build would look dead
+            if is_shortage(error):  # a running build would look dead
                 raise
 
 
@@ -133,44 +134,26 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
     log = ""
     for folder in folders:
         try:
-            fd = open_folder(folder, within=within)
+            with open_folder(folder, within=within) as fd:
+                names = some_names(fd, MAX_BUILD_NAMES)
+                commands = commands or _commands(fd)
+                recipe = recipe or _recipe(fd, names)
+                logs = list(filter(_is_log, names))
+                if log_name is None and logs:
+                    log_name, log = logs[0], _text(fd, logs[0], MAX_LOG_BYTES)
         except ShortageError:
             raise
         except RefgeniedError:
             continue
-        try:
-            names = some_names(fd, MAX_BUILD_NAMES)
-            commands = commands or _commands(fd)
-            recipe = recipe or _recipe(fd, names)
-            logs = list(filter(_is_log, names))
-            if log_name is None and logs:
-                log_name, log = logs[0], _text(fd, logs[0], MAX_LOG_BYTES)
-        except ShortageError:
-            raise
-        except (OSError, RefgeniedError) as error:
-            if isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS:
-                raise translated(error, folder) from error
-            continue
-        finally:
-            os.close(fd)
     return BuildRecord(commands, recipe, log_name, log)
 
 
 def map_config(folders: Iterable[str], within: str) -> bytes:
     """What `build --map` has left for `--reduce` in the first of these folders that has it; b"" when none has it."""
     for folder in folders:
-        try:
-            fd = open_folder(folder, within=within)
-        except RefgeniedError:
-            continue
-        try:
-            text = read_small(fd, MAP_CONFIG, _MAX_FILE_BYTES)
-        except RefgeniedError:
-            text = None
-        finally:
-            os.close(fd)
-        if text:
-            return text
+        with suppress(RefgeniedError), open_folder(folder, within=within) as fd:
+            if text := read_small(fd, MAP_CONFIG, _MAX_FILE_BYTES):
+                return text
     return b""
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import NamedTuple, Self, TypeVar
 
-from refgenied.files.regular import SHORTAGE_ERRNOS
+from refgenied.files.regular import descriptor, is_shortage
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError, UnsafeTreeError
+from refgenied.shared.output import spelled
 
 T = TypeVar("T")
 Parts = tuple[bytes, ...]
@@ -52,19 +54,25 @@ class Destination(NamedTuple):
 
 def shown(path: str | bytes) -> str:
     """A path as one printable line."""
-    text = path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else path
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    return spelled(path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else path)
 
 
 def _split(path: bytes) -> list[bytes]:
     return [part for part in path.split(b"/") if part not in (b"", b".")]
 
 
+@contextmanager
+def translating(path: str | bytes) -> Generator[None]:
+    """Around system calls about `path`: raises an error of ours instead of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise translated(error, path) from error
+
+
 def translated(error: OSError, path: str | bytes) -> SourceChangedError | UnreadableError | ShortageError:
     """The error of ours for an error of the system about `path`."""
-    if error.errno in SHORTAGE_ERRNOS:
+    if is_shortage(error):
         return ShortageError(f"cannot read {shown(path)}: {error.strerror}")
     if error.errno in GONE_ERRNOS:
         return SourceChangedError(f"{shown(path)} vanished or changed while it was read")
@@ -119,11 +127,8 @@ class Enclosure:
         return self._ask(parts, os.fstat)
 
     def _ask(self, parts: Parts, ask: Callable[[int], T]) -> T:
-        fd = self.open_at(parts, _STEP_FLAGS)
-        try:
+        with descriptor(self.open_at(parts, _STEP_FLAGS)) as fd:
             return ask(fd)
-        finally:
-            os.close(fd)
 
     def folder(self, path: str | os.PathLike[str]) -> Parts:
         """Where a folder really is. UnsafeTreeError: outside; SourceChangedError: not there; OSError."""
@@ -188,9 +193,7 @@ class Enclosure:
     def _begin(self, at: list[bytes], target: bytes) -> tuple[list[bytes], list[bytes]]:
         """The place where the target begins, and its components in reverse: the next one is the last."""
         names = _split(target)
-        if not target.startswith(b"/"):
-            return at, names[::-1]
-        return [], self._inside(names)[::-1]
+        return ([], self._inside(names)[::-1]) if target.startswith(b"/") else (at, names[::-1])
 
     def _from_above(self, pending: list[bytes]) -> list[bytes]:
         """The components (in reverse) that remain after a `..` at the enclosing folder, when they lead back into it."""

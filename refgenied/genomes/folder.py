@@ -14,7 +14,7 @@ from refgenied.genomes.build_folder import (
 )
 from refgenied.genomes.enclosure import Enclosure, shown
 from refgenied.genomes.genome_config import ConfigEntry
-from refgenied.genomes.layout import Judge, Judgement, Layout, Sighting, Survey, build_folders
+from refgenied.genomes.layout import Judge, Judgement, Sighting, Survey, build_folders
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.refgenie0 import CONFIG_NAME, Refgenie0Layout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
@@ -32,6 +32,9 @@ from refgenied.model import (
     UnreadableError,
     UnsafeTreeError,
 )
+
+Layout = Refgenie0Layout | Refgenie1Layout
+"""Several threads may use one at once. Its `survey` never raises for anything in the tree."""
 
 NOTHING = "empty: nothing built yet"
 _NO_FLAGS = Flags(found=False, completed=(), failed="", log="", working="", mapped=False)

@@ -60,17 +60,6 @@ class Survey(NamedTuple):
     config_version: str = ""
 
 
-class Layout(Protocol):
-    """Several threads may use it at once."""
-
-    @property
-    def title(self) -> str: ...
-
-    def survey(self, now: float) -> Survey:
-        """Never raises for anything in the tree."""
-        ...
-
-
 def build_folders(root: str, folder: str, key: AssetKey, aliases: Iterable[str] = ()) -> tuple[str, ...]:
     """Where a build of an asset leaves its flags: in the asset's own folder, and with refgenie 1 also in builds/."""
     beside = (f"{root}/builds/{alias}/{key.asset_group}/{key.asset}" for alias in aliases)

@@ -47,10 +47,7 @@ class Refgenie0Layout:
         self._root = os.path.abspath(root)
         self._config = os.path.abspath(config)
         self._reader = ConfigReader(self._config)
-
-    @property
-    def title(self) -> str:
-        return f"refgenie 0.13 ({os.path.basename(self._config)})"
+        self.title = f"refgenie 0.13 ({os.path.basename(self._config)})"
 
     def survey(self, now: float) -> Survey:
         known = self._reader.read(now)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
 from itertools import islice
 
-from refgenied.genomes.enclosure import FILE_FLAGS, FOLDER_FLAGS, GONE_ERRNOS, Enclosure, translated
+from refgenied.files.regular import descriptor
+from refgenied.genomes.enclosure import FILE_FLAGS, FOLDER_FLAGS, GONE_ERRNOS, Enclosure, translating
 
 
-def open_folder(folder: str | os.PathLike[str], *, within: str | os.PathLike[str]) -> int:
-    """A descriptor of a folder within the genome folder, for `read_small` and scandir; the caller closes it.
+@contextmanager
+def open_folder(folder: str | os.PathLike[str], *, within: str | os.PathLike[str]) -> Generator[int]:
+    """A descriptor of a folder within the genome folder, for `read_small` and scandir inside the block.
 
     UnsafeTreeError (it is outside), UnreadableError, SourceChangedError (it is not there), ShortageError.
     """
-    try:
+    with translating(os.fspath(folder)):
         with Enclosure(within) as enclosure:
-            return enclosure.open_at(enclosure.folder(folder), FOLDER_FLAGS)
-    except OSError as error:
-        raise translated(error, os.fspath(folder)) from error
+            opened = enclosure.open_at(enclosure.folder(folder), FOLDER_FLAGS)
+        with descriptor(opened) as fd:
+            yield fd
 
 
 def read_small(folder: int, name: str | bytes, limit: int) -> bytes | None:
@@ -26,23 +30,20 @@ def read_small(folder: int, name: str | bytes, limit: int) -> bytes | None:
 
     Never follows a link and never waits (FIFO). UnreadableError when it may not be read.
     """
-    try:
-        fd = os.open(name, FILE_FLAGS, dir_fd=folder)
-    except OSError as error:
-        if error.errno in GONE_ERRNOS:
-            return None
-        raise translated(error, name) from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        found = bytearray()
-        while len(found) < limit and (chunk := os.read(fd, min(1 << 20, limit - len(found)))):
-            found += chunk
-        return bytes(found)
-    except OSError as error:
-        raise translated(error, name) from error
-    finally:
-        os.close(fd)
+    with translating(name):
+        try:
+            opened = os.open(name, FILE_FLAGS, dir_fd=folder)
+        except OSError as error:
+            if error.errno in GONE_ERRNOS:
+                return None
+            raise
+        with descriptor(opened) as fd:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return None
+            found = bytearray()
+            while len(found) < limit and (chunk := os.read(fd, min(1 << 20, limit - len(found)))):
+                found += chunk
+            return bytes(found)
 
 
 def some_names(folder: str | int, most: int) -> list[str]:

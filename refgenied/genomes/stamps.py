@@ -7,7 +7,7 @@ import stat
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from refgenied.files.regular import SHORTAGE_ERRNOS
+from refgenied.files.regular import is_shortage
 from refgenied.genomes.build_folder import BUILD_FOLDER, Flag
 from refgenied.genomes.enclosure import MAX_NAMES, translated
 from refgenied.genomes.member import access_to
@@ -62,7 +62,7 @@ def _stamp_as_seen(folder: bytes) -> str:
             target = os.readlink(path) if stat.S_ISLNK(info.st_mode) else b""
             names = some_names(os.fsdecode(path), MAX_NAMES) if stat.S_ISDIR(info.st_mode) else []
         except OSError as error:
-            if error.errno in SHORTAGE_ERRNOS:
+            if is_shortage(error):
                 raise translated(error, path) from error
             digest.update(b"%b\0%d\0" % (path, error.errno or 0))
             continue

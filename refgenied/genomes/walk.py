@@ -25,6 +25,7 @@ from refgenied.genomes.enclosure import (
     Parts,
     shown,
     translated,
+    translating,
 )
 from refgenied.genomes.member import Kind, Member, kind_of_special, member_of
 from refgenied.model import SourceChangedError, UnsafeTreeError
@@ -94,12 +95,9 @@ class Tree:
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as entered:
-            try:
-                entered.enter_context(self._enclosure)
-                self._home = self._enclosure.folder(self.folder)
-            except OSError as error:
-                raise translated(error, self.folder) from error
+        with ExitStack() as entered, translating(self.folder):
+            entered.enter_context(self._enclosure)
+            self._home = self._enclosure.folder(self.folder)
             self._exit = entered.pop_all()
         return self
 
@@ -148,13 +146,11 @@ class Tree:
         """
         source = self._source(member)
         if self._opened < 0:
-            try:
+            with translating(self._name(member.path)):
                 if source.place is None:
                     self._opened = os.open(source.name, FILE_FLAGS, dir_fd=source.fd)
                 else:
                     self._opened = self._enclosure.open_at(source.place, FILE_FLAGS)
-            except OSError as error:
-                raise translated(error, self._name(member.path)) from error
             self.confirm(member)
         return self._opened
 

@@ -108,15 +108,12 @@ class Journal:
 
     def _send_large(self, sender: socket.socket, entry: bytes) -> None:
         """An entry that does not fit into a datagram is handed over as a sealed file in memory."""
-        fd = os.memfd_create("refgenied-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            with os.fdopen(fd, "wb", closefd=False) as file:
-                file.write(entry)
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))]
+        with open(os.memfd_create("refgenied-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb") as file:
+            file.write(entry)
+            file.flush()
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file.fileno()))]
             sender.sendmsg([], rights, 0, self._address)
-        finally:
-            os.close(fd)
 
 
 def _encoded(name: str, value: str) -> bytes:

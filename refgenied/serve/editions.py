@@ -27,7 +27,7 @@ from refgenied.archive import Place, read_manifest
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog import server_config
 from refgenied.catalog.sound import ConfigTree, Sound
-from refgenied.files.regular import SHORTAGE_ERRNOS, identity, identity_of, read_regular, unreadable
+from refgenied.files.regular import identity, identity_of, is_shortage, read_regular, unreadable
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError, RefgeniedError, ShortageError
 from refgenied.serve.served_archive import ServedArchive
@@ -199,7 +199,7 @@ def _read(config: Path) -> bytes:
     try:
         return read_regular(config, MAX_BYTES)
     except OSError as error:
-        if error.errno in SHORTAGE_ERRNOS:
+        if is_shortage(error):
             raise unreadable(config, error) from error
         raise
 

@@ -30,7 +30,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from refgenied.files.regular import SHORTAGE_ERRNOS
+from refgenied.files.regular import is_shortage
 from refgenied.model import ShortageError
 from refgenied.serve.delivery import HEAD, at_hand, file_response
 from refgenied.serve.editions import ConfigEdition, Shelf, in_view
@@ -105,7 +105,7 @@ def _no_such_name(name: str) -> Response:
 async def _unreadable(request: Request, error: Exception) -> Response:
     """A file that only a page needs is not what it should be, or cannot be opened now."""
     log.warning("serve.page_unreadable", path=request.url.path, error=str(error)[:200])
-    if isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS:
+    if is_shortage(error):
         return JSONResponse({"detail": "the server is short of something"}, 503, _RETRY_AFTER)
     return JSONResponse({"detail": "its file cannot be read"}, 404)
 

@@ -16,7 +16,7 @@ import structlog
 from refgenied.archive import Check, Place, no_check, read_manifest
 from refgenied.archive.format.members import md5_of
 from refgenied.archive_folder.names import ServedNames
-from refgenied.files.regular import SHORTAGE_ERRNOS, identity_of, open_regular, unreadable
+from refgenied.files.regular import identity_of, is_shortage, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError
 
 log = structlog.get_logger("serve")
@@ -150,6 +150,6 @@ class ServedArchive:
         try:
             return OpenedArchive(self, open_regular(path))
         except OSError as error:
-            if error.errno in SHORTAGE_ERRNOS:
+            if is_shortage(error):
                 raise unreadable(path, error) from error
             return None

@@ -12,6 +12,7 @@ import aiosqlite
 import anyio
 
 from refgenied.files.durable import close_to_others, partial_of
+from refgenied.files.regular import descriptor
 from refgenied.model import StateError
 from refgenied.store import rescue
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
@@ -60,11 +61,8 @@ def _text(value: bytes) -> str:
 
 def _keep_from_others(path: Path) -> None:
     """Anyone who may read the file or its log can lock it, and SQLite would wait for ever. OSError."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
-    try:
+    with descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)) as file:
         close_to_others(file)
-    finally:
-        os.close(file)
 
 
 async def _pragma(connection: aiosqlite.Connection, name: str) -> str:

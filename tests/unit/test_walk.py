@@ -509,16 +509,13 @@ def test_small_files_are_read_safely(asset: Path, genomes: Path) -> None:
     build = asset / "_refgenie_build"
     (build / "link").symlink_to("/etc/passwd")
     os.mkfifo(build / "pipe")
-    fd = open_folder(build, within=genomes)
-    try:
+    with open_folder(build, within=genomes) as fd:
         assert read_small(fd, "refgenie_log.md", 100) == b"log"
         assert read_small(fd, b"refgenie_log.md", 2) == b"lo"
         for name in ("link", "pipe", "none", "."):
             assert read_small(fd, name, 100) is None
-    finally:
-        os.close(fd)
-    with pytest.raises(UnsafeTreeError):
-        open_folder("/etc", within=genomes)
+    with pytest.raises(UnsafeTreeError), open_folder("/etc", within=genomes):
+        pass
 
 
 def test_a_folder_with_more_names_than_memory_is_for_is_refused(

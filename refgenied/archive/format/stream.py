@@ -18,7 +18,7 @@ from typing import Self
 
 from refgenied.archive.format.codec import Buffer, decompress
 from refgenied.archive.format.manifest import BlockTable, Manifest, is_seekable
-from refgenied.files.regular import SHORTAGE_ERRNOS, open_regular, unreadable
+from refgenied.files.regular import is_shortage, open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
 
 ALL = 1 << 62
@@ -83,7 +83,7 @@ def read_block(fd: int, path: Path, begin: int, size: int) -> bytes:
         return os.pread(fd, size, begin)
     except OSError as error:
         message = f"{path} cannot be read at byte {begin}: {error.strerror or error}"
-        if error.errno in SHORTAGE_ERRNOS:
+        if is_shortage(error):
             raise ShortageError(message) from error
         raise DamagedArchiveError(message) from error
 
