@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -55,7 +56,8 @@ class Connection:
                 except PeerGoneError:
                     group.cancel_scope.cancel()
                 except RefgeniedError as error:  # the line cannot be read on from here
-                    await self._try_send(protocol.error_reply(None, error))
+                    with suppress(PeerGoneError):
+                        await self.send(protocol.error_reply(None, error))
                 self._end_lasting()
 
     def drain(self) -> None:
@@ -104,21 +106,18 @@ class Connection:
     async def _answer(self, request: protocol.Request) -> None:
         call = Call(request.id, self._peer, self.send)
         verb = self._verbs.get(request.method)
+        scope = anyio.CancelScope()
+        if verb is not None and verb.lasts:
+            self._lasting.add(scope)
         try:
-            if verb is None or not verb.lasts:
+            with scope:
                 await answer(self._verbs, self._context, request, call)
-                return
-            with anyio.CancelScope() as scope:
-                self._lasting.add(scope)
-                try:
-                    await answer(self._verbs, self._context, request, call)
-                finally:
-                    self._lasting.discard(scope)
             if scope.cancelled_caught and self._draining:
                 await call.fail(ShuttingDownError("the daemon is shutting down", hint="ask again when it is back"))
         except PeerGoneError:
             self.cut()
         finally:
+            self._lasting.discard(scope)
             self._running -= 1
 
     # ----------------------------------------------------------------- lines
@@ -175,9 +174,3 @@ class Connection:
         if rest:
             self._gone = True
             raise PeerGoneError
-
-    async def _try_send(self, line: bytes) -> None:
-        try:
-            await self.send(line)
-        except PeerGoneError:
-            self._gone = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,6 @@ from types import UnionType
 from typing import cast, get_args, get_type_hints
 
 import msgspec
-from msgspec import inspect
 
 from refgenied.control.dispatch import Errors, Verb, Verbs
 from refgenied.control.protocol import MAX_REPLY, MAX_REQUEST
@@ -71,7 +71,7 @@ def describe(verbs: Verbs, notices: Mapping[str, type], errors: Errors) -> Descr
     )
     shown, types = msgspec.json.schema_components(everything, schema_hook=_anything, ref_template=_WHERE)
     schemas: dict[type, Schema] = dict(zip(everything, shown, strict=True))
-    for shape in _named_types(everything):
+    for shape in _shapes_in(everything, set()):
         _explain(types.get(shape.__name__, {}), shape)
     of_params = {shape.__name__ for shape in params}
     return Description(
@@ -123,43 +123,29 @@ def _results_of(verb: Verb) -> tuple[type, ...]:
     return get_args(given) if isinstance(given, UnionType) else (given,)
 
 
-def _named_types(shapes: Iterable[type]) -> Iterator[type]:
-    """These types, and all types in their fields."""
-    pending: list[object] = list(inspect.multi_type_info(shapes))
-    seen: set[type] = set()
-    while pending:
-        found = pending.pop()
-        match found:
-            case inspect.StructType() | inspect.DataclassType():
-                if found.cls not in seen:
-                    seen.add(found.cls)
-                    yield found.cls
-                    pending += [field.type for field in found.fields]
-            case inspect.UnionType():
-                pending += found.types
-            case inspect.ListType() | inspect.VarTupleType() | inspect.SetType():
-                pending.append(found.item_type)
-            case inspect.DictType():
-                pending += [found.key_type, found.value_type]
-            case inspect.Metadata():
-                pending.append(found.type)
-            case _:
-                continue
+def _shapes_in(hints: Iterable[object], seen: set[type]) -> set[type]:
+    """`seen`, with the structs and dataclasses in these annotations, and in those of their fields."""
+    for hint in hints:
+        _shapes_in(get_args(hint), seen)
+        if isinstance(hint, type) and hint not in seen and (is_dataclass(hint) or issubclass(hint, msgspec.Struct)):
+            seen.add(hint)
+            _shapes_in(get_type_hints(hint).values(), seen)
+    return seen
 
 
 def _explain(schema: Schema, shape: type) -> None:
-    fields = schema.get("properties", {})
-    said = _sentences(shape.__module__).get(shape.__name__, {})
-    for name, field in cast("dict[str, Schema]", fields).items():
-        if name in said:
-            field.setdefault("description", said[name])
+    fields = cast("dict[str, Schema]", schema.get("properties", {}))
+    for owner in shape.__mro__:
+        said = _sentences(owner.__module__).get(owner.__name__, {})
+        for name in fields.keys() & said:
+            fields[name].setdefault("description", said[name])
 
 
 @cache
 def _sentences(module: str) -> dict[str, dict[str, str]]:
     """Class → field → the sentence below it. Empty when the source is not there."""
     try:
-        tree = ast.parse(Path(sys.modules[module].__file__ or "").read_text(encoding="utf-8"))
+        tree = ast.parse(Path(getattr(sys.modules[module], "__file__", None) or "").read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
         return {}
     return {node.name: dict(_below_fields(node)) for node in tree.body if isinstance(node, ast.ClassDef)}

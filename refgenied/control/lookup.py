@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 import anyio.to_thread
 
 from refgenied.archive.format.manifest import read_manifest
-from refgenied.archive.place import Place
 from refgenied.control.context import Context
 from refgenied.control.views import ArchiveView, archive_view
 from refgenied.genomes.registry_path import parse, resolve
@@ -58,9 +57,10 @@ async def how_back(context: Context, path: str, removal: Removal) -> ArchiveNotF
 async def removed(context: Context, path: str, known: Mapping[AssetKey, Removal] | None = None) -> Removal | None:
     """The removal of the archive that a registry path means, when its file is still there.
 
-    `known`: what `removals` gave; a caller with many paths asks for it once.
+    `known`: all removals; a caller with many paths asks for it once.
     """
-    removal = await _removal(context, path, await removals(context) if known is None else known)
+    known = await context.store.ask(archives.removals) if known is None else known
+    removal = await _removal(context, path, known)
     return removal if removal is not None and await _is_there(context, removal) else None
 
 
@@ -74,11 +74,6 @@ async def key_of(context: Context, path: str) -> AssetKey:
     return removal.key if removal is not None else _key(context, path, facts)
 
 
-async def removals(context: Context) -> Mapping[AssetKey, Removal]:
-    """Of all assets."""
-    return await context.store.ask(archives.removals)
-
-
 async def _removal(context: Context, path: str, removals: Mapping[AssetKey, Removal]) -> Removal | None:
     """The removal that a registry path means; None when it means none, or several."""
     if not removals:
@@ -86,7 +81,7 @@ async def _removal(context: Context, path: str, removals: Mapping[AssetKey, Remo
 
     def aliases(key: AssetKey) -> tuple[str, ...]:
         try:
-            return read_manifest(place(context, key).manifest).aliases
+            return read_manifest(context.archive_folder.place(key).manifest).aliases
         except RefgeniedError:
             return ()
 
@@ -98,7 +93,7 @@ async def _removal(context: Context, path: str, removals: Mapping[AssetKey, Remo
 
 
 async def _is_there(context: Context, removal: Removal) -> bool:
-    return await anyio.to_thread.run_sync(place(context, removal.key).archive.exists)
+    return await anyio.to_thread.run_sync(context.archive_folder.place(removal.key).archive.exists)
 
 
 def _key(context: Context, path: str, facts: Facts) -> AssetKey:
@@ -143,7 +138,7 @@ def view(context: Context, record: ArchiveRecord, facts: Facts) -> ArchiveView:
 
 async def removed_record(context: Context, removal: Removal) -> ArchiveRecord:
     """The record that a removed archive had, as its manifest knows it. DamagedArchiveError, UnreadableError."""
-    where = place(context, removal.key)
+    where = context.archive_folder.place(removal.key)
     manifest = await anyio.to_thread.run_sync(read_manifest, where.manifest)
     return manifest.record(where.relative)
 
@@ -153,7 +148,3 @@ def named(context: Context, record: ArchiveRecord) -> Asset:
     found = context.reconciler.look.assets.get(record.key)
     aliases = context.aliases(record.key.genome_digest) or record.aliases
     return found or Asset(record.key, AssetState.MISSING, "", "", aliases=aliases)
-
-
-def place(context: Context, key: AssetKey) -> Place:
-    return context.archive_folder.place(key)

@@ -17,6 +17,7 @@ from refgenied.model import (
     ArchiveFolderNotSetError,
     ArchiveNotFoundError,
     Asset,
+    AssetNotFoundError,
     BadRegistryPathError,
     DamagedArchiveError,
     UnreadableError,
@@ -34,9 +35,15 @@ Skip = Annotated[int, Meta(ge=0, description="the `next` of the page before")]
 Limit = Annotated[int, Meta(ge=1, le=PAGE_ROWS)]
 JobNumber = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
-READING_ERRORS = (ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, UnreadableError)
+ASSET_ERRORS = (AssetNotFoundError, BadRegistryPathError)
+"""Of a verb that takes the registry path of an asset."""
+ARCHIVE_ERRORS = (ArchiveNotFoundError, BadRegistryPathError)
+"""Of a verb that takes the registry path of an archive."""
+FOLDER_ERRORS = (ArchiveFolderNotSetError, WriteError)
+"""Of `require_folder`."""
+READING_ERRORS = (*ARCHIVE_ERRORS, DamagedArchiveError, UnreadableError)
 """Of a verb that reads the manifest of one archive."""
-KEEPING_ERRORS = (ArchiveNotFoundError, ArchiveFolderNotSetError, BadRegistryPathError, WriteError)
+KEEPING_ERRORS = (*ARCHIVE_ERRORS, *FOLDER_ERRORS)
 """Of a verb that works on recorded archives in the archive folder."""
 
 
@@ -46,6 +53,25 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Nothing(Params, frozen=True):
     """No params."""
+
+
+class PathParams(Params, frozen=True):
+    path: RegistryPathText
+
+
+class PathPageParams(PathParams, frozen=True):
+    """A page of what belongs to one asset or archive."""
+
+    skip: Skip = 0
+    limit: Limit = PAGE_ROWS
+
+
+class PatternPageParams(Params, frozen=True):
+    """A page of the assets or archives that a pattern covers."""
+
+    pattern: Pattern = ""
+    after: After = ""
+    limit: Limit = PAGE_ROWS
 
 
 def require_one(verb: str, **given: object) -> None:

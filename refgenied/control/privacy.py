@@ -24,7 +24,7 @@ async def readable_place(context: Context, peer: Peer, path: str) -> Place:
     why_not = await why_hidden(context, peer, record)
     if why_not:
         raise PermissionDeniedError(why_not, hint="archive.publish_private = true opens it to all")
-    return lookup.place(context, record.key)
+    return context.archive_folder.place(record.key)
 
 
 async def why_hidden(context: Context, peer: Peer, record: ArchiveRecord) -> str:

@@ -33,16 +33,29 @@ class View(msgspec.Struct, frozen=True):
     """What a verb answers with, or a part of that."""
 
 
+class NamedView(View, frozen=True):
+    """Something of one asset, and what the asset is called."""
+
+    registry_path: str
+    aliases: tuple[str, ...]
+    aliases_total: int
+
+
+class AssetNamesView(NamedView, frozen=True):
+    """The same, with the three names that identify the asset."""
+
+    genome_digest: str
+    asset_group: str
+    asset: str
+
+
 def text(value: str) -> str:
     """As much of it as a row may hold."""
     return value if len(value) <= LONGEST_TEXT else f"{value[: LONGEST_TEXT - 1]}…"
 
 
-class JobView(View, frozen=True):
+class JobView(NamedView, frozen=True):
     job: int
-    registry_path: str
-    aliases: tuple[str, ...]
-    aliases_total: int
     state: str
     priority: int
     force: bool
@@ -62,13 +75,7 @@ class JobView(View, frozen=True):
     progress: Progress | None
 
 
-class AssetView(View, frozen=True):
-    registry_path: str
-    genome_digest: str
-    aliases: tuple[str, ...]
-    aliases_total: int
-    asset_group: str
-    asset: str
+class AssetView(AssetNamesView, frozen=True):
     state: str
     reason: str
     archive: str
@@ -84,14 +91,8 @@ class AssetView(View, frozen=True):
     """Who may read all its files, by their permission bits: everyone, group or owner (it is private then)."""
 
 
-class ArchiveView(View, frozen=True):
+class ArchiveView(AssetNamesView, frozen=True):
     digest: str
-    registry_path: str
-    genome_digest: str
-    aliases: tuple[str, ...]
-    aliases_total: int
-    asset_group: str
-    asset: str
     path: str
     size: int
     asset_digest: str
@@ -130,7 +131,7 @@ def shaped(shape: type[V], thing: msgspec.Struct, **more: object) -> V:
     return msgspec.convert(cut, shape)
 
 
-def row(shape: type[V], thing: msgspec.Struct, key: AssetKey | None, aliases: Sequence[str], **more: object) -> V:
+def row(shape: type[V], thing: msgspec.Struct, key: AssetKey | None, aliases: Sequence[str], /, **more: object) -> V:
     """`shaped`, with the names of the asset that the thing is about."""
     names = msgspec.structs.asdict(key) | {"registry_path": key.registry_path} if key else {"registry_path": None}
     shown = tuple(aliases[:MOST_ALIASES])

@@ -17,32 +17,21 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import (
     READING_ERRORS,
-    After,
-    Limit,
-    Params,
-    Pattern,
-    RegistryPathText,
-    Skip,
+    PathPageParams,
+    PathParams,
+    PatternPageParams,
     checked,
     selects,
 )
 from refgenied.control.protocol import encode
-from refgenied.control.verbs.assets import (
-    SeekKeys,
-    SeekKeysParams,
-    first_relatives,
-    first_seek_keys,
-    seek_keys_page,
-)
-from refgenied.control.views import PAGE_ROWS, ArchiveView, Page, View, archive_view, key_after, shaped
+from refgenied.control.verbs.assets import SeekKeys, first_relatives, first_seek_keys, seek_keys_page
+from refgenied.control.views import ArchiveView, Page, View, archive_view, key_after, shaped
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
     BuildRecord,
-    DamagedArchiveError,
     PermissionDeniedError,
     RefgeniedError,
-    UnreadableError,
 )
 
 BUILD_BYTES = 200_000
@@ -51,19 +40,13 @@ FILES_BYTES = 400_000
 """Of the first files in `archive.get`."""
 
 
-class ArchiveListParams(Params, frozen=True):
-    pattern: Pattern = ""
-    after: After = ""
-    limit: Limit = PAGE_ROWS
-
-
 class ArchiveList(View, frozen=True):
     archives: list[ArchiveView]
     next: str | None
 
 
 @Verb("archive.list", "Every recorded archive; a page of them.", errors=(BadRegistryPathError,))
-async def archive_list(context: Context, call: Call, params: ArchiveListParams) -> ArchiveList:
+async def archive_list(context: Context, call: Call, params: PatternPageParams) -> ArchiveList:
     pattern, after = checked(params.pattern), key_after(params.after)
     facts = await context.reconciler.standings.facts()
     page = Page(
@@ -77,8 +60,7 @@ async def archive_list(context: Context, call: Call, params: ArchiveListParams) 
     return ArchiveList(archives=page.rows, next=page.rows[-1].registry_path if page.more else None)
 
 
-class ArchiveGetParams(Params, frozen=True):
-    path: RegistryPathText
+class ArchiveGetParams(PathParams, frozen=True):
     removed: Annotated[bool, Meta(description="also one that was removed, while its file is there")] = False
 
 
@@ -130,7 +112,7 @@ async def archive_get(context: Context, call: Call, params: ArchiveGetParams) ->
         view = archive_view(context, record, "removed", f"removed by {removal.removed_by}")
     contents, problem = None, await privacy.why_hidden(context, call.peer, record)
     if not problem:
-        contents, problem = await anyio.to_thread.run_sync(_contents, lookup.place(context, record.key))
+        contents, problem = await anyio.to_thread.run_sync(_contents, context.archive_folder.place(record.key))
     return ArchiveDetails(archive=view, contents=contents, problem=problem)
 
 
@@ -173,12 +155,6 @@ def _members(manifest: Manifest) -> int:
     return manifest.totals.files + manifest.totals.folders + manifest.totals.links
 
 
-class ArchiveFilesParams(Params, frozen=True):
-    path: RegistryPathText
-    skip: Skip = 0
-    limit: Limit = PAGE_ROWS
-
-
 class ArchiveFiles(View, frozen=True):
     files: list[Entry]
     next: int | None
@@ -188,9 +164,9 @@ class ArchiveFiles(View, frozen=True):
 @Verb(
     "archive.files",
     "What is inside an archive, in its order: path, type, size, mode, mtime, md5, link target; a page of it.",
-    errors=(ArchiveNotFoundError, BadRegistryPathError, DamagedArchiveError, PermissionDeniedError, UnreadableError),
+    errors=(*READING_ERRORS, PermissionDeniedError),
 )
-async def archive_files(context: Context, call: Call, params: ArchiveFilesParams) -> ArchiveFiles:
+async def archive_files(context: Context, call: Call, params: PathPageParams) -> ArchiveFiles:
     place = await privacy.readable_place(context, call.peer, params.path)
 
     def read() -> ArchiveFiles:
@@ -207,6 +183,6 @@ async def archive_files(context: Context, call: Call, params: ArchiveFilesParams
     "The seek keys of one archive and where they lead, as its manifest has them; a page of them.",
     errors=READING_ERRORS,
 )
-async def archive_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:
+async def archive_seek_keys(context: Context, call: Call, params: PathPageParams) -> SeekKeys:
     place = await privacy.readable_place(context, call.peer, params.path)
     return await anyio.to_thread.run_sync(lambda: seek_keys_page(read_manifest(place.manifest).seek_keys, params))

@@ -6,9 +6,8 @@ import itertools
 
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import After, Limit, Params, Pattern, RegistryPathText, Skip, checked, selects
+from refgenied.control.params import ASSET_ERRORS, PathPageParams, PathParams, PatternPageParams, checked, selects
 from refgenied.control.views import (
-    PAGE_ROWS,
     ArchiveView,
     AssetView,
     JobView,
@@ -21,7 +20,7 @@ from refgenied.control.views import (
     shaped,
 )
 from refgenied.genomes.registry_path import resolve
-from refgenied.model import Asset, AssetNotFoundError, AssetState, BadRegistryPathError, BusyError
+from refgenied.model import Asset, AssetState, BadRegistryPathError, BusyError
 
 RELATIVES_BYTES = 50_000
 """Of parents, and of children, in one reply."""
@@ -29,11 +28,8 @@ SEEK_KEY_BYTES = 100_000
 """Of the first seek keys in `asset.get` and `archive.get`."""
 
 
-class AssetListParams(Params, frozen=True):
-    pattern: Pattern = ""
+class AssetListParams(PatternPageParams, frozen=True):
     state: AssetState | None = None
-    after: After = ""
-    limit: Limit = PAGE_ROWS
 
 
 class AssetList(View, frozen=True):
@@ -61,12 +57,6 @@ async def asset_list(context: Context, call: Call, params: AssetListParams) -> A
     return AssetList(assets=page.rows, next=page.rows[-1].registry_path if page.more else None)
 
 
-class SeekKeysParams(Params, frozen=True):
-    path: RegistryPathText
-    skip: Skip = 0
-    limit: Limit = PAGE_ROWS
-
-
 class SeekKeys(View, frozen=True):
     seek_keys: dict[str, str]
     next: int | None
@@ -81,13 +71,9 @@ def first_relatives(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(Page(paths, room=RELATIVES_BYTES).rows)
 
 
-def seek_keys_page(seek_keys: dict[str, str], params: SeekKeysParams) -> SeekKeys:
+def seek_keys_page(seek_keys: dict[str, str], params: PathPageParams) -> SeekKeys:
     page = Page(itertools.islice(seek_keys.items(), params.skip, None), limit=params.limit)
     return SeekKeys(dict(page.rows), page.next_after(params.skip), len(seek_keys))
-
-
-class AssetParams(Params, frozen=True):
-    path: RegistryPathText
 
 
 class AssetDetails(View, frozen=True):
@@ -113,9 +99,9 @@ async def _found(context: Context, path: str) -> Asset:
 @Verb(
     "asset.get",
     "One asset as the last look found it, with its archive and its newest job.",
-    errors=(AssetNotFoundError, BadRegistryPathError, BusyError),
+    errors=(*ASSET_ERRORS, BusyError),
 )
-async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetDetails:
+async def asset_get(context: Context, call: Call, params: PathParams) -> AssetDetails:
     asset = await _found(context, params.path)
     key = asset.key
     facts = await context.reconciler.standings.facts(key)
@@ -137,7 +123,7 @@ async def asset_get(context: Context, call: Call, params: AssetParams) -> AssetD
 @Verb(
     "asset.seek_keys",
     "The seek keys of one asset and where they lead, in the config's order; a page of them.",
-    errors=(AssetNotFoundError, BadRegistryPathError),
+    errors=ASSET_ERRORS,
 )
-async def asset_seek_keys(context: Context, call: Call, params: SeekKeysParams) -> SeekKeys:
+async def asset_seek_keys(context: Context, call: Call, params: PathPageParams) -> SeekKeys:
     return seek_keys_page((await _found(context, params.path)).seek_keys, params)

@@ -10,25 +10,31 @@ from msgspec import Meta
 from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import MOST_PATHS, Params, RegistryPathText, require_folder, require_one
+from refgenied.control.params import (
+    ASSET_ERRORS,
+    FOLDER_ERRORS,
+    MOST_PATHS,
+    Params,
+    RegistryPathText,
+    require_folder,
+    require_one,
+)
 from refgenied.control.protocol import error_body
 from refgenied.control.views import View
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import (
     ARCHIVABLE,
-    ArchiveFolderNotSetError,
     AssetIncompleteError,
     AssetKey,
     AssetNotFoundError,
-    BadRegistryPathError,
     BusyError,
     Priority,
     RefgeniedError,
     Removal,
     Requester,
-    WriteError,
 )
 from refgenied.policy import ArchiveState
+from refgenied.store import archives
 
 
 class ArchiveCreateParams(Params, frozen=True):
@@ -57,20 +63,13 @@ class Wishes(View, frozen=True):
     "archive.create",
     "Ask for the archive of assets; answers with the job of each, one result for `path`, a list for `paths`.",
     writes=True,
-    errors=(
-        AssetNotFoundError,
-        AssetIncompleteError,
-        ArchiveFolderNotSetError,
-        BadRegistryPathError,
-        BusyError,
-        WriteError,
-    ),
+    errors=(*ASSET_ERRORS, *FOLDER_ERRORS, AssetIncompleteError, BusyError),
 )
 async def archive_create(context: Context, call: Call, params: ArchiveCreateParams) -> Wish | Wishes:
     require_one("archive.create", path=params.path, paths=params.paths)
     await require_folder(context, "archived")
     await context.reconciler.look_again()
-    removals = await lookup.removals(context)
+    removals = await context.store.ask(archives.removals)
 
     async def wish(path: str) -> Wish:
         try:

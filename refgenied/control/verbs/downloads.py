@@ -11,8 +11,9 @@ from msgspec import Meta
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import After, Limit, Params
-from refgenied.control.views import PAGE_ROWS, Page, View, key_after
+from refgenied.control.views import PAGE_ROWS, AssetNamesView, Page, View, key_after, row
 from refgenied.model import AssetKey, DownloadReport
+from refgenied.model.downloads import Name
 from refgenied.queue.downloads import LogLine
 from refgenied.shared import pulls
 from refgenied.store import downloads, weblogs
@@ -23,7 +24,6 @@ MOST_DOWNLOADS = 500
 """In one request: its line must not pass 64 KiB."""
 MOST_FIRST_LINES = 500
 
-Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Bytes = Annotated[int, Meta(ge=0, le=2**62)]
 Seconds = Annotated[float, Meta(ge=0)]
 LineHash = Annotated[str, Meta(min_length=8, max_length=64)]
@@ -47,13 +47,8 @@ class DownloadsRecorded(View, frozen=True):
 )
 async def download_record(context: Context, call: Call, params: DownloadRecordParams) -> DownloadsRecorded:
     call.peer.require_record("download.record")
-    reported = [_download(report, report.at) for report in params.downloads]
+    reported = [downloads.Download(report.id, report.key, report.digest, report.at) for report in params.downloads]
     return DownloadsRecorded(*await context.jobs.downloads.record(reported, by=call.peer.name))
-
-
-def _download(row: DownloadReport | LoggedRequest, at: float) -> downloads.Download:
-    key = AssetKey(row.genome_digest, row.asset_group, row.asset)
-    return downloads.Download(row.id, key, row.digest, at)
 
 
 class DownloadEditionsParams(Params, frozen=True):
@@ -61,14 +56,9 @@ class DownloadEditionsParams(Params, frozen=True):
     limit: Limit = PAGE_ROWS
 
 
-class EditionView(View, frozen=True):
-    registry_path: str
-    genome_digest: str
+class EditionView(AssetNamesView, frozen=True):
     aliases: tuple[str, ...]
     """More of them than in other rows: a line of a log may have any."""
-    aliases_total: int
-    asset_group: str
-    asset: str
     default: bool
     """Whether a request that names no asset means this one."""
     editions: dict[str, int]
@@ -100,13 +90,12 @@ def _edition_view(context: Context, key: AssetKey, found: list[downloads.Edition
     genome = context.reconciler.look.genomes.get(key.genome_digest)
     aliases = context.aliases(key.genome_digest)
     newest = found[:MOST_EDITIONS]
-    return EditionView(
-        key.registry_path,
-        key.genome_digest,
+    return row(
+        EditionView,
+        key,
+        key,
+        aliases,
         aliases=tuple(Page(aliases, limit=len(aliases), room=ALIAS_BYTES).rows),
-        aliases_total=len(aliases),
-        asset_group=key.asset_group,
-        asset=key.asset,
         default=key.asset == (genome.default_assets.get(key.asset_group, "default") if genome else "default"),
         editions={edition.digest: edition.size for edition in newest},
         published={edition.digest: edition.published_at for edition in newest},
@@ -170,23 +159,15 @@ class DownloadRequestsParams(Params, frozen=True):
 )
 async def download_requests(context: Context, call: Call, params: DownloadRequestsParams) -> DownloadsRecorded:
     call.peer.require_record("download.requests")
-    requests = [_logged(row) for row in params.requests]
+    requests = [_logged(request) for request in params.requests]
     return DownloadsRecorded(*await context.jobs.downloads.take(requests, by=call.peer.name))
 
 
-def _logged(row: LoggedRequest) -> LogLine:
-    download = _download(row, row.at)
+def _logged(request: LoggedRequest) -> LogLine:
+    key = AssetKey(request.genome_digest, request.asset_group, request.asset)
+    download = downloads.Download(request.id, key, request.digest, request.at)
     # Only a hash of the client is kept.
-    who = msgspec.json.encode((row.client, row.agent, download.key.registry_path, row.digest))
-    answer = pulls.Answer(
-        at=row.at,
-        begun=row.begun,
-        size=row.size,
-        first=row.first,
-        least=row.least,
-        most=row.most,
-        ranged=row.ranged,
-        twice=pulls.asks_twice(row.agent),
-        sure=row.sure,
-    )
-    return LogLine((row.line, row.number), hashlib.sha256(who).hexdigest()[:32], answer, download)
+    who = msgspec.json.encode((request.client, request.agent, key.registry_path, request.digest))
+    told = {name: value for name, value in msgspec.structs.asdict(request).items() if name in pulls.Answer._fields}
+    answer = pulls.Answer(**told, twice=pulls.asks_twice(request.agent))
+    return LogLine((request.line, request.number), hashlib.sha256(who).hexdigest()[:32], answer, download)

@@ -11,21 +11,11 @@ from refgenied.archive import Found
 from refgenied.control import lookup, progress
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import Params, require_folder, require_not_both
+from refgenied.control.params import KEEPING_ERRORS, Params, require_folder, require_not_both
 from refgenied.control.protocol import InvalidParamsError
 from refgenied.control.views import Page, View, row
 from refgenied.maintenance.importer import Taken
-from refgenied.model import (
-    ArchiveFolderNotSetError,
-    ArchiveNotFoundError,
-    AssetNotFoundError,
-    BadRegistryPathError,
-    NoSpaceError,
-    ShortageError,
-    StateError,
-    UnreadableError,
-    WriteError,
-)
+from refgenied.model import AssetNotFoundError, NoSpaceError, ShortageError, StateError, UnreadableError
 
 
 class ArchiveImportParams(Params, frozen=True):
@@ -68,17 +58,7 @@ class ImportResult(View, frozen=True):
     writes=True,
     lasts=True,
     notifies=("progress", "imported"),
-    errors=(
-        ArchiveFolderNotSetError,
-        ArchiveNotFoundError,
-        AssetNotFoundError,
-        BadRegistryPathError,
-        NoSpaceError,
-        ShortageError,
-        StateError,
-        UnreadableError,
-        WriteError,
-    ),
+    errors=(*KEEPING_ERRORS, AssetNotFoundError, NoSpaceError, ShortageError, StateError, UnreadableError),
 )
 async def archive_import(context: Context, call: Call, params: ArchiveImportParams) -> ImportResult:
     if params.folder and not params.folder.startswith("/"):

@@ -10,7 +10,7 @@ from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import KEEPING_ERRORS, MOST_PATHS, Params, RegistryPathText, require_folder, require_one
-from refgenied.control.views import Page, View, row
+from refgenied.control.views import NamedView, Page, View, row
 
 
 class ArchiveProtectParams(Params, frozen=True):
@@ -18,10 +18,7 @@ class ArchiveProtectParams(Params, frozen=True):
     all: Annotated[bool, Meta(description="every recorded archive")] = False
 
 
-class GivenView(View, frozen=True):
-    registry_path: str
-    aliases: tuple[str, ...]
-    aliases_total: int
+class GivenView(NamedView, frozen=True):
     before: str
     """Who could read it: everyone, group or owner."""
     access: str

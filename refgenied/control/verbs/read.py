@@ -11,23 +11,15 @@ from msgspec import Meta
 from refgenied.control import privacy
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import Params, RegistryPathText
+from refgenied.control.params import READING_ERRORS, PathParams
 from refgenied.control.views import View
-from refgenied.model import (
-    ArchiveNotFoundError,
-    BadRegistryPathError,
-    DamagedArchiveError,
-    MemberNotFoundError,
-    PermissionDeniedError,
-    UnreadableError,
-)
+from refgenied.model import MemberNotFoundError, PermissionDeniedError
 
 MOST_RANGE_BYTES = 720 * 1024
 """Of one range: in base64 they fit into one reply."""
 
 
-class ArchiveReadParams(Params, frozen=True):
-    path: RegistryPathText
+class ArchiveReadParams(PathParams, frozen=True):
     file: Annotated[str, Meta(min_length=1, max_length=8192, description="path in the asset, as archive.files has it")]
     start: Annotated[int, Meta(ge=0, le=1 << 62)] = 0
     length: Annotated[int, Meta(ge=1, le=MOST_RANGE_BYTES)] = MOST_RANGE_BYTES
@@ -50,14 +42,7 @@ class Range(View, frozen=True):
 @Verb(
     "archive.read",
     f"Bytes of one file in an archive, at most {MOST_RANGE_BYTES} at once; only the blocks that hold them are read.",
-    errors=(
-        ArchiveNotFoundError,
-        MemberNotFoundError,
-        PermissionDeniedError,
-        BadRegistryPathError,
-        DamagedArchiveError,
-        UnreadableError,
-    ),
+    errors=(*READING_ERRORS, MemberNotFoundError, PermissionDeniedError),
 )
 async def archive_read(context: Context, call: Call, params: ArchiveReadParams) -> Range:
     place = await privacy.readable_place(context, call.peer, params.path)

@@ -14,14 +14,13 @@ from refgenied.archive.publisher import remove
 from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import Params, RegistryPathText, require_folder
+from refgenied.control.params import ARCHIVE_ERRORS, PathParams, require_folder
 from refgenied.control.views import View
 from refgenied.control.waiting import Changes
 from refgenied.model import (
     ENDED,
     ArchiveNotFoundError,
     ArchiveRecord,
-    BadRegistryPathError,
     BusyError,
     ConflictError,
     DamagedArchiveError,
@@ -30,6 +29,7 @@ from refgenied.model import (
     Requester,
     WriteError,
 )
+from refgenied.store import archives
 from refgenied.store import jobs as rows
 
 STOP_SECONDS = 60.0
@@ -38,8 +38,7 @@ STOP_LOOK_SECONDS = 1.0
 """Between two looks whether it has ended, when no event tells of it."""
 
 
-class ArchiveRemoveParams(Params, frozen=True):
-    path: RegistryPathText
+class ArchiveRemoveParams(PathParams, frozen=True):
     delete_file: Annotated[bool, Meta(description="delete the .tgz too; otherwise only the record goes")] = False
 
 
@@ -57,7 +56,7 @@ class ArchiveRemoved(View, frozen=True):
     "archive.remove",
     "Forget an archive, and with `delete_file` delete it; it comes back when the asset is rebuilt or asked for.",
     writes=True,
-    errors=(ArchiveNotFoundError, BadRegistryPathError, BusyError, WriteError),
+    errors=(*ARCHIVE_ERRORS, BusyError, WriteError),
 )
 async def archive_remove(context: Context, call: Call, params: ArchiveRemoveParams) -> ArchiveRemoved:
     await context.reconciler.look_again()
@@ -85,7 +84,7 @@ async def _remove(
         removed_at=max(context.clock(), record.created_at),  # also when the clock was set back
         removed_by=requester.name,
     )
-    place = lookup.place(context, record.key)
+    place = context.archive_folder.place(record.key)
     there_before = await anyio.to_thread.run_sync(place.archive.exists)
     with anyio.CancelScope(shield=True):  # the peer may hang up, but a removal is not left half done
         try:
@@ -110,10 +109,11 @@ async def _forget(context: Context, place: Place, removal: Removal, requester: R
 
 async def _delete_left_file(context: Context, removal: Removal) -> ArchiveRemoved:
     """Delete the file that an earlier removal left."""
-    place = lookup.place(context, removal.key)
+    place = context.archive_folder.place(removal.key)
     with context.jobs.reserved(removal.key), anyio.CancelScope(shield=True):
         async with context.archive_folder.publishing:
-            if removal.key not in await lookup.removals(context):  # a job or an import has put another archive there
+            # a job or an import may have put another archive there
+            if removal.key not in await context.store.ask(archives.removals):
                 raise BusyError(f"{removal.key.registry_path} was archived again a moment ago", hint="look at it again")
             await anyio.to_thread.run_sync(_take_away, place, removal, True)
         await context.catalog.refresh()

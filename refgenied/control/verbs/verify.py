@@ -11,7 +11,7 @@ from refgenied.control import lookup, progress
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import KEEPING_ERRORS, MOST_PATHS, Params, RegistryPathText, require_folder, require_one
-from refgenied.control.views import Page, View, row
+from refgenied.control.views import NamedView, Page, View, row
 from refgenied.maintenance.verifier import Verdict
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, BadRegistryPathError, UnreadableError
 
@@ -23,10 +23,7 @@ class ArchiveVerifyParams(Params, frozen=True):
     progress: Annotated[bool, Meta(description="send `progress` and `verified` notifications meanwhile")] = False
 
 
-class VerdictView(View, frozen=True):
-    registry_path: str
-    aliases: tuple[str, ...]
-    aliases_total: int
+class VerdictView(NamedView, frozen=True):
     size: int
     seconds: float
     quick: bool

@@ -11,7 +11,7 @@ from msgspec import Meta
 from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import Params, RegistryPathText
+from refgenied.control.params import ASSET_ERRORS, PathParams
 from refgenied.control.views import ArchiveView, JobView, View, job_view
 from refgenied.control.waiting import JOB_PROGRESS_SECONDS, Changes, JobNews, why_waiting
 from refgenied.genomes.registry_path import resolve
@@ -21,7 +21,6 @@ from refgenied.model import (
     AssetNotFoundError,
     AssetNotWantedError,
     AssetState,
-    BadRegistryPathError,
     BusyError,
     Job,
     JobState,
@@ -31,8 +30,7 @@ from refgenied.policy import ArchiveState, Facts, Standing, standing
 from refgenied.reconciler.standings import FOLDER_ANSWER_SECONDS
 
 
-class ArchiveWaitParams(Params, frozen=True):
-    path: RegistryPathText
+class ArchiveWaitParams(PathParams, frozen=True):
     timeout: (
         Annotated[float, Meta(ge=0, le=31_536_000, description="seconds; without it: as long as it takes")] | None
     ) = None
@@ -55,7 +53,7 @@ class Waited(View, frozen=True):
     "Wait until the archive of the asset as it is now exists, its job failed, or time is over.",
     lasts=True,
     notifies=("progress", "waiting"),
-    errors=(AssetNotFoundError, AssetNotWantedError, BadRegistryPathError, BusyError),
+    errors=(*ASSET_ERRORS, AssetNotWantedError, BusyError),
 )
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
     looking = anyio.move_on_after(None if params.timeout is None else max(params.timeout, FOLDER_ANSWER_SECONDS))
