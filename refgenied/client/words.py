@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from refgenied.shared import output
 
 TYPE_CHECKING = False
@@ -20,12 +18,9 @@ def size(number: float) -> str:
     return ""
 
 
-def moment(at: float | None, now: float | None = None) -> str:
-    """Local time: `14:03:07` today, `2025-11-21 14:03` on another day."""
-    if not at:
-        return "-"
-    then, today = time.localtime(at), time.localtime(now)
-    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
+def moment(at: float | None) -> str:
+    """Local time, as `output.moment` writes it; `-` for none."""
+    return output.moment(at) if at else "-"
 
 
 def span(seconds: float) -> str:

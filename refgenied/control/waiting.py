@@ -11,6 +11,7 @@ from refgenied.control.dispatch import Call
 from refgenied.control.views import View
 from refgenied.model import AssetKey, Job, JobState
 from refgenied.queue.feed import Subscription
+from refgenied.shared.output import moment
 from refgenied.shared.progress import Progress
 from refgenied.store import jobs as rows
 
@@ -64,12 +65,6 @@ async def why_waiting(context: Context, job: Job) -> WaitingNotice:
     if others:
         return WaitingNotice("behind", f"{named} behind {others} other{'s' if others > 1 else ''}")
     return WaitingNotice(job.state, named)
-
-
-def moment(at: float, now: float) -> str:
-    """Local time, with the day when that is not today."""
-    then, today = time.localtime(at), time.localtime(now)
-    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
 
 
 class JobNews:

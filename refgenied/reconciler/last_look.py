@@ -78,7 +78,7 @@ class LastLook:
             if (before := earlier.assets.get(key)) is None or before.state is not asset.state
         ]
         for asset in changed[:MOST_CHANGES_LOGGED]:
-            path = asset.key.aliased(asset.aliases[0]) if asset.aliases else asset.key.registry_path
+            path = asset.key.named(asset.aliases)
             log.info("asset.state", asset=path, state=asset.state, reason=asset.reason)
         if len(changed) > MOST_CHANGES_LOGGED:
             more = len(changed) - MOST_CHANGES_LOGGED

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from io import TextIOWrapper
 
 TYPE_CHECKING = False
@@ -72,6 +73,12 @@ def fits(text: str, encoding: str | None = "utf-8") -> bool:
 
 def _spelled(character: str) -> str:
     return PLAIN.get(character) or character.encode("unicode_escape").decode("ascii")
+
+
+def moment(at: float, now: float | None = None) -> str:
+    """Local time: `14:03:07` today, `2025-11-21 14:03` on another day. `now`: None for the clock's time."""
+    then, today = time.localtime(at), time.localtime(now)
+    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
 
 
 def columns(text: str) -> int:

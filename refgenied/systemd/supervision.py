@@ -81,7 +81,7 @@ class Supervision:
 
     def _doing(self, job: Job) -> str:
         genome = self._reconciler.look.genomes.get(job.key.genome_digest)
-        name = job.key.aliased(genome.aliases[0]) if genome and genome.aliases else job.key.registry_path
+        name = job.key.named(genome.aliases if genome else ())
         progress = self._core.jobs.progress.get(job.id)
         if progress is None:
             return f"starting with {name}"

@@ -14,11 +14,11 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Nothing
 from refgenied.control.views import JobView, Page, View, job_view, text
-from refgenied.control.waiting import moment
 from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, Problem
 from refgenied.policy import ArchiveState
-from refgenied.store import archives
+from refgenied.shared.output import moment
 from refgenied.store import jobs as rows
+from refgenied.store.overview import overview
 
 MOST_TRIED_AGAIN = 5
 """Jobs that wait to be tried again, in one status."""
@@ -104,10 +104,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
     reconciler = context.reconciler
     look = reconciler.look
     standings = await reconciler.standings.all()
-    ask = context.store.ask
-    jobs, totals = await ask(rows.counts), await ask(archives.totals)
-    running = await ask(rows.running)
-    again, again_total = await ask(rows.again, MOST_TRIED_AGAIN)
+    recorded = await context.store.ask(overview, MOST_TRIED_AGAIN)
     states = Counter(asset.state for asset, _ in standings.values())
     archive = Counter(stands.archive for _, stands in standings.values())
     free = await anyio.to_thread.run_sync(context.archive_folder.free) if context.archive_folder.path else 0
@@ -128,25 +125,25 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
             states={state.value: states[state] for state in AssetState if states[state]},
             archive={state.value: archive[state] for state in ArchiveState},
         ),
-        archives=ArchiveTotals(*totals),
+        archives=ArchiveTotals(recorded.archives, recorded.archive_bytes),
         serving=ServingInfo(
             config=context.catalog.config,
             archives=context.catalog.served.archives,
             left_out=tuple(map(text, context.catalog.served.left_out[:MOST_PROBLEMS])),
         ),
         queue=QueueInfo(
-            queued=jobs[JobState.QUEUED],
-            running=jobs[JobState.RUNNING],
-            failed=jobs[JobState.FAILED],
+            queued=recorded.jobs[JobState.QUEUED],
+            running=recorded.jobs[JobState.RUNNING],
+            failed=recorded.jobs[JobState.FAILED],
             paused=context.pause.reason,
         ),
-        running=[job_view(context, job) for job in running],
+        running=[job_view(context, job) for job in recorded.running],
         last_look=LookInfo(at=reconciler.last.at, took=reconciler.last.took),
         next_sweep_at=reconciler.next_sweep_at,
         watching=tuple(Page(context.watcher.watching, limit=200, room=100_000).rows),
         health=[
             *(Condition(name, message, since) for name, (message, since) in sorted(conditions.items())),
-            *_tried_again(context, again, again_total),
+            *_tried_again(context, recorded.tried_again, recorded.tried_again_total),
         ],
         problems=[Problem(text(found.path), text(found.message)) for found in look.problems[:MOST_PROBLEMS]],
         problems_total=len(look.problems),
@@ -157,8 +154,7 @@ def _tried_again(context: Context, jobs: list[Job], total: int) -> Iterator[Cond
     """What is wrong with single assets: their jobs wait, and others go on."""
     now = context.clock()
     for job in jobs:
-        aliases = context.aliases(job.key.genome_digest)
-        name = job.key.aliased(aliases[0]) if aliases else job.key.registry_path
+        name = job.key.named(context.aliases(job.key.genome_digest))
         times = f" ({', '.join(moment(at, now) for at in job.crashed_at)})" if job.crashed_at else ""
         attempts = f"tried {job.attempts} time{'s' if job.attempts > 1 else ''}, "
         yield Condition(
