@@ -12,7 +12,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 TESTS   := $(VENV)/.ready-to-test-$(VERSION)
 LINTS   := $(VENV)/.ready-to-lint-$(VERSION)
 PYTEST  := $(BIN)/python -m pytest
-IN_PARALLEL := -n $(WORKERS) --dist loadgroup
+IN_PARALLEL := -n $(WORKERS)
 PIP     := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
 # With compiled modules in their caches the tests start in half the time.

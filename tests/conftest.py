@@ -73,6 +73,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: min((order[up] for up in item.path.parents if up in order), default=0))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Each test goes to a worker that is free. Those of the machine with systemd all go to one, which boots it."""
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - not needed without workers
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "systemd" if nodeid.startswith("tests/systemd/") else nodeid
+
+    return Scheduling(config, log)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         for name in mark.args:

@@ -20,13 +20,9 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 NEWER = "99.0"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers look for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.needs("root", "unshare", "nsenter", "pgrep", "setpriv", "systemd-analyze"))
-            item.add_marker(pytest.mark.xdist_group("machine"))  # it is booted once, by one of the workers
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if Path(__file__).parent in item.path.parents:
+        item.add_marker(pytest.mark.needs("root", "unshare", "nsenter", "pgrep", "setpriv", "systemd-analyze"))
 
 
 @pytest.fixture(scope="session")
