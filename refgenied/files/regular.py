@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 from refgenied.model import ShortageError, UnreadableError
 
@@ -22,7 +23,7 @@ WRONG_FILE_ERRNOS = frozenset({errno.EINVAL, errno.EFBIG, errno.ELOOP})
 StrPath = str | os.PathLike[str]
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_shortage(error: BaseException) -> TypeGuard[OSError]:
     """Whether the process or the machine is short of something for the moment."""
     return isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS
 
