@@ -4,6 +4,11 @@
 in `verbs/`, one file for each word, and know nothing of sockets. They use `params`, `views`, `lookup` and `context`.
 `listener` makes the socket, `server` accepts, `peer` says who has connected, `connection` serves one client.
 
+*Who may give orders.* The socket's mode says who may connect, and whoever may connect may read. `peer` asks the
+kernel who has connected. Orders are taken from root, from the daemon's own user, and from members of `control.group`
+that are not in `control.download_users`; the latter may only report downloads. `dispatch` refuses a verb that writes
+before its handler runs.
+
 JSON-RPC 2.0, one object a line in UTF-8, params by name. A verb answers at once; or late, with one reply when it is
 done (`archive.wait`); or it is a watch. A watch is answered first. Its notifications (`event`, `progress`) carry the
 request's id as `watch`, so several watches share a connection. `end` comes last, with a reason: `done`, `lagged`,

@@ -2,6 +2,17 @@
 
 A library that blocks: it knows no asyncio, no SQL and no sockets.
 
+*When a build is complete.* `folder.GenomeFolder` asks these questions in this order:
+
+1. Is there no failed flag in any build folder of the asset?
+2. Is nobody at work: no running, waiting or partial flag, no `lock.*`, no `recover.*`? A build folder must also have a
+   completed flag. Without it the asset is building, or interrupted after 30 minutes without a change.
+3. Is the asset's folder there, without files of a `refgenie pull` that goes on?
+4. Does the layout agree? `refgenie0`: the config has an entry with `asset_digest` and `seek_keys`. `refgenie1`: `alias/`
+   has links to the asset, and all of them lead into this one folder.
+
+Then the files get a stamp, and the flags are read again: if they have changed, the asset is building.
+
 *What other people wrote.* Anybody who may write to the genome folder may put anything there. Files are opened by
 `files.regular.open_regular`: it looks before it opens, so a FIFO, a terminal or a device is never opened, it does not
 block, and reads have a limit. YAML has one reader (`yaml_reader`), made from the parser's events, because PyYAML

@@ -25,10 +25,25 @@ condition is looked at every 3 seconds, also when no job waits, and without a wr
 on by itself. If the small file can be written, the fault is that of the asset: only its job waits, twice as long each
 time, up to an hour, for ever, and `status` names it.
 
+*A full disk.* A pack that finds the archive disk full deletes its partial files; the archive in place stays. The job
+is handed back, and nothing is claimed until `conditions.Room` says that there is room: the free bytes have grown by
+1/16 of what was free (64 KiB to 16 MiB), or a small file can be written again (a quota, a disk without inodes), or 10
+minutes have passed, or a user gives `queue resume`. In the last two cases smaller jobs go first.
+
 A job that was running when the daemon was killed goes last from then on. After the third kill in a row it waits for a
 day, then for two, four … (at most 32), also over restarts, until the asset is built again or `queue retry` is given.
 
 Waits do not depend on the clock: when somebody sets it, what waits is moved by as much.
+
+*How an archive is published.* `worker` does it, shielded from cancellation, under the one lock of `archive_folder/`:
+
+1. Raise the generation in the folder, with the name of the asset.
+2. Give files of other programs another name, so that nothing of theirs is overwritten.
+3. Rename the `.tgz`, the list of members, the manifest, and sync the folder (`archive/publisher`).
+4. One transaction: record, generation, the job's end, events. If the database takes no write, try again.
+
+After a kill in between, `maintenance/recovery` looks at the assets that the generation names, and `archive/presence`
+finishes or takes back the renames.
 
 *Order.* What a user asked for comes first, then new builds, then what was built before the first start; within each
 the oldest. A failed or cancelled job holds for its stamp: no look queues the asset again until it is built again or a

@@ -92,7 +92,8 @@ async def _remove(
         except NoSpaceError:
             if not delete_file:
                 raise
-            await anyio.to_thread.run_sync(_delete, place)  # this makes room for the note in the manifest
+            async with context.archive_folder.publishing:  # this makes room for the note in the manifest
+                await anyio.to_thread.run_sync(_delete, place)
             await _forget(context, place, removal, requester, delete_file=True)
         await _stop_jobs(context, record, requester)  # a look may have queued one before the removal was recorded
         await context.catalog.refresh()
