@@ -5,11 +5,11 @@ A library that blocks: it knows no asyncio, no SQL and no sockets.
 *When a build is complete.* `folder.GenomeFolder` asks these questions in this order:
 
 1. Is there no failed flag in any build folder of the asset?
-2. Is nobody at work: no running, waiting or partial flag, no `lock.*`, no `recover.*`? A build folder must have a
-   completed flag. Without it the asset is building, or interrupted after 30 minutes without a change.
+2. Is nobody at work: no running, waiting or partial flag, no `lock.*`, no `recover.*`? A build folder also needs a
+   completed flag: without it the asset is building, or interrupted after 30 minutes without a change.
 3. Is the asset's folder there, without files of a `refgenie pull` that goes on?
-4. Does the layout agree? `refgenie0`: the config has an entry with `asset_digest` and `seek_keys`. `refgenie1`: `alias/`
-   has links to the asset, and all of them lead into this one folder.
+4. Does the layout agree? `refgenie0`: the config has an entry with `asset_digest` and `seek_keys`. `refgenie1`:
+   `alias/` has links to the asset, and all of them lead into this one folder.
 
 Then the files get a stamp, and the flags are read again: if they have changed, the asset is building.
 
