@@ -1,4 +1,4 @@
-"""Asset folder → proved `.tgz`, and back: a library of plain paths that blocks, and that knows no daemon.
+"""Asset folder → proved `.tgz`, and back. This library takes plain paths, its calls block, and it knows no daemon.
 
     from refgenied.archive import pack, read, restore, verify
 
@@ -7,9 +7,9 @@
     read("fasta.tgz", "hg38.fa.fai", 0, 100)                     # only the blocks that are needed
     restore("fasta.tgz", "elsewhere", ["hg38.fa.fai"])           # elsewhere/default/hg38.fa.fai
 
-Every error is a `refgenied.model.RefgeniedError` with one line for a person. The daemon works with what lies below
-these four: `Place` (the paths in an archive folder), `pack_asset` (a draft that is proved and not yet seen),
-`reconcile`, `prove`.
+Every error is a `refgenied.model.RefgeniedError` with one line for a person. The daemon does not call these four
+functions but their parts: `Place` (the paths in an archive folder), `pack_asset` (makes a proved draft that nobody sees
+yet), `reconcile`, `prove`.
 """
 
 from refgenied.archive.adopt import REPLACED, make_way, take_foreign, take_ours

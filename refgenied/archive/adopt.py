@@ -1,7 +1,7 @@
-"""Takes over archives that exist already; nothing is compressed again.
+"""Takes over archives that exist already. Nothing is compressed again.
 
-An archive of ours comes with its manifest. An archive of another program is read once, to learn what a manifest must
-say: members, md5s, digests. Its file is not changed: it gets our name as a hard link, or on another disk as a copy.
+An archive of ours comes with its manifest. An archive of another program is read once to make its manifest: members,
+md5s, digests. Its file is not changed: our name is a hard link to it, or on another disk a copy of it.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ UNKNOWN_CODEC = CodecRecord(name="gzip", level=0, library="another program", ver
 """The codec of an archive that we did not make."""
 _READ_BYTES = 1 << 20
 REPLACED = "replaced"
-"""The end of the name under which another program's archive is kept when ours takes its name: `….tgz.replaced`."""
+"""When our archive gets the name of another program's archive, that archive is kept as `….tgz.replaced`."""
 
 
 def take_foreign(archive: Path, place: Place, about: About, run: Run, *, digest: str | None = None) -> Draft:
-    """Read an archive that another program made, and draft it for `place` with a manifest; its bytes do not change.
+    """Read an archive that another program made, and make a draft for `place` from it, with a manifest.
 
-    `archive` may be `place.archive` itself. `digest`: the md5 that it must have. Every gzip checksum is compared,
-    and the asset digest when `about` has one. On any error nothing is left: DamagedArchiveError, UnsafeTreeError
-    (a member is of a kind that no asset has), DigestMismatchError, ArchiveNotFoundError, UnreadableError, NoSpaceError,
-    WriteError.
+    Its bytes do not change. `archive` may be `place.archive` itself. `digest`: the md5 that it must have. Every gzip
+    checksum is compared, and the asset digest when `about` has one. On any error nothing is left: DamagedArchiveError,
+    UnsafeTreeError (a member is of a kind that no asset has), DigestMismatchError, ArchiveNotFoundError,
+    UnreadableError, NoSpaceError, WriteError.
     """
     with drafting(place):
         _bring(archive, place.archive_partial, run.check)
@@ -58,7 +58,7 @@ def take_foreign(archive: Path, place: Place, about: About, run: Run, *, digest:
 def take_ours(source: Place, place: Place, run: Run) -> Draft:
     """Bring an archive of ours from another archive folder, and prove it. Errors as for `take_foreign`.
 
-    It does not matter whether a user removed it there.
+    An archive that a user has removed there is brought too.
     """
     manifest = msgspec.structs.replace(manifest_at(source), removed=None)
     if manifest.entries_file is not None and manifest.entries_file.name != source.entries.name:
@@ -73,9 +73,9 @@ def take_ours(source: Place, place: Place, run: Run) -> Draft:
 
 
 def make_way(place: Place) -> Path | None:
-    """Before a publish: give an archive that another program made another name, `….tgz.replaced`, and return that.
+    """Before a publish: rename another program's archive to `….tgz.replaced`, and return that path.
 
-    None when there is none. WriteError.
+    None when there is no such archive. WriteError.
     """
     if not os.path.lexists(place.archive) or os.path.lexists(place.manifest):
         return None
@@ -88,11 +88,11 @@ def make_way(place: Place) -> Path | None:
 def _bring(file: Path, partial: Path, check: Check) -> None:
     """Make a hard link, or on another disk (or where links are refused) a copy, durably.
 
-    A file of somebody else is copied too: its owner could otherwise write into what is published.
+    A file of another owner is copied too: through a hard link, that owner could write into the published archive.
     """
     if not file.is_file():
         raise ArchiveNotFoundError(f"there is no archive {file}")
-    if file.is_symlink():  # it may lead to a file that we may read, and others may not
+    if file.is_symlink():  # it may lead to a file that the daemon may read and others may not
         raise UnreadableError(f"{file} is a link: it is not taken", hint="import the folder that it leads to")
     try:
         if file.lstat().st_uid not in (0, os.geteuid()):
@@ -115,7 +115,7 @@ def _bring(file: Path, partial: Path, check: Check) -> None:
 
 
 def _survey(place: Place, run: Run) -> Packed:
-    """Read the archive, and find out what packing would have found out."""
+    """Read the archive, and make the same facts that packing makes."""
     path = place.archive_partial
     md5 = hashlib.md5(usedforsecurity=False)
     vetting = Vetting(str(place.archive), leave_out_stray=True)

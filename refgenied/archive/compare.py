@@ -1,4 +1,4 @@
-"""Compares an asset's files with what an archive holds: they are read and hashed, but not compressed."""
+"""Compares an asset's files with what an archive holds. The files are read and hashed, but not compressed."""
 
 from __future__ import annotations
 

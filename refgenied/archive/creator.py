@@ -1,4 +1,4 @@
-"""Makes an archive of an asset's files: they are packed, synced, read back and compared. Then it can be published."""
+"""Makes an archive of an asset's files: packs them, syncs, reads back and compares. The result can be published."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pack(
     The archive holds one top folder, named as `folder`; `_refgenie_build` in it is left out. Links inside stay links,
     links that lead out are refused. `threads` compress; 0: all cores. The files appear when they are whole and on
     the disk; on any error nothing is left. BadArgumentError (`folder` is no folder, or `archive` would lie in it),
-    ConflictError (something is at `archive`), BadRegistryPathError (a name that no asset has, or not `.tgz`),
+    ConflictError (something is at `archive`), BadRegistryPathError (an asset cannot have this name, or no `.tgz`),
     UnsafeTreeError, SourceChangedError, UnreadableError, NoSpaceError, WriteError.
     """
     source, path = Path(os.path.abspath(path_of(folder, "folder"))), Path(os.path.abspath(path_of(archive, "archive")))
@@ -102,9 +102,9 @@ def pack_asset(tree: Tree, place: Place, about: About, run: Run, *, codec: Codec
 
 
 def write_manifest(place: Place, about: About, packed: Packed, codec: CodecRecord, check: Check) -> Manifest:
-    """Write a manifest under its partial name, for files that were packed, or found in an archive that existed.
+    """Write a manifest under its partial name, for files that were packed or were found in an existing archive.
 
-    DigestMismatchError: the files have not the asset digest that refgenie recorded. UnreadableError, ShortageError,
+    DigestMismatchError: the files do not have the asset digest that refgenie recorded. UnreadableError, ShortageError,
     WriteError, NoSpaceError.
     """
     digest, order = _recomputed_asset_digest(place, packed, about.asset_digest, check)
@@ -123,8 +123,8 @@ def write_manifest(place: Place, about: About, packed: Packed, codec: CodecRecor
 def _recomputed_asset_digest(place: Place, packed: Packed, expected: str | None, check: Check) -> tuple[str, str]:
     """The asset digest, and the order of names in which it was computed.
 
-    DigestMismatchError: it is not the expected one, also without the one file that may have been a link where the asset
-    was built.
+    DigestMismatchError: the digest of all files is not the expected one, and leaving out one file (it may have been a
+    link where the asset was built) does not give the expected one either.
     """
     entries = partial(entries_of, packed, place.folder, place.entries_partial.name)
     digest = packed.asset_digest or asset_digest(entries(), check)

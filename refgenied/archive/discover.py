@@ -1,4 +1,4 @@
-"""Finds the archives in a folder, whoever made them: ours, refgenie 1's and refgenieserver's."""
+"""Finds all archives in a folder: those that refgenied, refgenie 1 and refgenieserver made."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ class Found(msgspec.Struct, frozen=True):
     archive: Path
     key: AssetKey
     about: About
-    """What the files beside it say of the asset. For REFGENIED the manifest says it."""
+    """What the files beside the archive say of the asset. For REFGENIED this comes from the manifest."""
     digest: str | None
     """The md5 that its maker recorded."""
 
 
 def find_archives(folder: str | os.PathLike[str], passed_over: PassedOver | None = None) -> Iterator[Found]:
-    """Every archive below a folder, streaming: nested ones first, then refgenieserver's flat ones.
+    """Every archive below a folder, streaming: first those with nested names, then those with refgenieserver's flat
+    names.
 
     A flat name that is only another link to a nested archive is left out. UnreadableError; `passed_over` as for
     `places`.
@@ -73,7 +74,7 @@ def find_archives(folder: str | os.PathLike[str], passed_over: PassedOver | None
 
 
 def find_archive(path: str | os.PathLike[str]) -> Found:
-    """The archive in a file, known by the place where the file lies. UnreadableError says how an archive must lie."""
+    """The archive at a path; the path tells its asset. UnreadableError says at which paths archives lie."""
     archive = Path(os.path.abspath(path_of(path, "path")))
     if not archive.is_file():
         raise UnreadableError(f"{archive} is not a file that the daemon can read", hint="name a .tgz")
@@ -96,8 +97,8 @@ def find_archive(path: str | os.PathLike[str]) -> Found:
 
 
 def found_at(place: Place) -> Found | None:
-    """The archive at a place in an archive folder, whoever made it; None when there is none. UnreadableError."""
-    ours = os.path.lexists(place.manifest)  # then the server's config does not matter, which may be broken
+    """The archive of any maker at a place in an archive folder; None when there is none. UnreadableError."""
+    ours = os.path.lexists(place.manifest)  # then the server's config is not needed; it may be broken
     return _nested(place, None if ours else _read_config(place.archive_folder))
 
 
@@ -119,10 +120,11 @@ def _served(root: Path, archive: Path, config: GenomeConfig | None, key: AssetKe
 
 
 def _flat(root: Path, config: GenomeConfig | None) -> Iterator[tuple[AssetKey, Path]]:
-    """Each `{genome}/{asset}__{tag}.tgz` of the genomes in the server's config; its folders of aliases hold copies.
+    """Each `{genome}/{asset}__{tag}.tgz` of the genomes in the server's config. Folders named by an alias are not read:
+    they hold copies.
 
-    Two assets may have one such name (`a__b:c` and `a:b__c`): then both are given, and the archive itself shows which
-    asset it holds.
+    Two assets may have the same file name (`a__b:c` and `a:b__c`). Then both are given, and the archive itself shows
+    which asset it holds.
     """
     if config is None:
         return
@@ -170,7 +172,7 @@ def _entry(config: GenomeConfig | None, key: AssetKey) -> ConfigEntry:
 
 
 def _recipe(folder: Path, key: AssetKey) -> BuildRecord:
-    """What refgenieserver copied beside an archive: the recipe and the log."""
+    """The recipe and the log, which refgenieserver has copied beside an archive."""
     name = f"{key.asset_group}__{key.asset}"
     log = folder / f"build_log_{name}.md"
     text = _beginning(log, MAX_LOG_BYTES).decode("utf-8", "replace")

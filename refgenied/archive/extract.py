@@ -1,7 +1,7 @@
 """Makes files, folders and links in a new folder that nobody sees until it is whole.
 
-Every folder on the way is opened with `O_NOFOLLOW`, and every file is made with `O_EXCL`. So no name, whatever it says,
-leads to a place outside, and nothing that is there already is changed.
+Every folder on the path is opened with `O_NOFOLLOW`, and every file is made with `O_EXCL`. So no name can lead to a
+place outside, and no file that exists already is changed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTr
 
 _ZEROS = bytes(1 << 20)
 _HOLE = 1 << 16
-"""At least so many zeros are left out of the file as a hole."""
+"""A run of this many zeros or more is not written: the file gets a hole there."""
 
 
 @contextmanager
 def appearing(target: Path, allowed: int = 0o777) -> Generator[Extraction]:
-    """Around the making of a folder: it appears at `target` when nothing went wrong, else nothing of it is left.
+    """A context in which a folder is made. It appears at `target` at the end; after an error nothing of it is left.
 
     Missing folders above it are made. `allowed`: the permission bits that its members may have. ConflictError:
-    something is at `target`, before or meanwhile. NoSpaceError, WriteError.
+    something is at `target` already, or appears there meanwhile. NoSpaceError, WriteError.
     """
     require_free(target)
     above = [folder for folder in target.parents if not folder.exists()]
@@ -57,7 +57,7 @@ def appearing(target: Path, allowed: int = 0o777) -> Generator[Extraction]:
 
 
 def require_free(target: Path) -> None:
-    """ConflictError when anything is there."""
+    """ConflictError when anything is at `target`."""
     if os.path.lexists(target):
         raise ConflictError(
             f"{target} is in the way: nothing is ever overwritten", hint="move it away, or name another folder"
@@ -66,7 +66,9 @@ def require_free(target: Path) -> None:
 
 @contextmanager
 def writing_to(target: Path) -> Generator[None]:
-    """Around system calls that write below `target`: NoSpaceError, ShortageError or WriteError instead of OSError."""
+    """A context for system calls that write below `target`. It turns OSError into NoSpaceError, ShortageError or
+    WriteError.
+    """
     try:
         yield
     except OSError as error:
@@ -86,12 +88,12 @@ class Extraction:
     def __init__(self, root: int, allowed: int) -> None:
         self._root = root
         self._way: list[tuple[bytes, int]] = []
-        """The folder that is open now: (name, descriptor) of each below the root."""
+        """The path from the root to the folder that is open now: (name, descriptor) of each folder in it."""
         self._folders: list[Entry] = []
         self._made: set[bytes] = set()
-        """Paths of the folders that were made; those that no entry describes get the usual mode."""
+        """Paths of the folders that were made. A folder that no entry describes gets the usual mode."""
         self._allowed = allowed
-        """Permission bits that may be given; set-id and sticky bits never are."""
+        """Permission bits that may be given. Set-id and sticky bits are never given."""
 
     def close(self) -> None:
         self._keep(0)
@@ -106,7 +108,7 @@ class Extraction:
         os.utime(name, (entry.mtime, entry.mtime), dir_fd=self._open(above), follow_symlinks=False)
 
     def file(self, entry: Entry, pieces: Iterable[memoryview]) -> int:
-        """Write a file. Returns how many bytes came."""
+        """Write a file. Returns the number of bytes that were written."""
         *above, name = entry.raw_path.split(b"/")
         size = 0
         with descriptor(os.open(name, NEW_FILE_FLAGS, 0o600, dir_fd=self._open(above))) as fd:
@@ -130,7 +132,7 @@ class Extraction:
             os.utime(fd, (entry.mtime, entry.mtime))
 
     def _open(self, parts: list[bytes]) -> int:
-        """A descriptor of a folder below the root, which is made when it is missing."""
+        """A descriptor of a folder below the root. A missing folder is made."""
         common = 0
         while common < min(len(parts), len(self._way)) and parts[common] == self._way[common][0]:
             common += 1
@@ -165,7 +167,7 @@ def append(fd: int, piece: memoryview) -> None:
 
 
 def _sync_disk(fd: int) -> None:
-    """Bring everything that was written to the folder's disk onto it: one call instead of one for each file."""
+    """Sync the whole disk of the folder: one call instead of one for each file."""
     c = ctypes.CDLL(None, use_errno=True)
     if c.syncfs(fd):
         number = ctypes.get_errno()

@@ -36,7 +36,7 @@ def pack_tree(tree: Tree, place: Place, total: int, *, codec: Codec, run: Run, m
     done = 0
 
     def retire(block: Block) -> None:
-        # In the caller's thread: a thread of its own would compete with it for the interpreter at every small file.
+        # This runs in the caller's thread. A separate thread would compete for the interpreter at every small file.
         nonlocal done
         ended = [entry_of(passing) for passing in block.ended]
         asset_digest.add(ended)
@@ -133,9 +133,9 @@ def _unreadable(member: Member, error: OSError) -> RefgeniedError:
 
 
 def in_packing_order(top: bytes, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The members in the order in which we would have packed them; memory is bounded.
+    """The members in the order in which we would have packed them (other programs have other orders).
 
-    `top` is the archive's top folder. Other programs have other orders.
+    `top` is the archive's top folder. Memory is bounded.
     """
     lines = ((msgspec.json.encode(entry), tar.member_name(top, entry.raw_path, entry.type)) for entry in entries)
     for line in sorted_tokens(lines):

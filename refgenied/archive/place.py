@@ -16,7 +16,7 @@ _ENTRIES = ".files.jsonl.gz"
 
 
 class Place:
-    """The files of one asset's archive. BadRegistryPathError for names that could lead elsewhere.
+    """The files of one asset's archive. BadRegistryPathError: a name could lead to a place outside.
 
     `{archive_folder}/{genome_digest}/{asset_group}/{asset}/{asset_group}__{asset}.tgz`, the manifest
     (`.json`) and, when there are many files, their list (`.files.jsonl.gz`). Unfinished files are hidden:
@@ -68,7 +68,7 @@ class Place:
 
     @property
     def partials(self) -> tuple[Path, Path, Path]:
-        """In the order in which they may be removed: without a manifest the others mean nothing."""
+        """The partial names, in the order of removal: without a manifest the others mean nothing."""
         return self.manifest_partial, self.entries_partial, self.archive_partial
 
     def __repr__(self) -> str:
@@ -76,9 +76,9 @@ class Place:
 
 
 def manifest_at(place: Place, path: Path | None = None) -> Manifest:
-    """The manifest of the archive at a place. `path`: another file that should hold it.
+    """The manifest of the archive at a place. `path`: read it from this file instead.
 
-    Errors as `read_manifest`, and DamagedArchiveError when it describes another asset.
+    Errors as `read_manifest`, and DamagedArchiveError when the manifest describes another asset.
     """
     path = path or place.manifest
     manifest = read_manifest(path)

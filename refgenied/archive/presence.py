@@ -1,4 +1,4 @@
-"""What lies in an archive folder: which places there are, and what one holds, brought into order after a crash."""
+"""Finds the places in an archive folder, says what each holds, and brings one into order after a crash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from refgenied.model import ArchiveNotFoundError, AssetKey, BadRegistryPathError
 _READ_BYTES = 1 << 20
 
 PassedOver = Callable[[OSError], None]
-"""Is called for each folder (the error's `filename`) that cannot be read and is left out."""
+"""A function that is called for each folder that cannot be read and is left out (the error's `filename`)."""
 
 
 class Presence(StrEnum):
@@ -29,22 +29,22 @@ class Presence(StrEnum):
 
     PRESENT = "present"  # an archive and its manifest that agree
     REMOVED = "removed"  # a user removed it; the manifest says so
-    ABSENT = "absent"  # nothing, or no more than leftovers
+    ABSENT = "absent"  # nothing, or only leftovers
     FOREIGN = "foreign"  # an archive without a manifest: made by another program
-    DAMAGED = "damaged"  # a manifest that cannot be read, or whose archive is not what it says
+    DAMAGED = "damaged"  # the manifest cannot be read, or does not describe the archive
 
 
 class Reconciled(msgspec.Struct, frozen=True):
     presence: Presence
     manifest: Manifest | None
     finished: bool
-    """A crash had interrupted a publish, and this call has finished it."""
+    """This call has finished a publish that a crash had interrupted."""
     reason: str = ""
     """One plain line for FOREIGN and DAMAGED; else empty."""
 
 
 def reconcile(place: Place, check: Check = no_check) -> Reconciled:
-    """Bring a place into order after a crash, and say what is there. Without leftovers it takes two system calls.
+    """Bring a place into order after a crash, and say what it holds. Without leftovers this takes two system calls.
 
     A crash interrupted a publish when the final manifest does not describe the archive, but the partial manifest does
     (by size and md5): then the publish is finished. Other leftovers are removed. WriteError, UnreadableError.
@@ -71,7 +71,7 @@ def reconcile(place: Place, check: Check = no_check) -> Reconciled:
 
 
 def _finish_if_cut(place: Place, check: Check) -> bool:
-    if os.path.lexists(place.archive_partial):  # publishing renames the archive first: so nothing was renamed
+    if os.path.lexists(place.archive_partial):  # a publish renames the archive first, so it has renamed nothing yet
         return False
     try:
         manifest = manifest_at(place, place.manifest_partial)
@@ -96,10 +96,10 @@ def _require_content(path: Path, size: int, digest: str, check: Check) -> None:
 
 
 def places(archive_folder: str | os.PathLike[str], passed_over: PassedOver | None = None) -> Iterator[Place]:
-    """Every folder that may hold an archive of ours, by name; streaming.
+    """Every folder that may hold an archive of ours, in the order of names; streaming.
 
     Other things in the archive folder (refgenieserver's flat names, its config) are left out, and links are not
-    followed. UnreadableError for the archive folder itself, and, without `passed_over`, for a folder below it.
+    followed. UnreadableError: the archive folder cannot be read, or, without `passed_over`, a folder below it.
     """
     for genome in _folders(path_of(archive_folder, "archive_folder")):
         for group in _folders(genome, passed_over):

@@ -1,8 +1,8 @@
 """The proof: an archive is read from the disk, taken apart again, and every byte is compared with its manifest.
 
-The tar stream of an archive of ours is not parsed but expected: each header follows from the list of members, byte for
-byte, and so does the md5 of each content. So nothing can be in the archive that is not in the list, and no reader's
-leniency hides anything. An archive that another program made has headers of other forms: there each member is parsed.
+The tar stream of an archive of ours is not parsed. Every byte of its headers follows from the list of members, and so
+does the md5 of each content. So the archive can hold nothing that is not in the list, and no tolerant reader can hide a
+difference. An archive that another program made has headers of other forms, so each of its members is parsed.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from refgenied.model import DamagedArchiveError
 def prove(archive: Path, manifest: Manifest, run: Run, *, members: bool = True, listing: str | None = None) -> None:
     """Read an archive and compare its size, md5, blocks, headers and contents with its manifest.
 
-    Without `members` the md5 of each file is not taken, which is much faster: that is enough for an archive that was
-    proved before, because one with the same md5 holds the same bytes, and its blocks have checksums too. When that
-    comparison fails, all is read again to name the first bad member.
-    `listing`: the name of the file with the list of members, when it has not its final name yet.
+    Without `members` the md5 of each file is not taken, which is much faster. This is enough for an archive that was
+    proved before: an archive with the same md5 holds the same bytes, and its blocks have checksums too. When this
+    comparison fails, the archive is read again to name the first bad member.
+    `listing`: the name of the file with the list of members, when it does not have its final name yet.
     DamagedArchiveError names the first bad member; ArchiveNotFoundError, UnreadableError, and what `run.check` raises.
     """
     if not is_seekable(manifest):
@@ -52,7 +52,7 @@ def prove(archive: Path, manifest: Manifest, run: Run, *, members: bool = True, 
 
 
 def _prove_blocks(archive: Path, manifest: Manifest, run: Run, listing: str | None, *, members: bool) -> None:
-    """Prove an archive with a block table. The cache is emptied of it first, so that the disk itself is read."""
+    """Prove an archive with a block table. The kernel's cache drops it first, so the disk itself is read."""
     with descriptor(open_archive(archive)) as fd:
         check_size(archive, manifest, listing=listing, fd=fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -119,7 +119,7 @@ class _Comparison:
         self.source_bytes = 0
 
     def compare(self, block: Buffer | None) -> None:
-        """The next block of the stream; None for one that is damaged."""
+        """Compare the next block of the stream; None: that block is damaged."""
         self._block += 1
         if block is None or (len(block) != self._block_size and self._block < self._blocks):
             if not self._left:
@@ -152,7 +152,7 @@ class _Comparison:
             raise self._damaged("its content has another md5")
 
     def _next(self) -> bool:
-        """Go on to the next bytes or file that must come; False after the last."""
+        """Go on to the next bytes or the next file that is expected; False after the last."""
         for expected in self._expected:
             if isinstance(expected, bytes):
                 self._content, self._literal, self._left = None, expected, len(expected)
@@ -164,7 +164,7 @@ class _Comparison:
         return False
 
     def _stream(self, top: bytes, entries: Iterable[Entry]) -> Iterator[bytes | Entry]:
-        """The whole tar stream that must come: its bytes, and a file's entry in place of its content."""
+        """The whole tar stream that is expected: its bytes, and a file's entry in place of the file's content."""
         length = 0
         for entry in entries:
             self._member = entry

@@ -1,4 +1,4 @@
-"""Publishes archives: gives files their final names, durably, removes them, and decides who may read them."""
+"""Publishes archives (gives files their final names, durably), removes them, and decides who may read them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Draft:
         self.manifest = manifest
 
     def publish(self) -> None:
-        """Make the archive appear. WriteError; after one, `reconcile` tells what is there."""
+        """Make the archive appear. WriteError: `reconcile` tells what the place holds then."""
         finish(self.place, self.manifest)
 
     def discard(self) -> None:
-        """Remove the partial files, and folders that are empty then.
+        """Remove the partial files, and the folders that are empty then.
 
-        Harmless after `publish`, also after one that failed: once the archive has its final name, only the partial
-        manifest describes it.
+        This is harmless after `publish`. After a `publish` that failed it removes nothing once the archive has its
+        final name, because only the partial manifest describes the archive then.
         """
         if os.path.lexists(self.place.archive_partial):
             discard(self.place)
@@ -44,13 +44,13 @@ class Draft:
 
 @contextmanager
 def drafting(place: Place, access: Access | None = None) -> Generator[None]:
-    """Around the writing of partial files: on any error none of them is left. Errors as `make_folders`."""
+    """A context in which partial files are written. After an error none of them is left. Errors as `make_folders`."""
     make_folders(place, access)
     try:
         discard(place, folders=False)
         yield
     except BaseException:
-        with suppress(WriteError):  # the caller needs the first error; `reconcile` removes later what stays now
+        with suppress(WriteError):  # the caller needs the first error; `reconcile` removes the rest later
             discard(place)
         raise
 
@@ -58,15 +58,15 @@ def drafting(place: Place, access: Access | None = None) -> Generator[None]:
 def make_folders(place: Place, access: Access | None = None) -> None:
     """Make the asset's folder in the archive folder, and the missing folders above it, each of them durably.
 
-    `access` decides who may enter the asset's folder; None: that stays as it is. WriteError, also for a link in place
-    of one of these folders (it would lead out of the archive folder), and for a folder in place of one of the files:
-    that is found here, before hours of packing.
+    `access` decides who may enter the asset's folder; None: its rights stay as they are. WriteError: a folder cannot be
+    made, one of these folders is a link (it would lead out of the archive folder), or a folder has the name of one of
+    the files. All this is found here, before hours of packing.
     """
     for folder in (place.folder.parent, place.folder):
         if folder.is_relative_to(place.archive_folder) and folder != place.archive_folder and folder.is_symlink():
             raise WriteError(f"{folder} is a link: archives are not written through it", hint="move it away")
     for path in (*place.partials, place.archive, place.entries, place.manifest):
-        if path.is_dir() and not path.is_symlink():  # a file cannot take its place, and it may hold anything
+        if path.is_dir() and not path.is_symlink():  # a rename cannot replace it, and it may hold anything
             raise WriteError(f"{path} is a folder where a file must go", hint="move it away")
     with writing(place.folder):
         for _ in range(3):  # the `discard` of another asset may remove an empty folder that we need
@@ -88,9 +88,9 @@ def _make(folder: Path) -> None:
 
 
 def write_manifest_partial(place: Place, manifest: Manifest) -> Manifest:
-    """Write the manifest under its partial name, durably. Returns it as it was read back.
+    """Write the manifest under its partial name, durably. Returns the manifest as it was read back.
 
-    It replaces one that was left there. The same people may read it as the archive. WriteError, NoSpaceError.
+    An older partial manifest is replaced. The people who may read the archive may read it. WriteError, NoSpaceError.
     """
     with writing(place.manifest_partial):
         mode = _mode_of(place.archive_partial) or _mode_of(place.archive) or 0o644
@@ -99,7 +99,7 @@ def write_manifest_partial(place: Place, manifest: Manifest) -> Manifest:
 
 
 def _mode_of(path: Path) -> int:
-    """The bits that say who may read and write a file; 0 when there is none."""
+    """The bits that say who may read and write a file; 0 when there is no file."""
     try:
         return stat.S_IMODE(os.stat(path, follow_symlinks=False).st_mode) & 0o666
     except OSError:
@@ -112,7 +112,7 @@ def _mode_of(path: Path) -> int:
 def finish(place: Place, manifest: Manifest) -> None:
     """Do the steps of publishing, beginning with the first that is not done yet.
 
-    The archive goes first: from then on only the partial manifest describes it, which `reconcile` finds out.
+    The archive is renamed first. From then on only the partial manifest describes it, so `reconcile` can finish.
     """
     with writing(place.archive):
         _rename(place.archive_partial, place.archive)
@@ -124,7 +124,7 @@ def finish(place: Place, manifest: Manifest) -> None:
 
 
 def _rename(partial: Path, final: Path) -> None:
-    """Rename a file. When both names are links of one file, the system does nothing: remove the partial name then."""
+    """Rename a file. When both names belong to one file, `rename` does nothing: then remove the partial name."""
     try:
         if os.path.lexists(final) and partial.samefile(final):
             partial.unlink()
@@ -136,7 +136,7 @@ def _rename(partial: Path, final: Path) -> None:
 
 
 def replace_manifest(place: Place, manifest: Manifest) -> Manifest:
-    """Replace a manifest in one step, durably and with the same mode. Returns the new one as it was read back.
+    """Replace a manifest in one step, durably and with the same mode. Returns the new manifest as it was read back.
 
     The caller has reserved the asset, or runs its job. WriteError, NoSpaceError.
     """
@@ -152,12 +152,12 @@ def replace_manifest(place: Place, manifest: Manifest) -> Manifest:
 
 
 def discard(place: Place, *, folders: bool = True) -> None:
-    """Remove the partial files, and with `folders` also the empty folders up to the archive folder."""
+    """Remove the partial files, and with `folders` the empty folders up to the archive folder too."""
     for partial in place.partials:
         with writing(partial):
             partial.unlink(missing_ok=True)
     folder = place.folder
-    with suppress(OSError):  # a folder that is not empty stays, which is the usual case
+    with suppress(OSError):  # usually the folder is not empty, and stays
         while folders and folder != place.archive_folder:
             folder.rmdir()
             folder = folder.parent
@@ -166,8 +166,8 @@ def discard(place: Place, *, folders: bool = True) -> None:
 def remove(place: Place, *, at: float, by: str, stamp: str, delete_file: bool) -> Manifest:
     """Mark the manifest as removed, durably, and with `delete_file` delete the archive itself.
 
-    `at` in Unix seconds. The manifest stays, so that a database that is made anew from the folder knows of it.
-    Repeating it is harmless; the first mark stays. ArchiveNotFoundError (there is no manifest), DamagedArchiveError,
+    `at` in Unix seconds. The manifest stays: a database that is rebuilt from the folder must know of the removal.
+    A second call is harmless; the first mark stays. ArchiveNotFoundError (there is no manifest), DamagedArchiveError,
     WriteError.
     """
     manifest = read_manifest(place.manifest)
@@ -182,9 +182,9 @@ def remove(place: Place, *, at: float, by: str, stamp: str, delete_file: bool) -
 
 
 def bring_back(place: Place) -> Manifest:
-    """Undo `remove` while the archive's file is there: take the mark from the manifest, durably.
+    """Undo `remove` while the archive's file exists: take the mark from the manifest, durably.
 
-    Repeating it is harmless. ArchiveNotFoundError (there is no manifest), DamagedArchiveError, WriteError.
+    A second call is harmless. ArchiveNotFoundError (there is no manifest), DamagedArchiveError, WriteError.
     """
     manifest = read_manifest(place.manifest)
     if manifest.removed is None:
@@ -196,9 +196,9 @@ def bring_back(place: Place) -> Manifest:
 
 
 def access_inside(place: Place) -> Access:
-    """Who could read all files of an archive where they were packed, as its list of members says.
+    """Who could read all the files when they were packed, as the archive's list of members says.
 
-    Streams. ArchiveNotFoundError, DamagedArchiveError, UnreadableError.
+    The list is streamed. ArchiveNotFoundError, DamagedArchiveError, UnreadableError.
     """
     return access_to_all(entries_of(manifest_at(place), place.folder))
 
@@ -206,9 +206,10 @@ def access_inside(place: Place) -> Access:
 def record_of(
     place: Place, manifest: Manifest, proved_at: float | None = None, *, listing: str | None = None
 ) -> ArchiveRecord:
-    """`Manifest.record`, which also says who may read the asset when its members are listed in a file of their own.
+    """`Manifest.record` with the `access` of the asset, also when a separate file lists its members.
 
-    `listing`: that file's name, when it has not its final one yet. `access` is None when the file cannot be read.
+    `listing`: the name of that file, when it does not have its final name yet. `access` is None when the file cannot be
+    read.
     """
     record = manifest.record(place.relative, proved_at)
     if record.access is None and manifest.entries_file is not None:
@@ -225,7 +226,7 @@ def access_of_archive(place: Place) -> Access:
 
 
 def give_access(place: Place, access: Access) -> bool:
-    """Let only these people read the archive, its manifest and its folder. Returns whether that changed any."""
+    """Let only these people read the archive, its manifest and its folder. Returns whether any rights changed."""
     changed = False
     with writing(place.archive):
         for path in (place.archive, place.manifest, place.entries):

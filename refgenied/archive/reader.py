@@ -1,4 +1,4 @@
-"""Reads one member of an archive, or a part of it; with a block table nothing before it is read."""
+"""Reads one member of an archive, or a part of it. With a block table nothing in front of that part is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from refgenied.model import DamagedArchiveError, MemberNotFoundError
 class MemberReader:
     """Reads one file of an archive, any part of it, from any thread (one at a time). A context manager.
 
-    `member` is its path in the asset; for a link the file is read to which it leads. BadArgumentError,
+    `member` is the file's path in the asset, or the path of a link that leads to the file. BadArgumentError,
     ArchiveNotFoundError, MemberNotFoundError, DamagedArchiveError, UnreadableError.
     """
 
@@ -50,13 +50,14 @@ class MemberReader:
 
     @property
     def md5(self) -> str:
-        """Of the whole file, as the manifest has it; "" when there is no manifest."""
+        """The md5 of the whole file, as the manifest has it; "" when there is no manifest."""
         return self.entry.md5
 
     def pieces(self, start: int = 0, length: int | None = None) -> Iterator[memoryview]:
         """The bytes from `start` on, at most `length` (None: to the end), in pieces of 1 MiB at most.
 
-        Behind the end there are none. BadArgumentError for a number below 0; DamagedArchiveError, also between pieces.
+        After the file's end there are no pieces. BadArgumentError: a number is below 0. DamagedArchiveError: it may
+        come after some pieces.
         """
         left = max(0, self.size - count_of(start, "start"))
         left = left if length is None else min(left, count_of(length, "length"))
@@ -78,9 +79,9 @@ class MemberReader:
 def read(archive: str | os.PathLike[str], member: str, start: int = 0, length: int | None = None) -> bytes:
     """Bytes of one file of an archive: `length` of them from `start` on (None: all that follow).
 
-    With a manifest beside the archive only the blocks that hold them are read; otherwise everything before them is
-    decompressed, in bounded memory. Behind a file's end there is nothing: `b""`. BadArgumentError,
-    ArchiveNotFoundError, MemberNotFoundError, DamagedArchiveError, UnreadableError.
+    With a manifest beside the archive only the blocks with these bytes are read. Without one everything before them is
+    decompressed, in bounded memory. After the file's end the result is `b""`. BadArgumentError, ArchiveNotFoundError,
+    MemberNotFoundError, DamagedArchiveError, UnreadableError.
     """
     with MemberReader(archive, member) as reader:
         return reader.read(start, length)

@@ -2,9 +2,9 @@
 
 `vetting` judges all members first. Then `extract` makes them in a 0700 folder beside the target. Each member's header
 fields and md5 are compared with the manifest on the way, and long runs of zeros become holes. Modes and times come
-last, then one `syncfs` and one rename. Set-id and sticky bits are never given; a folder keeps the group that its
-parent hands down. Hard links are refused, because no asset of ours has them. An archive without a manifest is read
-twice: the first pass takes the manifest's place.
+last, then one `syncfs` and one rename. Set-id and sticky bits are never given; a folder keeps the group that it
+inherits from its parent. Hard links are refused, because no asset of ours has them. An archive without a manifest is
+read twice: the first pass makes the list of members.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from refgenied.genomes.member import Kind
 from refgenied.model import ConflictError, DamagedArchiveError, MemberNotFoundError, NoSpaceError
 
 MAX_RATIO = 200
-"""An archive without a manifest may not unpack to more than so many times its size: genomes shrink 3 to 20 times."""
+"""An archive without a manifest may unpack to at most this many times its size: genomes shrink 3 to 20 times."""
 ALWAYS_ALLOWED_BYTES = 64 << 20
-"""Bytes that it may unpack to in any case."""
+"""Such an archive may always unpack to this many bytes."""
 _FOREIGN_MODES = 0o755
-"""Permission bits that an archive without a manifest can give: nobody vouches for it, so others may not write."""
+"""Permission bits that an archive without a manifest can give. Nothing proves it, so only the owner may write."""
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Restored(msgspec.Struct, frozen=True):
     left_out: tuple[str, ...]
     """Links that lead out of the asset and were left out, as the caller asked."""
     cleared: int = 0
-    """Bytes on the disk that killed restores to the same folder had left; they are removed now."""
+    """Bytes on the disk that this call has freed: killed restores to the same folder had left them."""
 
 
 def restore(
@@ -71,11 +71,11 @@ def restore(
 ) -> Restored:
     """Restore an archive (a path to a `.tgz`) to `{to}/{asset}`, or to `to` itself when its last name is the asset's.
 
-    `files`: only these members and what is below them, by their paths in the asset; none: all. Every member is
-    checked before anything is written, compared with the manifest while it is written, and the folder appears
-    under its name when all of it is on the disk. Without a manifest beside the archive `most` bytes may come out
-    of it (None: 200 times its size). `leave_out_stray` leaves out links that lead out of the asset instead of
-    refusing the archive. `threads` decompress; 0: all cores.
+    `files`: only these members and everything below them, by their paths in the asset; none: all members. Every
+    member is checked before anything is written, and compared with the manifest while it is written. The folder
+    appears under its name when all of it is on the disk. An archive without a manifest may unpack to `most` bytes
+    (None: 200 times its size). `leave_out_stray` leaves out links that lead out of the asset instead of refusing
+    the archive. `threads` decompress; 0: all cores.
 
     Nothing is ever overwritten, and on any error (also what `check` raises) nothing is left: ConflictError
     (something is in the way), UnsafeTreeError (a member that must not be extracted, named), DamagedArchiveError,
@@ -110,7 +110,7 @@ class _Wanted:
         return self.everything
 
     def needs(self, entry: Entry) -> bool:
-        """Whether the caller asked for a member, or for one in this folder."""
+        """Whether the caller asked for this member, or for a member in this folder."""
         path = entry.raw_path
         return self.covers(path) or (
             entry.type is Kind.FOLDER and any(not path or wanted.startswith(path + b"/") for wanted in self._paths)
@@ -153,7 +153,7 @@ class _Restoring:
     def _vetted(self) -> tuple[Callable[[], Iterable[Entry]], bytes]:
         """A function that gives all members, and the name of their top folder.
 
-        Without a manifest the whole archive is read for that.
+        Without a manifest the whole archive is read to get them.
         """
         archive, manifest, run = self._archive, self._manifest, self._run
         if manifest is None:
@@ -185,7 +185,7 @@ class _Restoring:
     # ----------------------------------------------------------------- writing
 
     def _extract_all(self, extraction: Extraction, entries: Iterable[Entry]) -> None:
-        """Read the whole archive. Members that are not wanted are compared, too."""
+        """Read the whole archive. Members that nobody asked for are compared too."""
 
         def take(entry: Entry) -> None:
             if self._is_wanted(entry):

@@ -1,4 +1,4 @@
-"""How a long piece of work runs: on how many threads, what may end it, and who is told how far it is."""
+"""How a long piece of work runs: on how many threads, what may cancel it, and which function gets its progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from refgenied.archive.format.arguments import require_callable, threads_of
 
 PROGRESS_SECONDS = 0.1
-"""Seconds between two reports, at least."""
+"""At least this many seconds lie between two reports."""
 
 
 class Phase(StrEnum):
@@ -20,13 +20,14 @@ class Phase(StrEnum):
 
 
 OnProgress = Callable[[Phase, int, int], None]
-"""Called in the caller's own thread with the phase, the bytes of source files that are done, and those of all files.
+"""A function that is called in the caller's own thread, at most ten times a second.
 
-At most ten times a second.
+It gets the phase, the bytes of source files that are done, and the bytes of all source files.
 """
 
 Check = Callable[[], None]
-"""Called often in the caller's own thread. Whatever it raises ends the work and reaches the caller."""
+"""A function that is called often in the caller's own thread. An error that it raises ends the work and reaches the
+caller."""
 
 
 def no_progress(_phase: Phase, _done: int, _total: int) -> None:
@@ -40,7 +41,7 @@ def no_check() -> None:
 class Run:
     """How a long function of the archive engine must run. BadArgumentError for a value that makes no sense.
 
-    `threads`: how many may work; 0: as many as this process may use cores.
+    `threads`: how many threads may work; 0: one for each core that this process may use.
     """
 
     def __init__(self, threads: int = 1, check: Check = no_check, on_progress: OnProgress = no_progress) -> None:
@@ -51,12 +52,12 @@ class Run:
         self.on_progress = on_progress
 
     def reporter(self, phase: Phase, total: int = 0) -> Reporter:
-        """For a new phase with `total` bytes of source files; 0: nobody knows."""
+        """A reporter for a new phase with `total` bytes of source files; 0: the number is not known."""
         return Reporter(phase, total, self.on_progress)
 
 
 class Reporter:
-    """Reports how far one phase is, but not more often than a person can see."""
+    """Reports the progress of one phase, at most once in `PROGRESS_SECONDS`."""
 
     def __init__(self, phase: Phase, total: int, on_progress: OnProgress) -> None:
         self._phase = phase
@@ -65,7 +66,7 @@ class Reporter:
         self._next = 0.0
 
     def show(self, done: int, *, last: bool = False) -> None:
-        """`done` bytes of source files are done. The `last` report is always made."""
+        """Report that `done` bytes of source files are done. The `last` report is always made."""
         now = time.monotonic()
         if last or now >= self._next:
             self._next = now + PROGRESS_SECONDS

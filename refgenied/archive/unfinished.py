@@ -1,7 +1,7 @@
-"""The hidden folders in which assets are restored, beside the place where they will appear: made, locked and removed.
+"""Makes, locks and removes the hidden folders in which assets are restored, beside the place where they will appear.
 
-A process holds a lock on its own folder while it lives; the system removes the lock with the process. So a folder that
-nobody has locked was left by a process that was killed.
+A process holds a lock on its own folder while it lives; when the process ends, the system removes the lock. So a folder
+without a lock was left by a process that was killed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from refgenied.files.regular import descriptor
 from refgenied.genomes.enclosure import FOLDER_FLAGS
 
 _FOREIGN_LEFTOVER_SECONDS = 7 * 86_400.0
-"""For so many seconds a folder of another machine (its locks may not be seen here) or of refgenied 0.1 (which took no
-locks) is left alone."""
+"""A folder of another machine (we may not see its locks) or of refgenied 0.1 (it took no locks) stays for this many
+seconds."""
 
 
 def _beginning(target: Path) -> str:
@@ -38,7 +38,7 @@ def make(target: Path) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=f"{_beginning(target)}{machine_mark()}-", dir=target.parent))
         try:
             fd = os.open(folder, FOLDER_FLAGS)
-        except FileNotFoundError:  # another process removed it before we had the lock
+        except FileNotFoundError:  # another process removed the folder before we had the lock
             continue
         try:
             if _lock(fd) and _is_still(folder, fd):
@@ -50,9 +50,9 @@ def make(target: Path) -> tuple[Path, int]:
 
 
 def clear(target: Path) -> int:
-    """Remove what killed processes of this user have left beside `target`. Returns the bytes that this frees.
+    """Remove the folders that killed processes of this user have left beside `target`. Returns the bytes freed.
 
-    A folder that is in use stays, and so does one that cannot be judged or removed.
+    A folder that is in use stays. A folder that cannot be judged or removed stays too.
     """
     try:
         with os.scandir(target.parent) as entries:
@@ -81,7 +81,7 @@ def _clear_one(folder: Path, target: Path) -> int:
 
 
 def _lock(fd: int, *, unsure: bool = True) -> bool:
-    """Whether the lock is ours now. `unsure`: the answer on a disk that knows no locks."""
+    """Whether we have the lock now. `unsure`: the answer for a disk that has no locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -108,7 +108,7 @@ def _size(folder: Path) -> int:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of ours, also when its modes do not let us in any more."""
+    """Remove a folder of ours, even if its modes do not let us enter it any more."""
     with suppress(OSError):
         os.chmod(folder, 0o700)
     for place, folders, _ in os.walk(folder):

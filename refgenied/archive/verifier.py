@@ -1,4 +1,4 @@
-"""Whether an archive is sound: verified by its path, or examined against its manifest and its record."""
+"""Finds out whether an archive is sound: `verify` takes its path, `examine` its place and its record."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Verified(msgspec.Struct, frozen=True):
     """An archive that was found to be sound."""
 
     proved: bool
-    """Every byte agrees with the manifest. False: `quick`, or there is no manifest and the archive is a sound tar whose
-    gzip checksums hold, with members that can be extracted."""
+    """Every byte agrees with the manifest. False: `quick` was asked for, or there is no manifest; then the archive is a
+    sound tar, its gzip checksums are right, and its members can be extracted."""
     files: int
     size: int
     """Bytes of those files."""
@@ -69,16 +69,16 @@ def verify(
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What an examination has shown. The examination itself writes nothing."""
+    """The result of an examination, which itself writes nothing."""
 
     damage: str = ""
-    """What is wrong with the archive, with the first bad member; empty when nothing is."""
+    """What is wrong with the archive, with the first bad member; empty when nothing is wrong."""
     record: ArchiveRecord | None = None
-    """What the record should be; None: it stays as it is."""
+    """The record that the database should have; None: its record is right."""
     manifest: Manifest | None = None
-    """What the manifest should be; None: it stays as it is."""
+    """The manifest that the file should hold; None: the file is right."""
     mended: str = ""
-    """What that puts right, in one line; empty when nothing was wrong (a manifest without a seal gets one)."""
+    """What the new record or manifest repairs, in one line; empty when nothing was wrong (a seal is only added)."""
     only_manifest: bool = False
     """Only the manifest is damaged: nothing is known to be wrong with the archive itself."""
 
@@ -86,8 +86,8 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(place: Place, record: ArchiveRecord, run: Run, *, quick: bool = False) -> Finding:
     """Compare an archive, its manifest and its record. UnreadableError, and what `run.check` raises.
 
-    `quick` looks at sizes, the block table, the seal and the record; the archive is read all the same when only its
-    bytes can tell whether the record or the manifest is right.
+    `quick` looks at sizes, the block table, the seal and the record. Even then the archive is read, when only its bytes
+    can tell whether the record or the manifest is right.
     """
     try:
         return _examined(place, record, run, quick=quick)
@@ -115,7 +115,7 @@ def _examined(place: Place, record: ArchiveRecord, run: Run, *, quick: bool) -> 
 
 
 def _manifest(place: Place, record: ArchiveRecord) -> tuple[Manifest, str]:
-    """The place's manifest, put right from the record when its seal is broken; and what was wrong with it, or ""."""
+    """The place's manifest, repaired from the record when its seal is broken; and what was wrong with it, or ""."""
     try:
         return manifest_at(place), ""
     except BrokenSealError:
@@ -130,7 +130,7 @@ def _first_seal(
 ) -> Finding:
     """What to seal and to record, when an archive agrees with a manifest that has no seal yet.
 
-    Nothing can prove when the archive was made and who asked for it: there the database is believed.
+    No byte proves when the archive was made and who asked for it. For these two fields the database is believed.
     """
     right = manifest
     if differing or record.proved_at is None:
@@ -152,7 +152,7 @@ def _first_seal(
 
 
 def _right_asset_digest(manifest: Manifest, record: ArchiveRecord, entries: list[Entry], check: Check) -> str:
-    """The asset digest that the files have: the manifest's or the record's. DamagedArchiveError: neither of them."""
+    """The asset digest of the files: the manifest's or the record's. DamagedArchiveError: it is neither."""
     candidates = list(dict.fromkeys((manifest.asset_digest, record.asset_digest)))
     computed = asset_digest(entries, check)
     if computed in candidates:

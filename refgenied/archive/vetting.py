@@ -20,7 +20,7 @@ from refgenied.model import UnsafeTreeError
 MAX_MEMBERS = 2_000_000
 """An archive with more members is refused: the names of all of them are kept in memory."""
 MAX_NAME_BYTES = 1 << 29
-"""Bytes that all names and links' targets may have together: a short archive can hold very long ones."""
+"""Bytes that all names and targets of links may have together: a small archive can hold very long names."""
 _LONGEST_NAME_BYTES = 255
 _MAX_TARGET_BYTES = 4095
 
@@ -29,7 +29,7 @@ class Vetting:
     """Takes the members one by one; UnsafeTreeError names the first bad one.
 
     `archive` is for the messages. `most`: bytes that all files together may have. A link that leads out of the asset is
-    an error at `finish`, or with `leave_out_stray` listed in `stray`.
+    an error at `finish`. With `leave_out_stray` it is listed in `stray` instead.
     """
 
     def __init__(self, archive: str, *, most: int | None = None, leave_out_stray: bool = False) -> None:
@@ -38,12 +38,12 @@ class Vetting:
         self._leave_out_stray = leave_out_stray
         self._kinds: dict[bytes, Kind] = {}
         self._implied: set[bytes] = set()
-        """Folders that no member has named yet."""
+        """Folders that lie on the path of a member, but are not members themselves so far."""
         self._targets: dict[bytes, bytes] = {}
         self.stray: frozenset[bytes] = frozenset()
-        """After `finish`: paths of links that lead out of the asset, to be left out."""
+        """After `finish`: the paths of links that lead out of the asset and must be left out."""
         self.total = 0
-        """Bytes of the files that were added."""
+        """Bytes of all files that were added."""
         self._names = 0
 
     def add(self, entry: Entry) -> None:
@@ -72,7 +72,7 @@ class Vetting:
             self._targets[path] = target
 
     def finish(self, check: Check = no_check) -> None:
-        """Judge the links, when all members were added. `check` is called, for links through many others take time."""
+        """Judge the links, after all members were added. Long chains of links take time, so `check` is called."""
         stray: set[bytes] = set()
         for path, target in self._targets.items():
             check()
@@ -108,7 +108,7 @@ class Vetting:
             self._implied.add(above)
 
     def _astray(self, path: bytes, target: bytes) -> str:
-        """Why a link must not be made; "" when it leads to a place inside the asset, also to one with nothing there."""
+        """Why a link must not be made; "" when it leads to a place inside the asset, even if nothing exists there."""
         at = path.split(b"/")[:-1]
         pending = [target]
         links = 0
@@ -144,7 +144,7 @@ class Vetting:
 
 
 def vetted(members: ArchiveMembers, vetting: Vetting, run: Run, *, hashed: bool = False) -> Iterator[Entry]:
-    """The members of an archive without a manifest, when `vetting` has judged each and its content was read.
+    """The members of an archive without a manifest, each after `vetting` has judged it and its content was read.
 
     `hashed`: the entries have the md5 of their content. Errors as `ArchiveMembers` and `Vetting.add`.
     """

@@ -1,7 +1,7 @@
-"""Checks what a caller of the library gave, before anything is done: BadArgumentError says which argument, and why.
+"""Checks the arguments of the library before anything is done. BadArgumentError names the bad argument and the reason.
 
-Programs pass on what others gave them. So no value is taken for something that it only resembles: `-1` does not count
-from the end, one text is not a list of names, and an empty path is not the current folder.
+Programs often pass on values that they did not check. So a value must be exactly of the right kind: `-1` does not
+count from the end, one text is not a list of names, and an empty path is not the current folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def path_of(value: object, name: str) -> Path:
 
 
 def archive_of(value: object) -> Path:
-    """The path of an archive to read; its manifest is looked for beside it."""
+    """The path of an archive to read (not of its manifest, not of a folder)."""
     path = path_of(value, "archive")
     if not path.name:
         raise BadArgumentError(f"archive is {str(path)!r}, a folder: name a .tgz in it")
@@ -57,7 +57,7 @@ def member_path_of(value: object, name: str = "member") -> bytes:
 
 
 def member_paths_of(values: object, name: str) -> tuple[bytes, ...]:
-    """Paths of members. A single text is refused: as a list of letters it would name members that nobody meant."""
+    """Paths of members. A single text is refused: Python would read it as a list of letters."""
     if isinstance(values, str | bytes | os.PathLike) or not isinstance(values, Iterable):
         raise BadArgumentError(f"{name} must be a list of members' paths, not {_shown(cast('object', values))}")
     found = enumerate(cast("Iterable[object]", values))
@@ -74,7 +74,7 @@ def count_of(value: object, name: str) -> int:
 
 
 def threads_of(value: object) -> int:
-    """How many threads; 0 means as many as this process may use cores."""
+    """How many threads; 0 means one for each core that this process may use."""
     return count_of(value, "threads") or len(os.sched_getaffinity(0))
 
 

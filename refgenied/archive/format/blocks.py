@@ -1,7 +1,7 @@
 """The tar stream, cut into blocks of 1 MiB as it is made.
 
-Where a block ends depends on the stream alone. Each block knows which parts of it are content of which file, so that
-the md5 of each file can be taken at the same time as the compression, from one read.
+Where a block ends depends on the stream alone. Each block knows which of its parts belong to which file. So one read
+serves both the md5 of each file and the compression.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BLOCK_SIZE = 1 << 20
 """Bytes of the tar stream in each block but the last."""
 
 SMALL_FILE_BYTES = 1 << 16
-"""A file of at most so many bytes is hashed by the thread that reads it: passing it to another would take longer."""
+"""A file of at most this many bytes is hashed by the thread that reads it. To pass it to another takes longer."""
 
 _ZEROS = bytes(512)
 _md5 = partial(hashlib.md5, usedforsecurity=False)
@@ -36,7 +36,7 @@ class Passing:
 
 
 class Block:
-    """A reusable 1 MiB of the stream and what is in it."""
+    """1 MiB of the stream, with notes on the files in it. It can be used again."""
 
     __slots__ = ("buffer", "ended", "files", "length", "source_bytes", "spans")
 
@@ -48,7 +48,7 @@ class Block:
         self.length = 0
         self.source_bytes = 0
         self.files: list[tuple[int, int]] = []
-        """(begin, end) of each piece of content, in stream order; between them are headers and padding."""
+        """(begin, end) of each piece of content, in stream order. Headers and padding lie between them."""
         self.spans: list[tuple[Passing, int, int]] = []
         """(member, begin, end) of each piece of content that is still to be hashed, in stream order."""
         self.ended: list[Passing] = []
@@ -72,14 +72,14 @@ class BlockWriter:
         self._free: list[Block] = []
         self._block = Block()
         self.length = 0
-        """Bytes of the stream so far."""
+        """Bytes of the stream that were written so far."""
 
     def recycle(self, block: Block) -> None:
         block.clear()
         self._free.append(block)
 
     def write(self, data: bytes) -> None:
-        """Append headers, padding or the end: anything that is not a file's content."""
+        """Append headers, padding or the end of the stream: anything but a file's content."""
         begin = 0
         while begin < len(data):
             block = self._open_block()
@@ -92,8 +92,8 @@ class BlockWriter:
     def take(self, header: bytes, passing: Passing, fd: int) -> int:
         """Append a whole small file at once, with header and padding, when the block has room for all of it.
 
-        Returns how many bytes of content were read: when they are fewer than the file's size, the caller reads the
-        rest and adds the padding. -1: there is no room, and nothing was done.
+        Returns how many bytes of content were read. When they are fewer than the file's size, the caller reads the
+        rest and adds the padding. -1: the block has no room, and nothing was done.
         """
         block, size = self._block, passing.member.size
         begin = block.length + len(header)
@@ -117,7 +117,7 @@ class BlockWriter:
         return count
 
     def read(self, passing: Passing, fd: int, limit: int) -> int:
-        """Append up to `limit` bytes (> 0) of a file's content with one read; how many came, 0 at the file's end."""
+        """Append up to `limit` bytes (> 0) of a file's content with one read. Returns how many; 0 at the file's end."""
         block = self._open_block()
         begin = block.length
         count = os.readv(fd, (block.buffer[begin : begin + limit],))

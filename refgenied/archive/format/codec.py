@@ -1,7 +1,6 @@
 """How one block becomes one gzip member, and back.
 
-What a codec chooses may depend on the block alone. So the same asset always gives the same bytes, for any number of
-threads.
+A codec may look at nothing but the block. So the same asset always gives the same bytes, for any number of threads.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from enum import StrEnum
 from importlib.metadata import version
 from typing import Protocol
 
-import deflate  # its stubs want Python 3.12: hence the ignores
+import deflate  # its stubs need Python 3.12, so its calls have ignores
 import msgspec
 from isal import igzip_lib
 from zlib_ng import zlib_ng
@@ -25,7 +24,7 @@ from refgenied.model import BadArgumentError
 Buffer = bytes | bytearray | memoryview
 
 GZIP = 16
-"""Added to zlib's window bits, it asks for a gzip member without time and name in its header."""
+"""Added to zlib's window bits: zlib then makes a gzip member, with no time and no name in its header."""
 
 
 class CodecRecord(msgspec.Struct, frozen=True):
@@ -34,7 +33,7 @@ class CodecRecord(msgspec.Struct, frozen=True):
     name: str
     """A preset (`balanced`), or the method of one library (`libdeflate`)."""
     level: int
-    """The level of the method; for a preset the edition of its rules, which rises when they change."""
+    """The level of the method. For a preset: the edition of its rules, a number that rises when the rules change."""
     library: str
     """Every method that may be in the archive: `zlib-ng huffman, libdeflate 6`."""
     version: str
@@ -52,7 +51,7 @@ class Codec(Protocol):
     def compress(self, block: Buffer, spans: Spans | None = None) -> Buffer:
         """One gzip member with no time and no name in its header.
 
-        `spans`: the parts of the block that are files' content, for a codec that looks at the content; None: all of it.
+        `spans`: the parts of the block that are files' content, for a codec that looks at it; None: the whole block.
         """
         ...
 
@@ -84,14 +83,14 @@ def isal(level: int) -> Method:
 
 
 def zlibng(level: int, window: int = 15) -> Method:
-    """Level 1 to 9; it looks for repeats in the last 2**window bytes. From 2.2 on the same bytes on every machine."""
+    """Level 1 to 9. It looks for repeats in the last 2**window bytes. Since 2.2 every machine gives the same bytes."""
     return _zlibng(f"zlib-ng {level} in {1 << (window - 10)} KiB", level, window, zlib_ng.Z_DEFAULT_STRATEGY)
 
 
 def huffman() -> Method:
     """Codes letters by their frequencies and looks for no repeats.
 
-    There is a table for each 16,384 letters: with twice as many it is slower, and the result is no smaller.
+    Each 16,384 letters have a table of codes. With twice as many letters per table it is slower, and no smaller.
     """
     return _zlibng("zlib-ng huffman", 1, 15, zlib_ng.Z_HUFFMAN_ONLY, memory=8)
 
@@ -105,13 +104,13 @@ def _zlibng(name: str, level: int, window: int, strategy: int, *, memory: int = 
 
 
 _LONG_RUN = re.compile(rb"[^A-Z]{40,}|[^a-z]{40,}")
-"""Bases in one case (a blank line or a name does not end them). A shorter run is not worth codes of its own."""
+"""A run of bases in one case (a blank line or a name does not end it). For a shorter run separate codes do not pay."""
 
 
 def huffman_by_case() -> Method:
     """For soft-masked DNA: each run of one case gets a deflate block with its own Huffman codes.
 
-    So no base costs a bit for its case. Python finds the runs, and only one thread at a time can do that: many cores
+    So no base needs a bit for its case. Python finds the runs, and only one thread at a time can do this, so many cores
     help less here.
     """
 
@@ -157,16 +156,16 @@ class Compression(StrEnum):
 
 
 EDITION = 2
-"""The edition of the rules below and of those in `content`. No archive is made again because it rose.
+"""The edition of the rules below and in `content`. A new edition does not make existing archives out of date.
 
-1: version 0.1.0. 2: the kind of a block is told from files' content alone, without the headers between them.
+1: version 0.1.0. 2: only files' content decides the kind of a block, not the headers between them.
 """
 
 _RULES: dict[Compression, dict[Content, Method]] = {
     Compression.FAST: dict.fromkeys(Content, isal(1)) | {Content.TEXT: zlibng(3), Content.MIXED: libdeflate(1)},
     Compression.BALANCED: {
         Content.BASES: huffman(),
-        Content.MASKED: zlibng(5, window=13),  # in DNA far repeats cost as much as they save, and take time to find
+        Content.MASKED: zlibng(5, window=13),  # in DNA a far repeat saves nothing, and takes time to find
         Content.TEXT: zlibng(5),
         Content.MIXED: libdeflate(5),
         Content.DENSE: libdeflate(1),  # not ISA-L, whose bytes differ between kinds of machine
@@ -208,13 +207,13 @@ class ContentAware:
 
 
 _HUFFMAN_ONLY = b"\4\3"
-"""The end of zlib-ng's header when it was told to look for no repeats: "fastest", "Unix"."""
+"""How zlib-ng's header ends when it looked for no repeats: the bytes for "fastest" and "Unix"."""
 
 
 def decompress(member: Buffer, limit: int) -> Buffer | None:
-    """The content of one gzip member, after its checksum was compared; None when it is damaged.
+    """The content of one gzip member, after its checksum was compared; None when the member is damaged.
 
-    `limit`: the most bytes it may hold. A member that says it has more is damaged too, and no memory is taken for it.
+    `limit`: the most bytes that it may hold. A member that claims more is damaged, and gets no memory.
     """
     view = memoryview(member)
     if len(view) < 18 or int.from_bytes(view[-4:], "little") > limit:
@@ -228,7 +227,7 @@ def decompress(member: Buffer, limit: int) -> Buffer | None:
 
 
 def _igunzip(member: Buffer, limit: int) -> Buffer | None:
-    """ISA-L reads single letters twice as fast as libdeflate, which is the faster one where there are repeats."""
+    """ISA-L reads single letters twice as fast as libdeflate. With repeats libdeflate is faster."""
     stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
     content = stream.decompress(member, limit)  # pyright: ignore[reportUnknownMemberType]
     return content if stream.eof and not stream.unused_data else None

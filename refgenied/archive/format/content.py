@@ -1,14 +1,15 @@
-"""What kind of content a block has, told from a sample of it. The kind decides which codec packs the block.
+"""Finds the kind of content of a block from a sample. The kind decides which codec packs the block.
 
-The sample is taken from files' content alone. Of the headers between them only the number of bytes counts: they hold
-times, so an asset that was only built again would be packed by another codec, and its archive be larger or smaller.
+The sample is taken from files' content only. Of the headers between the files only the number of bytes counts, because
+headers hold times: if they counted, an asset that was only built again could get another codec and another size.
 
 Deflate finds repeats and then codes letters. In DNA the repeats that it finds by chance cost more than they save:
-Huffman codes alone are 15 times faster there, and smaller too. Soft-masked DNA has one bit more for each base, and
-short repeats save something. In BWTs, suffix arrays and packed bases a quick search finds all the repeats there are.
-Only in text a long search pays.
+Huffman codes alone are 15 times faster there, and the result is smaller. Soft-masked DNA has one bit more for each
+base, and short repeats save something. In BWTs, suffix arrays and packed bases a quick search finds all repeats. A long
+search pays only in text.
 
-The kind depends on the files alone, never on their times. It is the same on every machine, as libdeflate's output is.
+The kind depends on the files alone, never on their times. It is the same on every machine, because libdeflate's output
+is.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import math
 from collections.abc import Sequence
 from enum import StrEnum
 
-import deflate  # its stubs want Python 3.12: hence the ignores
+import deflate  # its stubs need Python 3.12, so its calls have ignores
 
 _PIECES = 8
 _PIECE = 1 << 11
-"""Eight pieces of 2 KiB, spread over the block: a header or a run of N at one place does not decide for all of it."""
+"""Bytes of each of eight pieces, spread over the block: so one header or one run of N does not decide the kind."""
 
 _BASES = b"ACGTacgt"
 _GAPS = b"Nn\n"
@@ -29,11 +30,11 @@ _FOREIGN = 1 / 64
 """The share of other bytes (names of sequences, ambiguity codes) that DNA may have."""
 
 _REPEATED = 8
-"""A sample that a quick search shrinks to less than an eighth is full of repeats."""
+"""A sample is full of repeats when a quick search shrinks it to less than an eighth."""
 
 
 class Content(StrEnum):
-    """The kind of a block, by what packs it best."""
+    """The kinds of blocks: each kind has a codec that packs it best."""
 
     BASES = "bases"  # DNA in one case: only the frequencies of its letters count
     MASKED = "masked"  # DNA in both cases: short, near repeats
@@ -48,7 +49,7 @@ Spans = Sequence[tuple[int, int]]
 
 
 def content_of(block: memoryview, spans: Spans | None = None) -> Content:
-    """The kind of a block of any size. Without `spans` all of it is content."""
+    """The kind of a block of any size. Without `spans` the whole block is content."""
     sample, framed = _looked_at(block, spans)
     if framed > _HEADERS_ABOVE_ALL:
         return Content.TEXT
@@ -57,9 +58,9 @@ def content_of(block: memoryview, spans: Spans | None = None) -> Content:
 
 
 _HEADERS_ABOVE_ALL = 3 / 4
-"""When so much of a block is not content, a search pays: the headers are nearly the same."""
+"""When more than this share of a block is headers, a search pays: headers are nearly the same."""
 _AMONG_HEADERS = {Content.BASES: Content.MIXED, Content.MASKED: Content.MIXED, Content.PACKED: Content.DENSE}
-"""Content that is packed best by its letters alone, or not at all, needs another method with headers in between."""
+"""For some kinds of content (best packed without repeats, or not at all) another method is better between headers."""
 
 
 def _kind(sample: bytes) -> Content:
@@ -74,7 +75,7 @@ def _kind(sample: bytes) -> Content:
 
 
 def glance(block: memoryview, spans: Spans | None = None) -> Content:
-    """A guess in a fraction of the time: TEXT, MIXED (it shrinks to less than half), or DENSE for the rest, DNA too."""
+    """A guess in a fraction of the time: TEXT, MIXED (it shrinks to less than half), or DENSE for the rest and DNA."""
     sample, framed = _looked_at(block, spans)
     if framed > _HEADERS_ABOVE_ALL:
         return Content.TEXT
@@ -127,7 +128,7 @@ def _sample(block: memoryview, spans: Spans, size: int) -> bytes:
 
 
 def _huffman(bases: bytes) -> float:
-    """The bytes that DNA takes when its letters are coded by their frequencies: ideal codes, of at least one bit."""
+    """The bytes that DNA needs when its letters are coded by their frequencies: ideal codes of at least one bit."""
     size = len(bases)
     counts = [count for letter in _BASES if (count := bases.count(letter))]
     bits = sum(count * max(1.0, -math.log2(count / size)) for count in counts)

@@ -15,25 +15,25 @@ from refgenied.genomes.member import Kind
 _ESCAPED = re.compile(rb"[\\\n\r]")
 
 SAMPLE_LINES = 1000
-"""By so many names two locales are compared: a machine may have hundreds of locales, and most of them sort alike."""
+"""Two locales are compared by a sample of this many names: a machine may have hundreds, and most sort alike."""
 
 IGNORED = b"_refgenie_build"
-"""refgenie leaves out every name at the top level that begins so (`find . -not -path './_refgenie_build*'`)."""
+"""refgenie leaves out every name at the top level that begins with this (`find . -not -path './_refgenie_build*'`)."""
 
 
 class AssetDigest:
     r"""refgenie's `asset_digest`, computed while the files come in the order of their names' bytes.
 
     refgenie runs `find . -type f … -exec md5sum {} \; | sort -k 2 | awk '{print $1}' | md5sum`: the md5 over the md5s
-    of the regular files, one in each line, ordered by path. Two habits of those tools count. md5sum writes `\\`,
-    newline and carriage return in a name as two characters, and then puts a backslash before the sum. And sort
-    follows the builder's locale (`matching_order` finds it).
+    of the regular files, one in each line, ordered by path. Two details of these tools matter: md5sum writes `\\`,
+    newline and carriage return in a name as two characters, and then puts a backslash before the sum; sort follows
+    the builder's locale (`matching_order` finds it).
     """
 
     def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.in_order = True
-        """False: md5sum wrote a name in another way, which may change the order: see `asset_digest`."""
+        """False: md5sum writes some name with a backslash, which may change the order: see `asset_digest`."""
 
     def add(self, entries: Iterable[Entry]) -> None:
         tokens = [_md5sum_line(entry)[0] for entry in entries if in_asset_digest(entry)]
@@ -57,10 +57,10 @@ def asset_digest(entries: Iterable[Entry], check: Check = no_check) -> str:
 
 
 def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: Check = no_check) -> str | None:
-    """The name of the first installed locale in whose order the files have this asset digest; None: there is none.
+    """The first installed locale whose order of names gives this asset digest; None: there is none.
 
-    STAR's `Genome`, `SA`, `chrLength.txt` are the usual case: en_US.UTF-8 sorts them in another way than C. `entries`
-    is called once for each order that is tried. UnreadableError, ShortageError: `sort` cannot give an order.
+    STAR's `Genome`, `SA`, `chrLength.txt` are the usual case: en_US.UTF-8 and C sort them differently. `entries` is
+    called once for each order that is tried. UnreadableError, ShortageError: `sort` cannot give an order.
     """
     for name, tokens in other_orders(lambda: md5sum_lines(entries(), check), check):
         if digest_of(tokens) == digest:
@@ -69,12 +69,12 @@ def matching_order(entries: Callable[[], Iterable[Entry]], digest: str, check: C
 
 
 def order_lacking_one(entries: Iterable[Entry], digest: str, check: Check = no_check) -> str | None:
-    """The name of the first order in which all files but one have this asset digest; None: there is none.
+    """The name of the first order in which all files except one have this asset digest; None: there is none.
 
-    refgenie's digest leaves links out, and an archive holds the file to which a link led (`bwa_index`, `bismark_*`: one
-    link to the FASTA file). Where such an archive was extracted, by `refgenie pull` or `archive restore`, that file is
-    a file like the others, while refgenie's config has the digest of the builder, who had the link.
-    `entries` are few: each file is left out once. Errors as for `matching_order`.
+    The builder's folder may have a link to the FASTA file (`bwa_index`, `bismark_*`), and refgenie's digest leaves out
+    links. The archive holds the file itself. When `refgenie pull` or `archive restore` has extracted such an archive,
+    the link is a regular file, but refgenie's config still has the digest without it.
+    `entries` must be few: each file is left out once. Errors as for `matching_order`.
     """
     listed = list(md5sum_lines(entries, check))
     by_bytes = (C, sorted_tokens(listed))
@@ -85,7 +85,7 @@ def order_lacking_one(entries: Iterable[Entry], digest: str, check: Check = no_c
 
 
 def other_orders(lines: Callable[[], Iterable[Line]], check: Check) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The different orders in which the locales of this machine put these lines, without the order of bytes."""
+    """The orders that the locales of this machine give these lines, each order once, without the order of bytes."""
     some, are_all = _sample(lines())
     seen = {b"\n".join(sorted_tokens(some))}
     for locale in locales():
@@ -131,9 +131,9 @@ def _matches_lacking_one(lines: list[bytes], digest: str, check: Check) -> bool:
 class ContentDigest:
     """Identifies what an archive holds: a sha256 over the members in the order of their names in the tar.
 
-    For each member: type, mode (octal), size, md5 of a file or target of a link, path; each followed by a NUL, which
-    none of them can hold. Times are left out: when an asset is built again with the same content, the digest is the
-    same.
+    For each member: type, mode (octal), size, md5 of a file or target of a link, path. A NUL follows each of these,
+    because none of them can hold a NUL. Times are left out: an asset that is built again with the same content has the
+    same digest.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The list of an archive's members: short lists stand in the manifest, long ones in a file beside it."""
+"""The list of an archive's members. A short list is in the manifest, a long one in a file beside it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from refgenied.genomes.member import Kind
 from refgenied.model import Access, DamagedArchiveError
 
 MAX_INLINE_ENTRIES = 1000
-"""A list longer than this goes to the file beside the manifest, so that no manifest needs much memory."""
+"""A longer list goes to the file beside the manifest, so no manifest needs much memory."""
 
 Whole = Annotated[int, Meta(ge=0, le=1 << 62)]
-"""Bytes, or a number of things. A file may say anything, and the code that uses these numbers expects none below 0 and
-none that is too large for a system call."""
+"""A number of bytes or of things. A file may hold any number, but the code that uses it must not meet a number below 0
+or one that is too large for a system call."""
 
 _Base64 = Annotated[str, Meta(pattern=r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
 
@@ -36,9 +36,9 @@ _ENCODER = msgspec.json.Encoder()
 _LIST_CODEC = Libdeflate()
 
 _MAX_LINE_BYTES = 1 << 20
-"""Many times more than the longest path needs: whoever made the file decides what it unpacks to."""
+"""Many times more than the longest path needs. The file may be hostile and unpack to lines of any length."""
 _FLUSH_BYTES = 1 << 18
-"""Bytes of JSON lines in each gzip member of the file with the list, at least."""
+"""Each gzip member of the file with the list holds at least this many bytes of JSON lines."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -56,15 +56,16 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     mtime: Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
     """Whole seconds, as in the archive."""
     size: Whole = 0
-    """Bytes; 0 unless a file."""
+    """Bytes of a file; 0 for other kinds."""
     md5: str = ""
-    """Of a file's content."""
+    """The md5 of a file's content."""
     target: str = ""
     """Where a link points, relative to its own folder."""
     offset: Whole = 0
-    """Where a file's content begins in the tar stream: what a reader of one file needs."""
+    """Where a file's content begins in the tar stream. A reader of one file needs it."""
     foreign: bool = False
-    """A link to elsewhere in the genome folder was replaced by this content; refgenie's asset digest ignores it."""
+    """In the asset this is a link to another part of the genome folder; the archive holds the content of its target.
+    refgenie's asset digest ignores it."""
     path_b64: _Base64 = ""
     target_b64: _Base64 = ""
 
@@ -82,7 +83,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 def entry_of(passing: Passing) -> Entry:
-    """The entry of a member whose content has gone through."""
+    """The entry of a member whose content was hashed completely."""
     member = passing.member
     is_file = member.kind is Kind.FILE
     return new_entry(
@@ -110,10 +111,10 @@ def new_entry(  # noqa: PLR0913 - one for each field
     md5: str = "",
     foreign: bool = False,
 ) -> Entry:
-    """An entry of raw names; see its fields."""
+    """An entry from raw names; `Entry` explains the fields."""
     path, path_b64 = _text(raw_path)
     target_text, target_b64 = _text(target) if target else ("", "")
-    # By position, which is faster; there may be millions.
+    # Arguments by position are faster, and there may be millions of entries.
     return Entry(path, kind, f"{mode:04o}", mtime, size, md5, target_text, offset, foreign, path_b64, target_b64)
 
 
@@ -174,12 +175,12 @@ class EntryList:
 
     @property
     def totals(self) -> Totals:
-        """Of what was added so far."""
+        """The totals of the entries that were added so far."""
         counts = self._counts
         return Totals(counts[Kind.FILE], counts[Kind.FOLDER], counts[Kind.LINK], self._source_size)
 
     def add(self, entries: list[Entry]) -> None:
-        """WriteError or NoSpaceError when the disk says no."""
+        """WriteError or NoSpaceError: the disk does not take the list."""
         for entry in entries:
             self._counts[entry.type] += 1
             self._source_size += entry.size
@@ -191,7 +192,7 @@ class EntryList:
             self._write(entries)
 
     def finish(self) -> tuple[tuple[Entry, ...] | None, Sidecar | None]:
-        """The list itself, or what describes the file that has it, which is then on disk for good."""
+        """The list itself, or the description of the file that has it. That file is synced then."""
         if self._file is None:
             return tuple(self._inline), None
         self._flush()

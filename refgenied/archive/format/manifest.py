@@ -1,4 +1,4 @@
-"""The manifest beside every archive: enough to rebuild its record, to prove it, to seek in it and to restore it.
+"""The manifest beside every archive. It suffices to rebuild the archive's record, and to prove, seek in and restore it.
 
 It is JSON for people and programs: one key in each line, and one line for each member of the list.
 """
@@ -32,16 +32,16 @@ from refgenied.model import (
 )
 
 FORMAT = 1
-"""It rises when an older refgenied could not understand a manifest any more; new fields alone are no reason."""
+"""This number rises when an older refgenied could not understand a new manifest. New fields alone do not raise it."""
 
 MAX_MANIFEST_BYTES = 64 << 20
-"""Bytes that a manifest may have; the one of an archive of a terabyte has about 8 MB."""
+"""Bytes that a manifest may have. The manifest of an archive of a terabyte has about 8 MB."""
 _MAX_BLOCK_BYTES = 1 << 26
-"""Many times more than our blocks have. There is a limit because a whole block is held in memory."""
+"""Many times more than our blocks have. The limit protects the memory, which holds a whole block."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an asset besides its files. Everything but the time may be unknown."""
+    """Facts about an asset besides its files. Everything except the time may be unknown."""
 
     created_at: float
     """Unix seconds."""
@@ -51,19 +51,19 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
     asset_digest: str | None = None
-    """What refgenie's config says; the files must have it."""
+    """The asset digest in refgenie's config. The files must have it."""
     build: BuildRecord = BuildRecord()
     requested_by: str = "refgenied"
     stamp: str = ""
     files_stamp: str = ""
     access: Access | None = None
-    """Who may read the archive; None: whoever may read all the files, by their permission bits."""
+    """Who may read the archive; None: the permission bits of all the files decide."""
 
     @classmethod
     def of(
         cls, asset: Asset, build: BuildRecord, *, requested_by: str, created_at: float, access: Access | None = None
     ) -> Self:
-        """What one look at the genome folder says."""
+        """The facts that one look at the genome folder has found."""
         said = {"build": build, "requested_by": requested_by, "created_at": created_at, "access": access}
         return msgspec.convert(msgspec.structs.asdict(asset) | said, cls)
 
@@ -71,23 +71,23 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 class BlockTable(msgspec.Struct, frozen=True):
     """Each block is a gzip member of its own, so that it can be read without the others.
 
-    The table is empty for an archive that another program made: that can only be read from its beginning.
+    The table is empty for an archive that another program made: such an archive can only be read from its beginning.
     """
 
     size: Annotated[int, Meta(ge=0, le=_MAX_BLOCK_BYTES)]
     """Bytes of the tar stream in each block but the last."""
     compressed: tuple[Annotated[int, Meta(gt=0, le=2 * _MAX_BLOCK_BYTES)], ...]
-    """Bytes of each in the archive, in order."""
+    """Bytes of each block in the archive, in order."""
 
 
 class Packed(msgspec.Struct, frozen=True):
-    """What packing found out. The files are synced and still have their partial names."""
+    """The result of packing. The files are synced and still have their partial names."""
 
     size: int
     digest: str
     content_digest: str
     asset_digest: str
-    """Computed in the order of bytes; "" when all names must be known before it can be computed."""
+    """The asset digest in the order of bytes; "" when it cannot be computed before all names are known."""
     totals: Totals
     blocks: BlockTable
     entries: tuple[Entry, ...] | None
@@ -124,13 +124,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     """md5 of the archive."""
     content_digest: str
-    """Identifies the content, see `digests.ContentDigest`."""
+    """It identifies the content, see `digests.ContentDigest`."""
     asset_digest: str
     """refgenie's digest of the files, recomputed; equal to the recorded one when there is one."""
     asset_digest_order: str
-    """The locale in whose order of names it was computed: "C", or the builder's."""
+    """The locale whose order of names was used for `asset_digest`: "C", or the builder's."""
     recorded_asset_digest: str | None
-    """What refgenie's config said."""
+    """The digest in refgenie's config when the archive was made."""
     totals: Totals
     build: BuildRecord
     created_at: float
@@ -146,14 +146,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[Entry, ...] | None
     """The list of members, when they are few."""
     seal: str = ""
-    """As it was read, see `seal.seal_of`; `encode` makes it anew. Empty: written before 0.2.0, without one."""
+    """The seal as it was read, see `seal.seal_of`; `encode` makes a new one. Empty: made before 0.2.0."""
 
     @property
     def key(self) -> AssetKey:
         return AssetKey(self.genome_digest, self.asset_group, self.asset)
 
     def record(self, path: str, proved_at: float | None = None) -> ArchiveRecord:
-        """What the database keeps of it; `path` is relative to the archive folder (`Place.relative`)."""
+        """The archive's record for the database; `path` is relative to the archive folder (`Place.relative`)."""
         said = {
             "key": self.key,
             "path": path,
@@ -167,15 +167,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BrokenSealError(DamagedArchiveError):
-    """It can be read as a manifest, but it is not what was written."""
+    """The file can be read as a manifest, but somebody or something changed it after it was written."""
 
 
 def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Manifest:
     """Read a manifest.
 
-    ArchiveNotFoundError: it is not there. DamagedArchiveError: it is no manifest. BrokenSealError: it was changed since
-    it was written (with `believed=False` it is returned then). UnreadableError: it cannot be read, or a newer
-    refgenied wrote it.
+    ArchiveNotFoundError: there is no such file. DamagedArchiveError: it is not a manifest. BrokenSealError: it was
+    changed since it was written (with `believed=False` it is returned all the same). UnreadableError: it cannot be
+    read, or a newer refgenied wrote it.
     """
     path = path_of(path, "path")
     try:
@@ -206,7 +206,7 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
 
 
 class _Formatted(msgspec.Struct):
-    """What every format of a manifest has in common."""
+    """The fields that every format of a manifest has."""
 
     format: int = FORMAT
 
@@ -238,14 +238,14 @@ def is_seekable(manifest: Manifest | None) -> TypeGuard[Manifest]:
 
 
 def list_at(sidecar: Sidecar, folder: Path, name: str | None = None) -> Path:
-    """Where the list of members lies beside a manifest; `name`: its name, when it has another one now."""
+    """The path of the list of members beside a manifest. `name`: its name, if it differs from the manifest's now."""
     return folder / Path(name or sidecar.name).name
 
 
 def iter_files(manifest_path: str | os.PathLike[str]) -> Iterator[Entry]:
     """All members that a manifest lists, in the archive's order, streaming.
 
-    Errors as `read_manifest`, and at the end DamagedArchiveError when the list beside it is not what the manifest says.
+    Errors as `read_manifest`, and at the end DamagedArchiveError when the list beside it is not the manifest's list.
     """
     return entries_of(read_manifest(manifest_path), Path(manifest_path).parent)
 
@@ -269,7 +269,7 @@ def encode(manifest: Manifest) -> bytes:
 def _json(value: object) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=str)
-    except UnicodeEncodeError:  # half a character somewhere in a description or recipe
+    except UnicodeEncodeError:  # a description or recipe has half a character (a surrogate) in it
         return msgspec.json.encode(_whole(msgspec.to_builtins(value, enc_hook=str)))
 
 

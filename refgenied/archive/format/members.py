@@ -1,4 +1,4 @@
-"""The members of an archive that lies at a plain path: as its manifest lists them, and as the file itself has them."""
+"""The members of an archive at any path: as its manifest lists them, and as the file itself has them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnsafeTre
 def manifest_beside(archive: Path) -> Manifest | None:
     """The manifest beside an archive (`X.json` of `X.tgz`); None when there is none.
 
-    ArchiveNotFoundError: the archive is not there. DamagedArchiveError: the manifest is not one of refgenied's, or the
-    archive has another size than it says.
+    ArchiveNotFoundError: there is no archive. DamagedArchiveError: the manifest is not one of refgenied's, or the
+    archive does not have the size in it.
     """
     try:
         manifest = read_manifest(archive.with_suffix(".json"))
@@ -38,10 +38,10 @@ def manifest_beside(archive: Path) -> Manifest | None:
 
 
 def check_size(archive: Path, manifest: Manifest, *, listing: str | None = None, fd: int | None = None) -> None:
-    """Whether the archive and the list of its members are there, with the sizes that the manifest says.
+    """Check that the archive and the list of its members exist and have the sizes in the manifest.
 
-    `listing`: the name of the file with the list, when it has not its final name yet. `fd`: the archive, when it is
-    open. ArchiveNotFoundError, DamagedArchiveError, UnreadableError.
+    `listing`: the name of the file with the list, when it does not have its final name yet. `fd`: a descriptor of the
+    archive, if it is open. ArchiveNotFoundError, DamagedArchiveError, UnreadableError.
     """
     in_blocks = sum(manifest.blocks.compressed)
     if in_blocks and in_blocks != manifest.size:
@@ -56,7 +56,7 @@ def check_size(archive: Path, manifest: Manifest, *, listing: str | None = None,
 
 
 def require_size(path: Path, size: int, fd: int | None = None) -> None:
-    """A regular file of this size is there. `fd`: the file, when it is open. Errors as `check_size`."""
+    """Check that there is a regular file of this size. `fd`: its descriptor, if it is open. Errors as `check_size`."""
     try:
         info = os.stat(path if fd is None else fd)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -70,7 +70,7 @@ def require_size(path: Path, size: int, fd: int | None = None) -> None:
 def as_packed(archive: Path, manifest: Manifest, listing: str | None = None) -> Iterator[Entry]:
     """The members that the manifest of an archive of ours lists, streaming.
 
-    After the last one DamagedArchiveError, when they are not those that were packed. `listing` as for `check_size`.
+    After the last member: DamagedArchiveError when the list is not the one that was packed. `listing` as `check_size`.
     """
     digest = ContentDigest()
     for entry in entries_of(manifest, archive.parent, listing):
@@ -118,11 +118,11 @@ class ArchiveMembers:
             )
 
     def content(self) -> Iterator[memoryview]:
-        """The content of the file given last, in pieces of 1 MiB at most; nothing for a member that is no file."""
+        """The content of the last member that was given, in pieces of 1 MiB at most; no pieces if it is not a file."""
         return self._tar.content()
 
     def md5(self, entry: Entry, check: Check) -> str:
-        """Read the content of the member given last; "" for a member that is no file. What `check` raises ends it."""
+        """The md5 of the last member that was given; "" if it is not a file. An error from `check` ends the reading."""
         return md5_of(self.content(), check)[0] if entry.type is Kind.FILE else ""
 
     def _below_top(self, member: TarMember) -> bytes:
@@ -148,7 +148,7 @@ class ArchiveMembers:
 def compare_members(
     archive: Path, members: ArchiveMembers, expected: Iterable[Entry], take: Callable[[Entry], None], check: Check
 ) -> None:
-    """Give each expected member to `take`, which reads its content, while the same ones come from the archive.
+    """Compare the members of an archive with the expected ones, in order. `take` reads the content of each.
 
     DamagedArchiveError names the first member that differs, is damaged or is missing.
     """
@@ -181,17 +181,17 @@ def same(entry: Entry, found: Entry) -> bool:
 
 
 class DamagedMemberError(DamagedArchiveError):
-    """It says at which member the archive is damaged."""
+    """An error that names the member where the archive is damaged."""
 
 
 def damaged_at(archive: Path, entry: Entry | None, what: str) -> DamagedMemberError:
-    """The error for an archive that is not what its manifest says; `entry` None: at its end."""
+    """The error for an archive that differs from its manifest at this entry; None: at its end."""
     where = f"at the member {entry.path or '.'!r}" if entry else "at its end"
     return DamagedMemberError(f"{archive} is damaged {where}: {what}")
 
 
 def md5_of(pieces: Iterable[Buffer], check: Check) -> tuple[str, int]:
-    """The md5 of what comes in pieces, and its bytes. What `check` raises ends it."""
+    """The md5 of these pieces, and the number of their bytes. An error from `check` ends the reading."""
     md5 = hashlib.md5(usedforsecurity=False)
     size = 0
     for piece in pieces:

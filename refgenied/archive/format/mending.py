@@ -1,8 +1,8 @@
-"""When a manifest and its record differ, or the seal of a manifest is broken: which of the two is right.
+"""Finds out which is right, when a manifest and its record differ or the seal of a manifest is broken.
 
 The database keeps the seal of each manifest. So a manifest that was changed on the disk can be repaired from the
-record, when the change is in one of the fields that both have: the recorded seal proves the result. And a manifest with
-the recorded seal proves what the record should say.
+record, if the change is in one of the fields that both have: the recorded seal proves the result. In the same way a
+manifest with the recorded seal proves which values the record should have.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FOLLOWING = ("aliases", "stamp", "files_stamp")
 def differences(record: ArchiveRecord, manifest: Manifest, path: str) -> tuple[str, ...]:
     """The names of the fields in which a record differs from its manifest. `path`: `Place.relative` of the archive.
 
-    An archive that was recorded before its manifest was sealed has no recorded seal: that is no difference.
+    A record from before its manifest was sealed has no seal. This does not count as a difference.
     """
     said = manifest.record(path)
     fields = _LASTING if record.seal is None else (*_LASTING, "seal")
@@ -43,7 +43,7 @@ def differences(record: ArchiveRecord, manifest: Manifest, path: str) -> tuple[s
 
 
 def mended_record(record: ArchiveRecord, manifest: Manifest, path: str) -> ArchiveRecord:
-    """The record with the manifest's values; what only the database knows stays."""
+    """The record with the manifest's values; the fields that only the database has stay."""
     said = manifest.record(path)
     return msgspec.structs.replace(record, **{name: getattr(said, name) for name in (*_LASTING, "seal")})
 

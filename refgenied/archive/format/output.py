@@ -1,4 +1,4 @@
-"""The archive file while it is written: its bytes are counted, hashed and brought to the disk as it grows."""
+"""Writes the archive file: its bytes are counted, hashed and brought to the disk while it grows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from refgenied.archive.format.codec import Buffer
 from refgenied.files.durable import NEW_FILE_FLAGS, write_all, writing
 
 WRITE_BACK_EVERY = 8 << 20
-"""After so many bytes the kernel is told to begin to write them: nobody waits, and a later sync is short."""
+"""After each such number of bytes the kernel is told to begin writing them. This does not wait, and makes a later sync
+short."""
 SYNC_EVERY = 64 << 20
-"""After so many bytes they are synced, however slow that is: nobody can cancel a sync, so each must be short."""
+"""After each such number of bytes they are synced. A sync cannot be cancelled, so each must be short."""
 
 
 class Output:
-    """A new file to which blocks are appended; it has its permission bits from the start. A context manager.
+    """A new file to which blocks are appended. It has its permission bits from the start. A context manager.
 
     NoSpaceError, WriteError.
     """
@@ -30,9 +31,9 @@ class Output:
         self.size = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._synced = 0
-        """Of `size`: so many bytes are on the disk."""
+        """How many of the `size` bytes are on the disk."""
         self._begun = 0
-        """Of `size`: so many bytes were given to the kernel to write."""
+        """How many of the `size` bytes the kernel was told to write."""
         with writing(path):
             self._fd = os.open(path, NEW_FILE_FLAGS, mode)
 
@@ -65,7 +66,7 @@ class Output:
         self._synced = self._begun = self.size
 
     def _begin_to_write(self) -> None:
-        # Linux begins to write the dirty pages of such a range and drops the clean ones; the proof reads the disk.
+        # Linux begins to write the dirty pages of this range and drops the clean ones, so the proof reads the disk.
         with suppress(OSError):
             os.posix_fadvise(self._fd, self._begun, self.size - self._begun, os.POSIX_FADV_DONTNEED)
         self._begun = self.size

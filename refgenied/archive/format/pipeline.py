@@ -1,9 +1,9 @@
 """Many threads, one order: blocks come out in the order in which they went in.
 
-For every item `work` runs on one of the worker threads, `then` gets the results in order on a thread of its own, and
-`aside` gets the items in order on another one, at the same time as the work (it takes hashes, whose order matters). The
-caller's thread feeds, waits, takes items back and asks whether to go on. Every error of the other threads is raised in
-the caller's thread, and no thread lives longer than the `with`.
+For every item `work` runs on one of the worker threads. One separate thread calls `then` with the results, in order.
+Another one calls `aside` with the items, in order, at the same time as the work (for hashes, whose order matters). The
+caller's thread pushes items, waits, takes items back and asks whether to go on. Every error of the other threads is
+raised in the caller's thread, and no thread lives longer than the `with`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ MAX_THREADS = 32
 """With more threads, the blocks in flight would need more memory than is promised."""
 
 CHECK_SECONDS = 0.05
-"""While the caller's thread waits, it asks so often whether to go on."""
+"""While the caller's thread waits, it asks at this interval whether to go on."""
 
 NICENESS = 10
-"""The least niceness of the worker threads: other processes go first, and so does the daemon's own control API."""
+"""The least niceness of the worker threads. Other processes and the daemon's own control API go first."""
 STEP = 5
-"""How much nicer they are than the daemon, when that is nice already."""
+"""How much nicer the worker threads are than a daemon that is nice already."""
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -64,7 +64,7 @@ class Pipeline(Generic[ItemT, ResultT]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The follower may wait for work that was never begun: it wakes when the workers' queue is cancelled.
+        # The follower thread may wait for work that was never begun. It wakes when the workers' queue is cancelled.
         for pool in (self._bystander, self._follower, self._workers):
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in (self._workers, self._follower, self._bystander):

@@ -1,7 +1,7 @@
-"""The seal of a manifest: a checksum over everything before it, so that one changed digit is noticed.
+"""The seal of a manifest: a checksum over everything before it. It shows even one changed digit.
 
-It is the manifest's last field, in a line of its own. It covers the bytes of the file before that line, whatever they
-mean: fields that only a later refgenied knows are covered too.
+The seal is the manifest's last field, on a separate line. It covers all bytes of the file before that line, so also
+fields that only a later refgenied knows.
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ from refgenied.archive.run import Check
 from refgenied.model import ShortageError, UnreadableError
 
 Line = tuple[bytes, bytes]
-"""A token, and the name by which it is sorted."""
+"""A token, and the name that is its sort key."""
 C = "C"
-"""The name of the locale whose order is that of bytes."""
+"""The name of the locale that sorts by bytes."""
 _LIKELY = ("en_US.UTF-8", "en_GB.UTF-8", "de_DE.UTF-8")
 MOST_IN_MEMORY = 20_000
-"""So many lines are sorted at once. More are sorted in parts on the disk, so that memory stays bounded."""
+"""At most this many lines are sorted in memory. More lines are sorted in parts on the disk."""
 _NO_SORT = "the asset digest is not that of C's order of names, and `sort`, which knows the others, is not installed"
 _CHECK_SECONDS = 0.2
 """Seconds between two calls of `check` while `sort` works."""
@@ -74,8 +74,8 @@ def _read_back(part: IO[bytes]) -> Iterator[Line]:
 def locales() -> list[str]:
     """The UTF-8 locales of this machine, the likely ones first.
 
-    The likely ones are there also when they are not listed, for `locale -a` leaves out what `LOCPATH` adds. When one is
-    not installed, `sort` takes the order of bytes.
+    The likely ones are given even if `locale -a` does not list them, because it leaves out those in `LOCPATH`. For a
+    locale that is not installed, `sort` uses the order of bytes.
     """
     return list(dict.fromkeys((*_LIKELY, *_installed())))
 

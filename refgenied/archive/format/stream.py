@@ -22,11 +22,11 @@ from refgenied.files.regular import is_shortage, open_regular, unreadable
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, ShortageError
 
 ALL = 1 << 62
-"""As a length: to the end of the stream."""
+"""A length that means: to the end of the stream."""
 _READ_BYTES = 1 << 18
-"""Compressed bytes that are read at once, where there is no block table."""
+"""Without a block table: compressed bytes in each read."""
 _PIECE_BYTES = 1 << 20
-"""Bytes of the stream that are given at once, where there is no block table."""
+"""Without a block table: bytes of the stream in each piece."""
 
 Observe = Callable[[bytes], None]
 
@@ -57,9 +57,9 @@ class Source(ABC):
 
 
 def open_source(path: Path, manifest: Manifest | None, *, threads: int = 1, observe: Observe | None = None) -> Source:
-    """The stream of the archive at `path`. `manifest`: the archive's, if it has one.
+    """The stream of the archive at `path`. `manifest`: the archive's manifest, if it has one.
 
-    Without a block table in it, `observe` is given the compressed bytes as they are read. Errors as `Source`.
+    If there is no block table, `observe` gets the compressed bytes as they are read. Errors as `Source`.
     """
     return BlockSource(path, manifest.blocks, threads) if is_seekable(manifest) else GzipSource(path, observe)
 
@@ -75,9 +75,9 @@ def open_archive(path: Path) -> int:
 
 
 def read_block(fd: int, path: Path, begin: int, size: int) -> bytes:
-    """`size` bytes of an open archive from `begin` on, fewer at its end.
+    """`size` bytes of an open archive from `begin` on; fewer at the archive's end.
 
-    DamagedArchiveError: the disk has lost that part. ShortageError.
+    DamagedArchiveError: the disk has lost these bytes. ShortageError.
     """
     try:
         return os.pread(fd, size, begin)
@@ -133,14 +133,14 @@ class BlockSource(Source):
 
 
 class GzipSource(Source):
-    """An archive of any gzip members. Parts that follow one another are read once; going back begins from the start."""
+    """An archive without a block table. Parts in order are read once; to go back, it reads again from the start."""
 
     def __init__(self, path: Path, observe: Observe | None = None) -> None:
         super().__init__(path)
         self._observe = observe
         self._stream: Iterator[memoryview] = iter(())
         self._at = -1
-        """Bytes of the stream that were given; -1: it was not begun."""
+        """Bytes of the stream that were given so far; -1: the reading has not begun."""
         self._rest = memoryview(b"")
 
     def pieces(self, begin: int = 0, length: int = ALL) -> Generator[memoryview]:
@@ -153,7 +153,7 @@ class GzipSource(Source):
             yield piece
 
     def _take(self, most: int) -> memoryview:
-        """The next bytes of the stream, `most` or fewer; none at its end."""
+        """The next bytes of the stream, at most `most`; no bytes at its end."""
         if not self._rest:
             self._rest = next(self._stream, memoryview(b""))
         piece, self._rest = self._rest[:most], self._rest[most:]

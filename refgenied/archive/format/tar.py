@@ -1,8 +1,8 @@
-"""Tar headers, made by hand in GNU's format: the same bytes for the same member, for ever.
+"""Tar headers, made by hand in GNU's format: always the same bytes for the same member.
 
-The format is GNU's and not PAX, because every program reads it as it is: busybox ignores PAX headers and cuts long
-names, GNU tar does not know PAX's `hdrcharset` (names that are not UTF-8), and GNU's format is what `refgenieserver
-archive` makes today. Names are raw bytes, owners are 0 without names, times are whole seconds.
+The format is GNU's and not PAX, because every program can read GNU's. busybox ignores PAX headers and cuts long names,
+GNU tar does not know PAX's `hdrcharset` (names that are not UTF-8), and `refgenieserver archive` makes GNU's format
+today. Names are raw bytes, owners are 0 without names, times are whole seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HEADER = 512
 """Headers and contents begin at multiples of this many bytes."""
 
 RECORD = 10240
-"""The stream ends at a multiple of this, as GNU tar's and Python's do (some programs warn about less)."""
+"""The length of the stream is a multiple of this, as with GNU tar and Python (some programs warn otherwise)."""
 
 _TYPE_FLAG = {Kind.FILE: b"0", Kind.LINK: b"2", Kind.FOLDER: b"5"}
 _LONG_NAME = b"L"
@@ -26,13 +26,13 @@ _MAGIC = b"ustar  \0"
 
 
 def member_name(top: bytes, path: bytes, kind: Kind) -> bytes:
-    """The name inside the archive: below the folder `top`, with `/` at the end of a folder's. b"" is `top` itself."""
+    """The name inside the archive: below the folder `top`; a folder's name ends in `/`. Path b"" is `top` itself."""
     name = top + b"/" + path if path else top
     return name + b"/" if kind is Kind.FOLDER else name
 
 
 def header(name: bytes, kind: Kind, *, mode: int, size: int, mtime: int, target: bytes = b"") -> bytes:
-    """All header blocks of one member: `size` in bytes, `mtime` in whole seconds; names may have any length."""
+    """All header blocks of one member. `size` in bytes, `mtime` in whole seconds; a name may have any length."""
     long = b""
     if len(target) > 100:
         long += _long(target, _LONG_TARGET)
@@ -44,17 +44,17 @@ def header(name: bytes, kind: Kind, *, mode: int, size: int, mtime: int, target:
 
 
 def padding(size: int) -> bytes:
-    """The zeros between a content of `size` bytes and the next header."""
+    """The zeros between a file's content of `size` bytes and the next header."""
     return bytes(-size % HEADER)
 
 
 def ending(length: int) -> bytes:
-    """The zeros that end a stream of `length` bytes: two empty headers at least, up to a whole record."""
+    """The zeros that end a stream of `length` bytes: at least two empty headers, and then up to a whole record."""
     return bytes(2 * HEADER + -(length + 2 * HEADER) % RECORD)
 
 
 def _long(name: bytes, flag: bytes) -> bytes:
-    """A name that is too long for its field becomes the content of a member of its own, before the real one."""
+    """A name that is too long for its field becomes the content of an extra member before the real one."""
     content = name + b"\0"
     return _block(b"././@LongLink", flag, 0, len(content), 0, b"") + content + padding(len(content))
 
@@ -68,7 +68,7 @@ def _block(name: bytes, flag: bytes, mode: int, size: int, mtime: int, target: b
 
 
 def _number(value: int) -> bytes:
-    """Twelve bytes: octal up to 8 GiB and the year 2242, else GNU's base 256, also for times before 1970."""
+    """Twelve bytes: octal up to 8 GiB or the year 2242; else, and for times before 1970, GNU's base 256."""
     if 0 <= value < 8**11:
         return b"%011o\0" % value
     if value > 0:

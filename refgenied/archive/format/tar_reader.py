@@ -1,7 +1,8 @@
-"""A strict reader of tar streams: ustar, GNU and PAX, as far as refgenie's tools and ours write them.
+"""A strict reader of tar streams in the forms of ustar, GNU and PAX that refgenie's tools and ours write.
 
 Python's `tarfile` is not used: it trusts the sizes in headers (it reads a long name of 10 GB into memory), ignores
-damage, and its extraction filters were bypassed again and again. Here everything that is not understood is an error.
+damage, and its extraction filters were bypassed more than once. This reader raises an error for everything that it does
+not understand.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from refgenied.model import DamagedArchiveError, UnsafeTreeError
 
 _ZEROS = bytes(HEADER)
 _MAX_EXTRA_BYTES = 1 << 20
-"""Bytes that the long names and PAX headers before one member may have: more is an attack."""
+"""Bytes that the long names and PAX headers before one member may have. More bytes are an attack."""
 _MAX_LENGTH_DIGITS = 8
 """Digits of the length of a PAX record."""
 _KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"2": Kind.LINK, b"5": Kind.FOLDER}
 _ODD = {b"1": "hard link", b"3": "device", b"4": "device", b"6": "FIFO", b"S": "sparse file (GNU)"}
 _MAX_NUMBER = 1 << 62
 _MAX_BYTES_BEHIND = 64 << 20
-"""Bytes of zeros that may follow the end; the largest records of tape drives are far smaller."""
+"""Zeros that may follow the end. Even the largest records of tape drives are far smaller."""
 
 
 class TarMember(NamedTuple):
     """One member as its header describes it. Its names are not judged yet."""
 
     name: bytes
-    """As written, without `/` at its end and `./` in front."""
+    """As the header has it, without `/` at the end and `./` at the start."""
     kind: Kind
     mode: int
     """Permission bits, the sticky and set-id ones included."""
     size: int
-    """Bytes of content; 0 unless a file."""
+    """Bytes of content; 0 if it is not a file."""
     mtime: int
     target: bytes
     offset: int
@@ -44,10 +45,10 @@ class TarMember(NamedTuple):
 
 
 class TarReader:
-    """Iterate once. After each member `content` gives its content; what the caller does not read is skipped.
+    """Iterate once. After each member `content` gives its content; content that the caller does not read is skipped.
 
-    DamagedArchiveError: this is no tar. UnsafeTreeError names a member that no asset can have (hard link, device, FIFO,
-    sparse).
+    DamagedArchiveError: this is not a tar stream. UnsafeTreeError names a member that no asset can have (hard link,
+    device, FIFO, sparse file).
     """
 
     def __init__(self, pieces: Iterator[memoryview], path: Path) -> None:
@@ -79,7 +80,7 @@ class TarReader:
         self._end()
 
     def content(self) -> Iterator[memoryview]:
-        """The content of the member given last, as far as it was not read yet."""
+        """The rest of the content of the last member that was given."""
         for piece in self._next(self._left):
             self._left -= len(piece)
             yield piece
@@ -166,7 +167,7 @@ class TarReader:
         return int(text)
 
     def _end(self) -> None:
-        """Only zeros may follow the end: some programs read on there."""
+        """Check that only zeros follow the end, because some programs read on after it."""
         end = self.at
         while self._piece or (self._fetch(last=True)):
             if self._piece.tobytes().strip(b"\0"):
