@@ -144,7 +144,7 @@ def _run(*, config: str | None, flags: Flags) -> int:
     import structlog  # noqa: PLC0415
 
     from refgenied import logs  # noqa: PLC0415
-    from refgenied.config import load  # noqa: PLC0415
+    from refgenied.config.load import load  # noqa: PLC0415
     from refgenied.daemon import Daemon  # noqa: PLC0415
     from refgenied.model import RefgeniedError  # noqa: PLC0415
 
@@ -162,7 +162,7 @@ def _run(*, config: str | None, flags: Flags) -> int:
 
 def _serve(*, config: str | None, flags: Flags) -> int:
     from refgenied import logs  # noqa: PLC0415
-    from refgenied.config import load  # noqa: PLC0415
+    from refgenied.config.load import load  # noqa: PLC0415
     from refgenied.model import ConfigError  # noqa: PLC0415
 
     try:

@@ -13,9 +13,10 @@ from pathlib import Path
 import anyio
 import structlog
 
-from refgenied import __version__, config, logs
+from refgenied import __version__, logs
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.updater import Updater
+from refgenied.config.settings import Current, Settings
 from refgenied.control.context import Context
 from refgenied.control.readers import Readers
 from refgenied.control.server import serving
@@ -71,8 +72,8 @@ class StartAgainError(RefgeniedError):
 
 
 class Daemon:
-    def __init__(self, settings: config.Settings, load: Callable[[], config.Settings]) -> None:
-        self._current = config.Current(settings)
+    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
+        self._current = Current(settings)
         self._load = load
         self._start_again = ""
         """The reason; empty when the daemon is not to be started again."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from refgenied.config import Archive
+from refgenied.config.settings import Archive
 from refgenied.genomes.registry_path import matches
 from refgenied.model import (
     Access,

@@ -13,14 +13,14 @@ import anyio
 import structlog
 import watchfiles
 
-from refgenied.config import Current
+from refgenied.config.settings import Current
 from refgenied.health import Health
 from refgenied.reconciler import Reconciler, Watchable
 from refgenied.shared.output import fits
 
 log = structlog.get_logger("watcher")
 
-LONGEST_BACK_OFF_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 60.0
 """Between two attempts to build a watch."""
 PROVEN_SECONDS = 1.0
 """A watch that has lived for so long works."""
@@ -64,7 +64,7 @@ class Watcher:
                 continue
             self._health.set("watch", f"change notices do not work ({broken}); the sweeps go on")
             await anyio.sleep(back_off)
-            back_off = min(back_off * 2, LONGEST_BACK_OFF_SECONDS)
+            back_off = min(back_off * 2, LONGEST_PAUSE_SECONDS)
 
     def _wanted(self) -> Watchable:
         return self._reconciler.last.watchable if self._current.settings.watch.enabled else ()

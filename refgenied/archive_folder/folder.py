@@ -17,7 +17,7 @@ from refgenied.archive import Place
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import Generation
 from refgenied.archive_folder.leftovers import PROBE
-from refgenied.config import MARKER
+from refgenied.config.roles import MARKER
 from refgenied.files.durable import close_to_others, partial_of, save_atomically, writing
 from refgenied.files.regular import WRONG_FILE_ERRNOS, is_shortage, open_regular, read_regular, unreadable
 from refgenied.model import AlreadyRunningError, ArchiveRecord, AssetKey, ConfigError, RefgeniedError, WriteError

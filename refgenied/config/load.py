@@ -152,12 +152,7 @@ class _Sources:
             if not folder:  # with a folder the daemon starts, reports this, and reads the file again at each look
                 self._problem(f"{error.message} (named by {self._origin('refgenie.genome_config')})", error.hint)
             return {}
-        said = {
-            "servers": header.servers,
-            "refgenie.genome_folder": header.genome_folder,
-            "refgenie.genome_archive_folder": header.genome_archive_folder,
-        }
-        return {name: (value, f"refgenie's {path}") for name, value in said.items() if value}
+        return {name: (value, f"refgenie's {path}") for name, value in header.items() if value}
 
     def _expand_folders(self) -> None:
         """Write each path in full. A path that is wrong is left out."""

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import structlog
 
-from refgenied.config import LONGEST_SOCKET, Control
+from refgenied.config.places import LONGEST_SOCKET
+from refgenied.config.settings import Control
 from refgenied.control.peer import group_id
 from refgenied.files.regular import identity
 from refgenied.model import ConfigError, ConflictError

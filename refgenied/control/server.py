@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from refgenied.config import Control
+from refgenied.config.settings import Control
 from refgenied.control import protocol
 from refgenied.control.connection import Connection
 from refgenied.control.context import Context

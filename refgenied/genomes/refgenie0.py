@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -21,23 +21,22 @@ from refgenied.model import AssetKey, AssetState, ConfigError, Genome
 CONFIG_NAME = "genome_config.yaml"
 
 
-class Header(NamedTuple):
-    """What refgenie's config says about itself. Folders are absolute; the archive folder is "" when there is none."""
+def read_header(config: str) -> dict[str, Any]:
+    """The settings that refgenie's config gives, by their `section.key`, and its `servers`; folders are absolute.
 
-    genome_folder: str
-    genome_archive_folder: str
-    servers: tuple[str, ...]
-
-
-def read_header(config: str) -> Header:
-    """ConfigError when the config cannot be read now."""
+    ConfigError when the config cannot be read now.
+    """
     known = ConfigReader(os.path.abspath(config)).read(time.time())
     if known.config is None:
         problem = known.problems[0]
         raise ConfigError(f"{problem.path}: {problem.message}", hint="name refgenie's genome_config.yaml")
     found = known.config
     archives = named_folder(found.archive_folder, config) if found.archive_folder else ""
-    return Header(named_folder(found.genome_folder, config), archives, found.servers)
+    return {
+        "servers": found.servers,
+        "refgenie.genome_folder": named_folder(found.genome_folder, config),
+        "refgenie.genome_archive_folder": archives,
+    }
 
 
 class Refgenie0Layout:

@@ -85,13 +85,6 @@ class _Mark(Enum):
 _Taken: TypeAlias = Value | _Mark
 
 
-class _Size(NamedTuple):
-    """How much a value is when its aliases are written out."""
-
-    values: int
-    characters: int
-
-
 @dataclass(slots=True)
 class _Open:
     """A list or mapping whose end has not come yet."""
@@ -111,8 +104,11 @@ class _Open:
 
 
 class _Anchored(NamedTuple):
+    """A value that aliases may name, and how much it is when its own aliases are written out."""
+
     value: _Taken
-    size: _Size
+    values: int
+    characters: int
     height: int
 
 
@@ -162,7 +158,7 @@ class _Builder:
         self._note_end(event)
         value = self._value(event, text)
         if event.anchor is not None:
-            self._anchored[event.anchor] = _Anchored(value, _Size(1, len(text)), 0)
+            self._anchored[event.anchor] = _Anchored(value, 1, len(text), 0)
         self._put(value, 0, event)
 
     def _value(self, event: yaml.ScalarEvent, text: str) -> _Taken:
@@ -191,8 +187,8 @@ class _Builder:
         if found is None:
             inside = any(above.anchor == event.anchor for above in self._stack)
             self._leave_out(f"the alias *{event.anchor[:40]} {'contains itself' if inside else 'names nothing'}", event)
-            found = _Anchored(_Mark.LEFT, _Size(1, 0), 0)
-        self._count(*found.size, event)
+            found = _Anchored(_Mark.LEFT, 1, 0, 0)
+        self._count(found.values, found.characters, event)
         self._check_depth(found.height - 1, event)
         self._note_end(event)
         self._put(found.value, found.height, event)
@@ -215,8 +211,8 @@ class _Builder:
             value = _Mark.LEFT
         if done.anchor is not None:
             values, characters = done.began
-            size = _Size(self._values - values, self._characters - characters)
-            self._anchored[done.anchor] = _Anchored(value, size, done.height)
+            inside = self._values - values, self._characters - characters
+            self._anchored[done.anchor] = _Anchored(value, *inside, done.height)
         self._put(value, done.height, event)
 
     # ----------------------------------------------------------------- where a value goes

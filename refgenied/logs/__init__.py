@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from refgenied.config import Log
+from refgenied.config.settings import Log
 from refgenied.logs import journal
 from refgenied.logs.outlet import FLUSH_SECONDS, Outlet, Write, to_stderr
 from refgenied.shared import output
@@ -27,13 +27,13 @@ _outlet = Outlet()
 """One for the process, so that lines keep their order."""
 
 
-def set_up(settings: Log, names: journal.AssetNames | None = None) -> None:
+def set_up(settings: Log, names: journal.AssetNames = lambda path: [path]) -> None:
     """Configure structlog for the process. A reload calls it again, with another `level`.
 
     `names` gives all names of an asset, so that the journal finds its entries by any of them.
     """
     if settings.format == "auto" and journal.is_stderr():
-        rendering, write = _journal(names), journal.Journal().write
+        rendering, write = _journal(names), journal.write
     elif settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty()):
         rendering, write = _text(), to_stderr
     else:
@@ -77,8 +77,11 @@ _Rendering = Sequence[structlog.typing.Processor]
 """The steps from an event to what is written."""
 
 
-def _journal(names: journal.AssetNames | None) -> _Rendering:
-    return [structlog.processors.format_exc_info, journal.Fields(names or (lambda path: [path]))]
+def _journal(names: journal.AssetNames) -> _Rendering:
+    def fields(_logger: object, _method: str, event: structlog.typing.EventDict) -> tuple[Any, dict[str, Any]]:
+        return (journal.fields_of(names, event),), {}
+
+    return [structlog.processors.format_exc_info, fields]
 
 
 def _text() -> _Rendering:
@@ -163,7 +166,7 @@ def complain(message: str, hint: str) -> None:
             ("SYSLOG_IDENTIFIER", journal.IDENTIFIER),
             ("REFGENIED_EVENT", "daemon.refused"),
         ]
-        _outlet.put(partial(journal.Journal().write, fields), len(line))
+        _outlet.put(partial(journal.write, fields), len(line))
     else:
         text = output.complaint("refgenied", message, hint)
         _outlet.put(partial(to_stderr, text), len(text))

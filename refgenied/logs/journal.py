@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from refgenied.logs.outlet import to_stderr
@@ -46,27 +46,20 @@ def is_stderr(env: Mapping[str, str] | None = None) -> bool:
     return named == f"{found.st_dev}:{found.st_ino}"
 
 
-class Fields:
-    """The last processor of structlog: makes an event into the fields of one entry."""
-
-    def __init__(self, names: AssetNames) -> None:
-        self._names = names
-
-    def __call__(
-        self, _logger: object, _method: str, event: MutableMapping[str, Any]
-    ) -> tuple[tuple[list[Field]], dict[str, Any]]:
-        given = {key: str(value) for key, value in event.items() if value is not None}
-        called = list(dict.fromkeys(self._names(given["asset"]))) if given.get("asset") else []
-        fields = [
-            ("MESSAGE", message(given, called)),
-            ("PRIORITY", str(PRIORITIES.get(given.get("level", ""), 6))),
-            ("SYSLOG_IDENTIFIER", IDENTIFIER),
-        ]
-        fields += [("REFGENIED_ASSET", name) for name in called]
-        for key, value in given.items():
-            if key not in ("asset", "level"):
-                fields.append((f"REFGENIED_{_NOT_IN_A_NAME.sub('_', key.upper())}", value))
-        return (fields,), {}
+def fields_of(names: AssetNames, event: Mapping[str, Any]) -> list[Field]:
+    """An event as the fields of one entry."""
+    given = {key: str(value) for key, value in event.items() if value is not None}
+    called = list(dict.fromkeys(names(given["asset"]))) if given.get("asset") else []
+    fields = [
+        ("MESSAGE", message(given, called)),
+        ("PRIORITY", str(PRIORITIES.get(given.get("level", ""), 6))),
+        ("SYSLOG_IDENTIFIER", IDENTIFIER),
+    ]
+    fields += [("REFGENIED_ASSET", name) for name in called]
+    for key, value in given.items():
+        if key not in ("asset", "level"):
+            fields.append((f"REFGENIED_{_NOT_IN_A_NAME.sub('_', key.upper())}", value))
+    return fields
 
 
 def message(event: Mapping[str, str], called: list[str]) -> str:
@@ -82,38 +75,35 @@ def message(event: Mapping[str, str], called: list[str]) -> str:
     return f"{text}\n{event['exception']}" if "exception" in event else text
 
 
-class Journal:
-    """Writes entries; this may block. An entry that journald does not accept goes to stderr as a line of text."""
+def write(fields: list[Field], address: str = SOCKET) -> None:
+    """Write an entry; this may block. One that journald does not accept goes to stderr as a line of text."""
+    entry = b"".join(_encoded(name, value) for name, value in fields)
+    try:
+        _send(entry, address)
+    except OSError:
+        known = dict(reversed(fields))
+        text = known.get("MESSAGE", "").replace("\n", " | ")
+        to_stderr(f"<{known.get('PRIORITY', '6')}>{text}")
 
-    def __init__(self, address: str = SOCKET) -> None:
-        self._address = address
 
-    def write(self, fields: list[Field]) -> None:
-        entry = b"".join(_encoded(name, value) for name, value in fields)
+def _send(entry: bytes, address: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         try:
-            self._send(entry)
-        except OSError:
-            known = dict(reversed(fields))
-            text = known.get("MESSAGE", "").replace("\n", " | ")
-            to_stderr(f"<{known.get('PRIORITY', '6')}>{text}")
+            sender.sendto(entry, address)
+        except OSError as error:
+            if error.errno not in _TOO_LONG:
+                raise
+            _send_large(sender, entry, address)
 
-    def _send(self, entry: bytes) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            try:
-                sender.sendto(entry, self._address)
-            except OSError as error:
-                if error.errno not in _TOO_LONG:
-                    raise
-                self._send_large(sender, entry)
 
-    def _send_large(self, sender: socket.socket, entry: bytes) -> None:
-        """An entry that does not fit into a datagram is handed over as a sealed file in memory."""
-        with open(os.memfd_create("refgenied-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb") as file:
-            file.write(entry)
-            file.flush()
-            fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file.fileno()))]
-            sender.sendmsg([], rights, 0, self._address)
+def _send_large(sender: socket.socket, entry: bytes, address: str) -> None:
+    """An entry that does not fit into a datagram is handed over as a sealed file in memory."""
+    with open(os.memfd_create("refgenied-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb") as file:
+        file.write(entry)
+        file.flush()
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file.fileno()))]
+        sender.sendmsg([], rights, 0, address)
 
 
 def _encoded(name: str, value: str) -> bytes:

@@ -8,7 +8,7 @@ from anyio.from_thread import check_cancelled
 
 from refgenied.archive.run import OnProgress, Run, no_progress
 from refgenied.archive_folder.folder import ArchiveFolder
-from refgenied.config import Current
+from refgenied.config.settings import Current
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.queue.jobs import Jobs

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
 
-from refgenied.config import Current
+from refgenied.config.settings import Current
 from refgenied.health import Clock
 from refgenied.model import (
     ArchiveRecord,

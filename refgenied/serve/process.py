@@ -16,7 +16,7 @@ import structlog
 import uvicorn
 
 from refgenied import __version__, logs
-from refgenied.config import Settings
+from refgenied.config.settings import Settings
 from refgenied.model import ConfigError
 from refgenied.serve.connections import Acceptor, allow_many_files, answers, listening_on
 from refgenied.serve.follower import Follower

@@ -19,7 +19,7 @@ import aiosqlite
 import anyio
 import anyio.to_thread
 
-from refgenied.config import DATABASE
+from refgenied.config.roles import DATABASE
 from refgenied.files.regular import identity
 from refgenied.model import StateError
 from refgenied.store import opening, rescue

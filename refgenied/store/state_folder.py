@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from refgenied.config import LOCK
+from refgenied.config.roles import LOCK
 from refgenied.files import mounts
 from refgenied.files.durable import close_to_others
 from refgenied.model import AlreadyRunningError, ConfigError, StateError

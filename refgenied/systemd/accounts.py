@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from refgenied.config import MARKER
+from refgenied.config.roles import MARKER
 from refgenied.model import WriteError
 from refgenied.systemd.tools import run
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from refgenied import config
+from refgenied.config.load import load
 from refgenied.config.places import home, there
+from refgenied.config.settings import Settings
 from refgenied.model import ConfigError
 from refgenied.shared import output
 from refgenied.shared.paths import SYSTEM_CONFIG
@@ -27,23 +28,18 @@ def uninstall(named: str | None, *, user: bool, prefix: str | None, dry_run: boo
     try:
         settings = _settings(named, user=user)
     except ConfigError:
-        settings = config.Settings()  # an installation can be taken away without its configuration
+        settings = Settings()  # an installation can be taken away without its configuration
     _installation(settings, user=user, prefix=prefix, dry_run=dry_run).uninstall()
 
 
-def _settings(named: str | None, *, user: bool) -> config.Settings:
+def _settings(named: str | None, *, user: bool) -> Settings:
     """A service does not see the caller's environment, so the settings of its units do not come from it either."""
     if not user:
-        return config.load(named or SYSTEM_CONFIG, env={"STATE_DIRECTORY": "/var/lib/refgenied"})
+        return load(named or SYSTEM_CONFIG, env={"STATE_DIRECTORY": "/var/lib/refgenied"})
     own = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
-    return config.load(named, env={name: os.environ[name] for name in own if name in os.environ})
+    return load(named, env={name: os.environ[name] for name in own if name in os.environ})
 
 
-def _installation(settings: config.Settings, *, user: bool, prefix: str | None, dry_run: bool) -> Installation:
+def _installation(settings: Settings, *, user: bool, prefix: str | None, dry_run: bool) -> Installation:
     root = there(home(os.environ), "HOME") if user else Path(prefix or "/").absolute()
-    return Installation(settings=settings, root=root, user=user, live=prefix is None, dry_run=dry_run, say=_say)
-
-
-def _say(text: str) -> None:
-    for line in text.splitlines():
-        output.say(line)
+    return Installation(settings=settings, root=root, user=user, live=prefix is None, dry_run=dry_run, say=output.say)

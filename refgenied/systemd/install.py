@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from refgenied.config import Settings, clashes
+from refgenied.config.roles import clashes
+from refgenied.config.settings import Settings
 from refgenied.files.durable import keep_beside, save_atomically
 from refgenied.files.regular import read_regular
 from refgenied.model import ConfigError, WriteError
@@ -115,7 +116,8 @@ class Installation:
                 save_atomically(path, text.encode())
                 path.chmod(0o644)
             else:
-                self.say("".join(f"    {line}\n" for line in text.splitlines()))
+                for line in text.splitlines():
+                    self.say(f"    {line}")
         return True
 
     def _begin(self, step: str) -> bool:

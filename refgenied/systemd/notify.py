@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
 
 from refgenied.shared.output import spelled
 
@@ -32,15 +31,14 @@ def reloading() -> None:
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
-def watchdog_seconds(env: Mapping[str, str] | None = None) -> float | None:
+def watchdog_seconds() -> float | None:
     """After how long without `WATCHDOG=1` systemd kills this process; None when it does not."""
-    env = os.environ if env is None else env
-    usec = env.get("WATCHDOG_USEC", "")
-    if not usec.isdecimal() or env.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    if not usec.isdecimal() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(usec) / 1e6 or None
 
 
-def unit(env: Mapping[str, str] | None = None) -> str:
+def unit() -> str:
     """The unit whose sandbox this process runs in (`Environment=REFGENIED_UNIT=%n`); empty without one."""
-    return (os.environ if env is None else env).get("REFGENIED_UNIT", "")
+    return os.environ.get("REFGENIED_UNIT", "")

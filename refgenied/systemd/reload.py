@@ -7,7 +7,8 @@ from collections.abc import Callable
 import anyio.to_thread
 import structlog
 
-from refgenied import config, logs
+from refgenied import logs
+from refgenied.config.settings import FOLDERS, Current, Settings, changed_fixed, keeping_fixed
 from refgenied.model import ConfigError
 from refgenied.systemd.notify import notify, reloading, unit
 
@@ -15,9 +16,7 @@ log = structlog.get_logger("daemon")
 
 
 class Reload:
-    def __init__(
-        self, current: config.Current, load: Callable[[], config.Settings], names: Callable[[str], list[str]]
-    ) -> None:
+    def __init__(self, current: Current, load: Callable[[], Settings], names: Callable[[str], list[str]]) -> None:
         """`names`: as for `logs.set_up`."""
         self._current = current
         self._load = load
@@ -47,8 +46,8 @@ class Reload:
 
     async def _run(self) -> list[str]:
         new = await anyio.to_thread.run_sync(self._load)
-        fixed = config.changed_fixed(self._current.settings, new)
-        outside = [name for name in fixed if name in config.FOLDERS]
+        fixed = changed_fixed(self._current.settings, new)
+        outside = [name for name in fixed if name in FOLDERS]
         if outside and unit():
             raise ConfigError(
                 f"{', '.join(outside)} changed, and the sandbox of {unit()} is fixed at start: nothing was reloaded",
@@ -56,7 +55,7 @@ class Reload:
             )
         if fixed:
             log.warning("config.needs_restart", settings=fixed)
-        self._current.settings = config.keeping_fixed(self._current.settings, new)
+        self._current.settings = keeping_fixed(self._current.settings, new)
         logs.set_up(self._current.settings.log, self._names)
         log.info("config.reloaded", config=new.path)
         for call in self._after:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from refgenied.config import Settings
+from refgenied.config.settings import Settings
 from refgenied.model import ConfigError
 
 HOMES = ("/home", "/root", "/run/user")

@@ -14,8 +14,7 @@ from synthetic import Genomes
 
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.updater import Updater
-from refgenied.config import Archive, Current, Settings
-from refgenied.config.settings import Refgenie, Watching
+from refgenied.config.settings import Archive, Current, Refgenie, Settings, Watching
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.health import Clock, Health
 from refgenied.maintenance.damage import Damage

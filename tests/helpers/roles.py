@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from refgenied import config
+from refgenied.config.load import examine
+from refgenied.config.roles import clashes
+from refgenied.config.settings import Settings
 
 
-def settings(root: Path, **changed: str) -> config.Settings:
+def settings(root: Path, **changed: str) -> Settings:
     """Every place a folder of its own, but for those that are named: `section.key` with `__`."""
     places = {
         "refgenie.genome_folder": "genomes",
@@ -18,12 +20,12 @@ def settings(root: Path, **changed: str) -> config.Settings:
     file = root / "etc/config.toml"
     file.parent.mkdir(exist_ok=True)
     file.touch()
-    return config.examine(str(file), flags, {"HOME": str(root)}).settings
+    return examine(str(file), flags, {"HOME": str(root)}).settings
 
 
 def clash(root: Path, **changed: str) -> str:
     """The one thing that is wrong; "" when nothing is."""
-    found = config.clashes(settings(root, **changed))
+    found = clashes(settings(root, **changed))
     assert len(found) <= 1, found
     assert all("\n" not in line and line.endswith("to another path") for line in found), found
     return found[0] if found else ""

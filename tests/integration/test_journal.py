@@ -23,8 +23,8 @@ def journald(tmp_path: Path) -> Iterator[socket.socket]:
 def test_an_entry_has_fields_with_every_name_of_the_asset(tmp_path: Path, journald: socket.socket) -> None:
     names = {"d1/fasta:default": ["d1/fasta:default", "hg38/fasta:default"]}
     event = {"event": "job.problem", "level": "warning", "asset": "d1/fasta:default", "job": 3, "error": "two\nlines"}
-    (fields,), _ = journal.Fields(names.__getitem__)(None, "", event)
-    journal.Journal(str(tmp_path / "journal")).write(fields)
+    fields = journal.fields_of(names.__getitem__, event)
+    journal.write(fields, str(tmp_path / "journal"))
     entry = journald.recv(65536)
     for line in (b"PRIORITY=4\n", b"REFGENIED_ASSET=d1/fasta:default\nREFGENIED_ASSET=hg38/fasta:default\n"):
         assert line in entry
@@ -34,7 +34,7 @@ def test_an_entry_has_fields_with_every_name_of_the_asset(tmp_path: Path, journa
 
 
 def test_a_large_entry_is_handed_over_as_a_sealed_file(tmp_path: Path, journald: socket.socket) -> None:
-    journal.Journal(str(tmp_path / "journal")).write([("MESSAGE", "x" * 1_000_000)])
+    journal.write([("MESSAGE", "x" * 1_000_000)], str(tmp_path / "journal"))
     _, rights, _, _ = journald.recvmsg(1, socket.CMSG_LEN(4))
     fd = array.array("i", rights[0][2])[0]
     try:
@@ -46,7 +46,7 @@ def test_a_large_entry_is_handed_over_as_a_sealed_file(tmp_path: Path, journald:
 
 
 def test_without_a_journal_the_message_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    journal.Journal(str(tmp_path / "none")).write([("MESSAGE", "a\nb"), ("PRIORITY", "4")])
+    journal.write([("MESSAGE", "a\nb"), ("PRIORITY", "4")], str(tmp_path / "none"))
     assert capsys.readouterr().err == "<4>a | b\n"
 
 

@@ -70,7 +70,7 @@ def test_a_terminal_that_was_stopped_holds_nobody_up() -> None:
 
 def test_all_that_was_said_is_written_before_the_process_ends(tmp_path: Path) -> None:
     code = (
-        "import structlog; from refgenied import logs; from refgenied.config import Log; "
+        "import structlog; from refgenied import logs; from refgenied.config.settings import Log; "
         "logs.set_up(Log(format='json')); log = structlog.get_logger(); "
         "[log.info('line', number=number) for number in range(5000)]; logs.complain('over', '')"
     )
@@ -142,9 +142,9 @@ def test_many_threads_lose_nothing(tmp_path: Path) -> None:
 def test_a_journal_that_does_not_listen_holds_nobody_up(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
         journald.bind(str(tmp_path / "journal"))
-        outlet, entry = Outlet(), journal.Journal(str(tmp_path / "journal"))
+        outlet = Outlet()
         for number in range(2000):  # a socket takes a few hundred
-            outlet.put(partial(entry.write, [("MESSAGE", str(number))]), LINE)
+            outlet.put(partial(journal.write, [("MESSAGE", str(number))], str(tmp_path / "journal")), LINE)
         assert not outlet.flush(0)
         got = [journald.recv(1 << 16) for _ in range(2000)]
         assert outlet.flush(PATIENCE)

@@ -23,7 +23,7 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from refgenied.config import Control
+from refgenied.config.settings import Control
 from refgenied.control import connection as connection_module
 from refgenied.control import protocol
 from refgenied.control import server as socket_module
@@ -466,7 +466,7 @@ async def test_at_the_end_only_our_own_socket_is_removed(tmp_path: Path) -> None
 
 INHERIT = """
 import os, socket, sys
-from refgenied.config import Control
+from refgenied.config.settings import Control
 from refgenied.control.listener import listening
 from refgenied.model import ConfigError
 os.environ["LISTEN_PID"] = str(os.getpid())

@@ -20,8 +20,7 @@ from parts import Parts
 from server_lab import free_port
 from synthetic import DIGEST, Genomes
 
-from refgenied.config import Serving, Settings
-from refgenied.config.settings import Control, Refgenie
+from refgenied.config.settings import Control, Refgenie, Serving, Settings
 from refgenied.model import ConfigError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("refgenieserver")]

@@ -26,7 +26,7 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import Place
 from refgenied.archive_folder.names import ServedNames
-from refgenied.config import Serving
+from refgenied.config.settings import Serving
 from refgenied.files.durable import save_atomically
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import AssetKey, Requester

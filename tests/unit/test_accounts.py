@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from refgenied.config import MARKER
+from refgenied.config.roles import MARKER
 from refgenied.systemd import accounts
 from refgenied.systemd.accounts import Users
 

@@ -29,7 +29,7 @@ from refgenied.catalog.faults import MOST_LINES
 from refgenied.catalog.folder import ServedFolder, Wanted
 from refgenied.catalog.kept import KEPT_SECONDS, Kept
 from refgenied.catalog.server_config import ConfigFile, Head
-from refgenied.config import Serving
+from refgenied.config.settings import Serving
 from refgenied.files.durable import partial_of, save_atomically
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import AssetKey, JobState, Look

@@ -9,9 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from refgenied import config, logs
+from refgenied import logs
 from refgenied.__main__ import main
-from refgenied.config.settings import ENVIRONMENT
+from refgenied.config.checking import check_folders
+from refgenied.config.creation import init
+from refgenied.config.load import load
+from refgenied.config.places import user_config
+from refgenied.config.settings import ENVIRONMENT, Settings, changed_fixed, keeping_fixed
+from refgenied.config.write import effective
 from refgenied.model import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +35,7 @@ def write(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def origin(settings: config.Settings, name: str) -> str:
+def origin(settings: Settings, name: str) -> str:
     return settings.origins[name]
 
 
@@ -44,57 +49,57 @@ def test_flags_over_environment_over_file_over_refgenies_yaml_over_defaults(
     file = write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/genomes"\n')
     name = "refgenie.genome_archive_folder"
 
-    settings = config.load(file, env=home)
+    settings = load(file, env=home)
     assert settings.refgenie.genome_archive_folder == f"{tmp_path}/yaml"
     assert "genome_config.yaml" in origin(settings, name)
     assert settings.servers == ("http://localhost",)
     assert origin(settings, "archive.threads") == "default"
 
     file = write(tmp_path, Path(file).read_text() + f'genome_archive_folder = "{tmp_path}/file"\n')
-    settings = config.load(file, env=home)
+    settings = load(file, env=home)
     assert (settings.refgenie.genome_archive_folder, origin(settings, name)) == (f"{tmp_path}/file", file)
 
     env = home | {"REFGENIE_GENOME_ARCHIVE_FOLDER": f"{tmp_path}/env"}
-    settings = config.load(file, env=env)
+    settings = load(file, env=env)
     assert settings.refgenie.genome_archive_folder == f"{tmp_path}/env"
     assert origin(settings, name) == "environment REFGENIE_GENOME_ARCHIVE_FOLDER"
 
-    settings = config.load(file, {name: f"{tmp_path}/flag"}, env)
+    settings = load(file, {name: f"{tmp_path}/flag"}, env)
     assert (settings.refgenie.genome_archive_folder, origin(settings, name)) == (f"{tmp_path}/flag", "command line")
 
 
 def test_refgenies_yaml_alone_is_enough(tmp_path: Path, home: dict[str, str]) -> None:
     path = tmp_path / "elsewhere.yaml"
     path.write_text(f"config_version: 0.4\ngenome_folder: {tmp_path}/genomes\ngenomes: {{}}\n")
-    settings = config.load(env=home | {"REFGENIE": str(path)})
+    settings = load(env=home | {"REFGENIE": str(path)})
     assert settings.refgenie.genome_folder == f"{tmp_path}/genomes"
 
 
 def test_the_newer_name_of_the_archive_folder(tmp_path: Path, home: dict[str, str]) -> None:
     env = home | {"REFGENIE_GENOME_FOLDER": f"{tmp_path}/genomes", "REFGENIE_GENOME_STAGE_FOLDER": f"{tmp_path}/s"}
-    assert config.load(env=env).refgenie.genome_archive_folder == f"{tmp_path}/s"
+    assert load(env=env).refgenie.genome_archive_folder == f"{tmp_path}/s"
     with pytest.raises(ConfigError, match="name different folders"):
-        config.load(env=env | {"REFGENIE_GENOME_ARCHIVE_FOLDER": f"{tmp_path}/other"})
+        load(env=env | {"REFGENIE_GENOME_ARCHIVE_FOLDER": f"{tmp_path}/other"})
 
 
 def test_refgenies_home_gives_both_folders_and_the_single_ones_win(tmp_path: Path, home: dict[str, str]) -> None:
     env = home | {"REFGENIE_HOME_PATH": f"{tmp_path}/home"}
-    settings = config.load(env=env)
+    settings = load(env=env)
     assert settings.refgenie.genome_folder == f"{tmp_path}/home/genomes"
     assert settings.refgenie.genome_archive_folder == f"{tmp_path}/home/archives"
-    settings = config.load(env=env | {"REFGENIE_GENOME_FOLDER": f"{tmp_path}/genomes"})
+    settings = load(env=env | {"REFGENIE_GENOME_FOLDER": f"{tmp_path}/genomes"})
     assert settings.refgenie.genome_folder == f"{tmp_path}/genomes"
 
 
 def test_the_first_configuration_that_exists_is_read(tmp_path: Path, home: dict[str, str]) -> None:
-    own = config.user_config(home)
+    own = user_config(home)
     own.parent.mkdir(parents=True)
     own.write_text(f'[refgenie]\ngenome_folder = "{tmp_path}/own"\n')
-    assert config.load(env=home).path == str(own)
+    assert load(env=home).path == str(own)
     named = write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/named"\n')
-    assert config.load(env=home | {"REFGENIED_CONFIG": named}).refgenie.genome_folder == f"{tmp_path}/named"
+    assert load(env=home | {"REFGENIED_CONFIG": named}).refgenie.genome_folder == f"{tmp_path}/named"
     with pytest.raises(ConfigError, match="from --config"):
-        config.load(str(tmp_path / "absent.toml"), env=home)
+        load(str(tmp_path / "absent.toml"), env=home)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +125,7 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(
     tmp_path: Path, home: dict[str, str], text: str, message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load(write(tmp_path, text), env=home)
+        load(write(tmp_path, text), env=home)
     assert message in caught.value.message
     assert "\n" not in caught.value.message
     assert "$" not in caught.value.message
@@ -129,37 +134,35 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(
 def test_a_wrong_value_in_the_environment_names_the_variable(tmp_path: Path, home: dict[str, str]) -> None:
     env = home | {"REFGENIE_GENOME_FOLDER": f"{tmp_path}/genomes", "REFGENIE_LOG_LEVEL": "loud"}
     with pytest.raises(ConfigError, match="environment REFGENIE_LOG_LEVEL"):
-        config.load(env=env)
+        load(env=env)
 
 
 def test_a_written_configuration_reads_back_as_given(tmp_path: Path, home: dict[str, str]) -> None:
     target = tmp_path / "made/config.toml"
     odd = tmp_path / 'odd "name" \\ ü'
     values = {"refgenie.genome_folder": str(odd), "refgenie.genome_archive_folder": str(tmp_path / "archives")}
-    written, made, _, _ = config.init(target, values, force=False, env=home)
+    written, made, _, _ = init(target, values, force=False, env=home)
     assert [str(folder) for folder in made] == list(values.values())
-    settings = config.load(str(written), env=home)
+    settings = load(str(written), env=home)
     assert settings.refgenie.genome_folder == str(odd)
     with pytest.raises(ConfigError, match="is there already"):
-        config.init(target, values, force=False, env=home)
-    config.init(target, values, force=True, env=home)
+        init(target, values, force=False, env=home)
+    init(target, values, force=True, env=home)
 
 
 def test_a_reload_keeps_what_needs_a_restart(tmp_path: Path, home: dict[str, str]) -> None:
-    old = config.load(write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/a"\n'), env=home)
-    new = config.load(
-        write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/b"\n[archive]\nthreads = 3\n'), env=home
-    )
-    assert config.changed_fixed(old, new) == ["refgenie.genome_folder"]
-    kept = config.keeping_fixed(old, new)
+    old = load(write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/a"\n'), env=home)
+    new = load(write(tmp_path, f'[refgenie]\ngenome_folder = "{tmp_path}/b"\n[archive]\nthreads = 3\n'), env=home)
+    assert changed_fixed(old, new) == ["refgenie.genome_folder"]
+    kept = keeping_fixed(old, new)
     assert (kept.refgenie.genome_folder, kept.archive.threads) == (f"{tmp_path}/a", 3)
 
 
 def test_effective_settings_name_every_key_once() -> None:
-    names = [name for name, _, _ in config.effective(config.Settings())]
+    names = [name for name, _, _ in effective(Settings())]
     assert len(names) == len(set(names))
     assert set(ENVIRONMENT.values()) <= set(names)
-    assert msgspec.to_builtins(config.Settings())["archive"].keys() <= {name.split(".")[1] for name in names}
+    assert msgspec.to_builtins(Settings())["archive"].keys() <= {name.split(".")[1] for name in names}
 
 
 def test_the_readme_names_every_environment_variable() -> None:
@@ -171,13 +174,13 @@ def test_the_readme_names_every_environment_variable() -> None:
 def test_a_dollar_in_a_folders_name_is_kept(tmp_path: Path, home: dict[str, str]) -> None:
     genomes = tmp_path / "$x" / "a$$b"
     target = tmp_path / "config.toml"
-    config.init(target, {"refgenie.genome_folder": str(genomes)}, force=False, env=home)
-    assert config.load(str(target), env=home).refgenie.genome_folder == str(genomes)
+    init(target, {"refgenie.genome_folder": str(genomes)}, force=False, env=home)
+    assert load(str(target), env=home).refgenie.genome_folder == str(genomes)
     flags = {"refgenie.genome_folder": str(genomes)}
-    assert config.load(None, flags, env=home).refgenie.genome_folder == str(genomes)
+    assert load(None, flags, env=home).refgenie.genome_folder == str(genomes)
     target.write_text('[refgenie]\ngenome_folder = "/data/$x"\n')
     with pytest.raises(ConfigError, match="variable x is not set") as error:
-        config.load(str(target), env=home)
+        load(str(target), env=home)
     assert error.value.hint == "`$$` stands for a dollar"
 
 
@@ -187,7 +190,7 @@ def test_a_genome_folder_that_may_not_be_read_is_the_daemons_to_report(tmp_path:
     genomes.mkdir()
     genomes.chmod(0)
     flags = {"refgenie.genome_folder": str(genomes)}
-    assert config.load(None, flags, env=home).refgenie.genome_folder == str(genomes)
+    assert load(None, flags, env=home).refgenie.genome_folder == str(genomes)
     genomes.chmod(0o700)
 
 
@@ -252,7 +255,7 @@ socket = "{tmp_path}/genomes"
         assert any(message in line for line in lines), (message, lines)
     assert not any("no genome folder" in line for line in lines)
     with pytest.raises(ConfigError) as caught:
-        config.load(file, env=home)
+        load(file, env=home)
     assert "refgenied check-config" in caught.value.hint
 
 
@@ -296,9 +299,9 @@ def test_check_config_says_what_this_user_may_not_do(open_folder: Path) -> None:
     (open_folder / "genomes").mkdir()
     home = {"XDG_RUNTIME_DIR": str(open_folder / "run"), "XDG_STATE_HOME": str(open_folder / "state")}
     places = f'genome_folder = "{open_folder}/genomes"\ngenome_archive_folder = "{open_folder}/a"'
-    settings = config.load(write(open_folder, f"[refgenie]\n{places}"), env=home)
+    settings = load(write(open_folder, f"[refgenie]\n{places}"), env=home)
     with nobody(open_folder):
-        found = config.check_folders(settings)
+        found = check_folders(settings)
     assert [one.refused for one in found] == [True, True, True]
     names = ("refgenie.genome_archive_folder", "state.folder", "control.socket")
     for name, (message, _) in zip(names, found, strict=True):
@@ -327,12 +330,12 @@ def test_init_takes_the_genome_folder_from_refgenies_own_places(
         (tmp_path / ".refgenie/genome_config.yaml").write_text(yaml)
     file = str(tmp_path / "made.toml")
     values = {"refgenie.genome_archive_folder": str(tmp_path / "archives")}
-    _, made, chosen, _ = config.init(Path(file), values, force=False, env=home | {"HOME": str(tmp_path)})
+    _, made, chosen, _ = init(Path(file), values, force=False, env=home | {"HOME": str(tmp_path)})
     assert made == [tmp_path / "archives"]
     assert chosen[0][0].startswith("refgenie.genome_")
     bare = {name: value for name, value in home.items() if not name.startswith("REFGENIE")}
-    assert config.load(file, env=bare).refgenie.genome_folder == str(genomes)
-    assert config.load(file, env=bare).refgenie.genome_archive_folder == str(tmp_path / "archives")
+    assert load(file, env=bare).refgenie.genome_folder == str(genomes)
+    assert load(file, env=bare).refgenie.genome_archive_folder == str(tmp_path / "archives")
 
 
 def test_init_told_refgenies_yaml_as_the_genome_folder_says_how_to_name_it(
@@ -364,26 +367,26 @@ def test_a_user_without_a_home_folder_is_told_what_to_name(
     monkeypatch.setattr(pwd, "getpwuid", nobody)  # a container that runs under a bare number
     flags = {"refgenie.genome_folder": str(tmp_path / "genomes")}
     with pytest.raises(ConfigError, match=r"state.folder is not set, and this user has no home folder"):
-        config.load(None, flags, env={})
+        load(None, flags, env={})
     with pytest.raises(ConfigError, match=r"serving.state_folder is not set"):
-        config.load(None, flags, env={}, genomes_needed=False)
-    assert config.load(None, flags | {"state.folder": str(tmp_path / "s")}, env={}).state.folder == f"{tmp_path}/s"
+        load(None, flags, env={}, genomes_needed=False)
+    assert load(None, flags | {"state.folder": str(tmp_path / "s")}, env={}).state.folder == f"{tmp_path}/s"
     with pytest.raises(ConfigError, match="neither REFGENIE"):
-        config.init(tmp_path / "c.toml", {}, force=False, env={})
+        init(tmp_path / "c.toml", {}, force=False, env={})
     given = flags | {"state.folder": str(tmp_path / "s"), "control.socket": str(tmp_path / "s/control.sock")}
-    config.init(tmp_path / "c.toml", given, force=False, env={})
+    init(tmp_path / "c.toml", given, force=False, env={})
 
 
 def test_a_name_that_toml_cannot_hold_is_refused_before_anything_is_made(tmp_path: Path, home: dict[str, str]) -> None:
     values = {"refgenie.genome_folder": f"{tmp_path}/\udcff"}
     with pytest.raises(ConfigError, match="is not UTF-8"):
-        config.init(tmp_path / "c.toml", values, force=False, env=home)
+        init(tmp_path / "c.toml", values, force=False, env=home)
     assert os.listdir(tmp_path) == ["genomes"]
 
 
 def test_a_mark_that_an_editor_puts_before_the_text_is_passed_over(tmp_path: Path, home: dict[str, str]) -> None:
     file = write(tmp_path, f'\ufeff[refgenie]\r\ngenome_folder = "{tmp_path}/genomes"\r\n')
-    assert config.load(file, env=home).refgenie.genome_folder == f"{tmp_path}/genomes"
+    assert load(file, env=home).refgenie.genome_folder == f"{tmp_path}/genomes"
 
 
 def test_init_writes_nothing_for_which_run_would_refuse(tmp_path: Path, home: dict[str, str]) -> None:
@@ -391,12 +394,12 @@ def test_init_writes_nothing_for_which_run_would_refuse(tmp_path: Path, home: di
     target = tmp_path / "new/config.toml"
     values = {"refgenie.genome_folder": str(tmp_path / "g"), "refgenie.genome_archive_folder": str(tmp_path / "g")}
     with pytest.raises(ConfigError, match="must not be the genome folder"):
-        config.init(target, values, force=False, env=home)
+        init(target, values, force=False, env=home)
     yaml = tmp_path / "genomes/genome_config.yaml"
     yaml.write_text("config_version: 0.4\n")
     values = {"refgenie.genome_folder": str(tmp_path / "genomes")}
     with pytest.raises(ConfigError, match=r"our own configuration.*must not be refgenie's config"):
-        config.init(yaml, values, force=True, env=home)
+        init(yaml, values, force=True, env=home)
     assert yaml.read_text() == "config_version: 0.4\n"
     yaml.unlink()
     assert sorted(tmp_path.rglob("*")) == before
@@ -412,19 +415,19 @@ def test_init_chooses_a_socket_that_can_be_made_at_any_time(
     own = f"{tmp_path}/state/refgenied/control.sock"
 
     home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
-    chosen = config.init(tmp_path / "usual.toml", values, force=False, env=home).chosen
+    chosen = init(tmp_path / "usual.toml", values, force=False, env=home).chosen
     assert [row[1] for row in chosen] == ([] if uid == 0 else [own]), "cron has no runtime folder"
 
     home["XDG_RUNTIME_DIR"] = str(tmp_path / "file/run")  # after `su`: somebody else's
-    chosen = config.init(tmp_path / "chosen.toml", values, force=False, env=home).chosen
+    chosen = init(tmp_path / "chosen.toml", values, force=False, env=home).chosen
     assert chosen == [("control.socket", own, f"{tmp_path}/file/run/refgenied/control.sock cannot be made here")]
-    assert config.load(str(tmp_path / "chosen.toml"), env=home).control.socket == own
+    assert load(str(tmp_path / "chosen.toml"), env=home).control.socket == own
 
     home["XDG_STATE_HOME"] = str(tmp_path / ("s" * 100))
     with pytest.raises(ConfigError, match="longer than 107 bytes"):
-        config.init(tmp_path / "long.toml", values, force=False, env=home)
+        init(tmp_path / "long.toml", values, force=False, env=home)
     home["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
-    assert config.init(tmp_path / "long.toml", values, force=False, env=home).chosen == []
+    assert init(tmp_path / "long.toml", values, force=False, env=home).chosen == []
 
 
 @pytest.mark.parametrize(
@@ -438,9 +441,9 @@ def test_something_else_than_a_file_in_the_configurations_place_is_said_and_not_
     path.parent.mkdir(parents=True, exist_ok=True)
     make(path)
     with pytest.raises(ConfigError, match=f"{path}: cannot be read: "):
-        config.load(str(path) if named else None, env=home | {"REFGENIE_GENOME_FOLDER": str(tmp_path)})
+        load(str(path) if named else None, env=home | {"REFGENIE_GENOME_FOLDER": str(tmp_path)})
 
 
 def test_a_number_of_5000_digits_is_an_error_of_the_file(tmp_path: Path, home: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="not valid TOML"):
-        config.load(write(tmp_path, f"[watch]\nsweep_seconds = {'9' * 5000}\n"), env=home)
+        load(write(tmp_path, f"[watch]\nsweep_seconds = {'9' * 5000}\n"), env=home)

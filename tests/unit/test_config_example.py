@@ -3,8 +3,9 @@
 import tomllib
 from pathlib import Path
 
-from refgenied import config
+from refgenied.config.load import load
 from refgenied.config.settings import SETTINGS
+from refgenied.config.write import effective, render
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
@@ -15,8 +16,8 @@ def uncommented(text: str) -> str:
 
 
 def test_the_example_is_what_init_writes() -> None:
-    assert EXAMPLE.read_text(encoding="utf-8") == config.render(), (
-        "python -c 'from refgenied import config; print(config.render(), end=\"\")' > config.example.toml"
+    assert EXAMPLE.read_text(encoding="utf-8") == render(), (
+        "python -c 'from refgenied.config.write import render; print(render(), end=\"\")' > config.example.toml"
     )
 
 
@@ -26,8 +27,8 @@ def test_every_key_of_the_example_is_known_and_has_its_default(tmp_path: Path) -
     assert set(shown) == set(SETTINGS)
     written = tmp_path / "config.toml"
     written.write_text(uncommented(EXAMPLE.read_text(encoding="utf-8")), encoding="utf-8")
-    settings = config.load(str(written), {"refgenie.genome_folder": str(tmp_path)}, env={"HOME": str(tmp_path)})
-    for name, value, _ in config.effective(settings):
+    settings = load(str(written), {"refgenie.genome_folder": str(tmp_path)}, env={"HOME": str(tmp_path)})
+    for name, value, _ in effective(settings):
         if name not in ("refgenie.genome_folder", "control.socket", "state.folder", "serving.state_folder"):
             assert (list(value) if isinstance(value, tuple) else value) == shown[name], name
 

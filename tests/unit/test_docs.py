@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from refgenied import config
 from refgenied.client import cli
+from refgenied.config.settings import Settings
+from refgenied.config.write import effective
 from refgenied.genomes.registry_path import check_pattern
 from refgenied.model import AssetState, JobState, Outcome
 
@@ -83,7 +84,7 @@ def test_every_state_of_an_asset_is_in_the_readme(state: AssetState) -> None:
 
 
 def test_settings_named_in_the_readme_exist() -> None:
-    names = {name for name, _, _ in config.effective(config.Settings())}
+    names = {name for name, _, _ in effective(Settings())}
     sections = {name.split(".")[0] for name in names}
     for found in re.findall(r"`([a-z]+\.[a-z_]+)\b", README):
         if found.split(".")[0] in sections - {"archive"} or found.startswith("archive.pulled"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from refgenied.config import Current, Settings
+from refgenied.config.settings import Current, Settings
 from refgenied.model import (
     ARROWS,
     ArchiveRecord,

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from refgenied import logs
-from refgenied.config import Log
+from refgenied.config.settings import Log
 
 
 def test_a_traceback_in_json_leaves_out_the_local_variables(capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ import pytest
 import structlog
 
 from refgenied import __main__ as refgenied
-from refgenied import __version__, config, logs
+from refgenied import __version__, logs
+from refgenied.config.settings import Settings
 from refgenied.model import AlreadyRunningError, WriteError
 
 
@@ -99,10 +100,10 @@ def test_a_configuration_that_is_wrong_is_said_and_78(run: Run, file: Path, comm
 def test_the_daemon_gets_the_flags_and_its_end_is_the_commands(
     run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[config.Settings] = []
+    seen: list[Settings] = []
 
     class Daemon:
-        def __init__(self, settings: config.Settings, load: Callable[[], config.Settings]) -> None:
+        def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
             seen.extend((settings, load()))
 
         async def run(self) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from refgenied.config import Archive
+from refgenied.config.settings import Archive
 from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Job, JobState, Priority, Removal
 from refgenied.policy import ArchiveState, Facts, Standing, standing
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from roles import OF_COMMANDS, clash, of_refgenie, places, settings
 
-from refgenied import config
+from refgenied.config.load import examine, load
+from refgenied.config.roles import clashes
+from refgenied.config.settings import Current, Settings
 from refgenied.files.mounts import origin
 from refgenied.model import ConfigError
 from refgenied.systemd.reload import Reload
@@ -52,7 +54,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("changed", "message"), REFUSED, ids=str)
 def test_places_that_must_not_be_one_are_refused(root: Path, changed: dict[str, str], message: str) -> None:
-    found = config.clashes(settings(root, **changed))
+    found = clashes(settings(root, **changed))
     assert found
     assert message in found[0]
     assert all("\n" not in line for line in found), found
@@ -113,9 +115,9 @@ def test_a_server_config_that_is_not_kept_overwrites_nothing(root: Path) -> None
         "refgenie.genome_config": str(root / "archives/genome_config.yaml"),
         "refgenie.genome_archive_folder": str(root / "archives"),
     }
-    assert config.examine(str(file), flags, {"HOME": str(root)}).problems == []
+    assert examine(str(file), flags, {"HOME": str(root)}).problems == []
     file.write_text("")
-    assert len(config.examine(str(file), flags, {"HOME": str(root)}).problems) == 1
+    assert len(examine(str(file), flags, {"HOME": str(root)}).problems) == 1
 
 
 @pytest.mark.parametrize("kind", ["folder", "folder to be", "config to archives", "config to refgenie's", "hard link"])
@@ -151,11 +153,11 @@ def test_defaults_of_two_processes_may_be_one_folder_and_what_is_named_may_not(r
     """Under systemd each process takes $STATE_DIRECTORY for its own."""
     flags = {"refgenie.genome_folder": str(root / "genomes")}
     env = {"HOME": str(root), "STATE_DIRECTORY": str(root / "state")}
-    assert config.examine(None, flags, env).problems == []
+    assert examine(None, flags, env).problems == []
     flags["state.folder"] = str(root / "state")
-    assert config.examine(None, flags, env).problems == []
+    assert examine(None, flags, env).problems == []
     flags["serving.state_folder"] = str(root / "state")
-    assert len(config.examine(None, flags, env).problems) == 1
+    assert len(examine(None, flags, env).problems) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,13 +171,13 @@ def test_defaults_of_two_processes_may_be_one_folder_and_what_is_named_may_not(r
 )
 def test_a_service_gives_its_folders_away(root: Path, changed: dict[str, str], message: str) -> None:
     assert clash(root, **changed) == ""
-    (found,) = config.clashes(settings(root, **changed), service=True)
+    (found,) = clashes(settings(root, **changed), service=True)
     assert message in found
 
 
 def test_every_case_is_found_where_nothing_exists_yet(tmp_path: Path) -> None:
     for changed, _ in REFUSED:
-        assert config.clashes(settings(tmp_path, **changed)), changed
+        assert clashes(settings(tmp_path, **changed)), changed
 
 
 # --------------------------------------------------------------------- a reload
@@ -185,15 +187,15 @@ def test_every_case_is_found_where_nothing_exists_yet(tmp_path: Path) -> None:
 async def test_a_reload_refuses_too_and_the_old_settings_hold(root: Path) -> None:
     file = of_refgenie(root)
 
-    def load() -> config.Settings:
-        return config.load(str(file), env={"HOME": str(root)})
+    def read() -> Settings:
+        return load(str(file), env={"HOME": str(root)})
 
     good = OF_COMMANDS.format(root=root).replace(f'genome_config = "{root}/etc/genome_config.yaml"', "")
     file.write_text(good)
-    current = config.Current(load())
+    current = Current(read())
     file.write_text(OF_COMMANDS.format(root=root))
     with pytest.raises(ConfigError, match="must not be refgenie's config"):
-        await Reload(current, load, lambda path: [path]).run()
+        await Reload(current, read, lambda path: [path]).run()
     assert current.settings.refgenie.genome_config == ""
 
 

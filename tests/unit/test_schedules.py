@@ -17,7 +17,7 @@ from parts import Parts, pragma, running
 from synthetic import Genomes
 
 from refgenied.archive import Place, Presence, Run, publisher, reconcile
-from refgenied.config import LOCK, MARKER
+from refgenied.config.roles import LOCK, MARKER
 from refgenied.maintenance import recovery
 from refgenied.model import (
     AlreadyRunningError,

@@ -12,8 +12,9 @@ from packing import md5
 from parts import running
 from synthetic import DIGEST, Genomes
 
-from refgenied import config
 from refgenied.catalog.server_config import OURS
+from refgenied.config.creation import init
+from refgenied.config.load import load
 from refgenied.files.durable import keep_beside
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import Outcome, StateError
@@ -190,7 +191,7 @@ def test_init_force_keeps_the_configuration_that_was_there(tmp_path: Path) -> No
     env = {"HOME": str(tmp_path)}
     for number in range(3):
         target.write_text(f"# {number}")
-        config.init(target, values, force=True, env=env)
+        init(target, values, force=True, env=env)
     assert [path.read_text() for path in sorted(tmp_path.glob("config.toml.replaced*"))] == ["# 0", "# 1", "# 2"]
 
 
@@ -210,7 +211,7 @@ def test_units_of_somebody_else_are_kept_and_not_taken_away(tmp_path: Path, mask
     (tmp_path / "g").mkdir()
     file = tmp_path / "config.toml"
     file.write_text(f'[refgenie]\ngenome_folder = "{tmp_path}/g"\ngenome_archive_folder = "{tmp_path}/a"\n')
-    settings = config.load(str(file), env={"HOME": str(tmp_path)})
+    settings = load(str(file), env={"HOME": str(tmp_path)})
     unit, timer = (tmp_path / "etc/systemd/system" / f"refgenied.{kind}" for kind in ("service", "socket"))
     unit.parent.mkdir(parents=True)
     unit.symlink_to("/dev/null") if masked else unit.write_text("# by hand\n")

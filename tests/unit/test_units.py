@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from refgenied import config
 from refgenied.__main__ import main
+from refgenied.config.load import load
+from refgenied.config.settings import Settings
 from refgenied.files import mounts
 from refgenied.model import ConfigError
 from refgenied.systemd import accounts, units
@@ -23,13 +24,13 @@ from refgenied.systemd.units import SYSUSERS, TMPFILES
 FLAGS = ("user", "live", "dry_run")
 
 
-def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> config.Settings:
+def settings(tmp_path: Path, genomes: str, archives: str, more: str = "") -> Settings:
     path = tmp_path / "config.toml"
     path.write_text(f'[refgenie]\ngenome_folder = "{genomes}"\ngenome_archive_folder = "{archives}"\n{more}')
-    return config.load(str(path), env={"STATE_DIRECTORY": "/var/lib/refgenied"})
+    return load(str(path), env={"STATE_DIRECTORY": "/var/lib/refgenied"})
 
 
-def installation(given: config.Settings, root: Path, say: Callable[[str], object], **more: Any) -> Installation:
+def installation(given: Settings, root: Path, say: Callable[[str], object], **more: Any) -> Installation:
     """Below another root, unless it is `live`."""
     return Installation(**{"settings": given, "root": root, "say": say} | dict.fromkeys(FLAGS, False) | more)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from refgenied.config import effective
+from refgenied.config.write import effective
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Nothing
