@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -323,9 +322,8 @@ async def test_a_peer_that_floods_does_not_hold_up_others(tmp_path: Path, toys: 
                     flood.raw.send(garbage)
             except BlockingIOError:
                 pass
-            began = time.monotonic()
-            assert (await other.ask("toy.echo", text="x"))["result"]
-            assert time.monotonic() - began < 2
+            with anyio.fail_after(30):
+                assert (await other.ask("toy.echo", text="x"))["result"]
 
 
 # --------------------------------------------------------------------------- garbage

@@ -58,11 +58,8 @@ def test_sigterm_gives_a_packing_job_back_and_the_next_start_goes_on(
         events.until("archive.published", "fasta")
         refgenie.rounds("demo/big", 1, recipe=recipe_of(tmp_path, "big", files=8, size=12_000_000))
         events.until("job.running", "big")
-        began = time.monotonic()
         assert daemon.stop() == 0
-        took = time.monotonic() - began
-    assert took < 10, "it packed to the end first"
-    assert not list(lab.archives.rglob("big__*"))
+    assert not list(lab.archives.rglob("big__*")), "it packed to the end first"
     assert lab.partials() == []
     lab.start()
     prove(lab.archived("demo/big"), lab.archives, refgenie.folder("demo/big"))

@@ -287,7 +287,7 @@ def test_a_stop_in_the_middle_of_a_big_pack_gives_the_job_back(service: Service)
     assert set(nice) == {"10", "15"}, "the threads that pack step back behind the one that answers"
     began = time.monotonic()
     machine.run("systemctl", "stop", "refgenied.service")
-    assert time.monotonic() - began < 10, "TimeoutStopSec= is 90 s, a chunk is 1 MiB"
+    assert time.monotonic() - began < 60, "TimeoutStopSec= is 90 s, a chunk is 1 MiB"
     assert machine.show("Result") == "success"
     assert machine.journal("-u", "refgenied", "REFGENIED_EVENT=daemon.stopped")
     machine.run("systemctl", "start", "refgenied.service")

@@ -180,9 +180,9 @@ def test_headers_without_end_are_not_kept_in_memory(tmp_path):
 def test_a_long_header_is_read_in_one_go(tmp_path):
     path = tmp_path / "x.tgz"
     path.write_bytes(gzip.compress(headers(1, 1_000_000) + stream_of([folder("default")])))
-    began = time.monotonic()
+    began = time.process_time()
     restore(path, tmp_path / "out")
-    assert time.monotonic() - began < 1.5  # once it was copied again for each record
+    assert time.process_time() - began < 1.5  # once it was copied again for each record
 
 
 def test_names_that_need_too_much_memory_are_refused(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 
 import anyio
 import anyio.to_thread
@@ -190,14 +189,12 @@ async def test_the_scrub_proves_what_is_due_and_waits_for_jobs(genomes):
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1 WHERE asset_group = 'b'")
         parts.jobs.running[7] = RunningJob()
-        began = time.monotonic()
         async with anyio.create_task_group() as group:
             group.start_soon(parts.scrubber.scrub)
             await anyio.sleep(0.3)
             assert (await parts.record(keys[1])).proved_at == 1
             del parts.jobs.running[7]
         assert (await parts.record(keys[1])).proved_at > 1
-        assert time.monotonic() - began < 5
         parts.change_settings(scrub_days=0.0)
         async with parts.store.transaction() as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
