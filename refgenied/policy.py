@@ -1,7 +1,5 @@
 """Which assets are to be archived: one pure function, used by the reconciler, `asset list` and `archive wait`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 

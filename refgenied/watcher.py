@@ -4,8 +4,6 @@ watchfiles never reports an overflow, misses files in new folders, and says noth
 later. So few folders are watched, none recursively, and after an error a new watch is built after a while.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Finds out, without making or changing anything, what `refgenied run` would say of the folders of a configuration."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import stat

@@ -1,7 +1,5 @@
 """The commands `refgenied init` and `refgenied check-config`."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """`refgenied init`: writes a first configuration, with which `refgenied run` starts."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 An unknown key is an error.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

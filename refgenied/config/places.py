@@ -1,7 +1,5 @@
 """Where things are unless a setting says otherwise: the configuration file, the socket, the state."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

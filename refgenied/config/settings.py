@@ -1,7 +1,5 @@
 """Every setting, with its default, its bounds and the sentence that `config.example.toml` shows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 

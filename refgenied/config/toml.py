@@ -1,7 +1,5 @@
 """Reads `config.toml`. Each key that is wrong is named by its place in the file, and the others still count."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Writes a commented configuration, and shows the effective settings to people."""
 
-from __future__ import annotations
-
 import json
 import textwrap
 from collections.abc import Mapping

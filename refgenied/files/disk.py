@@ -1,7 +1,5 @@
 """Blocking calls on a disk that may never answer: the caller can be cancelled, and the process can end."""
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import threading

@@ -5,8 +5,6 @@ It writes a hidden partial file, brings it to the disk, renames it, and brings t
 `writing` tells three failures apart: the disk is full, the machine is short of something, or this file is at fault.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

@@ -3,8 +3,6 @@
 The sandbox of a service only holds the disks that were there when the process started.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable

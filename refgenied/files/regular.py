@@ -4,8 +4,6 @@ Nothing that is there can block us: a FIFO without a writer, a terminal, a devic
 `reading` tells two failures apart: the machine is short of something (descriptors, memory), or this file is at fault.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -1,7 +1,5 @@
 """How many aliases of one genome are kept: every line about an asset of the genome repeats them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 MAX_ALIASES = 1000

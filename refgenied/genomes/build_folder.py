@@ -1,7 +1,5 @@
 """What a build leaves beside an asset: pypiper's status flags, the commands, the recipe, the log."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress

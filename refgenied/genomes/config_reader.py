@@ -5,8 +5,6 @@ counts when the file's stat is the same before and after. When it lacks somethin
 counts only if nothing has written to the file until the next read.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import time

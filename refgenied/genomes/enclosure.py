@@ -4,8 +4,6 @@ Every path is walked component by component from one folder descriptor with `O_N
 so that a link that is put there while we look can never lead outside.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

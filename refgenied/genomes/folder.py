@@ -1,7 +1,5 @@
 """One look at the genome folder: which assets there are, and in what state each is."""
 
-from __future__ import annotations
-
 import os
 import stat
 

@@ -1,7 +1,5 @@
 """What the layouts of the genome folder share: they find assets, and judge those that are at rest."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable
 from itertools import islice

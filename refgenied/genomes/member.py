@@ -1,7 +1,5 @@
 """What the walk over an asset yields."""
 
-from __future__ import annotations
-
 import os
 import stat
 from enum import StrEnum

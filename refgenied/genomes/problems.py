@@ -1,7 +1,5 @@
 """What is wrong in the genome folder, with a limit: a million odd entries are a hundred lines and a number."""
 
-from __future__ import annotations
-
 from refgenied.genomes.enclosure import shown
 from refgenied.model import Problem
 

@@ -1,7 +1,5 @@
 """The layout of refgenie 0.12 and 0.13: `genome_config.yaml` says what there should be, `data/` whether it is there."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -4,8 +4,6 @@ It has three variants (REFGENIE.md): build files in the asset's `_refgenie_build
 and data folders that are named by their 64-hex asset digest.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Registry paths, `genome/asset_group:asset`, as people write them: parsed, resolved to assets, matched by patterns."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase

@@ -1,7 +1,5 @@
 """What lies beside an asset's files, and folders of other people: read in small amounts and without following links."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Generator

@@ -1,7 +1,5 @@
 """Stamps: two equal stamps mean that nothing was built, written or touched in between."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Mapping

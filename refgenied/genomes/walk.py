@@ -4,8 +4,6 @@ Nothing outside the genome folder is ever opened. Links inside the asset stay li
 genome folder are replaced by their content, and everything else is refused by name.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ It is built from the parser's events, because PyYAML composes nodes by recursion
 that means nothing (an unknown tag, a date that does not exist) is left out and reported; the values around it stay.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

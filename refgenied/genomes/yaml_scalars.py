@@ -1,7 +1,5 @@
 """Scalars of YAML, as refgenconf 0.13.1 reads them: which type a plain text has, and its value."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Callable
 from typing import Any, TypeAlias

@@ -3,8 +3,6 @@
 Code that logs never waits for a reader of the log: see `outlet`.
 """
 
-from __future__ import annotations
-
 import atexit
 import faulthandler
 import itertools

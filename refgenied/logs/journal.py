@@ -6,8 +6,6 @@ genome digest and once for each alias.
 https://systemd.io/JOURNAL_NATIVE_PROTOCOL
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

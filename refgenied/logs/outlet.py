@@ -5,8 +5,6 @@ only puts a line into a queue with a limit. Lines without room are counted, and 
 again.
 """
 
-from __future__ import annotations
-
 import os
 import select
 import sys

@@ -1,7 +1,5 @@
 """What the database keeps: archives and removals."""
 
-from __future__ import annotations
-
 import msgspec
 
 from refgenied.model.access import Access

@@ -1,7 +1,5 @@
 """What refgenie builds: assets, genomes, and one look at all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any

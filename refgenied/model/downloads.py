@@ -1,7 +1,5 @@
 """What is told of downloads."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

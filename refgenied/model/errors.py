@@ -1,7 +1,5 @@
 """What can go wrong: one line for people, one kind for programs, and whether another attempt can help."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

@@ -1,7 +1,5 @@
 """Work and history: jobs, their states, the arrows between the states, and events."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Any
 

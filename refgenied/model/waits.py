@@ -1,7 +1,5 @@
 """How long a job waits until it is tried again. Pure functions."""
 
-from __future__ import annotations
-
 DAY_SECONDS = 86_400.0
 LONGEST_BACK_OFF_SECONDS = 3600.0
 """Seconds between two attempts at one asset, at most."""

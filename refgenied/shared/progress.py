@@ -3,8 +3,6 @@
 Only the standard library, because the client uses it too.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from dataclasses import asdict, dataclass

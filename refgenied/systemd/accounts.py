@@ -1,7 +1,5 @@
 """The users and groups of the services: which of them an installation made, and what they own."""
 
-from __future__ import annotations
-
 import grp
 import os
 import pwd

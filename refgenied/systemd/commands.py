@@ -1,7 +1,5 @@
 """The commands `refgenied install-units` and `refgenied uninstall-units`."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

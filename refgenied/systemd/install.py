@@ -1,7 +1,5 @@
 """Puts the units in place and takes them away again. To do either twice changes nothing more."""
 
-from __future__ import annotations
-
 import os
 import pwd
 from collections.abc import Callable, Generator

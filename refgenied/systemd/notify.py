@@ -1,7 +1,5 @@
 """Messages to systemd (sd_notify(3)), when systemd started this process; otherwise nothing happens."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

@@ -1,7 +1,5 @@
 """Reads the configuration again, by a signal or by a verb, and tells systemd."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import anyio.to_thread

@@ -1,7 +1,5 @@
 """What systemd hears while the daemon runs: that it is alive, what it does, and that a stop needs more time."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 

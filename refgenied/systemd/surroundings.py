@@ -1,7 +1,5 @@
 """Changes around the daemon that only another start can follow: a new disk, or another file in the database's place."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from contextlib import suppress

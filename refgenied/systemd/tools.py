@@ -1,7 +1,5 @@
 """Runs the tools of systemd and of user accounts."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

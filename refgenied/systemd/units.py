@@ -1,7 +1,5 @@
 """The texts of the units: the templates of `systemd/`, filled in with the real paths of a configuration."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys
