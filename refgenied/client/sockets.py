@@ -48,13 +48,9 @@ def _configured(path: str, env: Mapping[str, str], problems: list[str], *, requi
         socket = tomllib.loads(text).get("control", {}).get("socket", "")
         if socket:
             yield _expanded(socket, env)
-    except FileNotFoundError as error:
-        if required:
-            problems.append(f"{path}: {error.strerror}")
-    except OSError as error:
-        problems.append(f"{path}: {error.strerror}")
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        problems.append(f"{path}: {error}")
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        if required or not isinstance(error, FileNotFoundError):
+            problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
 
 
 def _read(path: str) -> str:

@@ -30,16 +30,13 @@ class PeerGoneError(Exception):
     """The peer hung up, or does not read: nobody is there to be told anything."""
 
 
-Send = Callable[[bytes], Awaitable[None]]
-
-
 @dataclass
 class Call:
     """One request, as its handler sees it."""
 
     id: str | int
     peer: Peer
-    send: Send
+    send: Callable[[bytes], Awaitable[None]]
     begun: bool = field(default=False, init=False)
     """Whether the answer was sent already, so that only notifications may follow."""
 

@@ -144,7 +144,7 @@ async def removed_record(context: Context, removal: Removal) -> ArchiveRecord:
 
 
 def named(context: Context, record: ArchiveRecord) -> Asset:
-    """The archive's asset, or enough of one for `selects`."""
+    """The archive's asset, or enough of one for `params.selection`."""
     found = context.reconciler.look.assets.get(record.key)
     aliases = context.aliases(record.key.genome_digest) or record.aliases
     return found or Asset(record.key, AssetState.MISSING, "", "", aliases=aliases)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import anyio.to_thread
@@ -103,15 +103,8 @@ async def require_folder(context: Context, doing: str) -> None:
         raise WriteError(problem)
 
 
-def checked(pattern: str) -> str:
-    """The pattern, for `selects`. BadRegistryPathError says how to write one."""
-    if not pattern:
-        return ""
-    whole = pattern if "/" in pattern else f"{pattern}/*"
+def selection(pattern: str) -> Callable[[Asset], bool]:
+    """Tells whether the pattern covers an asset; an empty one covers all. BadRegistryPathError when it is wrong."""
+    whole = pattern if "/" in pattern else f"{pattern or '*'}/*"
     check_pattern(whole)
-    return whole
-
-
-def selects(pattern: str, asset: Asset) -> bool:
-    """Whether what `checked` gave covers the asset; an empty pattern covers all."""
-    return not pattern or matches(pattern, asset)
+    return lambda asset: not pattern or matches(whole, asset)

@@ -37,10 +37,8 @@ class Peer:
         """PermissionDeniedError unless the peer may give orders."""
         if self.may_write:
             return
-        if group_id(self.group) is None:
-            how = f"the group {self.group} does not exist yet: `sudo groupadd {self.group}`, then restart refgenied; "
-        else:
-            how = ""
+        make = f"the group {self.group} does not exist yet: `sudo groupadd {self.group}`, then restart refgenied; "
+        how = make if group_id(self.group) is None else ""
         raise PermissionDeniedError(
             f"{verb} is for root, the user {user_name(os.geteuid())} and members of the group {self.group}, "
             f"and {self.name} (uid {self.uid}) is none of them",

@@ -56,6 +56,9 @@ class InternalError(RefgeniedError):
     code, kind = -32603, "internal_error"
 
 
+PROTOCOL_ERRORS = (ParseError, InvalidRequestError, UnknownVerbError, InvalidParamsError, InternalError)
+
+
 _FORM = 'send one object a line: {"jsonrpc": "2.0", "id": 1, "method": "server.info", "params": {}}'
 
 

@@ -49,6 +49,16 @@ class AssetNamesView(NamedView, frozen=True):
     asset: str
 
 
+class OriginView(View, frozen=True):
+    """What an asset is and what it comes from."""
+
+    description: str
+    seek_keys_total: int
+    parents: tuple[str, ...]
+    """The first of them, as of the children."""
+    children: tuple[str, ...]
+
+
 def text(value: str) -> str:
     """As much of it as a row may hold."""
     return value if len(value) <= LONGEST_TEXT else f"{value[: LONGEST_TEXT - 1]}…"

@@ -39,7 +39,7 @@ SPARE_DESCRIPTORS = 8
 """It is a shortage when fewer can be opened. As many are kept in reserve, to answer clients with during a shortage."""
 
 
-class Condition(ABC):
+class Requirement(ABC):
     """Something without which no job can go on."""
 
     name: ClassVar[str]
@@ -71,7 +71,7 @@ class Condition(ABC):
         await self.look()
 
 
-class Folder(Condition):
+class Folder(Requirement):
     """The archive folder is there, is the one we know, and takes writes."""
 
     name, waiting_for = "archive_folder", "the archive folder"
@@ -107,7 +107,7 @@ class Folder(Condition):
         raise WriteError(f"{self._folder.path} does not answer: is its disk well?")
 
 
-class Room(Condition):
+class Room(Requirement):
     """There is room in the archive folder."""
 
     name, waiting_for = "space", "room in the archive folder"
@@ -149,7 +149,7 @@ class Room(Condition):
         self.line = ""
 
 
-class Database(Condition):
+class Database(Requirement):
     """The database takes writes."""
 
     name, waiting_for = "database", "the database"
@@ -184,7 +184,7 @@ def _full(folder: str) -> str:
     return ""
 
 
-class Means(Condition):
+class Means(Requirement):
     """The process has descriptors and memory left."""
 
     name, waiting_for = "shortage", "descriptors or memory"

@@ -15,7 +15,7 @@ from refgenied.model import (
     SourceChangedError,
     StateError,
 )
-from refgenied.queue.conditions import Condition, Database, Folder, Means, Room
+from refgenied.queue.conditions import Database, Folder, Means, Requirement, Room
 from refgenied.queue.core import Core
 from refgenied.store import archives
 
@@ -33,7 +33,7 @@ class Pause:
         self._folder = Folder(core.archive_folder)
         self._means = Means()
         archiving = (self._folder, Room(core.archive_folder)) if core.archive_folder.path else ()
-        self._conditions: tuple[Condition, ...] = (*archiving, Database(core.jobs.store), self._means)
+        self._conditions: tuple[Requirement, ...] = (*archiving, Database(core.jobs.store), self._means)
         if not archiving:
             self._health.set(Folder.name, "none is set, so nothing is archived, only reported")
         self._went_on: Callable[[], None] = lambda: None
@@ -85,7 +85,7 @@ class Pause:
 
     # ----------------------------------------------------------------- conditions
 
-    async def caused(self, error: RefgeniedError) -> Condition | None:
+    async def caused(self, error: RefgeniedError) -> Requirement | None:
         """The condition behind this error of a job; None when the asset itself is at fault.
 
         No job is claimed then until the condition is over. Call this after the unfinished files were deleted.
@@ -125,12 +125,12 @@ class Pause:
                 for condition in self._conditions:
                     group.start_soon(self._keep_looking, condition)
 
-    async def _keep_looking(self, condition: Condition) -> None:
+    async def _keep_looking(self, condition: Requirement) -> None:
         while True:
             await self._look_at(condition)
             await anyio.sleep(CONDITION_POLL_SECONDS)
 
-    async def _look_at(self, condition: Condition, *, anyhow: bool = False) -> None:
+    async def _look_at(self, condition: Requirement, *, anyhow: bool = False) -> None:
         async with condition.lock:
             before = condition.line
             await (condition.try_anyhow() if anyhow else condition.look())
@@ -143,6 +143,6 @@ class Pause:
             self._jobs.wake()
             self._went_on()
 
-    def _tell(self, condition: Condition) -> None:
+    def _tell(self, condition: Requirement) -> None:
         line = condition.line
         self._health.note(condition.name, f"{line}; the queue waits, and goes on by itself" if line else "")

@@ -27,7 +27,7 @@ from refgenied.model import (
     WriteError,
 )
 from refgenied.queue.archiver import Archiver, Result
-from refgenied.queue.conditions import Condition
+from refgenied.queue.conditions import Requirement
 from refgenied.queue.core import Core
 from refgenied.queue.pause import Pause
 from refgenied.shared.progress import Meter
@@ -128,7 +128,7 @@ class Worker:
         else:
             await self._end(lambda: self._jobs.fail(job, error))
 
-    async def _condition_behind(self, error: RefgeniedError) -> Condition | None:
+    async def _condition_behind(self, error: RefgeniedError) -> Requirement | None:
         with anyio.CancelScope(shield=True):  # a job that is left running would count as a crash
             return await self._pause.caused(error)
 

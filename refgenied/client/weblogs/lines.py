@@ -64,11 +64,11 @@ class Hit(NamedTuple):
     sent: int | None
     """None for Apache's `-`, which means 0."""
     at: float
-    begun: float | None
     span: Span | None
-    broken: bool | None
+    begun: float | None = None
+    broken: bool | None = None
     """Whether the transfer was broken off. None: only the number of bytes can tell."""
-    with_headers: bool | None
+    with_headers: bool | None = None
     """Whether `sent` counts headers too; None when that is not known."""
 
 
@@ -121,10 +121,8 @@ def _of_combined(line: bytes) -> Hit | None:
         ranged=found["status"] == b"206",
         sent=None if found["bytes"] == b"-" else int(found["bytes"]),
         at=at,
-        begun=None,
         span=_span(more, more),
         broken=connection[1] == b"X" if connection else None,
-        with_headers=None,
     )
 
 
@@ -182,7 +180,6 @@ def _of_json(line: bytes) -> Hit | None:
             at=at,
             begun=at - seconds if isinstance(seconds, int | float) and 0 <= seconds <= at else None,
             span=_span(_header(answered, "Content-Range").encode(), _header(asked, "Range").encode()),
-            broken=None,
             with_headers=False,
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

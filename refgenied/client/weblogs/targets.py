@@ -37,9 +37,8 @@ class Target:
         self._editions = [
             KnownArchive(digest, size, published.get(digest, 0)) for digest, size in row["editions"].items()
         ]
-        self._sizes: dict[int, KnownArchive] = {}
-        for edition in self._editions:
-            self._sizes.setdefault(edition.size, edition)
+        self._sizes = {edition.size: edition for edition in reversed(self._editions)}
+        """The newest of each size."""
 
     def of_size(self, size: int | None) -> KnownArchive | None:
         return self._sizes.get(size) if size is not None else None
@@ -87,7 +86,7 @@ class Targets:
             genome, group = api["genome"] or api["genome2"], api["group"] or api["group2"]
             tag = next(iter(parse_qs(url.query).get("tag", [])), "")
             return self._by_names.get((genome, group, tag)) if tag else self._defaults.get((genome, group))
-        folders, name = path.split("/")[:-1], path.split("/")[-1]
+        *folders, name = path.split("/")
         nested = self._by_names.get((folders[-3], folders[-2], folders[-1])) if len(folders) >= 3 else None
         if nested is not None and name == f"{folders[-2]}__{folders[-1]}.tgz":
             return nested

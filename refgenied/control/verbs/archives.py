@@ -20,12 +20,11 @@ from refgenied.control.params import (
     PathPageParams,
     PathParams,
     PatternPageParams,
-    checked,
-    selects,
+    selection,
 )
 from refgenied.control.protocol import encode
-from refgenied.control.verbs.assets import SeekKeys, first_relatives, first_seek_keys, seek_keys_page
-from refgenied.control.views import ArchiveView, Page, View, archive_view, key_after, shaped
+from refgenied.control.verbs.assets import SeekKeys, origin, seek_keys_page
+from refgenied.control.views import ArchiveView, OriginView, Page, View, archive_view, key_after, shaped
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -47,13 +46,13 @@ class ArchiveList(View, frozen=True):
 
 @Verb("archive.list", "Every recorded archive; a page of them.", errors=(BadRegistryPathError,))
 async def archive_list(context: Context, call: Call, params: PatternPageParams) -> ArchiveList:
-    pattern, after = checked(params.pattern), key_after(params.after)
+    selects, after = selection(params.pattern), key_after(params.after)
     facts = await context.reconciler.standings.facts()
     page = Page(
         (
             lookup.view(context, record, facts)
             for key, record in facts.archives.items()
-            if (after is None or key > after) and selects(pattern, lookup.named(context, record))
+            if (after is None or key > after) and selects(lookup.named(context, record))
         ),
         limit=params.limit,
     )
@@ -64,16 +63,11 @@ class ArchiveGetParams(PathParams, frozen=True):
     removed: Annotated[bool, Meta(description="also one that was removed, while its file is there")] = False
 
 
-class Contents(View, frozen=True):
+class Contents(OriginView, frozen=True):
     """What the manifest beside the archive says."""
 
-    description: str
     seek_keys: dict[str, str]
     """The first of them; `archive.seek_keys` has all."""
-    seek_keys_total: int
-    parents: tuple[str, ...]
-    """The first of them, as of the children."""
-    children: tuple[str, ...]
     recorded_asset_digest: str | None
     build: BuildRecord
     build_cut: bool
@@ -126,10 +120,6 @@ def _contents(place: Place) -> tuple[Contents | None, str]:
     contents = shaped(
         Contents,
         manifest,
-        seek_keys=first_seek_keys(manifest.seek_keys),
-        seek_keys_total=len(manifest.seek_keys),
-        parents=first_relatives(manifest.parents),
-        children=first_relatives(manifest.children),
         build=build,
         build_cut=cut,
         codec=msgspec.structs.asdict(manifest.codec),
@@ -138,6 +128,7 @@ def _contents(place: Place) -> tuple[Contents | None, str]:
         files=first.rows,
         files_total=_members(manifest),
         manifest=str(place.manifest),
+        **origin(manifest),
     )
     return contents, ""
 

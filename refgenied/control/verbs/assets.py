@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+from refgenied.archive.format.manifest import Manifest
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import ASSET_ERRORS, PathPageParams, PathParams, PatternPageParams, checked, selects
+from refgenied.control.params import ASSET_ERRORS, PathPageParams, PathParams, PatternPageParams, selection
 from refgenied.control.views import (
     ArchiveView,
     AssetView,
     JobView,
+    OriginView,
     Page,
     View,
     archive_view,
@@ -43,14 +45,14 @@ class AssetList(View, frozen=True):
     errors=(BadRegistryPathError, BusyError),
 )
 async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:
-    pattern, after = checked(params.pattern), key_after(params.after)
+    selects, after = selection(params.pattern), key_after(params.after)
     await context.reconciler.first_looked()
     listed = await context.reconciler.standings.after(after)
     page = Page(
         (
             asset_view(asset, stands)
             for asset, stands in listed
-            if (params.state is None or asset.state is params.state) and selects(pattern, asset)
+            if (params.state is None or asset.state is params.state) and selects(asset)
         ),
         limit=params.limit,
     )
@@ -63,12 +65,15 @@ class SeekKeys(View, frozen=True):
     total: int
 
 
-def first_seek_keys(seek_keys: dict[str, str]) -> dict[str, str]:
-    return dict(Page(seek_keys.items(), limit=len(seek_keys), room=SEEK_KEY_BYTES).rows)
-
-
-def first_relatives(paths: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(Page(paths, room=RELATIVES_BYTES).rows)
+def origin(thing: Asset | Manifest) -> dict[str, object]:
+    """The first seek keys and relatives, for an `OriginView`."""
+    seek_keys = thing.seek_keys
+    return {
+        "seek_keys": dict(Page(seek_keys.items(), limit=len(seek_keys), room=SEEK_KEY_BYTES).rows),
+        "seek_keys_total": len(seek_keys),
+        "parents": Page(thing.parents, room=RELATIVES_BYTES).rows,
+        "children": Page(thing.children, room=RELATIVES_BYTES).rows,
+    }
 
 
 def seek_keys_page(seek_keys: dict[str, str], params: PathPageParams) -> SeekKeys:
@@ -76,16 +81,11 @@ def seek_keys_page(seek_keys: dict[str, str], params: PathPageParams) -> SeekKey
     return SeekKeys(dict(page.rows), page.next_after(params.skip), len(seek_keys))
 
 
-class AssetDetails(View, frozen=True):
+class AssetDetails(OriginView, frozen=True):
     asset: AssetView
     asset_digest: str | None
-    description: str
     seek_keys: dict[str, str]
     """The first of them; `asset.seek_keys` has all."""
-    seek_keys_total: int
-    parents: tuple[str, ...]
-    """The first of them, as of the children."""
-    children: tuple[str, ...]
     archive: ArchiveView | None
     newest_job: JobView | None
 
@@ -111,12 +111,9 @@ async def asset_get(context: Context, call: Call, params: PathParams) -> AssetDe
         AssetDetails,
         asset,
         asset=asset_view(asset, stands),
-        seek_keys=first_seek_keys(asset.seek_keys),
-        seek_keys_total=len(asset.seek_keys),
-        parents=first_relatives(asset.parents),
-        children=first_relatives(asset.children),
         archive=archive_view(context, record, stands.archive, facts.lost.get(key, "")) if record else None,
         newest_job=job_view(context, job) if job else None,
+        **origin(asset),
     )
 
 

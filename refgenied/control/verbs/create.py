@@ -74,7 +74,7 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     async def wish(path: str) -> Wish:
         try:
             return await _wish(context, path, call.peer.requester, force=params.force)
-        except RefgeniedError as error:
+        except (AssetNotFoundError, AssetIncompleteError) as error:
             raise await _with_way_back(context, path, error, removals) from None
 
     if params.path:
@@ -108,9 +108,7 @@ async def _wish(context: Context, path: str, requester: Requester, *, force: boo
 async def _with_way_back(
     context: Context, path: str, error: RefgeniedError, removals: Mapping[AssetKey, Removal]
 ) -> RefgeniedError:
-    """The error. When the asset is gone, and its archive was removed but is still there, it tells of that."""
-    if not isinstance(error, AssetNotFoundError | AssetIncompleteError):
-        return error
+    """The error. When the asset's archive was removed but is still there, it tells of that."""
     removal = await lookup.removed(context, path, removals)
     if removal is None:
         return error

@@ -14,7 +14,7 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Nothing
 from refgenied.control.views import JobView, Page, View, job_view, text
-from refgenied.model import AssetState, BusyError, ConfigError, Job, JobState, Problem
+from refgenied.model import AssetState, BusyError, ConfigError, Job, Problem
 from refgenied.policy import ArchiveState
 from refgenied.shared.output import moment
 from refgenied.store import jobs as rows
@@ -105,20 +105,18 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
     look = reconciler.look
     standings = await reconciler.standings.all()
     recorded = await context.store.ask(overview, MOST_TRIED_AGAIN)
+    jobs = recorded.jobs
     states = Counter(asset.state for asset, _ in standings.values())
     archive = Counter(stands.archive for _, stands in standings.values())
     free = await anyio.to_thread.run_sync(context.archive_folder.free) if context.archive_folder.path else 0
     conditions = context.health.conditions
+    genome_folder = context.current.settings.refgenie.genome_folder
     return ServerInfo(
         version=__version__,
         pid=os.getpid(),
         started_at=context.started_at,
         uptime=time.monotonic() - context.began,
-        genome_folder=GenomeFolderInfo(
-            path=context.current.settings.refgenie.genome_folder,
-            layout=look.layout,
-            ok=look.ok and "genome_folder" not in conditions,
-        ),
+        genome_folder=GenomeFolderInfo(genome_folder, look.layout, look.ok and "genome_folder" not in conditions),
         archive_folder=ArchiveFolderInfo(path=context.archive_folder.path, free=free),
         assets=AssetCounts(
             total=len(standings),
@@ -131,12 +129,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
             archives=context.catalog.served.archives,
             left_out=tuple(map(text, context.catalog.served.left_out[:MOST_PROBLEMS])),
         ),
-        queue=QueueInfo(
-            queued=recorded.jobs[JobState.QUEUED],
-            running=recorded.jobs[JobState.RUNNING],
-            failed=recorded.jobs[JobState.FAILED],
-            paused=context.pause.reason,
-        ),
+        queue=QueueInfo(jobs["queued"], jobs["running"], jobs["failed"], paused=context.pause.reason),
         running=[job_view(context, job) for job in recorded.running],
         last_look=LookInfo(at=reconciler.last.at, took=reconciler.last.took),
         next_sweep_at=reconciler.next_sweep_at,

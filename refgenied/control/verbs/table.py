@@ -11,13 +11,7 @@ from refgenied.control.context import Context
 from refgenied.control.description import Description, describe
 from refgenied.control.dispatch import Call, Verb, verbs_of
 from refgenied.control.params import Nothing
-from refgenied.control.protocol import (
-    InternalError,
-    InvalidParamsError,
-    InvalidRequestError,
-    ParseError,
-    UnknownVerbError,
-)
+from refgenied.control.protocol import PROTOCOL_ERRORS
 from refgenied.control.verbs import (
     archives,
     assets,
@@ -40,16 +34,7 @@ from refgenied.control.views import EventView, JobView, View
 from refgenied.control.waiting import WaitingNotice
 from refgenied.model import BusyError, PermissionDeniedError, ShuttingDownError
 
-ANY_VERB = (
-    ParseError,
-    InvalidRequestError,
-    UnknownVerbError,
-    InvalidParamsError,
-    InternalError,
-    PermissionDeniedError,
-    BusyError,
-    ShuttingDownError,
-)
+ANY_VERB = (*PROTOCOL_ERRORS, PermissionDeniedError, BusyError, ShuttingDownError)
 """Errors that every verb may answer with."""
 
 
