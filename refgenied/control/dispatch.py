@@ -59,11 +59,9 @@ class Call:
 
 @dataclass
 class Verb:
-    """Decorates its handler: `@Verb("asset.get", "One asset.")`. The module then holds the verb under that name."""
+    """Decorates its handler: `@Verb("asset.get")`. The module then holds the verb under the handler's name."""
 
     name: str
-    summary: str
-    """What it does, one sentence."""
     writes: bool = False
     """It needs the right to give orders, and is logged."""
     lasts: bool = False
@@ -83,6 +81,11 @@ class Verb:
     def params(self) -> type[msgspec.Struct]:
         """As the handler's annotation says."""
         return get_type_hints(self.handler)["params"]
+
+    @property
+    def summary(self) -> str:
+        """What it does: the handler's docstring."""
+        return " ".join((self.handler.__doc__ or "").split())
 
     @property
     def answer(self) -> str:

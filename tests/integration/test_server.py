@@ -54,41 +54,48 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     text: str
 
 
-@Verb("toy.echo", "Say it again.")
+@Verb("toy.echo")
 async def echo(context: Toys, call: Call, params: Text) -> dict[str, object]:
+    """Say it again."""
     return {"text": params.text, "may_write": call.peer.may_write, "uid": call.peer.uid, "name": call.peer.name}
 
 
-@Verb("toy.write", "Change something.", writes=True)
+@Verb("toy.write", writes=True)
 async def write(context: Toys, call: Call, params: Nothing) -> int:
+    """Change something."""
     context.wrote += 1
     return context.wrote
 
 
-@Verb("toy.crash", "Have a bug.")
+@Verb("toy.crash")
 async def crash(context: Toys, call: Call, params: Nothing) -> None:
+    """Have a bug."""
     raise KeyError("secret/path")
 
 
-@Verb("toy.refuse", "Raise an error for people.")
+@Verb("toy.refuse")
 async def refuse(context: Toys, call: Call, params: Nothing) -> None:
+    """Raise an error for people."""
     raise AssetNotFoundError("no such toy", hint="look under the bed")
 
 
-@Verb("toy.big", "Answer with too much.")
+@Verb("toy.big")
 async def big(context: Toys, call: Call, params: Nothing) -> str:
+    """Answer with too much."""
     return "x" * (2 * protocol.MAX_REPLY)
 
 
-@Verb("toy.short", "Wait a little, and answer all the same when the daemon drains.")
+@Verb("toy.short")
 async def short(context: Toys, call: Call, params: Nothing) -> str:
+    """Wait a little, and answer all the same when the daemon drains."""
     context.slept.set()
     await context.may_go_on.wait()
     return "done"
 
 
-@Verb("toy.watch", "Count for ever.", lasts=True)
+@Verb("toy.watch", lasts=True)
 async def watch(context: Toys, call: Call, params: Nothing) -> dict[str, str]:
+    """Count for ever."""
     await call.begin({"seq": 0})
     for seq in range(1, 10**9):
         await call.notify("event", {"seq": seq, "filler": "x" * 1000})
@@ -96,8 +103,9 @@ async def watch(context: Toys, call: Call, params: Nothing) -> dict[str, str]:
     return {"reason": "done"}
 
 
-@Verb("toy.sleep", "Sleep for ever.", lasts=True)
+@Verb("toy.sleep", lasts=True)
 async def sleep(context: Toys, call: Call, params: Nothing) -> None:
+    """Sleep for ever."""
     context.slept.set()
     await anyio.sleep_forever()
 

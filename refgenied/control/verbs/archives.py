@@ -44,8 +44,9 @@ class ArchiveList(View, frozen=True):
     next: str | None
 
 
-@Verb("archive.list", "Every recorded archive; a page of them.", errors=(BadRegistryPathError,))
+@Verb("archive.list", errors=(BadRegistryPathError,))
 async def archive_list(context: Context, call: Call, params: PatternPageParams) -> ArchiveList:
+    """Every recorded archive; a page of them."""
     selects, after = selection(params.pattern), key_after(params.after)
     facts = await context.reconciler.standings.facts()
     page = Page(
@@ -89,12 +90,9 @@ class ArchiveDetails(View, frozen=True):
     """Why there are no contents; empty when there are."""
 
 
-@Verb(
-    "archive.get",
-    "One archive: its record, its seek keys, parents, build commands, recipe and codec, and its first members.",
-    errors=READING_ERRORS,
-)
+@Verb("archive.get", errors=READING_ERRORS)
 async def archive_get(context: Context, call: Call, params: ArchiveGetParams) -> ArchiveDetails:
+    """One archive: its record, its seek keys, parents, build commands, recipe and codec, and its first members."""
     try:
         record, facts = await lookup.find(context, params.path)
         view = lookup.view(context, record, facts)
@@ -152,12 +150,9 @@ class ArchiveFiles(View, frozen=True):
     total: int
 
 
-@Verb(
-    "archive.files",
-    "What is inside an archive, in its order: path, type, size, mode, mtime, md5, link target; a page of it.",
-    errors=(*READING_ERRORS, PermissionDeniedError),
-)
+@Verb("archive.files", errors=(*READING_ERRORS, PermissionDeniedError))
 async def archive_files(context: Context, call: Call, params: PathPageParams) -> ArchiveFiles:
+    """What is inside an archive, in its order: path, type, size, mode, mtime, md5, link target; a page of it."""
     place = await privacy.readable_place(context, call.peer, params.path)
 
     def read() -> ArchiveFiles:
@@ -169,11 +164,8 @@ async def archive_files(context: Context, call: Call, params: PathPageParams) ->
     return await anyio.to_thread.run_sync(read)
 
 
-@Verb(
-    "archive.seek_keys",
-    "The seek keys of one archive and where they lead, as its manifest has them; a page of them.",
-    errors=READING_ERRORS,
-)
+@Verb("archive.seek_keys", errors=READING_ERRORS)
 async def archive_seek_keys(context: Context, call: Call, params: PathPageParams) -> SeekKeys:
+    """The seek keys of one archive and where they lead, as its manifest has them; a page of them."""
     place = await privacy.readable_place(context, call.peer, params.path)
     return await anyio.to_thread.run_sync(lambda: seek_keys_page(read_manifest(place.manifest).seek_keys, params))

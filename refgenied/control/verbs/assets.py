@@ -39,12 +39,9 @@ class AssetList(View, frozen=True):
     next: str | None
 
 
-@Verb(
-    "asset.list",
-    "Every asset that the last look found, its state and why, and where its archive stands; a page of them.",
-    errors=(BadRegistryPathError, BusyError),
-)
+@Verb("asset.list", errors=(BadRegistryPathError, BusyError))
 async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:
+    """Every asset that the last look found, its state and why, and where its archive stands; a page of them."""
     selects, after = selection(params.pattern), key_after(params.after)
     await context.reconciler.first_looked()
     listed = await context.reconciler.standings.after(after)
@@ -96,12 +93,9 @@ async def _found(context: Context, path: str) -> Asset:
     return look.assets[resolve(look, path)]
 
 
-@Verb(
-    "asset.get",
-    "One asset as the last look found it, with its archive and its newest job.",
-    errors=(*ASSET_ERRORS, BusyError),
-)
+@Verb("asset.get", errors=(*ASSET_ERRORS, BusyError))
 async def asset_get(context: Context, call: Call, params: PathParams) -> AssetDetails:
+    """One asset as the last look found it, with its archive and its newest job."""
     asset = await _found(context, params.path)
     key = asset.key
     facts = await context.reconciler.standings.facts(key)
@@ -117,10 +111,7 @@ async def asset_get(context: Context, call: Call, params: PathParams) -> AssetDe
     )
 
 
-@Verb(
-    "asset.seek_keys",
-    "The seek keys of one asset and where they lead, in the config's order; a page of them.",
-    errors=ASSET_ERRORS,
-)
+@Verb("asset.seek_keys", errors=ASSET_ERRORS)
 async def asset_seek_keys(context: Context, call: Call, params: PathPageParams) -> SeekKeys:
+    """The seek keys of one asset and where they lead, in the config's order; a page of them."""
     return seek_keys_page((await _found(context, params.path)).seek_keys, params)

@@ -34,8 +34,9 @@ class Configuration(View, frozen=True):
     settings: list[Setting]
 
 
-@Verb("config.get", "refgenie's own settings, and every setting in force with where it came from.")
+@Verb("config.get")
 async def config_get(context: Context, call: Call, params: Nothing) -> Configuration:
+    """refgenie's own settings, and every setting in force with where it came from."""
     settings = context.current.settings
     look = context.reconciler.look
     return Configuration(

@@ -59,13 +59,9 @@ class Wishes(View, frozen=True):
     results: list[Wish]
 
 
-@Verb(
-    "archive.create",
-    "Ask for the archive of assets; answers with the job of each, one result for `path`, a list for `paths`.",
-    writes=True,
-    errors=(*ASSET_ERRORS, *FOLDER_ERRORS, AssetIncompleteError, BusyError),
-)
+@Verb("archive.create", writes=True, errors=(*ASSET_ERRORS, *FOLDER_ERRORS, AssetIncompleteError, BusyError))
 async def archive_create(context: Context, call: Call, params: ArchiveCreateParams) -> Wish | Wishes:
+    """Ask for the archive of assets; answers with the job of each, one result for `path`, a list for `paths`."""
     require_one("archive.create", path=params.path, paths=params.paths)
     await require_folder(context, "archived")
     await context.reconciler.look_again()

@@ -41,11 +41,11 @@ class DownloadsRecorded(View, frozen=True):
     """Of assets that were never archived here; they are not counted."""
 
 
-@Verb(
-    "download.record",
-    "Count downloads, each id once. A right of its own: for control.download_users, and for those who may give orders.",
-)
+@Verb("download.record")
 async def download_record(context: Context, call: Call, params: DownloadRecordParams) -> DownloadsRecorded:
+    """Count downloads, each id once. A right of its own: for control.download_users, and for those who
+    may give orders.
+    """
     call.peer.require_record("download.record")
     reported = [downloads.Download(report.id, report.key, report.digest, report.at) for report in params.downloads]
     return DownloadsRecorded(*await context.jobs.downloads.record(reported, by=call.peer.name))
@@ -72,11 +72,9 @@ class DownloadEditions(View, frozen=True):
     next: str | None
 
 
-@Verb(
-    "download.editions",
-    "Every archive that is or was under an asset's name, with its size: what a line of a log can be held against.",
-)
+@Verb("download.editions")
 async def download_editions(context: Context, call: Call, params: DownloadEditionsParams) -> DownloadEditions:
+    """Every archive that is or was under an asset's name, with its size: what a line of a log can be held against."""
     after = key_after(params.after)
     assets: dict[AssetKey, list[downloads.Edition]] = {}
     for edition in await context.store.ask(downloads.editions):
@@ -116,11 +114,11 @@ class LogBegun(View, frozen=True):
     """For each of the lines: how many equal ones were in the logs before this one."""
 
 
-@Verb(
-    "download.log",
-    "Begin with a web server's log. Where rotation cut between equal lines, says how many of them came before the cut.",
-)
+@Verb("download.log")
 async def download_log(context: Context, call: Call, params: LogBeginParams) -> LogBegun:
+    """Begin with a web server's log. Where rotation cut between equal lines, says how many of them came
+    before the cut.
+    """
     call.peer.require_record("download.log")
     start = weblogs.Start(params.start, params.first_line, params.repeated)
     return LogBegun(await context.jobs.downloads.begin_log(start, params.lines, half=params.half))
@@ -152,12 +150,11 @@ class DownloadRequestsParams(Params, frozen=True):
     requests: Annotated[tuple[LoggedRequest, ...], Meta(max_length=MOST_DOWNLOADS)]
 
 
-@Verb(
-    "download.requests",
-    "Take requests for archives from a web server's log, each line once and in order, and count what they make up. "
-    "For those who may call download.record.",
-)
+@Verb("download.requests")
 async def download_requests(context: Context, call: Call, params: DownloadRequestsParams) -> DownloadsRecorded:
+    """Take requests for archives from a web server's log, each line once and in order, and count what they make up. For
+    those who may call download.record.
+    """
     call.peer.require_record("download.requests")
     requests = [_logged(request) for request in params.requests]
     return DownloadsRecorded(*await context.jobs.downloads.take(requests, by=call.peer.name))

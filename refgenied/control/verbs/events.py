@@ -49,14 +49,9 @@ class EventWatch(View, frozen=True):
     """After which event it begins."""
 
 
-@Verb(
-    "event.watch",
-    "What happened after `since`, and what happens from now on: an `event` notification for each.",
-    lasts=True,
-    begins=EventWatch,
-    notifies=("event",),
-)
+@Verb("event.watch", lasts=True, begins=EventWatch, notifies=("event",))
 async def event_watch(context: Context, call: Call, params: EventWatchParams) -> End:
+    """What happened after `since`, and what happens from now on: an `event` notification for each."""
     require_not_both("event.watch", since=params.since, at=params.at)
     with context.jobs.feed.subscribed() as subscription:
         first = None if params.at is None else await context.store.ask(events.before, params.at)
@@ -100,16 +95,11 @@ class JobWatch(View, frozen=True):
     job: JobView
 
 
-@Verb(
-    "job.watch",
-    "A job until it ends: its events and about 4 `progress` notifications a second; `end` has the job as it ended. "
-    "When another job of the asset takes its place, that one is watched on.",
-    lasts=True,
-    begins=JobWatch,
-    notifies=("event", "progress", "waiting"),
-    errors=(JobNotFoundError,),
-)
+@Verb("job.watch", lasts=True, begins=JobWatch, notifies=("event", "progress", "waiting"), errors=(JobNotFoundError,))
 async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End:
+    """A job until it ends: its events and about 4 `progress` notifications a second; `end` has the job as it ended.
+    When another job of the asset takes its place, that one is watched on.
+    """
     with context.jobs.feed.subscribed() as subscription:
         job = await context.store.ask(rows.required, params.job)
         _, last = await context.store.ask(events.span)

@@ -54,13 +54,13 @@ class ImportResult(View, frozen=True):
 
 @Verb(
     "archive.import",
-    "Take archives that lie in a folder into the database, and into the archive folder; nothing is compressed.",
     writes=True,
     lasts=True,
     notifies=("progress", "imported"),
     errors=(*KEEPING_ERRORS, AssetNotFoundError, NoSpaceError, ShortageError, StateError, UnreadableError),
 )
 async def archive_import(context: Context, call: Call, params: ArchiveImportParams) -> ImportResult:
+    """Take archives that lie in a folder into the database, and into the archive folder; nothing is compressed."""
     if params.folder and not params.folder.startswith("/"):
         raise InvalidParamsError("archive.import: `folder` must be an absolute path")
     require_not_both("archive.import", folder=params.folder or None, path=params.path or None)

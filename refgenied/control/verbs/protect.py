@@ -34,13 +34,9 @@ class ProtectResult(View, frozen=True):
     """The first of them."""
 
 
-@Verb(
-    "archive.protect",
-    "Let no more people read archives than may read their assets; what is as it should be stays as it is.",
-    writes=True,
-    errors=KEEPING_ERRORS,
-)
+@Verb("archive.protect", writes=True, errors=KEEPING_ERRORS)
 async def archive_protect(context: Context, call: Call, params: ArchiveProtectParams) -> ProtectResult:
+    """Let no more people read archives than may read their assets; what is as it should be stays as it is."""
     require_one("archive.protect", paths=params.paths, all=params.all)
     await require_folder(context, "protected")
     keys = None if params.all else [(await lookup.find(context, path))[0].key for path in params.paths]

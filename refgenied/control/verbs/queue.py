@@ -27,11 +27,9 @@ class JobList(View, frozen=True):
     """Why nothing is claimed; empty when jobs run."""
 
 
-@Verb(
-    "job.list",
-    "Running jobs, then queued ones in the order in which they will run, then `ended` ended ones; a page of them.",
-)
+@Verb("job.list")
 async def job_list(context: Context, call: Call, params: JobListParams) -> JobList:
+    """Running jobs, then queued ones in the order in which they will run, then `ended` ended ones; a page of them."""
     jobs = await context.store.ask(rows.listed, params.ended)
     page = Page((job_view(context, job) for job in jobs[params.skip :]), limit=params.limit)
     return JobList(jobs=page.rows, next=page.next_after(params.skip), paused=context.pause.reason)
@@ -41,28 +39,21 @@ class JobParams(Params, frozen=True):
     job: JobNumber
 
 
-@Verb("job.get", "One job.", errors=(JobNotFoundError,))
+@Verb("job.get", errors=(JobNotFoundError,))
 async def job_get(context: Context, call: Call, params: JobParams) -> JobView:
+    """One job."""
     return job_view(context, await context.store.ask(rows.required, params.job))
 
 
-@Verb(
-    "job.cancel",
-    "Cancel a queued job at once, or ask a running one to stop.",
-    writes=True,
-    errors=(JobNotFoundError, ConflictError),
-)
+@Verb("job.cancel", writes=True, errors=(JobNotFoundError, ConflictError))
 async def job_cancel(context: Context, call: Call, params: JobParams) -> JobView:
+    """Cancel a queued job at once, or ask a running one to stop."""
     return job_view(context, await context.jobs.cancel(params.job, call.peer.requester))
 
 
-@Verb(
-    "job.retry",
-    "Queue an ended job again, or try one at once that waits to be tried again.",
-    writes=True,
-    errors=(JobNotFoundError, ConflictError),
-)
+@Verb("job.retry", writes=True, errors=(JobNotFoundError, ConflictError))
 async def job_retry(context: Context, call: Call, params: JobParams) -> JobView:
+    """Queue an ended job again, or try one at once that waits to be tried again."""
     return job_view(context, await context.jobs.retry(params.job, call.peer.requester))
 
 
@@ -72,13 +63,15 @@ class PauseState(View, frozen=True):
     changed: bool
 
 
-@Verb("queue.pause", "Start no more jobs; a running one goes on.", writes=True)
+@Verb("queue.pause", writes=True)
 async def queue_pause(context: Context, call: Call, params: Nothing) -> PauseState:
+    """Start no more jobs; a running one goes on."""
     changed = await context.pause.pause(call.peer.requester)
     return PauseState(paused=context.pause.reason, changed=changed)
 
 
-@Verb("queue.resume", "Start jobs again.", writes=True)
+@Verb("queue.resume", writes=True)
 async def queue_resume(context: Context, call: Call, params: Nothing) -> PauseState:
+    """Start jobs again."""
     changed = await context.pause.resume(call.peer.requester)
     return PauseState(paused=context.pause.reason, changed=changed)

@@ -39,12 +39,9 @@ class Range(View, frozen=True):
     """The file that was read: where a link leads."""
 
 
-@Verb(
-    "archive.read",
-    f"Bytes of one file in an archive, at most {MOST_RANGE_BYTES} at once; only the blocks that hold them are read.",
-    errors=(*READING_ERRORS, MemberNotFoundError, PermissionDeniedError),
-)
+@Verb("archive.read", errors=(*READING_ERRORS, MemberNotFoundError, PermissionDeniedError))
 async def archive_read(context: Context, call: Call, params: ArchiveReadParams) -> Range:
+    """Bytes of one file in an archive, at most 737280 at once; only the blocks that hold them are read."""
     place = await privacy.readable_place(context, call.peer, params.path)
 
     def read() -> Range:

@@ -52,13 +52,9 @@ class ArchiveRemoved(View, frozen=True):
     """Whether a file is still at that path."""
 
 
-@Verb(
-    "archive.remove",
-    "Forget an archive, and with `delete_file` delete it; it comes back when the asset is rebuilt or asked for.",
-    writes=True,
-    errors=(*ARCHIVE_ERRORS, BusyError, WriteError),
-)
+@Verb("archive.remove", writes=True, errors=(*ARCHIVE_ERRORS, BusyError, WriteError))
 async def archive_remove(context: Context, call: Call, params: ArchiveRemoveParams) -> ArchiveRemoved:
+    """Forget an archive, and with `delete_file` delete it; it comes back when the asset is rebuilt or asked for."""
     await context.reconciler.look_again()
     await require_folder(context, "removed")
     try:

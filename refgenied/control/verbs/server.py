@@ -99,8 +99,9 @@ class ServerInfo(View, frozen=True):
     problems_total: int
 
 
-@Verb("server.info", "How the daemon is: folders, counts, queue, last look, health.")
+@Verb("server.info")
 async def server_info(context: Context, call: Call, params: Nothing) -> ServerInfo:
+    """How the daemon is: folders, counts, queue, last look, health."""
     reconciler = context.reconciler
     look = reconciler.look
     standings = await reconciler.standings.all()
@@ -169,8 +170,9 @@ class ScanResult(View, frozen=True):
     queued_total: int
 
 
-@Verb("server.scan", "Look at the genome folder now, and queue what is due.", writes=True, errors=(BusyError,))
+@Verb("server.scan", writes=True, errors=(BusyError,))
 async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResult:
+    """Look at the genome folder now, and queue what is due."""
     before = {job.id for job in await context.store.ask(rows.unfinished)}
     await context.reconciler.look_again()
     unfinished = await context.store.ask(rows.unfinished)
@@ -190,8 +192,9 @@ class Reloaded(View, frozen=True):
     """Settings that changed and that only a restart brings into force."""
 
 
-@Verb("server.reload", "Read the configuration again, as SIGHUP does.", writes=True, errors=(ConfigError,))
+@Verb("server.reload", writes=True, errors=(ConfigError,))
 async def server_reload(context: Context, call: Call, params: Nothing) -> Reloaded:
+    """Read the configuration again, as SIGHUP does."""
     return Reloaded(restart_needed=await context.reload())
 
 
@@ -199,7 +202,8 @@ class ShuttingDown(View, frozen=True):
     shutting_down: bool = True
 
 
-@Verb("server.shutdown", "Drain and stop, as SIGTERM does.", writes=True)
+@Verb("server.shutdown", writes=True)
 async def server_shutdown(context: Context, call: Call, params: Nothing) -> ShuttingDown:
+    """Drain and stop, as SIGTERM does."""
     context.shutdown()
     return ShuttingDown()

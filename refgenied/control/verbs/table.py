@@ -77,8 +77,9 @@ NOTICES: dict[str, type] = {
 """Every notification also has `watch` in its params: the id of the request that it belongs to."""
 
 
-@Verb("rpc.describe", "Every verb with its params, result, rights and errors: enough to write a client.")
+@Verb("rpc.describe")
 async def rpc_describe(context: Context, call: Call, params: Nothing) -> Description:
+    """Every verb with its params, result, rights and errors: enough to write a client."""
     return await anyio.to_thread.run_sync(_description)
 
 

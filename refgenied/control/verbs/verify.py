@@ -46,15 +46,9 @@ class VerifyResult(View, frozen=True):
     damaged_total: int
 
 
-@Verb(
-    "archive.verify",
-    "Read archives back and compare every byte with their manifests; a damaged one is marked, and made anew.",
-    writes=True,
-    lasts=True,
-    notifies=("progress", "verified"),
-    errors=KEEPING_ERRORS,
-)
+@Verb("archive.verify", writes=True, lasts=True, notifies=("progress", "verified"), errors=KEEPING_ERRORS)
 async def archive_verify(context: Context, call: Call, params: ArchiveVerifyParams) -> VerifyResult:
+    """Read archives back and compare every byte with their manifests; a damaged one is marked, and made anew."""
     require_one("archive.verify", paths=params.paths, all=params.all)
     await require_folder(context, "verified")
     records = await _records(context, params)
