@@ -1,4 +1,4 @@
-"""The faults that there are now, in one line each, until each is over."""
+"""The faults of this moment, with one line each. A fault stays until somebody clears it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Clock = Callable[[], float]
 
 
 class Health:
-    """Named conditions. Setting one logs it once; clearing it logs that it is over."""
+    """Named conditions. A condition is logged once when it is set, and once when it is cleared."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

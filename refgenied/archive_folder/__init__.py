@@ -1,22 +1,23 @@
-"""The archive folder: is it the folder we know, how much room it has, what is in place, and the one publishing lock.
+"""The archive folder: is it the folder that we know, its free space, its lost archives, and the publishing lock.
 
 *The lock.* `folder.ArchiveFolder.publishing` is held from the first change of a final name to the commit of its
-record: by a publish, an import, a removal and an update of the catalog. `archive verify` takes it before it believes
-that an archive is damaged. Nobody holds it while something is packed or read. Partial files need no lock: they belong
-to the asset's running job, or to the request that has reserved the asset and waited until no job of it ran.
+record: by a publish, an import, a removal and an update of the catalog. `archive verify` takes it before it marks an
+archive as damaged. Nobody holds it during packing or reading. Partial files need no lock: they belong to the asset's
+running job, or to the request that has reserved the asset and waited until no job of it ran.
 
 *The generation.* Each publish, import, adoption and removal raises a number. It is raised first in the archive folder
 (`.refgenied.generation`, with the name of the asset), before anything else changes, and then in the database, in the
 transaction of the record. So after a kill the two numbers differ by one, and the next start reads the manifest of
-that one asset. After an orderly end the file names no asset, and then they must be equal. Otherwise the database or
-the folder came from a backup:
+that one asset. After an orderly end the file names no asset, and the two numbers must be equal. Otherwise the database
+or the folder came from a backup:
 
-- The folder's number is larger: the database is the old one. All manifests are read once and they are right, also
-  about removals. Counted downloads stay. The log, the event `database.rebuilt` and `status` say so.
-- The database's number is larger: the folder is the old one. What is there is recorded as it is. Removals that the
-  database knows stay, and are marked again. An archive that is recorded and missing is `lost`, and is made again if
-  its asset is still there.
+- The folder's number is larger: the database came from a backup. All manifests are read once, and they are believed,
+  also about removals. Counted downloads stay. The log, the event `database.rebuilt` and `status` say so.
+- The database's number is larger: the folder came from a backup. Its archives are recorded as they are. Removals that
+  the database knows stay, and are marked again. An archive that is recorded and missing is `lost`, and is made again
+  if its asset still exists.
 
-*The names.* refgenie 1's nested name is the archive's own. `names` makes the flat name that refgenieserver looks for,
-`linked` the folder with links to the asset's real files, and `leftovers` knows the names of unfinished files.
+*The names.* The main name of an archive is refgenie 1's nested name. `names` makes the flat name that refgenieserver
+looks for, `linked` makes the folder with links to the asset's real files, and `leftovers` knows the names of unfinished
+files.
 """

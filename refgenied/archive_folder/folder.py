@@ -34,17 +34,17 @@ class ArchiveFolder:
         self.id = known_id
         self._one_probe = threading.Lock()
         self.publishing = anyio.Lock()
-        """Held from the first change of a final name to the commit of its record, and where both must agree.
+        """Held from the first change of a final name to the commit of its record, and by code that compares the two.
 
-        Nobody holds it while something is packed or read. Partial files have one writer: the asset's running job, or
-        the request that has reserved the asset (`Jobs.reserved`, `Jobs.at_rest`).
+        Nobody holds it during packing or reading. Partial files have one writer: the asset's running job, or the
+        request that has reserved the asset (`Jobs.reserved`, `Jobs.at_rest`).
         """
         self._failed: set[AssetKey] = set()
-        """Assets whose last change was not finished, so that the database may not know of it."""
+        """Assets whose last change was not finished. The database may not know of this change."""
 
     @classmethod
     async def opened(cls, path: str, store: Store) -> ArchiveFolder:
-        """The folder at this path, with the id that the database knows, which may be learned now. ConfigError."""
+        """The folder at this path. The database keeps its id; a new id is stored there. ConfigError."""
         fact = f"archive_folder_id:{path}"
         folder = cls(path, await store.ask(archives.fact, fact))
         known = folder.id
@@ -55,7 +55,7 @@ class ArchiveFolder:
 
     @asynccontextmanager
     async def changing(self, key: AssetKey, store: Store) -> AsyncGenerator[int]:
-        """Around a publish or a removal: holds `publishing`, and raises the folder's generation.
+        """A context for a publish or a removal. It holds `publishing`, and raises the folder's generation first.
 
         Gives the number for the transaction that records the change (`archives.put_generation`). NoSpaceError,
         ShortageError, WriteError: nothing has been changed.
@@ -68,7 +68,7 @@ class ArchiveFolder:
             self._failed.discard(key)
 
     async def settle(self, store: Store) -> None:
-        """At an orderly end: note in the folder that no change was interrupted, if it takes writes."""
+        """At an orderly end: note in the folder that no change was interrupted. If it takes no writes, do nothing."""
         if not await self.usable():
             return
         async with self.publishing:
@@ -100,7 +100,7 @@ class ArchiveFolder:
                 self.id = self._id_there()
         except (OSError, UnicodeDecodeError) as error:
             if is_shortage(error):
-                raise unreadable(self.marker, error) from None  # another start may do better
+                raise unreadable(self.marker, error) from None  # the next start may succeed
             raise ConfigError(
                 f"the archive folder {self.path} cannot be used: {error}",
                 hint="make it writable for the daemon's user (a service: `refgenied install-units` does, for "
@@ -115,8 +115,8 @@ class ArchiveFolder:
     def held(self) -> Generator[None]:
         """Hold the folder for this process: two daemons with two databases would delete each other's partial files.
 
-        AlreadyRunningError when another daemon holds it. A disk without locks is not held, and neither is a folder
-        whose disk is not mounted: `problem` says that, and nothing is written there.
+        AlreadyRunningError: another daemon holds it. No lock is taken on a disk that has no locks. No lock is taken
+        when the folder's disk is not mounted: `problem` says so, and nothing is written there.
         """
         try:
             marker = open_regular(self.marker) if self.path else None
@@ -129,7 +129,7 @@ class ArchiveFolder:
             return
         try:
             self._lock(marker)
-            with suppress(OSError):  # a disk that takes no writes keeps it until it does
+            with suppress(OSError):  # a disk that takes no writes now keeps the old probe file
                 self._clear_probe()
             yield
         finally:
@@ -157,7 +157,7 @@ class ArchiveFolder:
         return bool(self.path) and not await anyio.to_thread.run_sync(self.problem)
 
     def problem(self) -> str:
-        """Why nothing can be archived there now; empty when all is well (or none is set)."""
+        """Why nothing can be archived now; empty when all is well, or when no archive folder is set."""
         if not self.path:
             return ""
         wrong = self._wrong_marker()
@@ -201,9 +201,9 @@ class ArchiveFolder:
             return None
 
     def probe(self) -> None:
-        """Write, sync, rename and delete a small file at the top, to see whose fault it is that a job failed.
+        """After a job failed: write, sync, rename and delete a small file at the top of the folder.
 
-        WriteError, NoSpaceError or ShortageError when that fails too: then the folder or its disk is at fault.
+        WriteError, NoSpaceError or ShortageError: this fails too, so the folder or its disk is at fault, not the asset.
         """
         if not self.path:
             return
@@ -217,13 +217,13 @@ class ArchiveFolder:
             probe.unlink()
 
     def _clear_probe(self) -> None:
-        """Delete the one that a killed process has left."""
+        """Delete the probe file that a killed process has left."""
         probe = Path(self.path, PROBE)
         for left in (probe, partial_of(probe)):
             left.unlink(missing_ok=True)
 
     def lost(self, records: Mapping[AssetKey, ArchiveRecord]) -> dict[AssetKey, str]:
-        """Recorded archives whose file is not there, or has another size."""
+        """Recorded archives whose file is missing or has another size, and what is wrong with each."""
         found: dict[AssetKey, str] = {}
         for key, record in records.items():
             path = Path(self.path, record.path)
@@ -238,7 +238,7 @@ class ArchiveFolder:
         return found
 
     def free(self) -> int:
-        """Bytes that this process may still write; 0 when the folder is not there."""
+        """Bytes that this process may still write; 0 when there is no folder."""
         disk = self._disk()
         return disk.f_bavail * disk.f_frsize if disk else 0
 

@@ -1,8 +1,8 @@
 """A number that each publish and each removal raises, in the archive folder and in the database.
 
 When the two numbers differ, one of them came from a backup. The folder's number is raised first, together with the
-name of the asset that will change; the database's number is raised with the record. So a crash between the two leaves
-a difference of one, and the name of the only asset that has to be looked at.
+name of the asset that will change; the database's number is raised with the record. So after a crash between the two
+the numbers differ by one, and only the named asset must be looked at.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from refgenied.files.regular import read_regular, reading
 from refgenied.model import AssetKey, UnreadableError
 
 NAME = ".refgenied.generation"
-"""In the archive folder, beside the file with its id."""
+"""The file's name. It lies in the archive folder, beside the file with the folder's id."""
 MOST_UNSETTLED = 100
-"""When the changes of more assets never reached the database, they are not listed, and all assets are looked at."""
+"""If the changes of more assets never reached the database, they are not listed, and all assets are looked at."""
 _LARGEST_BYTES = 1 << 20
-"""Bytes of the file that are read."""
+"""At most this many bytes of the file are read."""
 
 
 class Generation(msgspec.Struct, frozen=True):
-    """What the archive folder says of itself."""
+    """The content of the file in the archive folder."""
 
     number: int
-    """Raised by one before anything changes."""
+    """It is raised by one before anything changes."""
     unsettled: tuple[AssetKey, ...] = ()
-    """The assets of which a database with this number, or the one before, may have an older record.
+    """Assets whose record may be too old in a database with this number, or with the number before it.
 
-    None after an orderly end: then a database that lacks only one change is known to be older, too."""
+    After an orderly end there are none. Then even a difference of one shows that the database came from a backup.
+    """
 
     def next(self, key: AssetKey, *, recorded: int | None, failed: Container[AssetKey] = ()) -> Generation:
         """The generation after one more change, of `key`.
@@ -49,11 +50,11 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 class Age(Enum):
-    """What the two numbers say of the database."""
+    """How old the database is, as the two numbers show."""
 
     SAME = "same"  # it agrees with the folder, except about the unsettled assets
     OLDER = "older"  # it came from a backup
-    NEWER = "newer"  # the archive folder came from one
+    NEWER = "newer"  # the archive folder came from a backup
 
 
 def age(folder: Generation | None, recorded: int | None) -> Age:
@@ -65,7 +66,7 @@ def age(folder: Generation | None, recorded: int | None) -> Age:
 
 
 def read(folder: str) -> Generation | None:
-    """None when there is no such file, or no sound one: then all is compared. UnreadableError, ShortageError."""
+    """Read the file. None: missing or not sound, so all manifests are compared. UnreadableError, ShortageError."""
     path = Path(folder, NAME)
     try:
         with reading(path):
@@ -79,7 +80,7 @@ def read(folder: str) -> Generation | None:
 
 
 def write(folder: str, generation: Generation) -> None:
-    """Durably. NoSpaceError, ShortageError, WriteError."""
+    """Write the file durably. NoSpaceError, ShortageError, WriteError."""
     path = Path(folder, NAME)
     with writing(path):
         save_atomically(path, msgspec.json.encode(generation) + b"\n")

@@ -1,8 +1,8 @@
-"""What a killed process has left in an archive folder: found in one walk, by names that only refgenied gives.
+"""Finds the files that killed processes have left in an archive folder, in one walk, by names that only refgenied uses.
 
-Nothing is changed here. The caller must know whether a file belongs to work that goes on: an asset's own files belong
-to its running job, or to the request that has reserved the asset; the names for the server belong to the daemon that
-holds the folder's lock.
+Nothing is changed here. The caller must know whether a file belongs to work in progress. An asset's own files belong to
+its running job, or to the request that has reserved the asset. The files for the server belong to the daemon that holds
+the folder's lock.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ _OF_GENOME = re.compile(
     r"\.(.+\.tgz|.+\.tgz\..+|asset_dir_contents_.+\.json|build_recipe_.+\.json|build_log_.+\.md|.+-[0-9a-f]{16})\.partial"
 )
 PROBE = ".refgenied.probe"
-"""A small file that is there for a moment only, to see whether the folder takes writes."""
+"""A small file that exists for a moment only, to see whether the folder takes writes."""
 _PROBE_LASTS_SECONDS = 60.0
-"""A probe is written without the lock. One that is older than this was left behind."""
+"""A probe is written without the lock. If it is older than this, a killed process has left it."""
 
 
 class Leftovers(msgspec.Struct):
-    """What was found."""
+    """The result of the walk."""
 
     unfinished: list[Place] = []
     """Asset folders with partial files, or with nothing in them."""
     files: list[Path] = []
-    """Partial files of what is written for the server, and of the folder's own files."""
+    """Partial files of the files for the server, and of the folder's own files."""
     archives: list[Place] = []
-    """Every asset folder with an archive and a manifest of ours. The database knows which of them are recorded."""
+    """Every asset folder with an archive and a manifest of ours, recorded in the database or not."""
 
 
 def find_leftovers(archive_folder: str | os.PathLike[str], passed_over: PassedOver) -> Leftovers:
-    """One walk over the folder's three levels; links are not followed. UnreadableError for the folder itself.
+    """Walk once over the folder's three levels; links are not followed. UnreadableError: the folder itself.
 
-    `passed_over` is told of folders below it that cannot be read.
+    `passed_over` is called for folders below it that cannot be read.
     """
     found = Leftovers()
     root = Path(archive_folder)
@@ -76,7 +76,7 @@ def find_leftovers(archive_folder: str | os.PathLike[str], passed_over: PassedOv
 
 
 def _judge(place: Place, names: set[str], found: Leftovers) -> None:
-    aside = f".{place.archive.name}."  # another program's file that was being kept, on a disk without hard links
+    aside = f".{place.archive.name}."  # a copy of another program's archive, cut short on a disk without hard links
     found.files += [place.folder / name for name in sorted(names) if _is_aside(name, aside)]
     if not names or any(partial.name in names for partial in place.partials):
         found.unfinished.append(place)
@@ -89,7 +89,7 @@ def _is_aside(name: str, beginning: str) -> bool:
 
 
 def size_of(paths: Iterable[Path]) -> int:
-    """The bytes that become free when these are deleted. Another name of a file that stays costs no bytes."""
+    """The bytes that become free when these are deleted. A file that has another name stays, and frees nothing."""
     total = 0
     for path in paths:
         try:
@@ -109,7 +109,7 @@ def _is_of_folder(entry: os.DirEntry[str], now: float) -> bool:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Also a link, because a flat name is a link on file systems without hard links."""
+    """Whether it is a file or a link: a flat name is a link on file systems without hard links."""
     return entry.is_symlink() or entry.is_file(follow_symlinks=False)
 
 

@@ -1,4 +1,4 @@
-"""An asset's real files beside its archive: a folder with a link to each, so that the server's file paths lead there.
+"""A folder beside an archive with a link to each of the asset's real files. The server's file paths lead into it.
 
 refgenie's own build folder is left out, because nobody should download its logs and commands.
 """
@@ -13,7 +13,7 @@ from refgenied.genomes.build_folder import BUILD_FOLDER
 from refgenied.genomes.small_files import some_names
 
 MOST_LINKS = 100_000
-"""When an asset's folder has more names, only the first ones are linked."""
+"""If an asset's folder has more names, only the first ones are linked."""
 
 
 class LinkedFiles:
@@ -24,12 +24,15 @@ class LinkedFiles:
         self._genomes = genomes
 
     def lead_to(self, folder: str) -> bool:
-        """Link what is in this folder; with "" nothing. What is not ours stays. Returns whether it changed. OSError."""
+        """Link the files of this folder; "": link none. Files that are not ours stay. Returns whether anything changed.
+
+        OSError.
+        """
         changed = self._is_own(self.path)
         if changed:  # refgenied 0.1 made one link to the whole folder
             self.path.unlink()
         is_there = os.path.lexists(self.path)
-        if is_there and (self.path.is_symlink() or not self.path.is_dir()):  # another program's
+        if is_there and (self.path.is_symlink() or not self.path.is_dir()):  # another program made it
             return changed
         if not is_there and not folder:
             return changed
@@ -50,14 +53,14 @@ class LinkedFiles:
         return changed or bool(wrong or missing)
 
     def _there(self) -> dict[str, str | None]:
-        """Name → where our link leads; None for what is not ours (an unpacked copy, another group's archives)."""
+        """Name → target of our link; None for a file that is not ours (an unpacked copy, another group's archives)."""
         if not os.path.lexists(self.path):
             return {}
         names = some_names(os.fspath(self.path), MOST_LINKS)
         return {name: os.readlink(path) if self._is_own(path := self.path / name) else None for name in names}
 
     def _is_own(self, path: Path) -> bool:
-        """A link that leads nowhere counts as ours: the genome folder may have been moved."""
+        """Whether the link is ours. A link without a target counts as ours: the genome folder may have been moved."""
         if not path.is_symlink():
             return False
         target = os.path.normpath(os.readlink(path))

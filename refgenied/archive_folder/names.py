@@ -1,8 +1,8 @@
 """The names that refgenieserver looks for, beside refgenie 1's nested ones.
 
 `{archive_folder}/{genome_digest}/{asset_group}__{asset}.tgz` is another name (a hard link) of the nested archive. When
-a new archive gets the nested name, the old one keeps this flat name until `show` gives it to the new one. After that
-the old archive has a hidden name with its digest for a while (`kept`), because clients that know it may still want it.
+a new archive gets the nested name, the old archive keeps this flat name until `show` gives it to the new one. After
+that the old archive has a hidden name with its digest for a while (`kept`), because clients may still ask for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _KEPT = re.compile(r"\..+\.[0-9a-f]{32}\.tgz")
 
 
 def is_kept_name(name: str) -> bool:
-    """Whether `ServedNames.kept` gave this name. Only `Kept` deletes such files."""
+    """Whether `ServedNames.kept` has made this name. Only `Kept` deletes such files."""
     return _KEPT.fullmatch(name) is not None
 
 
@@ -56,9 +56,9 @@ class ServedNames:
         """Where the server looks for unpacked files."""
 
     def kept(self, digest: str) -> Path | None:
-        """The hidden name of an archive with this md5 that is no longer shown; None when this is not an md5.
+        """The hidden name for an archive with this md5 that has lost its flat name; None: this is not an md5.
 
-        A name that would be too long is cut, and a hash of the whole name takes the place of the rest.
+        A name that is too long is cut, and a hash of the whole name replaces the rest.
         """
         if not _MD5.fullmatch(digest):
             return None
@@ -89,10 +89,11 @@ class ServedNames:
         sync_folder(self.folder)
 
     def keep_foreign(self, manifest: Manifest) -> list[Path]:
-        """Keep what another program has put under these names, as `….replaced`, and return the names that were given.
+        """Rename another program's files under these names to `….replaced`, and return the new names.
 
-        Call it before our first archive of the asset is published, while that has its partial name. An archive that
-        was removed does not count. Files that say the same as the manifest are not kept. WriteError.
+        Call it before our first archive of the asset is published, while that archive has its partial name. An archive
+        that was removed does not count as the first. Files with the same content as the manifest are not kept.
+        WriteError.
         """
         if self._is_ours():
             return []
@@ -105,7 +106,7 @@ class ServedNames:
         nested = (self.place.archive, self.place.archive_partial)
         if os.path.lexists(self.archive) and not any(_one_file(self.archive, path) for path in nested):
             lost += [path for path in (self.archive, self.contents) if os.path.lexists(path)]
-        with writing(self.archive):  # a folder is not replaced
+        with writing(self.archive):  # a folder is never replaced, so it needs no new name
             return [keep_beside(path, REPLACED) for path in lost if path.is_symlink() or not path.is_dir()]
 
     def _is_ours(self) -> bool:
@@ -118,19 +119,21 @@ class ServedNames:
     def hide(self) -> None:
         """Delete every name that shows a private archive; the archive itself stays.
 
-        An older archive, made before the asset became private, may still have the flat name. It goes, too. OSError.
+        An older archive from before the asset became private may still have the flat name. It is deleted too. OSError.
         """
         if self.shows() or (self.place.archive.exists() and _older(self.archive, self.place.archive.stat().st_mtime)):
             self.archive.unlink()
         self.clear(before=math.inf)
 
     def archive_is_over(self, before: float) -> bool:
-        """Whether only the flat name is left of an archive that was removed at `before`."""
+        """Whether an archive that was removed at `before` has only its flat name left."""
         return not os.path.lexists(self.place.archive) and _older(self.archive, before)
 
     def clear(self, before: float) -> None:
-        """Delete what is left of an archive that was removed at `before` (Unix seconds): its pages, and its flat name
-        when the archive itself is gone. Newer files are another program's, and stay. OSError.
+        """Delete the pages of an archive that was removed at `before` (Unix seconds).
+
+        Its flat name is deleted too when the archive itself is gone. Newer files belong to another program, and stay.
+        OSError.
         """
         gone = [path for path in (self.contents, self.recipe, self.log) if _older(path, before)]
         if self.archive_is_over(before):
@@ -151,7 +154,7 @@ def _one_file(path: Path, other: Path) -> bool:
 
 
 def _says(path: Path, ours: dict[str, Any] | str | None) -> bool:
-    """Whether a file holds this text, or this as JSON."""
+    """Whether a file holds this text, or this value as JSON."""
     try:
         text = read_regular(path, 1 << 20).decode()
         return text == ours if isinstance(ours, str) else json.loads(text) == ours

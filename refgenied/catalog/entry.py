@@ -1,4 +1,4 @@
-"""One archive as the server's config and its page there show it."""
+"""One archive in the server's config, and the files of its page."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from refgenied.genomes.member import Kind
 from refgenied.model import Access, ArchiveRecord, Asset, AssetKey
 
 MOST_PAGE_NAMES = 50_000
-"""File names in the directory contents of one page; the server reads the whole list for each page."""
+"""The most file names on one page. The server reads the whole list each time it shows the page."""
 
 _SIZE_UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
 class ServedEntry(msgspec.Struct, frozen=True):
-    """All that the server's config has of one archive."""
+    """The facts about one archive that the server's config holds."""
 
     key: AssetKey
     description: str
@@ -35,7 +35,7 @@ class ServedEntry(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, key: AssetKey, manifest: Manifest) -> ServedEntry:
-        """What stays true whatever becomes of the asset."""
+        """The facts from the manifest, which stay true when the asset changes."""
         return cls(
             key,
             manifest.description,
@@ -49,9 +49,9 @@ class ServedEntry(msgspec.Struct, frozen=True):
         )
 
     def brought_up(self, record: ArchiveRecord, asset: Asset | None) -> ServedEntry:
-        """The same with what the record says, and with description and relatives from the last look where it has them.
+        """The same entry with the record's values, and with the description and relatives that the last look has found.
 
-        refgenie registers parents and children after the build has ended, so the manifest may be without them.
+        refgenie registers parents and children after the build has ended, so the manifest may lack them.
         """
         same = asset is not None and asset.asset_digest in (record.asset_digest, None)
         return msgspec.structs.replace(
@@ -67,7 +67,7 @@ class ServedEntry(msgspec.Struct, frozen=True):
 
     @property
     def tag(self) -> dict[str, object]:
-        """The eight keys that the server and the client want."""
+        """The eight keys that the server and the client need."""
         return {
             "asset_path": self.key.asset_group,
             "asset_digest": self.asset_digest,
@@ -81,7 +81,7 @@ class ServedEntry(msgspec.Struct, frozen=True):
 
 
 def human_size(size: float) -> str:
-    """As refgenie writes it: base 1024, two digits (`8.58 MB`)."""
+    """The size as refgenie writes it: base 1024, two digits (`8.58 MB`)."""
     for unit in _SIZE_UNITS[:-1]:
         if size < 1024:
             return f"{size:.2f} {unit}"
@@ -92,7 +92,8 @@ def human_size(size: float) -> str:
 def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: Faults) -> bool:
     """Write the files of an archive's page: its directory contents, its recipe and its build log.
 
-    Whether all are there. A file that cannot be written is noted as a fault, and the archive is served without it.
+    Returns whether all were written. A file that cannot be written is noted as a fault, and the archive is served
+    without it.
     """
     build = manifest.build
     files = {
@@ -100,7 +101,7 @@ def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: 
         names.recipe: None if build.recipe is None else msgspec.json.encode(build.recipe),
         names.log: build.log.encode("utf-8", "replace") if build.log else None,
     }
-    mode = access.file_mode if access is Access.GROUP else 0o644  # what is private is shown to all or not at all
+    mode = access.file_mode if access is Access.GROUP else 0o644  # a private archive is shown to everybody or to nobody
     whole = True
     for path, data in files.items():
         try:

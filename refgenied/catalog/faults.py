@@ -1,6 +1,6 @@
-"""What is wrong with the served files of single archives: one line each, with the path and what to do.
+"""Faults of single archives' served files: one line each, with the path and with advice.
 
-One bad file, folder or manifest never stops the others. A full disk or a shortage concerns all of them.
+One bad file, folder or manifest never stops the other archives. A full disk or a shortage concerns all archives.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from refgenied.model import ArchiveRecord, AssetKey, NoSpaceError, RefgeniedErro
 log = structlog.get_logger("serving")
 
 MOST_LINES = 10
-"""Further lines are only counted."""
+"""After this many lines, further lines are only counted."""
 
 _OF_ALL = DISK_FULL_ERRNOS | SHORTAGE_ERRNOS | {errno.EROFS}
 _IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.EINVAL})
@@ -33,15 +33,15 @@ class Faults:
         self._before: dict[AssetKey, str] = {}
         self._aliases: dict[str, str] = {}
         self.not_served = 0
-        """Archives that are not served because of their fault. The others only lack something on their pages."""
+        """How many archives are not served because of a fault. Other faults concern an archive's page only."""
 
     def begin(self, records: Iterable[ArchiveRecord]) -> None:
-        """A new refresh: a fault that is not noted again is mended. `records` have the names of the genomes."""
+        """Begin a new refresh. A fault that it does not note again is over. `records` have the names of the genomes."""
         self._aliases = {record.key.genome_digest: record.aliases[0] for record in records if record.aliases}
         self._before, self._lines, self.not_served = self._lines, {}, 0
 
     def note(self, key: AssetKey, error: OSError | RefgeniedError | ValueError, *, served: bool) -> None:
-        """Note what went wrong with one archive. An error that concerns all of them is raised again."""
+        """Note an error about one archive. An error that concerns all archives is raised again."""
         if isinstance(error, NoSpaceError | ShortageError) or (isinstance(error, OSError) and error.errno in _OF_ALL):
             raise error
         self.not_served += not served
@@ -60,13 +60,13 @@ class Faults:
 
 
 def first_lines(lines: Sequence[str], unit: str = "more") -> tuple[str, ...]:
-    """The first ones, and how many more there are."""
+    """The first lines, and how many more there are."""
     more = len(lines) - MOST_LINES
     return (*lines[:MOST_LINES], f"and {more} {unit}") if more > 0 else tuple(lines)
 
 
 def explained(error: OSError | RefgeniedError | ValueError) -> str:
-    """One line: the path, what the system said of it, what to do."""
+    """One line: the path, the system's error text, and advice."""
     if isinstance(error, RefgeniedError):
         return error.message + (f"; {error.hint}" if error.hint else "")
     if not isinstance(error, OSError):

@@ -1,7 +1,7 @@
-"""The archive folder as refgenieserver wants it: brought up to what is archived, step by step, from any state.
+"""Brings the archive folder into the state that refgenieserver needs, step by step, from any state.
 
-The order, after an archive was published and recorded: the files of its page, its flat name, then the config. So the
-config never names a digest before the file with that digest is under the flat name, and until then the old file is.
+After an archive was published and recorded, the order is: the files of its page, its flat name, then the config. So the
+config never names a digest before the file with that digest has the flat name. Until then the old file has it.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ PRIVATE = "of private assets: only the owner may read some file (archive.publish
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What the folder is to be brought to."""
+    """The state that the folder must get."""
 
     records: Mapping[AssetKey, ArchiveRecord]
     removals: Mapping[AssetKey, Removal]
     look: Look
-    """The last look; an empty one when the genome folder is away."""
+    """The last look; an empty look when the genome folder is missing."""
     head: Head
     files: bool
-    """Link each asset's folder in the genome folder beside its archive."""
+    """Whether each asset's files in the genome folder are linked beside its archive."""
     publish_private: bool = False
-    """Serve also archives that only their owner may read."""
+    """Whether archives that only their owner may read are served too."""
 
     def private(self, record: ArchiveRecord) -> bool:
         """Whether nobody may see the archive, because only the owner may read some file in it."""
@@ -61,20 +61,20 @@ class Wanted(msgspec.Struct, frozen=True):
         return access is Access.OWNER and not self.publish_private
 
     def groups(self) -> frozenset[tuple[str, str]]:
-        """Genomes and asset groups: each may have a folder for its archives, whose name no link may take."""
+        """(genome, asset group) of each archive. A group's folder has such a name; no link may take it."""
         return frozenset((key.genome_digest, key.asset_group) for key in (*self.look.assets, *self.records))
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What the folder was brought to."""
+    """The state that the folder has got."""
 
     archives: int = 0
     left_out: tuple[str, ...] = ()
-    """Plain lines: what is not in the server's config, and why; then what else is wrong with single archives."""
+    """Plain lines: which archives are not in the server's config, and why; then other faults of single archives."""
     faulty: int = 0
-    """Archives that are not served because of something that a person can mend."""
+    """The number of archives that are not served because of a fault that a person can repair."""
     unwell: bool = False
-    """Whether something is wrong that may be mended by the next refresh."""
+    """Whether there is a fault that the next refresh may repair."""
     changed: bool = False
     """Whether the config was written now."""
     doubtful: frozenset[AssetKey] = frozenset()
@@ -90,23 +90,23 @@ class ServedFolder:
         self.kept = Kept(self.path)
         self._faults = Faults()
         self._entries: dict[AssetKey, ServedEntry] = {}
-        """As the manifests of the archives that were shown last say."""
+        """The entries of the archives that were shown last, made from their manifests."""
         self._linked: dict[AssetKey, tuple[str, str]] = {}
-        """Where the links of each asset lead, and its stamp then."""
+        """The folder to which the links of each asset lead, and the asset's stamp when they were made."""
         self._shown: dict[AssetKey, str] = {}
         """Digests whose pages are known to be right."""
         self._groups: frozenset[tuple[str, str]] = frozenset()
         """The last answer of `Wanted.groups`."""
 
     def refresh(self, wanted: Wanted) -> Served:
-        """Bring the folder up to what is wanted; costs a few system calls an archive when nothing has changed.
+        """Bring the folder into the wanted state. If nothing has changed, this costs a few system calls per archive.
 
-        An archive whose files are wrong is left out. OSError and RefgeniedError for what concerns all archives: the
-        config cannot be written, the disk is full, the process is short of something.
+        An archive whose files are wrong is left out. OSError, RefgeniedError: an error that concerns all archives (the
+        config cannot be written, the disk is full, the process has too little memory or too few descriptors).
         """
         faults = self._faults
         faults.begin(wanted.records.values())
-        self.config.read()  # when it cannot be read, nothing is changed
+        self.config.read()  # if this fails, nothing is changed
         self._groups = wanted.groups() if wanted.files else frozenset()
         skipped: Counter[str] = Counter()
         doubtful: set[AssetKey] = set()
@@ -147,7 +147,7 @@ class ServedFolder:
         return self.config.write(wanted.head, entries, genomes, known, self._is_foreign)
 
     def _is_foreign(self, key: AssetKey) -> bool:
-        """Whether another program archived it: its file is there, and no manifest of ours."""
+        """Whether another program archived it: there is a file, but no manifest of ours."""
         try:
             names = ServedNames(Place(self.path, key))
             return names.archive.exists() and not os.path.lexists(names.place.manifest)
@@ -160,7 +160,7 @@ class ServedFolder:
     # ----------------------------------------------------------------- one archive
 
     def _served(self, record: ArchiveRecord, wanted: Wanted, flat: set[Path]) -> ServedEntry | str:
-        """Its entry in the config, or why it has none. `flat`: the names that are taken."""
+        """The archive's entry in the config, or why it has none. `flat`: the names that are taken."""
         key = record.key
         why_not = "found damaged" if record.damaged is not None else why_not_served(key)
         if not why_not and wanted.private(record):
@@ -179,7 +179,7 @@ class ServedFolder:
         return entry.brought_up(record, asset)
 
     def _link_files(self, names: ServedNames, asset: Asset | None, *, on: bool) -> None:
-        """Let the server's file paths lead into the genome folder, unless another group's archives are there."""
+        """Make the server's file paths lead into the genome folder, unless another group's archives have that name."""
         key = names.place.key
         in_the_way = (key.genome_digest, f"{key.asset_group}__{key.asset}") in self._groups
         folder, stamp = (asset.folder, asset.stamp) if on and asset and not in_the_way else ("", "")
@@ -193,7 +193,7 @@ class ServedFolder:
             self._linked[key] = folder, stamp
 
     def _show(self, names: ServedNames, record: ArchiveRecord) -> ServedEntry | None:
-        """Show the recorded archive under its flat name; None when another one, or none, is under the nested name."""
+        """Show the recorded archive under its flat name. None: another archive, or none, has the nested name."""
         if _size(names.place.archive) != record.size:
             return None
         entry, manifest = self._known_entry(record), None
@@ -223,17 +223,17 @@ class ServedFolder:
     def _keep_foreign(self, names: ServedNames, record: ArchiveRecord) -> None:
         """Keep the archive of another program that has taken the name of this one. OSError."""
         shown = self._shown.get(record.key) == record.digest
-        if shown and _size(names.archive) not in (None, record.size):  # one of ours made anew is byte for byte the same
+        if shown and _size(names.archive) not in (None, record.size):  # the same archive made again has the same bytes
             aside = keep_beside(names.archive, REPLACED)
             log.warning("archive.set_aside", asset=record.key.registry_path, path=str(aside))
 
     def _last_digest(self, key: AssetKey) -> str:
-        """The digest of the archive that this run has shown last; "" when there was none."""
+        """The digest of the last archive of this asset that this run has shown; "" when there was none."""
         known = self._entries.get(key)
         return known.archive_digest if known else ""
 
     def _kept_entry(self, names: ServedNames, record: ArchiveRecord) -> ServedEntry | None:
-        """While the recorded archive is being replaced, or after a crash then, its flat name may still lead to it."""
+        """The archive's entry if its flat name still leads to it: while it is being replaced, or after a crash then."""
         if names.shows() or _size(names.archive) != record.size:
             return None
         return self._known_entry(record) or ServedEntry.of(record.key, read_manifest(names.place.manifest))
@@ -245,10 +245,10 @@ class ServedFolder:
     # ----------------------------------------------------------------- what was removed
 
     def _clear_removed(self, wanted: Wanted, flat: set[Path]) -> None:
-        """Take away the other names and the pages of removed archives. The config is without them already.
+        """Delete the other names and the pages of removed archives. The config does not name them any more.
 
-        What another program has put there since then stays, and so does an archive that was left (`archive remove`).
-        A private archive has no other names either.
+        Newer files of another program stay, and so does the archive itself (`archive remove` without `--delete-file`).
+        A private archive loses its other names too.
         """
         private = {key for key, record in wanted.records.items() if wanted.private(record)}
         for key in (wanted.removals.keys() - wanted.records.keys()) | private:
@@ -277,7 +277,7 @@ class ServedFolder:
 
 
 def _size(path: Path) -> int | None:
-    """None when the file is not there. OSError when that cannot be known."""
+    """The size of a file; None when there is no such file. OSError: the system does not say whether there is one."""
     try:
         return path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):

@@ -1,7 +1,7 @@
 """Keeps archives that were replaced or removed a moment ago, for clients that were told of them.
 
-`refgenie pull` asks for the digest first and for the archive after that. A server may promise the old archive for up to
-10 minutes after it was replaced (`serve/editions.py`). Its file is kept longer than that, and then deleted.
+`refgenie pull` asks for the digest first and then for the archive. A server may promise the old archive for up to 10
+minutes after it was replaced (`serve/editions.py`). The file of the old archive is kept longer than that.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Kept:
         self._folder = folder
         self._clock = clock
         self._since: dict[Path, float] | None = None
-        """Hidden name → when its archive was shown last, by the clock; None before the folder was read."""
+        """Hidden name → when its archive lost the flat name, by the clock; None before the folder was read."""
 
     def keep(self, names: ServedNames, digest: str) -> None:
         """Give the file under the flat name its hidden name, before the flat name leads to another file. OSError.
 
-        On a file system without hard links nothing can be kept: a server then says 503 until it has the new config.
+        On a file system without hard links nothing can be kept: a server answers 503 until it has read the new config.
         """
         hidden = names.kept(digest)
         if hidden is None or names.archive.is_symlink():
@@ -52,11 +52,11 @@ class Kept:
 
     @property
     def waiting(self) -> bool:
-        """Whether some are there, or may be."""
+        """Whether there are hidden names, or may be (before the folder was read)."""
         return self._since is None or bool(self._since)
 
     def tidy(self) -> None:
-        """Delete those whose time is over. If one cannot be deleted, it is tried again after the same time."""
+        """Delete the hidden names whose time is over. A name that stays is tried again after that time."""
         if self._since is None:
             self._since = self._found()
         now = self._clock()
@@ -68,14 +68,14 @@ class Kept:
                 self._since[path] = now
             else:
                 log.info("serving.kept_is_over", path=str(path))
-                with suppress(OSError):  # it is not empty, which is the usual case
+                with suppress(OSError):  # usually the folder is not empty, and stays
                     path.parent.rmdir()
                 del self._since[path]
 
     def _found(self) -> dict[Path, float]:
-        """Those that another run of the daemon has left. Their ctime is when they lost the flat name."""
+        """The hidden names that an earlier run of the daemon has left. Their ctime is when they lost the flat name."""
         found: dict[Path, float] = {}
-        with suppress(OSError):  # others that need the folder tell of it
+        with suppress(OSError):  # other parts need the folder too, and report the error
             for path in self._folder.glob("*/.*.tgz"):
                 if is_kept_name(path.name) and not path.parent.is_symlink():
                     age = time.time() - path.lstat().st_ctime

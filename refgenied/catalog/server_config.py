@@ -1,8 +1,8 @@
-"""`genome_config.yaml` of the archive folder: made from what is archived; what a person wrote into it stays.
+"""`genome_config.yaml` of the archive folder: made from the archives; the parts that a person has written stay.
 
-Ours are: the head, per genome `aliases` and the archived assets, per asset `default_tag`, per tag the eight keys.
-Everything else that is found in the file stays. A description is ours as long as it reads as we wrote it last;
-`refgenied:` at the end of the file remembers what that was.
+We write these parts: the head, per genome `aliases` and the archived assets, per asset `default_tag`, per tag the eight
+keys. Everything else in the file stays. We change a description only if it is still the text that we wrote last; a hash
+of that text is in `refgenied:` at the end of the file.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _NAME = re.compile(r"\S+")
 
 
 class UnreadableConfigError(Exception):
-    """The file that is there is not a refgenie config."""
+    """The existing file is not a refgenie config."""
 
 
 class Head(msgspec.Struct, frozen=True):
     genome_folder: str
     archive_folder: str
     remotes: dict[str, str]
-    """Name → address. When it is empty, what the file has stays."""
+    """Name → address. If it is empty, the remotes in the file stay."""
 
 
 class ConfigFile:
@@ -51,14 +51,14 @@ class ConfigFile:
     def __init__(self, folder: Path) -> None:
         self.path = folder / CONFIG_NAME
         self.mended: tuple[str, ...] = ()
-        """What of the content was changed or left out so that the server can take it."""
+        """Lines about values that were changed or left out because the server refuses them."""
         self._composed: tuple[object, ...] | None = None
-        """What the config was made of last, and the identity of the file then."""
+        """The parts from which the config was last made, and the identity of the file then."""
         self._content: tuple[object, ConfigTree] | None = None
         """The file's identity and content when it was written or read last."""
 
     def read(self) -> ConfigTree:
-        """What is there. A copy is kept of a file that is not ours, or that cannot be read. OSError."""
+        """The file's content. A file that is not ours, or that is not a config, is copied first. OSError."""
         found = identity(self.path)
         if self._content is not None and self._content[0] == found:
             return self._content[1]  # reading it takes a second for 2,000 archives
@@ -87,9 +87,9 @@ class ConfigFile:
         known: frozenset[AssetKey],
         is_foreign: Callable[[AssetKey], bool],
     ) -> bool:
-        """Bring the file up to date. Whether that changed it. OSError.
+        """Bring the file up to date. Returns whether this changed it. OSError.
 
-        Assets that are not `known` stay in it when another program has archived them (`is_foreign`).
+        An asset that is not `known` stays in it if another program has archived the asset (`is_foreign`).
         """
         inputs = (entries, genomes, head, known)
         if self._composed == (inputs, identity(self.path)):
@@ -119,8 +119,8 @@ def why_not_served(key: AssetKey) -> str:
 
 
 def parse_server_config(text: bytes) -> tuple[ConfigTree, str]:
-    """The content of a file, in which every name is a text; and what of the file has no meaning and is left out, in one
-    line ("" for nothing). UnreadableConfigError.
+    """The content of a file, with every name as a text; and one line about the parts without meaning that are left out
+    ("" when there are none). UnreadableConfigError.
     """
     try:
         found = read(text)
@@ -135,7 +135,7 @@ def parse_server_config(text: bytes) -> tuple[ConfigTree, str]:
 
 
 def archive_digest_in(tree: ConfigTree, key: AssetKey) -> str:
-    """The archive's digest that a config has; "" when it has none."""
+    """The digest of an asset's archive in a config; "" when it has none."""
     found: object = tree
     for name in ("genomes", key.genome_digest, "assets", key.asset_group, "tags", key.asset, "archive_digest"):
         found = _by_name(found).get(name)
@@ -143,7 +143,7 @@ def archive_digest_in(tree: ConfigTree, key: AssetKey) -> str:
 
 
 def _by_name(value: object) -> ConfigTree:
-    """A mapping whose names are texts, also those that YAML takes for numbers."""
+    """The mapping with all names as texts, also names that YAML reads as numbers."""
     return {str(name): item for name, item in mapping(value).items()}
 
 
@@ -151,10 +151,10 @@ def _by_name(value: object) -> ConfigTree:
 
 
 class Composer:
-    """Makes the new content from the `existing` one. What other people have written is in it as they wrote it; `sound`
-    changes it so that a server can take it.
+    """Makes the new content from the `existing` content. Texts of other people are copied as they are; `sound` later
+    changes those that a server would refuse.
 
-    `stays` says of an asset that we have not archived, but that the file has, whether it stays.
+    `stays` says whether an asset that is in the file, but that we have not archived, stays in the file.
     """
 
     def __init__(self, genomes: Mapping[str, Genome], existing: ConfigTree, stays: Callable[[AssetKey], bool]) -> None:
@@ -164,7 +164,7 @@ class Composer:
         self._ours = mapping(existing.get(OURS))
         self._before = mapping(self._ours.get("descriptions"))
         self._marks: dict[str, str] = {}
-        """A hash of each description that is ours."""
+        """A hash of each description that we wrote."""
 
     def compose(self, head: Head, entries: Iterable[ServedEntry]) -> ConfigTree:
         tree: ConfigTree = {
@@ -222,7 +222,7 @@ class Composer:
         return body | {name: value for name, value in old.items() if name not in body}
 
     def _text(self, slot: str, ours: str, there: object) -> str:
-        """The description that stands in this slot: a person's text, else ours, else what we wrote before."""
+        """The description for this slot: a person's text, else ours, else our earlier text."""
         if isinstance(there, str) and there and there != ours:
             if _mark(there) != self._before.get(slot):
                 return there
@@ -237,7 +237,7 @@ def _mark(text: str) -> str:
 
 
 def render_config(tree: ConfigTree) -> bytes:
-    """The file's bytes: the same for the same content; names that look like numbers are quoted."""
+    """The file's bytes: the same content gives the same bytes. Names that look like numbers are quoted."""
     text = yaml.dump(
         tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
     )
@@ -248,5 +248,5 @@ _DUMPER = yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper
 
 
 class _Dumper(_DUMPER):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - equal lists stay lists of their own
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - equal lists are all written out
         return True

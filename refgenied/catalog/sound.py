@@ -1,7 +1,7 @@
-"""A config as refgenieserver 0.8.0 needs it: one odd value of one entry breaks answers about all the others.
+"""Makes a config that refgenieserver 0.8.0 can use. One odd value of one entry breaks its answers about all entries.
 
 One genome without an alias makes its list of all assets fail (500). One description that is a number makes its front
-page fail. Such values are mended or left out, and `lines` says which.
+page fail. Such values are repaired or left out, and `lines` names them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _RELATIVE = re.compile(r"(?:[^/:\s]+/)?[^/:\s]+(?::[^/:\s]+)?")
 
 
 class Sound:
-    """`tree` is a new config; the given one is not changed. `lines`: what was mended or left out, a few lines."""
+    """`tree` is a new config; the given config is not changed. `lines`: which values were repaired or left out."""
 
     def __init__(self, config: ConfigTree) -> None:
         self._lines: list[str] = []
         self._filled: Counter[str] = Counter()
         self._known: set[str] = set()
-        """Digests and aliases that are taken."""
+        """Digests and aliases that are in use."""
         self.tree = dict(config)
         servers: Any = self.tree.pop("genome_servers", None)
         if isinstance(servers, list):
@@ -104,7 +104,7 @@ class Sound:
         return [path for path in sequence(value) if isinstance(path, str) and _RELATIVE.fullmatch(path)]
 
     def _aliases(self, digest: str, wanted: list[Any]) -> list[str]:
-        """Those that are a text and lead to no other genome. A genome without any is called by its digest."""
+        """The aliases that are texts and lead to no other genome. A genome without an alias is called by its digest."""
         aliases: dict[str, None] = {}
         for alias in map(str, filter(_is_scalar, wanted)):
             if alias in aliases or alias == digest or not alias.isprintable() or not alias.strip():

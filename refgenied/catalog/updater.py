@@ -22,13 +22,13 @@ log = structlog.get_logger("serving")
 _CAUSES = ("archive.", "database.")
 """Kinds of events that change what is served."""
 REPAIR_SECONDS = 60.0
-"""Between two refreshes while something is wrong, or while replaced archives are kept."""
+"""Seconds between two refreshes while something is wrong, or while replaced archives are kept."""
 REST_PER_REFRESH = 4.0
-"""A refresh looks at every archive: in a row of publishes this many times its duration passes before the next."""
+"""In a row of publishes a refresh waits for this many times the duration of the last: it looks at all archives."""
 
 
 class Updater:
-    """All that it writes is made from the database, the manifests and the last look. Every call may be repeated."""
+    """It makes all its files from the database, the manifests and the last look. Every call may be repeated."""
 
     def __init__(
         self, core: Core, reconciler: Reconciler, doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None
@@ -36,26 +36,27 @@ class Updater:
         self._core = core
         self._reconciler = reconciler
         self._doubt = doubt
-        """Told of archives whose record, manifest and file do not fit together."""
+        """It is called with the archives whose record, manifest and file do not agree."""
         self._folder = ServedFolder(core.archive_folder.path)
         self._causes = core.jobs.feed.subscribe(*_CAUSES)
         self._again = anyio.Event()
-        """Set when there is something that no refresh has seen."""
+        """Set after a change that no refresh has seen yet."""
         self._unwell = False
         self._rested_at = 0.0
         self.served = Served()
-        """As the last refresh left it."""
+        """The result of the last refresh."""
 
     @property
     def config(self) -> str:
-        """The path of the server's config; "" when none is kept."""
+        """The path of the server's config; "" when the daemon does not keep one."""
         on = self._core.current.settings.serving.enabled and self._core.archive_folder.path
         return str(self._folder.config.path) if on else ""
 
     async def follow(self) -> None:
-        """Refresh, unless the last refresh was just now and the next publish follows soon.
+        """Refresh, unless the last refresh was a moment ago and the next publish follows soon.
 
-        Else each of 2,000 archives would cost a look at all others. A row of publishes always ends with a refresh.
+        Without this rule, each of 2,000 publishes would cost a look at all archives. A row of publishes always ends
+        with a refresh.
         """
         try:
             soon = self._rest > 0 and await self._core.jobs.more_due()
@@ -65,12 +66,12 @@ class Updater:
             await self.refresh()
 
     async def catch_up(self) -> None:
-        """Return when all that was recorded before this call is served.
+        """Return when every archive that was recorded before this call is served.
 
-        That holds for every publish that the caller has heard of: the feed offers an event right after its commit,
-        before anybody else can hear of it.
+        So every publish of which the caller knows is served: the feed gives us an event right after its commit, before
+        anybody else gets it.
         """
-        async with self._core.archive_folder.publishing:  # a refresh that runs now ends first
+        async with self._core.archive_folder.publishing:  # wait until a running refresh has ended
             if self._causes.pending or self._again.is_set():
                 await self._refresh()
 
@@ -79,7 +80,7 @@ class Updater:
         return self._rested_at - time.monotonic()
 
     async def refresh(self) -> None:
-        """Return when what is recorded now is served. What goes wrong is a health warning, not an error."""
+        """Return when all archives that are recorded now are served. A fault is a health warning, not an error."""
         async with self._core.archive_folder.publishing:  # during a publish no served name may change
             await self._refresh()
 
@@ -90,7 +91,7 @@ class Updater:
             self._again = anyio.Event()
         try:
             await self._serve()
-        except anyio.get_cancelled_exc_class():  # a client has hung up
+        except anyio.get_cancelled_exc_class():  # a client has closed its connection
             self._again.set()
             raise
         except (OSError, RefgeniedError) as error:
@@ -146,7 +147,7 @@ class Updater:
                 await self._tidy()
 
     async def _tidy(self) -> None:
-        """Delete the replaced archives whose time is over, also when nothing is served now."""
+        """Delete the replaced archives whose time is over, even when nothing is served now."""
         async with self._core.archive_folder.publishing:
             if await self._core.archive_folder.usable():
                 await anyio.to_thread.run_sync(self._folder.kept.tidy)
@@ -156,7 +157,7 @@ class Updater:
             arrived = await self._causes.take()
             self._causes.lagged = False
             self._again.set()
-            if any(event.job is not None for event in arrived):  # not of an import, which may be one of thousands
+            if any(event.job is not None for event in arrived):  # an import has no job, and may be one of thousands
                 await self.follow()
 
     async def _follow_looks(self) -> None:
