@@ -1,4 +1,4 @@
-"""Knows what is wrong with archives: tells the health which are damaged, and checks those that are in doubt."""
+"""Tells the health which archives are damaged, and checks the archives that are in doubt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger("damage")
 
 
 class Damage:
-    """The archives that are marked as damaged, and those that may have to be."""
+    """The archives that are marked as damaged, and the archives that may be damaged."""
 
     def __init__(self, core: Core, verifier: Verifier) -> None:
         self._core = core
@@ -25,7 +25,7 @@ class Damage:
         self._doubted = anyio.Event()
 
     def doubt(self, keys: frozenset[AssetKey]) -> None:
-        """Something about these archives does not fit together: check them soon, without reading what fits."""
+        """The records, manifests and files of these archives do not agree: check them soon, with a quick check."""
         self._doubtful |= keys
         self._doubted.set()
 
@@ -36,15 +36,15 @@ class Damage:
             while True:
                 await self._doubted.wait()
                 self._doubted = anyio.Event()
-                with suppress(StateError, ShortageError):  # the next refresh of the catalog doubts them again
+                with suppress(StateError, ShortageError):  # the next refresh of the catalog reports them again
                     await self.clear_doubts()
 
     async def clear_doubts(self) -> None:
-        """Put the doubtful archives right, or mark them as damaged."""
+        """Repair the doubtful archives, or mark them as damaged."""
         while self._doubtful:
             key = self._doubtful.pop()
             record = await self._core.jobs.store.ask(archives.get, key)
-            if record is None or record.damaged is not None:  # it is known already
+            if record is None or record.damaged is not None:  # its damage is known already
                 continue
             try:
                 await self._verifier.verify(key, Requester(), quick=True)
@@ -54,10 +54,10 @@ class Damage:
                 log.warning("archive.not_checked", asset=key.registry_path, error=error.message)
 
     async def _watch(self) -> None:
-        """A publish or a removal may end a damage."""
+        """Tell the health again after each publish and removal, because it may replace a damaged archive."""
         with self._core.jobs.feed.subscribed("archive.") as changes:
             while True:
-                with suppress(StateError):  # the next change tries again; others tell of the database
+                with suppress(StateError):  # the next change tries again; other parts report the database's error
                     await self.tell()
                 await changes.take()
                 changes.lagged = False

@@ -1,4 +1,4 @@
-"""Takes archives that exist already into the database: ours from their manifests, others by reading them."""
+"""Records archives that exist already: ours with the help of their manifests, others after reading them."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ T = TypeVar("T")
 
 
 class Taken(StrEnum):
-    """What became of one archive that was found."""
+    """The result for one archive that was found."""
 
     IMPORTED = "imported"
-    KNOWN = "known"  # recorded already, as it is
+    KNOWN = "known"  # the database has the same archive already
     REMOVED = "removed"  # its manifest says that a user removed it
-    REFUSED = "refused"  # damaged, unsafe, or another archive is in its place
+    REFUSED = "refused"  # it is damaged or unsafe, or another archive is in its place
 
 
 class Import(msgspec.Struct, frozen=True):
@@ -75,14 +75,14 @@ class Import(msgspec.Struct, frozen=True):
 
 
 class _Prepared(NamedTuple):
-    """An archive that is read and proved, and not seen yet."""
+    """An archive that was read and proved, and that nobody sees yet."""
 
     publish: Callable[[], ArchiveRecord]
     discard: Callable[[], None] = lambda: None
 
 
 class Importer:
-    """Takes one archive at a time, beside the worker. An import waits only for a job of the same asset."""
+    """Takes one archive at a time, while the worker goes on. An import waits only for a job of the same asset."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -112,12 +112,12 @@ class Importer:
     async def take(
         self, found: Found, requester: Requester, *, by_name: bool = False, on_progress: OnProgress = no_progress
     ) -> Import:
-        """Take one archive into the archive folder and the database. What is wrong with it is in the answer.
+        """Take one archive into the archive folder and the database. The answer says what is wrong with the archive.
 
-        What would refuse the next archives as well is raised: StateError, ShortageError, and WriteError or NoSpaceError
-        when nothing can be written to the archive folder.
-        `by_name`: somebody asked for this very archive, so it is taken also when a user removed it.
-        When it is cancelled, nothing is left of the archive that it worked on.
+        Errors that would also stop the next archives are raised: StateError, ShortageError, and WriteError or
+        NoSpaceError when the archive folder takes no writes.
+        `by_name`: somebody asked for this very archive, so it is taken even if a user has removed it.
+        After a cancellation nothing of the current archive is left.
         """
         async with self._turn:
             try:
@@ -135,7 +135,7 @@ class Importer:
         return Import(found.key, found.maker, str(found.archive), taken, _size(found.archive), reason)
 
     async def _take(self, found: Found, requester: Requester, run: Run, *, by_name: bool) -> tuple[Taken, str]:
-        """What became of it, and why it was refused."""
+        """The result, and why the archive was refused."""
         record = await self._core.jobs.store.ask(archives.get, found.key)
         place = self._core.archive_folder.place(found.key)
         there = await self._run(lambda: reconcile(place, run.check))
@@ -154,16 +154,16 @@ class Importer:
         return Taken.IMPORTED, ""
 
     def _prepared(self, found: Found, place: Place, there: Reconciled, requester: Requester, run: Run) -> _Prepared:
-        """Do what takes long: read and prove the archive. Blocking."""
+        """Do the long part: read and prove the archive. Blocking."""
         clock = self._core.clock
         if there.presence is Presence.REMOVED and place.archive.exists():
-            # A user removed it, and another wants it again. Its file is still there.
+            # A user has removed it, and another user wants it again. Its file still exists.
             manifest = manifest_at(place)
             prove(place.archive, manifest, run)
             access = record_of(place, manifest).access
 
             def publish_again() -> ArchiveRecord:
-                # First the manifest: after a crash the next start reads it, and the database follows.
+                # The manifest is changed first: after a crash the next start reads it and corrects the database.
                 return msgspec.structs.replace(bring_back(place).record(place.relative, clock()), access=access)
 
             return _Prepared(publish_again)
@@ -186,7 +186,7 @@ class Importer:
         return _Prepared(publish, draft.discard)
 
     async def _publish(self, found: Found, requester: Requester, prepared: _Prepared) -> None:
-        """Publish the archive and record it. Nothing may come between the two."""
+        """Publish the archive and record it. Nothing may happen between the two."""
         with anyio.CancelScope(shield=True):
             try:
                 async with self._core.archive_folder.changing(found.key, self._core.jobs.store) as generation:
@@ -242,6 +242,6 @@ _THERE = frozenset({Presence.PRESENT, Presence.FOREIGN, Presence.REMOVED})
 
 
 def _is_there(found: Found, place: Place) -> bool:
-    """Whether the archive that was found is the one in place, by its own or another name. UnreadableError."""
+    """Whether the found file is the archive in place, under this or another name. UnreadableError."""
     with reading(place.archive):
         return found.archive.exists() and place.archive.exists() and found.archive.samefile(place.archive)

@@ -1,4 +1,4 @@
-"""At start: brings the records and the archive folder into agreement, before anything else runs."""
+"""At start, before anything else runs: makes the records and the archive folder agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger("recovery")
 
 
 async def recover(core: Core) -> None:
-    """Charge the jobs that ran at a crash, finish or undo what was half done, and catch up with the manifests.
+    """Charge the jobs that ran during a crash, finish or undo their half-done steps, and catch up with the manifests.
 
     All manifests are read only when the database is new, or when it or the archive folder came from a backup.
     """
@@ -34,7 +34,7 @@ async def recover(core: Core) -> None:
         return
     try:
         folder = await anyio.to_thread.run_sync(generation.read, archive_folder.path)
-    except RefgeniedError as error:  # the disk is not well: nothing can be learned from it now
+    except RefgeniedError as error:  # the disk has a fault: nothing can be learned from it now
         log.warning("generation.not_read", error=error.message)
         return
     read_from = await jobs.store.ask(archives.fact, archives.READ_FROM)
@@ -52,9 +52,9 @@ async def recover(core: Core) -> None:
 
 
 async def _settle(core: Core, found: Differences, keys: set[AssetKey], folder: Generation | None) -> None:
-    """Look at the assets whose change a crash has cut: at most a few.
+    """Look at the assets whose change a crash has interrupted: at most a few.
 
-    A folder without a generation is of refgenied 0.1, which marked a removal only after it had recorded it.
+    A folder without a generation comes from refgenied 0.1, which recorded a removal before it marked the manifest.
     """
 
     def compare() -> None:
@@ -69,10 +69,10 @@ async def _settle(core: Core, found: Differences, keys: set[AssetKey], folder: G
 
 
 async def _catch_up(core: Core, found: Differences, now: Generation, age: Age | None) -> None:
-    """Read every manifest. `age`: of the database; None when it is new.
+    """Read every manifest. `age`: of the database; None when the database is new.
 
-    The database learns the new number first: if it is killed before the folder has the number, the next start reads
-    the manifests again.
+    The new number is stored in the database first. If the daemon is killed before the folder has it too, the next start
+    reads the manifests again.
     """
     folder = core.archive_folder
     await anyio.to_thread.run_sync(lambda: found.compare(places(folder.path, log_unreadable_folder)))
@@ -101,7 +101,7 @@ def _told(found: Differences, age: Age) -> str:
 
 
 def _write(archive_folder: ArchiveFolder, now: Generation) -> None:
-    """The daemon starts also when the disk is full: the next start compares once more."""
+    """Write the generation. The daemon starts even if the disk is full: then the next start compares once more."""
     try:
         generation.write(archive_folder.path, now)
     except RefgeniedError as error:
@@ -117,9 +117,9 @@ def _places(archive_folder: ArchiveFolder, keys: Iterable[AssetKey]) -> Iterable
 
 
 class Differences:
-    """Where the manifests differ from the database, and what the database is brought to. Blocking.
+    """The differences between the manifests and the database, and the new content of the database. Blocking.
 
-    `newer`: the database is newer than the archive folder, and its removals hold.
+    `newer`: the database is newer than the archive folder, so its removals are believed.
     """
 
     def __init__(
@@ -139,13 +139,13 @@ class Differences:
                 log.warning("archive.not_reconciled", asset=place.key.registry_path, error=error.message)
 
     def _compare(self, place: Place) -> None:
-        there = reconcile(place)  # first: a publish that was cut may be finished, and then another manifest counts
+        there = reconcile(place)  # this comes first: it may finish a publish, and then another manifest is valid
         record, removal = self._records.get(place.key), self._removals.get(place.key)
         manifest = there.manifest
         if there.finished:
             log.info("archive.reconciled", asset=place.key.registry_path, found=there.presence, finished=True)
         if there.presence in (Presence.DAMAGED, Presence.FOREIGN):
-            if there.presence is Presence.DAMAGED or record:  # other programs may have made thousands, without fault
+            if there.presence is Presence.DAMAGED or record:  # thousands of foreign archives may be there: no fault
                 log.warning("archive.not_recorded", asset=place.key.registry_path, reason=there.reason)
             if record is None and removal is None:
                 self._remove(place, _removed_anyhow(place))
@@ -165,7 +165,7 @@ class Differences:
 
 
 def _removed_anyhow(place: Place) -> Removed | None:
-    """A user's removal. It counts also in a manifest whose other values are not believed."""
+    """A user's removal. It is believed even in a manifest with a broken seal."""
     try:
         return read_manifest(place.manifest, believed=False).removed
     except RefgeniedError:

@@ -1,4 +1,4 @@
-"""Keeps archives as private as their assets: says which of them more people can read, and changes that when told."""
+"""Keeps archives as private as their assets: reports archives that more people can read, and closes them on request."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ log = structlog.get_logger("rights")
 
 
 class Given(msgspec.Struct, frozen=True):
-    """What became of one archive's permission bits."""
+    """The change of one archive's permission bits."""
 
     key: AssetKey
     before: Access
-    """Who could read it."""
+    """Who could read the archive before."""
     access: Access
-    """Who may read its asset, and so the archive too."""
+    """Who may read its asset, and so may read the archive too."""
     changed: bool
     problem: str = ""
-    """Why nothing could be changed, in one line."""
+    """Why the bits could not be changed, in one line."""
 
 
 class Rights:
-    """Checks after the first look, when the rights of an asset have changed, each day, and when it is told to (the
-    settings were read again).
+    """Checks after the first look, after a change of an asset's rights, each day, and on request (after the settings
+    were read again).
     """
 
     def __init__(self, core: Core, reconciler: Reconciler) -> None:
@@ -47,7 +47,7 @@ class Rights:
         self._reconciler = reconciler
         self._asked = False
         self._seen: dict[AssetKey, Access] = {}
-        """Who could read each asset at the last check, of those that were at rest."""
+        """Who could read each asset at the last check. Only assets at rest are in it."""
 
     def look_again(self) -> None:
         """Check after the next look."""
@@ -58,22 +58,22 @@ class Rights:
         await self._reconciler.first_look.wait()
         while True:
             self._asked = False
-            with suppress(StateError):  # the database cannot be written now; others tell of it
+            with suppress(StateError):  # the database cannot be written now; other parts report this
                 await self.check()
             with anyio.move_on_after(DAY):
                 while not self._asked and not self._others_may_read():
                     await self._reconciler.looked.wait()
 
     def _others_may_read(self) -> bool:
-        """Whether the last look has found that other people can read an asset: a folder above it has changed."""
+        """Whether the last look shows new readers of an asset, because the rights of a folder above it have changed."""
         assets = self._reconciler.look.assets
         at_rest = ((assets[key], access) for key, access in self._seen.items() if key in assets)
         return any(asset.stamp and asset.access is not access for asset, access in at_rest)
 
     async def check(self) -> list[Given]:
-        """Learn what is not known yet, and note in the health which archives more people can read than their assets.
+        """Learn who may read each asset, and note in the health which archives more people can read than their assets.
 
-        An archive that was private and is not any more is opened: the owner has opened its asset, or
+        A private archive is opened when its asset is private no more: its owner has opened the asset, or
         `archive.publish_private` was set. An archive that somebody has closed by hand stays closed.
         """
         self._seen = {key: asset.access for key, asset in self._reconciler.look.assets.items() if asset.stamp}
@@ -88,14 +88,14 @@ class Rights:
             was_private = recorded[given.key].access is Access.OWNER
             if was_private and given.before.private and not given.access.private:
                 await anyio.to_thread.run_sync(self._give, given)
-        if learned:  # only now: after a crash before it, the next check opens them
+        if learned:  # this comes last: after a crash before it, the next check opens the archives again
             await self._core.jobs.records.learned(learned)
-            self._reconciler.hint()  # what is served follows the next look
+            self._reconciler.hint()  # the catalog is refreshed after the next look
         self._core.health.note("access", _line(wide, records))
         return wide
 
     async def protect(self, keys: Sequence[AssetKey] | None, requester: Requester) -> list[Given]:
-        """Let no more people read these archives (None: all) than their assets. What was done to which archive."""
+        """Let no more people read these archives (None: all) than their assets. Returns the change of each archive."""
         wide = [given for given in await self.check() if keys is None or given.key in keys]
         done = [await anyio.to_thread.run_sync(self._give, given) for given in wide]
         changed = {given.key: (given.before, given.access) for given in done if given.changed}
@@ -106,7 +106,7 @@ class Rights:
     def _learned(
         self, records: Mapping[AssetKey, ArchiveRecord], assets: Mapping[AssetKey, Asset]
     ) -> dict[AssetKey, Access]:
-        """Who can read the assets whose record does not say it yet, or says it otherwise than the last look."""
+        """Who can read each asset whose record does not say so yet, or differs from the last look."""
         learned: dict[AssetKey, Access] = {}
         for key, record in records.items():
             asset = assets.get(key)
@@ -114,18 +114,18 @@ class Rights:
                 if asset.access is not record.access:
                     learned[key] = asset.access
             elif record.access is None:
-                with suppress(RefgeniedError):  # the verifier tells of a damaged manifest
+                with suppress(RefgeniedError):  # the verifier reports a damaged manifest
                     learned[key] = access_inside(self._core.archive_folder.place(key))
         return learned
 
     def _compared(self, records: Mapping[AssetKey, ArchiveRecord]) -> list[Given]:
-        """The archives that other people can read than their assets."""
+        """The archives that other people can read than the people who can read their assets."""
         found: list[Given] = []
         for key, record in records.items():
             if record.access is None:
                 continue
             wanted = readers(record.access, self._core.current.settings.archive)
-            with suppress(RefgeniedError):  # a file that is not there is told of as lost
+            with suppress(RefgeniedError):  # a missing file is reported as lost elsewhere
                 before = access_of_archive(self._core.archive_folder.place(key))
                 if before is not wanted:
                     found.append(Given(key, before, wanted, changed=False))

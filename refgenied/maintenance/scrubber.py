@@ -24,16 +24,16 @@ from refgenied.store import archives
 log = structlog.get_logger("scrubber")
 
 DUE_LOOK_SECONDS = 60.0
-"""Between two looks whether something is due."""
+"""Seconds between two checks whether an archive is due."""
 JOB_LOOK_SECONDS = 0.2
-"""Between two looks whether jobs still run, while the scrub stands still."""
+"""Seconds between two checks whether jobs still run, while the scrub pauses."""
 
 
 def due(records: Iterable[ArchiveRecord], now: float, days: float, used: int) -> ArchiveRecord | None:
-    """The archive to prove next: the one proved longest ago, when it is overdue or fits into today's share.
+    """The archive to prove next: the archive with the oldest proof, if it is overdue or fits into today's share.
 
-    `days`: within which all are to be proved; `used`: bytes of today's share that are spent. Archives that are known
-    to be damaged are left out.
+    `days`: all archives must be proved within this many days. `used`: bytes of today's share that are spent. Archives
+    that are known to be damaged are left out.
     """
     sound = [record for record in records if record.damaged is None]
     if not sound or not days:
@@ -46,11 +46,11 @@ def due(records: Iterable[ArchiveRecord], now: float, days: float, used: int) ->
 
 
 class _StoppedError(Exception):
-    """The scrub was cancelled. It ends the thread that reads, and nobody hears of it."""
+    """The scrub was cancelled. This error ends the reading thread, and is not reported."""
 
 
 class Scrubber:
-    """In the background: one thread at low priority, and not while jobs run."""
+    """Works in the background: one thread at low priority, which pauses while jobs run."""
 
     def __init__(self, core: Core, verifier: Verifier) -> None:
         self._core = core
@@ -64,7 +64,7 @@ class Scrubber:
         """Ends only by cancellation."""
         while True:
             await anyio.sleep(DUE_LOOK_SECONDS)
-            with suppress(StateError, ShortageError):  # the next round tries again; others tell of it
+            with suppress(StateError, ShortageError):  # the next round tries again; other parts report the error
                 while await self.scrub():
                     pass
 
@@ -87,7 +87,7 @@ class Scrubber:
         return True
 
     async def scrub_one(self, record: ArchiveRecord) -> None:
-        """Prove this archive. One that cannot be judged is left out until tomorrow, so that the others have a turn."""
+        """Prove this archive. If it cannot be judged, it is left out until tomorrow, and the next one has its turn."""
         asset = record.key.registry_path
         try:
             verdict = await self._verifier.verify_by(self._read_quietly, record.key, Requester())
@@ -103,7 +103,7 @@ class Scrubber:
             log.info("archive.scrubbed", asset=asset, seconds=round(verdict.seconds, 2))
 
     def _read_quietly(self, record: ArchiveRecord) -> Finding:
-        """One thread at low priority, which stands still while jobs run."""
+        """Read the archive in one thread at low priority, which pauses while jobs run."""
         stop = threading.Event()
         result: Future[Finding] = Future()
 
@@ -120,7 +120,7 @@ class Scrubber:
             except BaseException as error:  # noqa: BLE001 - it is raised below
                 result.set_exception(error)
 
-        # A thread of its own: one of the pool's would stay nice, and nobody but root can take that back.
+        # This is a separate thread. A thread of the pool would stay nice, and only root can undo niceness.
         thread = threading.Thread(target=read, name="scrub", daemon=True)
         thread.start()
         try:

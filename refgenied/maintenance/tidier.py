@@ -1,4 +1,4 @@
-"""Clears away what killed processes have left in the archive folder, and takes in archives that nobody recorded."""
+"""Deletes the leftovers of killed processes in the archive folder, and records archives that are not recorded."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from refgenied.store import archives
 log = structlog.get_logger("tidier")
 
 UNTIDY_SECONDS = 600.0
-"""Before the next round while something is there that a person must look at, or the folder was away."""
+"""Seconds to the next round, if the last round has found a fault that a person must look at, or no folder."""
 MOST_NAMED = 3
 
 _GENOME = re.compile(r"[\w-]{32,64}")
-"""What may be a genome's digest."""
+"""Names that may be a genome's digest."""
 
 
 class Tidied(msgspec.Struct):
-    """What one round did."""
+    """The result of one round."""
 
     files: int = 0
     bytes: int = 0
-    """Their size."""
+    """The size of the deleted files."""
     adopted: int = 0
-    """Archives that were whole and not recorded."""
+    """How many sound archives were not recorded before."""
     refused: list[str] = []
-    """Archives that are not whole: one line each."""
+    """Archives that are not sound: one line each."""
     unreadable: list[str] = []
     """Folders that cannot be read: one line each."""
 
 
 class Tidier:
-    """At start and daily. It never touches what belongs to an asset whose job runs, or that is reserved."""
+    """Works at start and daily. It never touches the files of an asset that is reserved or whose job runs."""
 
     def __init__(self, core: Core, importer: Importer) -> None:
         self._core = core
         self._importer = importer
         self._damaged: dict[AssetKey, tuple[FileIdentities, str]] = {}
-        """Archives that were not whole: their files when all of them was read, and what was wrong."""
+        """Archives that were not sound: their files when they were read completely, and what was wrong."""
 
     async def run(self) -> None:
         """Tidy now and daily. Ends only by cancellation."""
@@ -66,12 +66,12 @@ class Tidier:
                     wait = DAY
             except RefgeniedError as error:
                 log.warning("tidy.failed", error=error.message)
-            except Exception:  # nothing else depends on a tidy folder
+            except Exception:  # no other part depends on a tidy folder
                 log.exception("tidy.failed")
             await anyio.sleep(wait)
 
     async def tidy(self) -> Tidied | None:
-        """One walk over the archive folder, and what follows from it; None when the folder is away."""
+        """Walk once over the archive folder and tidy it; None when the folder is missing."""
         path = self._core.archive_folder.path
         if not await self._core.archive_folder.usable():
             return None
@@ -96,7 +96,7 @@ class Tidier:
         return tidied
 
     async def _finished(self, place: Place, tidied: Tidied) -> bool:
-        """Clear an asset's partial files, if nobody works on it. Whether that finished a publish that was cut."""
+        """Clear an asset's partial files, if nobody works on it. Returns whether this finished a publish."""
         with suppress(BusyError), self._core.jobs.reserved(place.key):  # busy: it is being imported or removed
             if await self._core.jobs.runs(place.key):
                 return False
@@ -107,7 +107,7 @@ class Tidier:
         return False
 
     async def _adopt(self, place: Place, tidied: Tidied) -> None:
-        """Record an archive with a manifest of ours, if it is whole. If a user removed it, the removal is recorded."""
+        """Record an archive with a manifest of ours, if it is sound. If a user removed it, the removal is recorded."""
         try:
             await self._require_whole(place)
             found = await self._importer.find_one(place.key)
@@ -122,7 +122,7 @@ class Tidier:
             tidied.refused.append(taken.reason)
 
     async def _require_whole(self, place: Place) -> None:
-        """Prove the archive. One that was not whole is read again only when its files have changed.
+        """Prove the archive. If it was not sound before, it is read again only if its files have changed.
 
         DamagedArchiveError, ArchiveNotFoundError, UnreadableError.
         """
@@ -144,7 +144,7 @@ def _clear(place: Place, tidied: Tidied) -> bool:
     partials = [path for path in place.partials if path.is_symlink() or path.exists()]
     size = size_of(partials)
     found = reconcile(place)
-    discard(place)  # also a folder with nothing in it
+    discard(place)  # this removes empty folders too
     if found.finished:
         log.info("archive.reconciled", asset=place.key.registry_path, found=found.presence, finished=True)
         return True
@@ -158,7 +158,7 @@ def _delete(paths: Iterable[Path], tidied: Tidied) -> None:
         size = size_of([path])
         try:
             path.unlink()
-        except FileNotFoundError:  # it was being written when it was found, and has its name now
+        except FileNotFoundError:  # the walk met it while it was being written; it has its final name now
             continue
         except OSError as error:
             log.warning("tidy.stays", path=str(path), error=error.strerror)

@@ -1,4 +1,4 @@
-"""Reads archives back, marks the damaged ones, and has them made anew where the asset still allows it."""
+"""Reads archives back, marks damaged ones, and queues a job that makes them again if the asset allows it."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ log = structlog.get_logger("verifier")
 FileIdentities = tuple[tuple[int, ...], ...]
 
 BUSY_LOOK_SECONDS = 0.5
-"""Before another look at an archive that is being removed or imported."""
+"""Seconds before another look at an archive that is being removed or imported."""
 
 
 def files_of(place: Place) -> FileIdentities:
-    """The files of an archive. A publish puts others in their place."""
+    """The identities of an archive's files. A publish replaces the files, so their identities change."""
     return tuple(map(identity, (place.archive, place.manifest, place.entries)))
 
 
@@ -52,16 +52,16 @@ class Verdict(msgspec.Struct, frozen=True):
     seconds: float
     quick: bool
     damage: str
-    """What is wrong, with the first bad member; empty when all is well."""
+    """What is wrong, with the first bad member; empty when nothing is wrong."""
     hint: str = ""
     job: int | None = None
-    """The job that makes a damaged archive anew."""
+    """The job that makes a damaged archive again."""
     mended: str = ""
-    """What was put right in its manifest or its record, in one line."""
+    """What was repaired in its manifest or its record, in one line."""
 
 
 class Verifier:
-    """Verifies one archive at a time, beside the worker. It never holds up the queue."""
+    """Verifies one archive at a time, while the worker goes on. The queue never waits for it."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -76,10 +76,10 @@ class Verifier:
         quick: bool = False,
         on_progress: OnProgress = no_progress,
     ) -> Verdict:
-        """Read a recorded archive back. A damaged one is marked, and made anew if its asset has not changed.
+        """Read a recorded archive back. A damaged archive is marked, and made again if its asset has not changed.
 
-        When record and manifest differ, the one is put right that the other, or the archive, proves to be wrong.
-        `quick` reads the manifest only. `on_progress` is called in another thread. Cancelled, it ends within 0.3 s.
+        When record and manifest differ, the wrong one is repaired; the other one or the archive proves which.
+        `quick` reads the manifest only. `on_progress` is called in another thread. A cancellation takes at most 0.3 s.
         ArchiveNotFoundError (no such record), UnreadableError.
         """
         run = self._core.archive_run(on_progress)
@@ -92,7 +92,7 @@ class Verifier:
     async def verify_by(
         self, read: Callable[[ArchiveRecord], Finding], key: AssetKey, requester: Requester, *, quick: bool = False
     ) -> Verdict:
-        """The same with another way to read: `read` is called in a thread and returns what it has found."""
+        """As `verify`, but the function `read` reads the archive. It is called in a thread and returns its finding."""
         while True:
             record = await self._core.jobs.store.ask(archives.get, key)
             if record is None:
@@ -104,7 +104,7 @@ class Verifier:
     async def _verified(
         self, record: ArchiveRecord, read: Callable[[ArchiveRecord], Finding], requester: Requester, *, quick: bool
     ) -> Verdict | None:
-        """None when the archive was replaced, removed or imported in the meantime; then it must be read again."""
+        """The verdict. None: the archive was replaced, removed or imported meanwhile, and must be read again."""
         place = self._core.archive_folder.place(record.key)
         files = await anyio.to_thread.run_sync(files_of, place)
         began = time.monotonic()
@@ -125,7 +125,7 @@ class Verifier:
         return msgspec.structs.replace(verdict, hint=hint, job=job)
 
     async def _is_still_there(self, place: Place, files: FileIdentities) -> bool:
-        """Whether these are still the archive's files. UnreadableError: the archive folder itself is not there."""
+        """Whether these are still the archive's files. UnreadableError: the archive folder itself is missing."""
         async with self._core.archive_folder.publishing:
             same = await anyio.to_thread.run_sync(files_of, place) == files
         problem = await anyio.to_thread.run_sync(self._core.archive_folder.problem) if same else ""
@@ -134,7 +134,7 @@ class Verifier:
         return same
 
     async def _recorded(self, record: ArchiveRecord, verdict: Verdict, requester: Requester) -> bool:
-        """Write the verdict down. False when another archive is recorded by now."""
+        """Record the verdict. False: another archive is recorded by now."""
         records = self._core.jobs.records
         if verdict.damage:
             return await records.damaged(record, requester, damage=verdict.damage)
@@ -144,7 +144,7 @@ class Verifier:
     async def _put_right(
         self, record: ArchiveRecord, found: Finding, files: FileIdentities, requester: Requester
     ) -> ArchiveRecord | None:
-        """Write the manifest and the record as they were found to be right. The new record; None: look again."""
+        """Write the repaired manifest and record. Returns the new record; None: the archive must be read again."""
         place = self._core.archive_folder.place(record.key)
         try:
             with self._core.jobs.reserved(record.key):
@@ -154,7 +154,7 @@ class Verifier:
                         return None
                     right = await self._written(place, record, found)
                     known = await self._core.jobs.records.put_right(record, right, requester, mended=found.mended)
-        except BusyError:  # it is being removed or imported
+        except BusyError:  # the archive is being removed or imported
             await anyio.sleep(BUSY_LOOK_SECONDS)
             return None
         if known and found.mended:
@@ -162,7 +162,7 @@ class Verifier:
         return right if known else None
 
     async def _written(self, place: Place, record: ArchiveRecord, found: Finding) -> ArchiveRecord:
-        """Write the manifest, if it must be another one; the record that fits it."""
+        """Write the manifest, if it was repaired. Returns the record that agrees with it."""
         right = found.record or record
         if found.manifest is None:
             return right
@@ -171,13 +171,13 @@ class Verifier:
         except (WriteError, NoSpaceError) as error:
             if found.mended:
                 raise
-            # The manifest only lacks a seal; it gets one at the next proof.
+            # The manifest only lacks a seal, and gets it at the next proof.
             log.info("archive.not_sealed", asset=record.key.registry_path, reason=error.message)
             return record
         return msgspec.structs.replace(right, seal=written.seal)
 
     async def _made_anew(self, record: ArchiveRecord, found: Finding, requester: Requester) -> tuple[str, int | None]:
-        """What becomes of a damaged archive, for a person; and the job that makes it anew, if its asset allows it."""
+        """What happens to a damaged archive, for a person; and the job that makes it again, if the asset allows it."""
         asset = await self._genome_disk.run(self._core.genomes.asset, record.key, self._core.clock())
         name = record.key.named(record.aliases)
         if asset is None or asset.state is AssetState.MISSING:

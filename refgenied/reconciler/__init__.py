@@ -1,7 +1,7 @@
 """Compares the archives that are wanted with those that are present, and enqueues the difference.
 
-`last_look` is what the genome folder holds, `standings` says what that means for each asset, and `reconciler` when to
-look. A change notice, a timer or a client can only ask for another look.
+`last_look` keeps the state of the genome folder, `standings` says where each asset stands, and `reconciler` decides
+when to look. A change notice, a timer or a client can only ask for another look.
 """
 
 from refgenied.reconciler.last_look import Watchable

@@ -1,4 +1,4 @@
-"""The genome folder as it was found last. Faults go to the health, and changes to the log."""
+"""The genome folder as the last look has found it. Faults go to the health, and changes go to the log."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from refgenied.queue.core import Core
 log = structlog.get_logger("reconciler")
 
 MOST_CHANGES_LOGGED = 200
-"""Changes of one look that are logged one by one."""
+"""If one look shows at most this many changes, each has a log line."""
 
 Watchable = tuple[tuple[str, tuple[int, int]], ...]
-"""Folders with (device, inode): a folder that was made again under the same name is another one."""
+"""Folders with (device, inode), because a folder that was made again under the same name is a new folder."""
 
 NO_LOOK = Look(assets={}, genomes={}, problems=(), layout="", root=None, watch=())
 
@@ -33,11 +33,11 @@ class LastLook:
         self.readable = True
         """Whether the newest look could read it."""
         self.watchable: Watchable = ()
-        """The folders to watch that are there."""
+        """The folders to watch, if they exist."""
         self.at = 0.0
-        """When the newest look was done, Unix seconds; 0.0 before the first."""
+        """When the newest look was done, in Unix seconds; 0.0 before the first look."""
         self.took = 0.0
-        """Its seconds."""
+        """How many seconds the newest look took."""
 
     async def renew(self) -> None:
         """Look at the whole genome folder."""
@@ -52,11 +52,11 @@ class LastLook:
         self.at, self.took = self._core.clock(), time.monotonic() - began
 
     def names(self, path: str) -> list[str]:
-        """All registry paths of the asset with this one: with the genome's digest first, then with each alias."""
+        """All registry paths of the asset with this path: first with the genome's digest, then with each alias."""
         genome, _, name = path.partition("/")
         genomes = self.look.genomes
         known = [genomes[genome]] if genome in genomes else [one for one in genomes.values() if genome in one.aliases]
-        if not name or len(known) != 1:  # an alias of two genomes may mean either
+        if not name or len(known) != 1:  # if two genomes have this alias, it is not clear which is meant
             return [path]
         return [f"{called}/{name}" for called in (known[0].digest, *known[0].aliases)]
 
@@ -86,7 +86,7 @@ class LastLook:
 
 
 def identified(folders: tuple[str, ...]) -> Watchable:
-    """Those of the folders that can be watched. One that is not readable would end the watch on all of them."""
+    """The folders that can be watched. A folder that cannot be read would end the watch on all of them."""
     found: list[tuple[str, tuple[int, int]]] = []
     for folder in folders:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""When to look at the genome folder. After each look the archives that are wanted and missing are enqueued."""
+"""Decides when to look at the genome folder. After each look it enqueues the archives that are wanted and missing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from refgenied.reconciler.standings import Standings
 log = structlog.get_logger("reconciler")
 
 BUILD_POLL_SECONDS = 1.0
-"""Between two looks at the assets that are being built."""
+"""Seconds between two looks at the assets that are being built."""
 UNREADABLE_POLL_SECONDS = 10.0
-"""Between two looks while the genome folder cannot be read. No change notice may tell that its rights were given."""
+"""Seconds between two looks while the genome folder cannot be read. A change of its rights may send no notice."""
 LATE_LOOK_SECONDS = 60.0
-"""A look that takes longer is a health warning: its disk does not answer, or it holds very much."""
+"""A look that takes longer is a health warning: the disk does not answer, or the folder is very large."""
 FIRST_LOOK_ANSWER_SECONDS = 20.0
-"""How long a listing waits for the first look."""
+"""A listing waits at most this long for the first look."""
 
 
 class Reconciler:
@@ -41,7 +41,7 @@ class Reconciler:
         self.first_look = anyio.Event()
         """Set once the first look is done."""
         self.looked = anyio.Event()
-        """Set at the end of the look under way; each look has its own."""
+        """Set at the end of the current look; each look has a new event."""
         self._next_sweep: float | None = None
 
     @property
@@ -51,27 +51,27 @@ class Reconciler:
 
     @property
     def next_sweep_at(self) -> float:
-        """By the clock as it is set now; 0.0 before the first sweep has ended."""
+        """When the next sweep is due, by the current system clock; 0.0 before the first sweep has ended."""
         return self._core.clock() + self._next_sweep - time.monotonic() if self._next_sweep is not None else 0.0
 
     # ----------------------------------------------------------------- asking for a look
 
     def hint(self) -> None:
-        """Something may have changed: look when it is quiet."""
+        """Ask for a look, because something may have changed. The look comes when the folder is quiet."""
         self.hinted_at = time.monotonic()
         self._hinted.set()
 
     async def look_again(self) -> None:
-        """Look now; return when a look that began after this call is done and its difference is queued.
+        """Look now. Return when a look that began after this call is done and the missing archives are queued.
 
-        BusyError when that takes longer than LATE_LOOK_SECONDS.
+        BusyError: this takes longer than LATE_LOOK_SECONDS.
         """
         with anyio.move_on_after(LATE_LOOK_SECONDS):
             return await self._look_again()
         raise BusyError(self._late, hint="`refgeniectl status` says when it answers again")
 
     async def first_looked(self) -> None:
-        """Return after the first look; the daemon may have started a moment ago. BusyError when it takes too long."""
+        """Return after the first look, because the daemon may have just started. BusyError: the look takes too long."""
         with anyio.move_on_after(FIRST_LOOK_ANSWER_SECONDS):
             if not self.last.at:
                 await self._look_again()
@@ -92,7 +92,7 @@ class Reconciler:
         await self.last.renew()
         if not await self._pause.folder_problem() and self.last.readable:
             await self._enqueue_difference()
-        self._began = began  # only now, because a look that was cancelled (its client hung up) does not count
+        self._began = began  # set at the end, because a cancelled look (its client has left) does not count
         self.looked.set()
         self.looked = anyio.Event()
 
@@ -138,17 +138,17 @@ class Reconciler:
             await self.sweep()
 
     async def sweep(self) -> None:
-        """A look for which no client waits. An error of the database is a condition; another look comes after it."""
+        """Look, without a client that waits. An error of the database is a health condition; another look follows."""
         try:
             await self._look_again()
         except (StateError, ShortageError) as error:
             await self._pause.caused(error)
-        except Exception as error:  # refgenie's users may have written anything there: clients still get their answers
+        except Exception as error:  # the folder may hold anything; clients must still get their answers
             log.exception("look.failed")
             self._core.health.set("genomes", f"an unexpected error: {type(error).__name__}: {error}")
 
     async def _until_worth_a_look(self) -> None:
-        """Return when a hint has settled: quiet for `settle_seconds`, but after `settle_max_seconds` at the latest."""
+        """Return after a hint, when the folder was quiet for `settle_seconds`, or after `settle_max_seconds`."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.poll_builds)
             await self._hinted.wait()
@@ -165,13 +165,13 @@ class Reconciler:
                 await self._hinted.wait()
 
     async def poll_builds(self) -> None:
-        """Look at the running builds that we know of, until one has ended: it may end without any change notice."""
+        """Look at the known running builds until one of them has ended. A build may end without any change notice."""
         while True:
             await anyio.sleep(BUILD_POLL_SECONDS)
             for asset in [a for a in self.look.assets.values() if a.state is AssetState.BUILDING]:
                 try:
                     found = await self.last.disk.run(self._core.genomes.asset, asset.key, self._core.clock())
-                except ShortageError:  # nothing is known of the build now; the sweep tells of the shortage
+                except ShortageError:  # the build's state is not known now; the sweep reports the shortage
                     break
                 if found is None or found.state is not AssetState.BUILDING:
                     self.hint()

@@ -1,4 +1,4 @@
-"""Where each asset stands: the last look, the database and the archive folder, put together by the policy."""
+"""Where each asset stands: the policy judges the last look, the database and the archive folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refgenied.reconciler.last_look import NO_LOOK, LastLook
 from refgenied.store import archives
 
 FOLDER_ANSWER_SECONDS = 5.0
-"""How long a listing waits for the archive folder's disk. After that it says what was known before."""
+"""A listing waits at most this long for the archive folder's disk. After that it gives the last known answer."""
 
 
 class Standings:
@@ -28,20 +28,20 @@ class Standings:
         self._first_started_at = first_started_at
         self._archive_disk = DiskThread("archive folder")
         self._lost: dict[AssetKey, str] = {}
-        """What the archive folder's disk said last."""
+        """The lost archives, as the archive folder's disk showed last."""
         self._sorted: tuple[Look, list[AssetKey]] = (NO_LOOK, [])
-        """A look, and the keys of its assets in order."""
+        """A look, and the sorted keys of its assets."""
 
     async def of(self, asset: Asset) -> Standing:
-        """Of one asset."""
+        """Where one asset stands."""
         return standing(asset, await self.facts(asset.key), self._core.current.settings.archive)
 
     async def all(self) -> dict[AssetKey, tuple[Asset, Standing]]:
-        """Every asset found, and every archived one that is gone from the genome folder, and where it stands."""
+        """Where each asset stands: every asset found, and every archived asset that the genome folder has lost."""
         return {asset.key: (asset, stands) for asset, stands in await self.after(None)}
 
     async def after(self, key: AssetKey | None) -> Iterator[tuple[Asset, Standing]]:
-        """One by one, ordered by their keys and from behind `key`. A page costs only the rows that it shows."""
+        """The same one by one, in the order of keys, starting after `key`. Only the rows that are taken cost time."""
         facts = await self.facts()
         policy, look = self._core.current.settings.archive, self._last.look
         if self._sorted[0] is not look:
@@ -56,7 +56,7 @@ class Standings:
         return ((asset, standing(asset, facts, policy)) for asset in assets)
 
     async def facts(self, key: AssetKey | None = None) -> Facts:
-        """What is known of every asset, or of one."""
+        """The facts about every asset, or about one."""
         recorded, newest, removals = await self._core.jobs.store.ask(archives.history, key)
         return Facts(
             archives=recorded,
