@@ -6,24 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
-
-import anyio
-import msgspec
 
 from refgenied.model import ShortageError
 
 T = TypeVar("T")
-
-
-class _Call(msgspec.Struct):
-    run: Callable[[], Any]
-    done: Callable[[], object]
-    """Wakes the caller; safe from any thread."""
-    given_up: bool = False
-    result: Any = None
-    error: BaseException | None = None
 
 
 class DiskThread:
@@ -35,7 +24,7 @@ class DiskThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: deque[_Call] = deque()
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._lock = threading.Lock()
         self._working = False
         self._began: float | None = None
@@ -47,20 +36,13 @@ class DiskThread:
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Returns and raises what the function does; ShortageError when the system has no thread left."""
-        loop, event, context = asyncio.get_running_loop(), anyio.Event(), contextvars.copy_context()
-        call = _Call(lambda: context.run(function, *args), lambda: loop.call_soon_threadsafe(event.set))
+        answer = Future[T]()
+        call = partial(contextvars.copy_context().run, function, *args)
         with self._lock:
             if not self._working:
                 self._start()
-            self._calls.append(call)
-        try:
-            await event.wait()
-        except BaseException:
-            call.given_up = True
-            raise
-        if call.error is not None:
-            raise call.error
-        return call.result
+            self._calls.append((answer, call))
+        return await asyncio.wrap_future(answer)
 
     def _start(self) -> None:
         try:
@@ -70,20 +52,20 @@ class DiskThread:
         self._working = True  # the thread waits for the lock that we hold here
 
     def _work(self) -> None:
-        while (call := self._next()) is not None:
-            if call.given_up:
+        while (waiting := self._next()) is not None:
+            answer, call = waiting
+            if not answer.set_running_or_notify_cancel():  # its caller was cancelled
                 continue
             self._began = time.monotonic()
             try:
-                call.result = call.run()
+                tell = partial(answer.set_result, call())
             except BaseException as error:  # noqa: BLE001 - the caller gets it
-                call.error = error
+                tell = partial(answer.set_exception, error)
             self._began = None
-            with suppress(RuntimeError):  # the event loop has ended: nobody waits any more
-                call.done()
-            del call
+            tell()
+            del answer, call, tell, waiting
 
-    def _next(self) -> _Call | None:
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         """The next call; None when there is none: then the thread ends."""
         with self._lock:
             if self._calls:

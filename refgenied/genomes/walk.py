@@ -30,7 +30,6 @@ from refgenied.model import SourceChangedError, UnsafeTreeError
 
 MAX_REPLACED_LINKS = 8
 """Links inside one another that are replaced by folders: more are a mistake, or meant to multiply the content."""
-_NOTHING = frozenset[bytes]()
 
 
 @dataclass(slots=True)
@@ -194,7 +193,7 @@ class Tree:
 
     def _list(self, frame: _Frame) -> None:
         """Fill in the folder's names."""
-        skip = _NOTHING if frame.prefix and not frame.replaced else self._exclude
+        skip = frozenset[bytes]() if frame.prefix and not frame.replaced else self._exclude
         names: list[bytes] = []
         plain = True
         with os.scandir(frame.fd) as entries:
