@@ -29,8 +29,6 @@ class Chosen(NamedTuple):
 
 
 class Created(NamedTuple):
-    path: Path
-    """The configuration file."""
     made: list[Path]
     """Folders that were made."""
     chosen: list[Chosen]
@@ -60,7 +58,7 @@ def init(
     if problems:
         raise problems[0]
     made = _make_folders(given)
-    return Created(target, made, chosen, _write(target, _text(given)))
+    return Created(made, chosen, _write(target, _text(given)))
 
 
 def _choose(target: Path, given: dict[str, str], env: Mapping[str, str]) -> list[Chosen]:

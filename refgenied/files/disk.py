@@ -27,12 +27,8 @@ class DiskThread:
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._lock = threading.Lock()
         self._working = False
-        self._began: float | None = None
-
-    @property
-    def busy_since(self) -> float | None:
+        self.busy_since: float | None = None
         """When the running call began (monotonic seconds); None when none is running."""
-        return self._began
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Returns and raises what the function does; ShortageError when the system has no thread left."""
@@ -56,12 +52,12 @@ class DiskThread:
             answer, call = waiting
             if not answer.set_running_or_notify_cancel():  # its caller was cancelled
                 continue
-            self._began = time.monotonic()
+            self.busy_since = time.monotonic()
             try:
                 tell = partial(answer.set_result, call())
             except BaseException as error:  # noqa: BLE001 - the caller gets it
                 tell = partial(answer.set_exception, error)
-            self._began = None
+            self.busy_since = None
             tell()
             del answer, call, tell, waiting
 
