@@ -141,9 +141,9 @@ def test_a_written_configuration_reads_back_as_given(tmp_path: Path, home: dict[
     target = tmp_path / "made/config.toml"
     odd = tmp_path / 'odd "name" \\ ü'
     values = {"refgenie.genome_folder": str(odd), "refgenie.genome_archive_folder": str(tmp_path / "archives")}
-    written, made, _, _ = init(target, values, force=False, env=home)
+    made, _, _ = init(target, values, force=False, env=home)
     assert [str(folder) for folder in made] == list(values.values())
-    settings = load(str(written), env=home)
+    settings = load(str(target), env=home)
     assert settings.refgenie.genome_folder == str(odd)
     with pytest.raises(ConfigError, match="is there already"):
         init(target, values, force=False, env=home)
@@ -330,7 +330,7 @@ def test_init_takes_the_genome_folder_from_refgenies_own_places(
         (tmp_path / ".refgenie/genome_config.yaml").write_text(yaml)
     file = str(tmp_path / "made.toml")
     values = {"refgenie.genome_archive_folder": str(tmp_path / "archives")}
-    _, made, chosen, _ = init(Path(file), values, force=False, env=home | {"HOME": str(tmp_path)})
+    made, chosen, _ = init(Path(file), values, force=False, env=home | {"HOME": str(tmp_path)})
     assert made == [tmp_path / "archives"]
     assert chosen[0][0].startswith("refgenie.genome_")
     bare = {name: value for name, value in home.items() if not name.startswith("REFGENIE")}
