@@ -1,7 +1,5 @@
 """The faults of this moment, with one line each. A fault stays until somebody clears it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import structlog

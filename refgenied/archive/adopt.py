@@ -4,8 +4,6 @@ An archive of ours comes with its manifest. An archive of another program is rea
 md5s, digests. Its file is not changed: our name is a hard link to it, or on another disk a copy of it.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Compares an asset's files with what an archive holds. The files are read and hashed, but not compressed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """Makes an archive of an asset's files: packs them, syncs, reads back and compares. The result can be published."""
 
-from __future__ import annotations
-
 import os
 import stat
 import time

@@ -1,7 +1,5 @@
 """Finds all archives in a folder: those that refgenied, refgenie 1 and refgenieserver made."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Packing: one pass over an asset's files makes the archive, its list of members and all digests."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import msgspec

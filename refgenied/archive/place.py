@@ -1,7 +1,5 @@
 """Where an asset's archive is: refgenie 1's nested path, and the names beside it."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Self

@@ -1,7 +1,5 @@
 """Finds the places in an archive folder, says what each holds, and brings one into order after a crash."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from enum import StrEnum

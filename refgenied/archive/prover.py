@@ -5,8 +5,6 @@ does the md5 of each content. So the archive can hold nothing that is not in the
 difference. An archive that another program made has headers of other forms, so each of its members is parsed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable, Iterator

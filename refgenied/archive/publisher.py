@@ -1,7 +1,5 @@
 """Publishes archives (gives files their final names, durably), removes them, and decides who may read them."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Generator

@@ -1,7 +1,5 @@
 """Reads one member of an archive, or a part of it. With a block table nothing in front of that part is read."""
 
-from __future__ import annotations
-
 import os
 import posixpath
 import threading

@@ -7,8 +7,6 @@ inherits from its parent. Hard links are refused, because no asset of ours has t
 read twice: the first pass makes the list of members.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence

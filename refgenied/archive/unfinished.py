@@ -4,8 +4,6 @@ A process holds a lock on its own folder while it lives; when the process ends, 
 without a lock was left by a process that was killed.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

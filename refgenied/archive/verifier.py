@@ -1,7 +1,5 @@
 """Finds out whether an archive is sound: `verify` takes its path, `examine` its place and its record."""
 
-from __future__ import annotations
-
 import os
 
 import msgspec

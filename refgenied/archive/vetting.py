@@ -4,8 +4,6 @@ The tree that the members would make is kept in memory, and links are followed i
 path nor the state of the disk can hide where a chain of links ends (CVE-2025-4517 made the kernel give up half way).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import msgspec

@@ -3,8 +3,6 @@
 refgenie's own build folder is left out, because nobody should download its logs and commands.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

@@ -5,8 +5,6 @@ a new archive gets the nested name, the old archive keeps this flat name until `
 that the old archive has a hidden name with its digest for a while (`kept`), because clients may still ask for it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

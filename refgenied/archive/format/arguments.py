@@ -4,8 +4,6 @@ Programs often pass on values that they did not check. So a value must be exactl
 count from the end, one text is not a list of names, and an empty path is not the current folder.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from contextlib import suppress

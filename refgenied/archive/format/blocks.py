@@ -4,8 +4,6 @@ Where a block ends depends on the stream alone. Each block knows which of its pa
 serves both the md5 of each file and the compression.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable

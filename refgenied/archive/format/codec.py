@@ -3,8 +3,6 @@
 A codec may look at nothing but the block. So the same asset always gives the same bytes, for any number of threads.
 """
 
-from __future__ import annotations
-
 import platform
 import re
 from collections.abc import Callable

@@ -12,8 +12,6 @@ The kind depends on the files alone, never on their times. It is the same on eve
 is.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from enum import StrEnum

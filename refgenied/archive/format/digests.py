@@ -1,7 +1,5 @@
 """Two digests that identify an asset's content: refgenie's `asset_digest`, and a content digest of our own."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator

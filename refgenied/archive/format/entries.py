@@ -1,7 +1,5 @@
 """The list of an archive's members. A short list is in the manifest, a long one in a file beside it."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib

@@ -3,8 +3,6 @@
 It is JSON for people and programs: one key in each line, and one line for each member of the list.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The members of an archive at any path: as its manifest lists them, and as the file itself has them."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat

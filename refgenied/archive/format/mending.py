@@ -5,8 +5,6 @@ record, if the change is in one of the fields that both have: the recorded seal 
 manifest with the recorded seal proves which values the record should have.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

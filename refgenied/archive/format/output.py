@@ -1,7 +1,5 @@
 """Writes the archive file: its bytes are counted, hashed and brought to the disk while it grows."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from contextlib import suppress

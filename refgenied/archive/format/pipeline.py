@@ -6,8 +6,6 @@ caller's thread pushes items, waits, takes items back and asks whether to go on.
 raised in the caller's thread, and no thread lives longer than the `with`.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import deque

@@ -4,8 +4,6 @@ The seal is the manifest's last field, on a separate line. It covers all bytes o
 fields that only a later refgenied knows.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 _BEGIN = b',\n  "seal": "'

@@ -4,8 +4,6 @@ As in refgenie, `sort` itself gives the order of a locale: the C library's `strx
 as `1+A-.-+`.
 """
 
-from __future__ import annotations
-
 import heapq
 import os
 import shutil

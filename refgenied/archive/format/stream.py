@@ -4,8 +4,6 @@ With a block table only the blocks that are needed are read, and several threads
 one (another program made the archive) the stream is read from its beginning.
 """
 
-from __future__ import annotations
-
 import os
 import zlib
 from abc import ABC, abstractmethod

@@ -5,8 +5,6 @@ GNU tar does not know PAX's `hdrcharset` (names that are not UTF-8), and `refgen
 today. Names are raw bytes, owners are 0 without names, times are whole seconds.
 """
 
-from __future__ import annotations
-
 import zlib
 
 from refgenied.genomes.member import Kind

@@ -5,8 +5,6 @@ damage, and its extraction filters were bypassed more than once. This reader rai
 not understand.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
