@@ -98,12 +98,14 @@ class _Commands:
         self._shared = shared
         self._path = path
 
-    def add(self, name: str, run: Run, what: str, example: str = "") -> Parser:
+    def add(self, name: str, run: Run, example: str = "") -> Parser:
+        """`run`: its docstring begins with what the command does."""
         command = f"{self._path} {name}"
+        what = " ".join((run.__doc__ or "").partition("\n\n")[0].split())
         child = self._children.add_parser(
             name,
-            help=what,
-            description=f"{what[0].upper()}{what[1:]}.",
+            help=f"{what[:1].lower()}{what[1:].removesuffix('.')}",
+            description=what,
             epilog=f"example:\n  {command}{' ' if example else ''}{example}",
             parents=[self._shared],
         )
@@ -116,7 +118,7 @@ class _Commands:
 
 
 def _fill(commands: _Commands, named: set[str]) -> None:
-    commands.add("status", server.status, "show how the daemon is: folders, counts, queue, health")
+    commands.add("status", server.status)
     for name, fill, what in (
         ("config", _fill_config, "the configuration in force"),
         ("asset", _fill_asset, "what is in the genome folder"),
@@ -127,7 +129,7 @@ def _fill(commands: _Commands, named: set[str]) -> None:
         group = commands.group(name, what)
         if name in named:
             fill(group)
-    shown = commands.add("events", events.events, "show what happened lately", "--follow")
+    shown = commands.add("events", events.events, "--follow")
     shown.add_argument("-f", "--follow", action="store_true", help="then show new events as they happen")
     shown.add_argument(
         "--since",
@@ -135,9 +137,9 @@ def _fill(commands: _Commands, named: set[str]) -> None:
         metavar="N|TIME",
         help="begin after the event with this number, or at a time: 2h, 3d, yesterday, 14:03, '2025-11-21 14:03'",
     )
-    commands.add("scan", server.scan, "look at the genome folder now")
-    commands.add("reload", server.reload, "read the configuration again")
-    call = commands.add("call", server.call, "call any verb of the protocol", """asset.get '{"path": "hg38/fasta"}'""")
+    commands.add("scan", server.scan)
+    commands.add("reload", server.reload)
+    call = commands.add("call", server.call, """asset.get '{"path": "hg38/fasta"}'""")
     call.add_argument("method", metavar="METHOD", help="rpc.describe lists them")
     call.add_argument("params", nargs="?", default="{}", metavar="JSON", help="its params, an object")
 
@@ -145,13 +147,13 @@ def _fill(commands: _Commands, named: set[str]) -> None:
 def _fill_config(group: _Commands) -> None:
     from refgenied.client.commands import config  # noqa: PLC0415
 
-    group.add("get", config.get, "show refgenie's settings, and all others with where each came from")
+    group.add("get", config.get)
 
 
 def _fill_asset(group: _Commands) -> None:
     from refgenied.client.commands import assets  # noqa: PLC0415
 
-    listed = group.add("list", assets.list_assets, "list every asset with its state", "'hg38/*' --state failed")
+    listed = group.add("list", assets.list_assets, "'hg38/*' --state failed")
     _add_pattern(listed)
     listed.add_argument("--state", choices=STATES, metavar="STATE", help=", ".join(STATES))
 
@@ -159,21 +161,19 @@ def _fill_asset(group: _Commands) -> None:
 def _fill_archive(group: _Commands) -> None:
     from refgenied.client.commands import archives, create, read, remove, wait  # noqa: PLC0415
 
-    _add_pattern(group.add("list", archives.list_archives, "list the archives", "'hg38/*' --json"))
-    made = group.add("create", create.create, "archive assets, and wait until it is done", "hg38/fasta mm10/fasta")
+    _add_pattern(group.add("list", archives.list_archives, "'hg38/*' --json"))
+    made = group.add("create", create.create, "hg38/fasta mm10/fasta")
     made.add_argument("paths", nargs="+", metavar="P", help="registry path, such as hg38/fasta or hg38/fasta:default")
     made.add_argument("--force", action="store_true", help="make it anew, also when nothing has changed")
     made.add_argument("--no-wait", action="store_true", help="return as soon as it is queued")
-    _add_path(group.add("show", archives.show, "show one archive: record, contents, build commands", "hg38/fasta"))
-    removed = group.add("remove", remove.remove, "forget an archive; its file stays", "hg38/fasta --delete-file")
+    _add_path(group.add("show", archives.show, "hg38/fasta"))
+    removed = group.add("remove", remove.remove, "hg38/fasta --delete-file")
     _add_path(removed)
     removed.add_argument("--delete-file", action="store_true", help="delete the file too")
-    awaited = group.add(
-        "wait", wait.wait, "wait until the archive of an asset, as it is now, is there", "hg38/fasta --timeout 600"
-    )
+    awaited = group.add("wait", wait.wait, "hg38/fasta --timeout 600")
     _add_path(awaited)
     awaited.add_argument("--timeout", type=_seconds, metavar="S", help="seconds; exit status 6 when they are over")
-    written = group.add("cat", read.cat, "write one file of an archive to stdout", "hg38/fasta hg38.fa.fai")
+    written = group.add("cat", read.cat, "hg38/fasta hg38.fa.fai")
     _add_path(written)
     written.add_argument("file", metavar="FILE", help="its path in the asset, as `archive show` lists it")
     _fill_archive_upkeep(group)
@@ -182,18 +182,12 @@ def _fill_archive(group: _Commands) -> None:
 def _fill_archive_upkeep(group: _Commands) -> None:
     from refgenied.client.commands import imports, protect, restore, verify  # noqa: PLC0415
 
-    verified = group.add(
-        "verify", verify.verify, "read archives back and compare every byte with their manifests", "hg38/fasta"
-    )
+    verified = group.add("verify", verify.verify, "hg38/fasta")
     _add_paths(verified, "every archive, the one proved longest ago first")
     verified.add_argument("--quick", action="store_true", help="compare sizes, manifests and records only")
-    protected = group.add(
-        "protect", protect.protect, "let no more people read archives than may read their assets", "--all"
-    )
+    protected = group.add("protect", protect.protect, "--all")
     _add_paths(protected, "every archive that more people may read")
-    restored = group.add(
-        "restore", restore.restore, "extract an archive and prove what comes out", "hg38/fasta --to /tmp/hg38"
-    )
+    restored = group.add("restore", restore.restore, "hg38/fasta --to /tmp/hg38")
     restored.add_argument("path", metavar="P", help="registry path, or the path of a .tgz (no daemon is needed then)")
     restored.add_argument(
         "--to", required=True, metavar="DIR", help="the folder DIR/ASSET is made, or DIR itself if its name is ASSET"
@@ -207,9 +201,7 @@ def _fill_archive_upkeep(group: _Commands) -> None:
     restored.add_argument(
         "--leave-out-stray", action="store_true", help="leave out links that lead out of the asset, and name them"
     )
-    imported = group.add(
-        "import", imports.import_archives, "take archives that are there already into the database", "/mnt/old/archives"
-    )
+    imported = group.add("import", imports.import_archives, "/mnt/old/archives")
     imported.add_argument(
         "what",
         nargs="?",
@@ -223,24 +215,19 @@ def _fill_archive_upkeep(group: _Commands) -> None:
 def _fill_downloads(group: _Commands) -> None:
     from refgenied.client.commands import downloads  # noqa: PLC0415
 
-    imported = group.add(
-        "import",
-        downloads.import_log,
-        "count the downloads in an access log of nginx, Apache or Caddy; to do it twice does no harm",
-        "--log /var/log/nginx/access.log",
-    )
+    imported = group.add("import", downloads.import_log, "--log /var/log/nginx/access.log")
     imported.add_argument("--log", required=True, metavar="FILE", help="the log; may be gzipped; -: standard input")
 
 
 def _fill_queue(group: _Commands) -> None:
     from refgenied.client.commands import queue  # noqa: PLC0415
 
-    listed = group.add("list", queue.list_jobs, "list running and queued jobs")
+    listed = group.add("list", queue.list_jobs)
     listed.add_argument("--all", action="store_true", dest="every", help="and the last 100 that have ended")
-    group.add("pause", queue.pause, "start no more jobs; a running one goes on")
-    group.add("resume", queue.resume, "start jobs again")
-    cancelled = group.add("cancel", queue.cancel, "cancel a job", "17")
-    retried = group.add("retry", queue.retry, "queue an ended job again", "17")
+    group.add("pause", queue.pause)
+    group.add("resume", queue.resume)
+    cancelled = group.add("cancel", queue.cancel, "17")
+    retried = group.add("retry", queue.retry, "17")
     for command in (cancelled, retried):
         command.add_argument("job", type=int, metavar="JOB", help="its number")
 

@@ -15,6 +15,7 @@ NO_ARCHIVES = (
 
 
 def list_archives(session: Session, *, pattern: str) -> int:
+    """List the archives."""
     found = session.pages("archive.list", "archives", pattern=pattern)
     if session.json:
         return print_rows(found)
@@ -33,6 +34,7 @@ def _cells(row: Json) -> list[str]:
 
 
 def show(session: Session, *, path: str) -> int:
+    """Show one archive: record, contents, build commands."""
     found = session.ask("archive.get", path=path, removed=True)
     if session.json:
         return session.tell(found)

@@ -9,6 +9,7 @@ NO_ASSETS = "no assets yet: they appear here when refgenie has built, pulled or 
 
 
 def list_assets(session: Session, *, pattern: str, state: str | None) -> int:
+    """List every asset with its state."""
     rows = session.pages("asset.list", "assets", pattern=pattern, state=state)
     if session.json:
         return print_rows(rows)

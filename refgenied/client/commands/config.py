@@ -7,6 +7,7 @@ from refgenied.client.session import DONE, Session
 
 
 def get(session: Session) -> int:
+    """Show refgenie's settings, and all others with where each came from."""
     found = session.ask("config.get")
     if session.json:
         return session.tell(found)

@@ -14,6 +14,7 @@ OUTCOMES = {
 
 
 def create(session: Session, *, paths: list[str], force: bool, no_wait: bool) -> int:
+    """Archive assets, and wait until it is done."""
     lasting = Lasting(session)
     unfinished: list[int] = []
     with interrupt.told(lambda: _what_goes_on(unfinished)):

@@ -15,7 +15,10 @@ MOST_WITHOUT_SINCE = 50
 
 
 def events(session: Session, *, follow: bool, since: float | None) -> int:
-    """`since`: an event's number as an int, or a time as a float."""
+    """Show what happened lately.
+
+    `since`: an event's number as an int, or a time as a float.
+    """
     begin: dict[str, float] = {}
     if since is not None:
         begin = {"since" if isinstance(since, int) else "at": since}

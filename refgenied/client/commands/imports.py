@@ -10,6 +10,7 @@ from refgenied.shared import output
 
 
 def import_archives(session: Session, *, what: str) -> int:
+    """Take archives that are there already into the database."""
     where = _where(what)
 
     def tell(row: Json) -> None:

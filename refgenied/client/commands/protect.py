@@ -11,6 +11,7 @@ READERS = {"everyone": "everyone", "group": "its group", "owner": "the daemon's 
 
 
 def protect(session: Session, *, paths: list[str], every: bool) -> int:
+    """Let no more people read archives than may read their assets."""
     client = session.client
     require_paths_or_all("protect", paths, every=every)
     found = client.request("archive.protect", {"paths": paths, "all": every})

@@ -14,6 +14,7 @@ NO_JOBS_NOW = "no jobs now; `refgeniectl queue list --all` shows those that have
 
 
 def list_jobs(session: Session, *, every: bool) -> int:
+    """List running and queued jobs."""
     first = session.ask("job.list", ended=0, limit=1)
     rows = session.pages("job.list", "jobs", "skip", ended=MOST_ENDED if every else 0)
     if session.json:
@@ -43,12 +44,14 @@ def _cells(row: Json) -> list[str]:
 
 
 def pause(session: Session) -> int:
+    """Start no more jobs; a running one goes on."""
     found = session.ask("queue.pause")
     said = found["paused"] if found["changed"] else f"already {found['paused']}"
     return session.tell(found, said, "it goes on with: `refgeniectl queue resume`")
 
 
 def resume(session: Session) -> int:
+    """Start jobs again."""
     found = session.ask("queue.resume")
     if found["paused"]:
         return session.tell(found, f"{found['paused']}, still: `refgeniectl status` says why")
@@ -56,6 +59,7 @@ def resume(session: Session) -> int:
 
 
 def cancel(session: Session, *, job: int) -> int:
+    """Cancel a job."""
     found = session.ask("job.cancel", job=job)
     what = "is cancelled" if found["state"] == "cancelled" else "is asked to stop"
     back = f"it is queued again with: `refgeniectl queue retry {job}`"
@@ -63,5 +67,6 @@ def cancel(session: Session, *, job: int) -> int:
 
 
 def retry(session: Session, *, job: int) -> int:
+    """Queue an ended job again."""
     found = session.ask("job.retry", job=job)
     return session.tell(found, f"job {job} ({words.name(found)}) is {found['state']} again")

@@ -6,6 +6,7 @@ from refgenied.client.session import Session
 
 
 def remove(session: Session, *, path: str, delete_file: bool) -> int:
+    """Forget an archive; its file stays."""
     found = session.ask("archive.remove", path=path, delete_file=delete_file)
     genome, _, _ = path.partition("/")
     full = f"{genome}/{found['registry_path'].partition('/')[2]}"  # the default asset may be another one later

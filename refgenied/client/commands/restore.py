@@ -10,6 +10,7 @@ from refgenied.shared import output
 
 
 def restore(session: Session, *, path: str, to: str, file: list[str], most: int | None, leave_out_stray: bool) -> int:
+    """Extract an archive and prove what comes out."""
     archive = _archive(session, path)
     from refgenied import archive as library  # noqa: PLC0415 - the only command that needs it
     from refgenied.model import DamagedArchiveError, RefgeniedError  # noqa: PLC0415

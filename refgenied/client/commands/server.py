@@ -17,6 +17,7 @@ CALL_EXAMPLE = """write it as '{"path": "hg38/fasta"}'"""
 
 
 def status(session: Session) -> int:
+    """Show how the daemon is: folders, counts, queue, health."""
     info = session.ask("server.info")
     if session.json:
         return session.tell(info)
@@ -73,6 +74,7 @@ def _problems(info: Json) -> list[str]:
 
 
 def scan(session: Session) -> int:
+    """Look at the genome folder now."""
     found = session.ask("server.scan")
     counts = words.counts(found["states"]) or "none"
     queued = f"; queued {found['queued_total']}" if found["queued_total"] else ""
@@ -80,12 +82,14 @@ def scan(session: Session) -> int:
 
 
 def reload(session: Session) -> int:
+    """Read the configuration again."""
     found = session.ask("server.reload")
     needs = ", ".join(found["restart_needed"])
     return session.tell(found, "reloaded" + (f"; these need a restart: {needs}" if needs else ""))
 
 
 def call(session: Session, *, method: str, params: str) -> int:
+    """Call any verb of the protocol."""
     client = session.client
     given = _object(params)
 

@@ -14,6 +14,7 @@ def require_paths_or_all(command: str, paths: list[str], *, every: bool) -> None
 
 
 def verify(session: Session, *, paths: list[str], every: bool, quick: bool) -> int:
+    """Read archives back and compare every byte with their manifests."""
     client = session.client
     require_paths_or_all("verify", paths, every=every)
     bad: list[Json] = []

@@ -59,9 +59,9 @@ class Targets:
 
     def __init__(self, rows: Iterable[Json]) -> None:
         self._by_names: dict[tuple[str, str, str], Target] = {}
+        """By genome, asset group and asset. An empty asset stands for the default one of its group."""
         self._by_file: dict[tuple[str, str], Target] = {}
         """Two assets may have one file name (`a__b:c` and `a:b__c`); then it means the first one, which is served."""
-        self._defaults: dict[tuple[str, str], Target] = {}
         named = [(Target(row), row["genome_digest"], row["aliases"]) for row in rows]
         for target, genome, _ in named:
             self._add(target, genome)
@@ -74,7 +74,7 @@ class Targets:
         self._by_names.setdefault((genome, group, asset), target)
         self._by_file.setdefault((genome, f"{group}__{asset}.tgz"), target)
         if target.row["default"]:
-            self._defaults.setdefault((genome, group), target)
+            self._by_names.setdefault((genome, group, ""), target)
 
     def of(self, request: str) -> Target | None:
         try:
@@ -85,7 +85,7 @@ class Targets:
         if api := API.fullmatch(path):
             genome, group = api["genome"] or api["genome2"], api["group"] or api["group2"]
             tag = next(iter(parse_qs(url.query).get("tag", [])), "")
-            return self._by_names.get((genome, group, tag)) if tag else self._defaults.get((genome, group))
+            return self._by_names.get((genome, group, tag))
         *folders, name = path.split("/")
         nested = self._by_names.get((folders[-3], folders[-2], folders[-1])) if len(folders) >= 3 else None
         if nested is not None and name == f"{folders[-2]}__{folders[-1]}.tgz":

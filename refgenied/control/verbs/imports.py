@@ -20,14 +20,9 @@ from refgenied.model import AssetNotFoundError, NoSpaceError, ShortageError, Sta
 
 class ArchiveImportParams(Params, frozen=True):
     folder: Annotated[str, Meta(max_length=4096, description="absolute; empty: the archive folder itself")] = ""
-    path: Annotated[
-        str,
-        Meta(
-            max_length=4096,
-            description="instead of a folder one archive, also one that was removed: its registry path, or the "
-            "absolute path of its .tgz",
-        ),
-    ] = ""
+    path: Annotated[str, Meta(max_length=4096)] = ""
+    """instead of a folder one archive, also one that was removed: its registry path, or the absolute path of its .tgz
+    """
     progress: Annotated[bool, Meta(description="send `progress` and `imported` notifications meanwhile")] = False
 
 
