@@ -1,6 +1,6 @@
-"""Takes connections one by one, as many as there are descriptors for. The others wait in the kernel's queue.
+"""Accepts connections one by one, as many as there are descriptors for. The others wait in the kernel's queue.
 
-When there are no descriptors left, asyncio's own server fails 2,048 times in a second and logs each failure.
+When no descriptors are left, asyncio's own server fails 2,048 times a second and logs each failure.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ log = structlog.get_logger("serve")
 MOST_WAITING = 2048
 """Connections that the kernel may hold for us (it takes no more than net.core.somaxconn)."""
 OTHER_DESCRIPTORS = 20
-"""Descriptors beside those for connections, for their archives, and those that are open at start."""
+"""Descriptors that are kept free for other things than connections and their archives."""
 ROOM_LOOK_SECONDS = 0.05
-"""Between two looks whether a connection has ended, while there is no room for another."""
+"""Seconds between two checks whether a connection has ended, while all descriptors are used."""
 SHORTAGE_SECONDS = 0.5
-"""After the system could not give us a connection: it may be short of something."""
+"""Seconds to wait after the system could not give us a connection (it may be short of memory or descriptors)."""
 LOG_AGAIN_SECONDS = 60.0
-"""Between two log lines while connections wait."""
+"""Seconds between two log lines while connections wait."""
 SILENT_SECONDS = 30.0
 """A connection that has sent no request for this long is closed."""
 SILENT_WHILE_FULL_SECONDS = 3.0
-"""The same while others wait: 100 silent connections in a row would hold up a client for minutes."""
+"""The same limit while others wait: 100 silent connections in a row would make a client wait for minutes."""
 
 
 def allow_many_files() -> int:
-    """Raise the soft limit of descriptors to the hard one. How many there may be now.
+    """Raise the soft limit of descriptors to the hard limit. Returns the new limit.
 
-    The usual 1,024 are too few for many clients at once: each has a connection and an open archive.
+    The usual 1,024 are too few for many clients at once: each needs a connection and an open archive.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
@@ -50,14 +50,14 @@ def allow_many_files() -> int:
 
 class Acceptor:
     def __init__(self, listener: socket.socket, protocol: Callable[[], Any], limit: int) -> None:
-        """`protocol` makes uvicorn's protocol for one connection. `limit`: of descriptors, from `allow_many_files`."""
+        """`protocol` makes uvicorn's protocol for a connection. `limit`: of descriptors, see `allow_many_files`."""
         self._listener = listener
         self._protocol = protocol
         self._since: dict[Any, float] = {}
-        """Open connections, and when each was taken."""
+        """Open connections, and when each was accepted."""
         self._said = -LOG_AGAIN_SECONDS
         self.most = max(2, (limit - len(os.listdir("/proc/self/fd")) - OTHER_DESCRIPTORS) // 2)
-        """Connections at once."""
+        """The most connections at the same time."""
 
     @property
     def full(self) -> bool:
@@ -77,7 +77,7 @@ class Acceptor:
                 continue
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except OSError as error:  # of this connection, or of the system; never of the listener
+            except OSError as error:  # this connection or the system has a fault, never the listener
                 self._say(error.strerror or str(error))
                 await asyncio.sleep(SHORTAGE_SECONDS)
             else:
@@ -112,7 +112,7 @@ _QUESTION = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r
 
 
 async def answers(listener: socket.socket, seconds: float) -> bool:
-    """Whether a request to our own address is answered in this time. True also when it cannot be sent."""
+    """Whether a request to our own address is answered in this time. If it cannot be sent, this is True too."""
     loop = asyncio.get_running_loop()
     try:
         address: tuple[Any, ...] = listener.getsockname()
@@ -125,13 +125,13 @@ async def answers(listener: socket.socket, seconds: float) -> bool:
                 return (await loop.sock_recv(connection, 9)).startswith(b"HTTP/1.1 ")
     except (TimeoutError, ConnectionError):
         return False
-    except OSError:  # no descriptor, the server stops, or the address is gone: a new start would not help
+    except OSError:  # no descriptor is free, the server stops, or the address is gone: a restart would not help
         return True
 
 
 @contextmanager
 def listening_on(host: str, port: int) -> Generator[socket.socket]:
-    """A socket that listens on this address. ConfigError when it cannot."""
+    """A socket that listens on this address. ConfigError: it cannot listen there."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0

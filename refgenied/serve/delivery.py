@@ -1,7 +1,7 @@
-"""Answers a request with an archive, as HTTP wants it (RFC 9110): HEAD, conditions, ranges.
+"""Answers a request with an archive, as HTTP demands (RFC 9110): HEAD, conditions, ranges.
 
-The ETag is the archive's md5: a client that has that file already is told so, and a download that was cut is never
-continued with a part of another file.
+The ETag is the archive's md5. So a client that has the file already gets no second copy, and an interrupted download is
+never continued with a part of another file.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ log = structlog.get_logger("serve")
 KIND = "application/octet-stream"
 _SEND_BYTES = 1 << 18
 MOST_RANGES = 100
-"""A client that asks for more in one request gets the whole file."""
+"""A client that asks for more ranges in one request gets the whole file."""
 HEAD = "refgenied.head"
-"""Key in the scope of a HEAD request that is handed to the app as a GET."""
+"""This key in a request's scope marks a HEAD request that is handed to the app as a GET."""
 
 at_hand: ContextVar[OpenedArchive] = ContextVar("at_hand")
 """The archive that was opened for the current request."""
 ByteRange = tuple[int, int]
-"""The first byte, and the one after the last."""
+"""The first byte, and the byte after the last."""
 GiveOut = Callable[[OpenedArchive, list[ByteRange] | None], None]
 given_out: ContextVar[GiveOut] = ContextVar("given_out", default=lambda _opened, _ranges: None)
-"""Is told of the archive whose bytes are the answer to the current request, and of the ranges (None: all of it)."""
+"""A function that gets the archive that answers the current request, and the ranges (None: the whole archive)."""
 
 
 def file_response(path: str, **named: Any) -> Response:
-    """Stands where refgenieserver has Starlette's FileResponse."""
+    """Replaces Starlette's FileResponse in refgenieserver."""
     opened = at_hand.get(None)
     if opened is None or opened.path != path:
         return FileResponse(path, **named)
@@ -67,7 +67,7 @@ class ArchiveResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope)
-        fields = {name: ", ".join(given.getlist(name)) for name in given}  # a field that comes twice is one list
+        fields = {name: ", ".join(given.getlist(name)) for name in given}  # a repeated field counts as one list
         size = self._opened.stat.st_size
         head = bool(scope.get(HEAD))
         try:
@@ -89,7 +89,7 @@ class ArchiveResponse(Response):
     # ----------------------------------------------------------------- what is asked for
 
     def _condition(self, fields: Mapping[str, str]) -> int:
-        """412 or 304 when a condition says so, in the order of RFC 9110 (13.2.2); else 0."""
+        """The status 412 or 304 if a condition demands it, in the order of RFC 9110 (13.2.2); else 0."""
         if_match, if_none_match = fields.get("if-match"), fields.get("if-none-match")
         if if_match is not None:
             if not self._is_among(if_match, weak=False):
@@ -108,7 +108,7 @@ class ArchiveResponse(Response):
         return any(tag == self._etag and (weak or not mark) for mark, tag in tags)
 
     def _changed_since(self, date: str | None) -> bool | None:
-        """None when there is no date, or when the text is not a date: such a field must be ignored."""
+        """Whether the file has changed since a date. None: there is no date, or the text must be ignored."""
         try:
             moment = parsedate_to_datetime(date).timestamp() if date else None
         except (ValueError, TypeError, OverflowError, IndexError):
@@ -116,7 +116,7 @@ class ArchiveResponse(Response):
         return None if moment is None else int(self._opened.stat.st_mtime) > moment
 
     def _spans(self, fields: Mapping[str, str], size: int) -> list[ByteRange] | None:
-        """None: the whole file. Empty: none of the ranges can be satisfied."""
+        """The ranges to send. None: the whole file. Empty: no range can be satisfied."""
         asked = fields.get("range")
         if_range = fields.get("if-range")
         if asked is None or (if_range is not None and if_range.strip() not in (self._etag, self._modified)):
@@ -156,7 +156,7 @@ class ArchiveResponse(Response):
             group.cancel_scope.cancel()
 
     async def _copy(self, send: Send, before: bytes, span: ByteRange) -> bool:
-        """Whether the client got the file that it was told of. If not, the connection is cut, so that it knows."""
+        """Send a range. Returns whether the file stayed the same. If not, the connection is cut as a sign."""
         first, end = span
         await send({"type": "http.response.body", "body": before, "more_body": True})
         while first < end:
@@ -174,12 +174,12 @@ class ArchiveResponse(Response):
 
 
 def _tag(digest: str) -> str:
-    """The digest; a hash of it when it cannot be an entity tag (another program's config may have any text there)."""
+    """The digest, or a hash of it if it cannot be an entity tag (another program's config may have any text there)."""
     return digest if re.fullmatch(r"[!#-~]+", digest) else hashlib.sha256(digest.encode()).hexdigest()
 
 
 def _multipart(spans: list[ByteRange], size: int, boundary: str) -> Iterator[tuple[bytes, ByteRange]]:
-    """Each range with the text before it; at last the closing text, with no bytes of the file."""
+    """Each range with the text before it; at the end the closing text with an empty range."""
     newline = ""
     for first, end in spans:
         head = f"{newline}--{boundary}\r\nContent-Type: {KIND}\r\nContent-Range: bytes {first}-{end - 1}/{size}\r\n\r\n"
@@ -192,10 +192,10 @@ _RANGE = re.compile(r"(?P<first>\d+)-(?P<last>\d*)|-(?P<suffix>\d+)", re.ASCII)
 
 
 def spans_of(asked: str, size: int) -> list[ByteRange] | None:
-    """What a Range field means for a file of this size, in the order asked for; ranges that overlap are merged.
+    """The ranges in a Range field for a file of this size, in the same order; ranges that overlap are merged.
 
-    None when the field must be ignored: another unit, a text that the grammar does not allow, too many ranges. Empty:
-    no range is inside the file.
+    None: the field must be ignored (another unit, a text that the grammar does not allow, too many ranges). Empty: no
+    range is inside the file.
     """
     unit, equals, listed = asked.partition("=")
     if not equals or unit.strip().lower() != "bytes":
@@ -221,7 +221,7 @@ def spans_of(asked: str, size: int) -> list[ByteRange] | None:
 
 
 def _merged(spans: list[ByteRange]) -> list[ByteRange]:
-    """Ranges that touch or overlap become one. If none do, all stay in the order asked for."""
+    """Ranges that touch or overlap become one. If none touch, all stay in the order of the request."""
     merged: list[ByteRange] = []
     for first, end in sorted(spans):
         if merged and first <= merged[-1][1]:

@@ -1,12 +1,11 @@
-"""Editions: readings of `genome_config.yaml` with the archives that it names. Which edition does a client see?
+"""Editions: the state of `genome_config.yaml` and of the archives in it at one moment. Which edition does a client see?
 
-The flat name of an archive that is published again leads to the new file before the config says so. A server that has
-the old config must still give out the old file. Which file that is was noted when the config was read
-(`served_archive`).
+When an archive is published again, its flat name leads to the new file before the config names it. A server with the
+old config must still send the old file. It noted which file this is when it read the config (`served_archive`).
 
-`refgenie pull` asks for the digest first and for the archive after that. When the archive is published again in
-between, the client must get the archive that it was told of, or it refuses what it gets. So a client that was told of
-an archive sees the edition with that archive until it has it, for two minutes at most.
+`refgenie pull` asks for the digest first and then for the archive. If the archive is published again between the two,
+the client must still get the archive with that digest, or else it refuses the file. So a client that was told a digest
+sees the edition with that digest until it has the archive, for two minutes at most.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ from refgenied.serve.served_archive import ServedArchive
 log = structlog.get_logger("serve")
 
 PROMISE_SECONDS = 120.0
-"""A client that was told a digest has this long to come for the archive."""
+"""A client that was told a digest may ask for the archive within this time."""
 SUPERSEDED_SECONDS = 600.0
-"""An edition that was replaced this long ago is promised to nobody any more."""
+"""This long after an edition was replaced, no client sees it any more."""
 MOST_PROMISES = 10_000
 
 
@@ -46,7 +45,7 @@ class NotReadyError(Exception):
 
 
 class ConfigEdition:
-    """`rgc` is refgenie's own object over the config, without what cannot be served."""
+    """`rgc` is refgenie's own object for the config, without the entries that cannot be served."""
 
     def __init__(
         self,
@@ -60,12 +59,12 @@ class ConfigEdition:
         self.genomes = genomes
         """Digest → genome, as the config has it."""
         self.mended = mended
-        """What of the config was changed or left out, so that it can be served."""
+        """Lines about parts of the config that were changed or left out, because they cannot be served."""
         self.archives = archives
         self.identity = identity
-        """Of the config's file; empty when there is no config."""
+        """The identity of the config's file; empty when there is no config."""
         self.superseded_at: float | None = None
-        """When another edition took its place, in monotonic seconds."""
+        """When another edition replaced this one, in monotonic seconds."""
         self._by_name = {_shared_name(key): archive for key, archive in archives.items()}
 
     @property
@@ -75,18 +74,18 @@ class ConfigEdition:
         return {name: remote["prefix"] for name, remote in remotes.items()}
 
     def named(self, genome: str, name: str) -> ServedArchive | None:
-        """The archive whose files are named `{asset group}__{asset}`; None when it is not served."""
+        """The archive with files named `{asset group}__{asset}`; None when it is not served."""
         return self._by_name.get((genome, name))
 
     def digest_of(self, genome: str) -> str:
-        """The genome's digest, for a digest or an alias; the same text when it is neither."""
+        """The genome's digest for a digest or an alias; any other text is returned as it is."""
         try:
             return str(self.rgc.get_genome_alias_digest(alias=genome, fallback=True))
         except Exception:  # noqa: BLE001 - each version of yacman raises another error
             return genome
 
     def key_of(self, genome: str, group: str, asset: str | None) -> AssetKey:
-        """The asset that a request means."""
+        """The asset of a request."""
         digest = self.digest_of(genome)
         return AssetKey(digest, group, asset or str(self.rgc.get_default_tag(digest, group)))
 
@@ -110,20 +109,20 @@ class _Promise:
 
 
 class Shelf:
-    """The current edition, and the ones that clients were told of."""
+    """The current edition, and older editions that were promised to clients."""
 
     def __init__(self, edition: ConfigEdition) -> None:
         self.current = edition
         self._promises: dict[tuple[str, AssetKey], _Promise] = {}
 
     def put(self, edition: ConfigEdition) -> None:
-        """From now on new requests see this edition."""
+        """Make this the current edition, for all new requests."""
         self.current.superseded_at = time.monotonic()
         self.current = edition
         self.tidy()
 
     def view(self, client: str, key: AssetKey) -> ConfigEdition:
-        """The edition that this client sees of the asset."""
+        """The edition that this client sees when it asks for the asset."""
         promise = self._promises.get((client, key))
         if promise is None:
             return self.current
@@ -135,7 +134,7 @@ class Shelf:
         return self.current if same else promise.edition
 
     def told(self, client: str, key: AssetKey, edition: ConfigEdition) -> None:
-        """The client was told the digest that this edition has."""
+        """Note that the client was told the digest in this edition."""
         promise = self._promises.get((client, key))
         if promise is None or promise.edition.archives.get(key) is not edition.archives.get(key):
             promise = self._promises[client, key] = _Promise(edition)
@@ -144,7 +143,7 @@ class Shelf:
             del self._promises[next(iter(self._promises))]
 
     def kept(self, client: str, key: AssetKey) -> None:
-        """The client has the archive."""
+        """Note that the client has the archive."""
         promise = self._promises.get((client, key))
         if promise is not None:
             promise.told.popleft()
@@ -152,7 +151,7 @@ class Shelf:
                 del self._promises[client, key]
 
     def forget(self, client: str, key: AssetKey) -> None:
-        """The archive that this client was told of is gone: the next time it is told of the current one."""
+        """The promised archive is gone: drop the promise, so the client is told the current digest next time."""
         self._promises.pop((client, key), None)
 
     def tidy(self) -> None:
@@ -164,10 +163,10 @@ class Shelf:
 
 
 def load_edition(folder: Path, config: Path, before: ConfigEdition | None, *, patient: bool = True) -> ConfigEdition:
-    """Read the config and note which files its archives are. Archives with the same digest are taken from `before`.
+    """Read the config and note which file each archive is. Archives with the same digest are taken from `before`.
 
-    NotReadyError (when `patient`): an archive is newer than the config. Without patience such an archive is left out.
-    ShortageError: try again. OSError, UnreadableConfigError, or whatever refgenconf raises for what it cannot take.
+    NotReadyError (if `patient`): an archive is newer than the config. If not `patient`, such an archive is left out.
+    ShortageError: try again. OSError, UnreadableConfigError, or any error of refgenconf: the config cannot be used.
     """
     from refgenconf import RefGenConf  # noqa: PLC0415 - an extra
 
@@ -189,9 +188,9 @@ def load_edition(folder: Path, config: Path, before: ConfigEdition | None, *, pa
             del tags[key.asset]
     for line in sound.lines if before is None or before.mended != sound.lines else ():
         log.warning("serve.config_mended", what=line)
-    tree = Sound(sound.tree).tree  # without the files that are not there
+    tree = Sound(sound.tree).tree  # now without the archives that are missing
     tree.setdefault("remotes", {})
-    # Not from_yaml_file: that takes 20 times as long and writes lock files beside the config, where we may not write.
+    # We do not use from_yaml_file: it takes 20 times as long, and writes lock files where we may have no rights.
     return ConfigEdition(RefGenConf(entries=tree), tree["genomes"], archives, state, sound.lines)
 
 
@@ -210,7 +209,7 @@ def _shared_name(key: AssetKey) -> tuple[str, str]:
 
 
 def _of_another_asset(folder: Path, keys: Iterable[AssetKey]) -> list[AssetKey]:
-    """Assets whose archive would have a file name that the archive of another asset has already."""
+    """Assets whose archive needs the same file name as the archive of another asset, which has it already."""
     by_name: dict[tuple[str, str], list[AssetKey]] = {}
     for key in keys:
         by_name.setdefault(_shared_name(key), []).append(key)
@@ -253,7 +252,7 @@ def _found(folder: Path, key: AssetKey, digest: str, *, patient: bool) -> Served
         manifest = read_manifest(names.place.manifest)
     except ShortageError:
         raise
-    except (OSError, RefgeniedError):  # another program made it: nothing but its config tells of it
+    except (OSError, RefgeniedError):  # another program made it: only its config has facts about it
         return archive
     if not os.path.samestat(nested, flat) or manifest.digest == digest:
         return archive

@@ -1,4 +1,4 @@
-"""Follows the config of the archive folder: each new version of it becomes the current edition."""
+"""Watches the config of the archive folder: each new version of it becomes the current edition."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from refgenied.serve.editions import ConfigEdition, NotReadyError, Shelf, load_e
 log = structlog.get_logger("serve")
 
 CONFIG_LOOK_SECONDS = 0.1
-"""Between two looks whether the config is another file. A look is one system call; the kernel's notices may be lost."""
+"""Seconds between two looks at the config's file. A look is one system call; notices of the kernel may be lost."""
 SHORTAGE_LOOK_SECONDS = 1.0
-"""Before the config is read again when the machine is short of something."""
+"""Seconds before the config is read again, after a shortage of memory or descriptors."""
 DOUBT_LOOK_SECONDS = 1.0
-"""Between two looks whether an archive is in doubt, or a promise is over."""
+"""Seconds between two looks whether an archive is in doubt, or a promise is over."""
 NEWER_ARCHIVE_SECONDS = 3.0
-"""For this long, the config may name an older archive than the one in the folder."""
+"""For this long we wait for the config to follow, when an archive in the folder is newer than the config."""
 
 
 class Follower:
-    """Reads the config when it is made: what there is at the start. `run` follows it."""
+    """A new `Follower` reads the config once. `run` then reads each new version."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.config = folder / CONFIG_NAME
         self.shelf = Shelf(self._first())
         self.app = refgenieserver.build(folder, self.shelf)
-        """refgenieserver, for the remotes of the current edition."""
+        """The refgenieserver app, built for the remotes of the current edition."""
         self.loaded_at = time.time()
         """When the current edition was read, in Unix seconds."""
         self._refused = ""
 
     @property
     def problem(self) -> str:
-        """Why the current edition is not what the config says; empty when it is."""
+        """Why the current edition differs from the config; empty when it does not."""
         return self._refused or ("" if self.shelf.current.identity else f"{self.config} is not there (yet)")
 
     def _first(self) -> ConfigEdition:
-        """A config that cannot be read is waited for later; nothing is served meanwhile."""
+        """The first edition. If the config cannot be read, the edition is empty until `run` has read a new version."""
         deadline = time.monotonic() + NEWER_ARCHIVE_SECONDS
         while True:
             try:
@@ -108,7 +108,7 @@ class Follower:
         log.info("serve.config_loaded", archives=len(edition.archives))
 
     async def _settle_doubts(self) -> None:
-        """Read archives whose file is not the one that was there when the config was read."""
+        """Read the archives whose file is not the file that was there when the config was read."""
         while True:
             await anyio.sleep(DOUBT_LOOK_SECONDS)
             self.shelf.tidy()

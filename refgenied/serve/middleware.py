@@ -1,4 +1,4 @@
-"""Around the refgenieserver app: which edition a request sees, what counts as a download, and what is logged."""
+"""The layer around the refgenieserver app. It decides which edition a request sees, counts downloads, and logs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _NAMED = re.compile(
 """Requests about one asset whose answers must agree with each other."""
 _FILE_PATH = re.compile(r"(?:/v3)?/assets/file_path/.*")
 _TELLS = ("attrs", "archive_digest", None)
-"""Those of them whose answer has the archive's digest."""
+"""The answers to these requests have the archive's digest."""
 
 UNBUFFERED = (b"x-accel-buffering", b"no")
-"""With it nginx reads no more than its client takes, so that a client that leaves is seen here."""
+"""With this header nginx reads no more than its client takes, so we notice when the client leaves."""
 LONGEST_AGENT = 200
-"""Characters of a client's name for itself; more of them do not make two clients different."""
+"""Characters of the `User-Agent` that are compared. Two clients that differ only after them count as one."""
 
 
 class Traffic:
@@ -93,13 +93,13 @@ class _Exchange:
         self._agent = Headers(scope=scope).get("user-agent", "")
         self._wire: Wire | None = scope.get(SCOPE_KEY)
         self._opened: OpenedArchive | None = None
-        """The archive whose bytes the request is answered with."""
+        """The archive that answers the request."""
         self._given_out_at = 0.0
         self._likely = ""
-        """The id of the download that this seems to be."""
+        """The id of the likely download, when this answer seems to be one."""
         self._status = 0
         self._ranges: list[ByteRange] | None = None
-        """Those of the archive that were asked for; None for all of it."""
+        """The ranges of the archive that the client asked for; None: the whole archive."""
         self._sent = 0
         self._complete = False
 
@@ -130,7 +130,7 @@ class _Exchange:
             await self._send({"type": "http.response.body", "body": b""})
 
     def _meant(self) -> tuple[str | None, AssetKey | None, ConfigEdition]:
-        """What the client asks, about which asset, and the edition that it sees."""
+        """The kind of request, its asset, and the edition that the client sees."""
         found = _NAMED.fullmatch(self._scope["path"])
         if found is None:
             return None, None, self._shelf.current
@@ -141,7 +141,7 @@ class _Exchange:
         return found["what"] or found["what2"], key, self._shelf.view(self._client, key)
 
     def _name_remote(self, edition: ConfigEdition) -> None:
-        """refgenieserver cannot use its own default for the class of remote."""
+        """Add the class of remote to the query, because refgenieserver's own default does not work."""
         query: bytes = self._scope["query_string"]
         if b"remoteClass=" not in query:
             name = next(iter(edition.remotes), "http")
@@ -168,14 +168,14 @@ class _Exchange:
             self._sent += len(message.get("body", b""))
 
     def _seems_delivered(self) -> None:
-        """The client has all, but it may have wanted less. If we are killed now, the download must count."""
+        """The client has all bytes, but may still drop the answer. If we are killed now, the download must count."""
         opened = self._opened
         answer = self._answer(opened.stat.st_size, delivered=True) if opened else None
         if opened and answer and self._pulls.would_take(self._who(opened.archive), answer):
             self._likely = self._spool.likely(opened.archive.key, opened.archive.digest, time.time())
 
     async def _settle(self, opened: OpenedArchive, *, delivered: bool) -> str:
-        """Count the download that this completes, if any. Its id; it is on the disk when this returns."""
+        """Count the download that this answer completes, if any. Returns its id. The download is on the disk then."""
         archive = opened.archive
         answer = self._answer(opened.stat.st_size, delivered=delivered)
         if answer is None or not self._pulls.take(self._who(archive), answer):
@@ -186,16 +186,16 @@ class _Exchange:
         return await self._spool.count(archive.key, archive.digest, time.time(), self._likely)
 
     def _who(self, archive: ServedArchive) -> tuple[str, ...]:
-        agent = self._agent[:LONGEST_AGENT]  # thousands of them are remembered
+        agent = self._agent[:LONGEST_AGENT]  # memory holds thousands of these texts
         return self._client, agent, archive.key.registry_path, archive.digest
 
     def _answer(self, size: int, *, delivered: bool) -> Answer | None:
-        """What was sent of an archive of `size` bytes; None when it was no part of it, or several."""
+        """The part of an archive of `size` bytes that was sent; None when no part was sent, or several."""
         ranges = [(0, size)] if self._ranges is None else self._ranges
         if not self._status or len(ranges) != 1:
             return None
         first, end = ranges[0]
-        sent = self._sent if delivered else min(self._sent, end - first - 1)  # the last byte at least is missing
+        sent = self._sent if delivered else min(self._sent, end - first - 1)  # at least the last byte is missing
         return Answer(
             at=time.monotonic(),
             begun=self._given_out_at,

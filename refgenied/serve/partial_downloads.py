@@ -1,4 +1,4 @@
-"""Parts of archives that clients have got, kept over a restart: a client that goes on after it still counts."""
+"""Saves which parts of archives clients have got. So a download that continues after a restart still counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refgenied.shared.pulls import Pulls
 log = structlog.get_logger("serve")
 
 SAVE_SECONDS = 5.0
-"""Between two writes. When the process is killed, what is younger is lost."""
+"""Seconds between two writes. If the process is killed, newer parts are lost."""
 MOST_FILE_BYTES = 64 << 20
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -29,10 +29,10 @@ class PartialDownloads:
         self._said = False
 
     def open(self) -> None:
-        """Read the file; one that cannot be read is begun anew. Blocking."""
+        """Read the file. A file that cannot be read is ignored, and replaced later. Blocking."""
         try:
             kept: Any = json.loads(read_regular(self._path, MOST_FILE_BYTES))
-            if kept["boot"] == _boot():  # its times count from the start of the machine
+            if kept["boot"] == _boot():  # the times in the file count from the start of the machine
                 self._pulls.load(kept["pulls"])
         except FileNotFoundError:
             return

@@ -29,7 +29,7 @@ from refgenied.systemd.notify import notify, watchdog_seconds
 log = structlog.get_logger("serve")
 
 DOWNLOADS_END_SECONDS = 30
-"""Current downloads have this long to end after SIGTERM. A second signal ends them now."""
+"""After SIGTERM, current downloads have this long to end. A second signal ends them at once."""
 
 
 class ServingProcess:
@@ -84,12 +84,12 @@ class ServingProcess:
         log.info("serve.stopped", waiting=self._spool.waiting)
 
     async def _beat(self, server: _Server) -> None:
-        """Tell systemd that requests are answered. When they are not, it hears nothing and starts us again."""
+        """Tell systemd that requests are answered. If they are not, systemd gets no message and restarts us."""
         watchdog = watchdog_seconds()
         if watchdog is None:
             return
         while True:
-            full = server.accepts and server.acceptor.full  # then it takes no request of ours, though all is well
+            full = server.accepts and server.acceptor.full  # then our own request cannot be accepted: not a fault
             if full or await answers(server.listener, watchdog / 3):
                 health = self._traffic.health
                 more = f"; {health['problem']}" if health["problem"] else ""
@@ -100,7 +100,7 @@ class ServingProcess:
 
 
 class _Server(uvicorn.Server):
-    """Takes connections in its own way, and leaves signals to us."""
+    """Accepts connections through `Acceptor`, and leaves signals to `_signals`."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, limit: int) -> None:
         super().__init__(config)
@@ -141,6 +141,6 @@ async def _signals(server: uvicorn.Server) -> None:
 
 
 def quiet_libraries() -> None:
-    """Take the messages of libraries into our log, without those of refgenieserver about each request."""
+    """Write the messages of libraries into our log, except refgenieserver's message about each request."""
     logs.take_over(log)
     warnings.filterwarnings("ignore", message="Duplicate Operation ID", category=UserWarning)

@@ -3,13 +3,13 @@
 It is built as its `serve` command builds it (v3 at the root and under /v3, v1, v2, the private routes, static files),
 with these differences:
 
-- Its config object is the edition in view, and archives are found by their digest.
-- `TemplateResponse` of Starlette 1 takes the old form that refgenieserver 0.8.0 calls.
-- Three requests that always fail there work: v1's attributes, /remotes/dict without remotes, /assets/file_path without
-  a remote class.
+- Its config object is the edition that the request sees, and archives are found by their digest.
+- `TemplateResponse` of Starlette 1 takes the old arguments that refgenieserver 0.8.0 passes.
+- Three requests work here that always fail in the original: v1's attributes, /remotes/dict without remotes,
+  /assets/file_path without a remote class.
 - HEAD is a GET without the body.
-- A name that does not exist is answered with 404 everywhere, also on pages, which would fail (500) while they are
-  drawn. A name that cannot exist (with a NUL or a line's end) is answered so, too.
+- The answer for a name that does not exist is always 404. In the original, pages fail with 500. The same holds for a
+  name that cannot exist (with a NUL or a line's end).
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ log = structlog.get_logger("serve")
 _PACKAGE = "refgenieserver"
 _ROUTERS = {"version1": "/v1", "version2": "/v2", "version3": "/v3", "private": "/_private_api"}
 _NOT_THERE = (("yacman", "UndefinedAliasError"), ("jinja2", "UndefinedError"), ("builtins", "KeyError"))
-"""Errors of its pages and of some older requests (500) when a genome, group or asset does not exist."""
+"""Errors that its pages and some older requests raise (500) when a genome, group or asset does not exist."""
 _SERVED = re.compile(
     r"(?:asset_dir_contents|build_recipe|build_log)_(?P<page>.+)\.(?:json|md)|(?P<archive>.+)\.tgz", re.DOTALL
 )
-"""The files that refgenieserver serves, by the name that they have in common."""
+"""The names of the files that refgenieserver serves for an asset. All contain `{asset group}__{asset}`."""
 _PAGE = re.compile(
     r"(?:/v3)?/(?:genomes|assets)/splash/(?P<genome>[^/]+)(?:/(?P<group>[^/]+))?"
     r"|/v2/asset/(?P<genome2>[^/]+)/(?P<group2>[^/]+)/splash"
 )
 _OF_RANGES = (b"range", b"if-range")
-"""Starlette refuses (400) ranges that should be ignored. Files that are not archives are sent whole."""
+"""Starlette refuses (400) ranges that should be ignored. So files that are not archives are sent whole."""
 _RETRY_AFTER = {"Retry-After": "5"}
-"""In seconds."""
+"""A client may try again after this many seconds."""
 
 
 def build(folder: Path, shelf: Shelf) -> ASGIApp:
-    """A new app. Its classes of remotes are those of the current config."""
+    """A new app, with the classes of remotes in the current config."""
     for name in [name for name in sys.modules if name.startswith((f"{_PACKAGE}.main", f"{_PACKAGE}.routers"))]:
-        del sys.modules[name]  # they read the config when they are imported
+        del sys.modules[name]  # these modules read the config when they are imported
     const: Any = importlib.import_module(f"{_PACKAGE}.const")
     helpers: Any = importlib.import_module(f"{_PACKAGE}.helpers")
     main: Any = importlib.import_module(f"{_PACKAGE}.main")
@@ -94,7 +94,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
     asked = (*request.path_params.values(), *request.query_params.values())
     missing = [name for name in asked if name and name in str(error)]
     if not missing:
-        raise error  # a mistake on this side
+        raise error  # an error in the server itself
     return _no_such_name(missing[0])
 
 
@@ -103,7 +103,7 @@ def _no_such_name(name: str) -> Response:
 
 
 async def _unreadable(request: Request, error: Exception) -> Response:
-    """A file that only a page needs is not what it should be, or cannot be opened now."""
+    """The answer when a file that only a page needs is damaged, or cannot be opened now."""
     log.warning("serve.page_unreadable", path=request.url.path, error=str(error)[:200])
     if is_shortage(error):
         return JSONResponse({"detail": "the server is short of something"}, 503, _RETRY_AFTER)
@@ -111,7 +111,7 @@ async def _unreadable(request: Request, error: Exception) -> Response:
 
 
 def _listed(original: Callable[..., object]) -> Callable[..., list[str]]:
-    """The directory contents that a page shows: names, whatever else is in the file."""
+    """The directory contents that a page shows. Only names are taken from the file."""
 
     def contents(*arguments: Any, **named: Any) -> list[str]:
         found = original(*arguments, **named)
@@ -121,18 +121,18 @@ def _listed(original: Callable[..., object]) -> Callable[..., list[str]]:
 
 
 def _is_remote(rgc: Any) -> bool:
-    """Whether clients download from another server. The config in view always has `remotes`, perhaps empty."""
+    """Whether clients download from another server. The config always has `remotes`, which may be empty."""
     return bool(rgc["remotes"])
 
 
 def _datapath(original: Any) -> Any:
-    """refgenieserver's way from a request to a file: through the digest, also for aliases (v1, v2)."""
+    """Replaces refgenieserver's function from a request to a file: it uses the digest, even for aliases (v1, v2)."""
 
     def datapath(rgc: Any, fill_dict: dict[str, str], *arguments: Any, **named: Any) -> tuple[str, bool]:
         edition = in_view.get()
         genome = edition.digest_of(fill_dict["genome"])
         name = fill_dict["file_name"]
-        if named.get("remote_key") not in rgc["remotes"]:  # s3:// alone: there is nowhere to send clients to
+        if named.get("remote_key") not in rgc["remotes"]:  # only s3:// is known: clients cannot be sent there
             rgc = {"remotes": {}}
         path, remote = original(rgc, {**fill_dict, "genome": genome}, *arguments, **named)
         found = _SERVED.fullmatch(name)
@@ -145,7 +145,7 @@ def _datapath(original: Any) -> Any:
             return path, False
         try:
             opened = archive.open()
-        except (ReplacedError, ShortageError) as error:  # the archive is there again in a moment, or its successor
+        except (ReplacedError, ShortageError) as error:  # in a moment this archive or a new one can be opened
             log.warning("serve.archive_not_given_out", asset=archive.key.registry_path, error=str(error))
             detail = "this archive is being replaced, or the server is short of something"
             raise HTTPException(503, detail, _RETRY_AFTER) from None
@@ -156,7 +156,7 @@ def _datapath(original: Any) -> Any:
 
 
 def _joined(parts: list[str | None]) -> str:
-    """The links to files on a page. Where there is no address, the link is the file's name alone."""
+    """A link to a file on a page. Without an address, the link is only the file's name."""
     return "/".join(part.rstrip("/") for part in parts if part)
 
 
@@ -170,7 +170,7 @@ def _old_form(respond: Any) -> Any:
 
 
 class _InView:
-    """Stands where refgenieserver has its config object: the one that the current request sees."""
+    """Replaces refgenieserver's config object by the config object of the edition that the current request sees."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -179,7 +179,7 @@ class _InView:
         return in_view.get(self._shelf.current).rgc
 
     def get_genome_alias(self, digest: str, **named: Any) -> Any:
-        """The page of an asset whose parent belongs to a genome that is not served shows that genome's digest."""
+        """The genome's alias; its digest when it is not served (an asset's parent may belong to such a genome)."""
         try:
             return self._rgc().get_genome_alias(digest=digest, **named)
         except Exception:  # noqa: BLE001 - each version of yacman raises another error
@@ -199,7 +199,7 @@ class _InView:
 
 
 def in_origin_form(scope: Scope) -> Scope:
-    """A client that takes us for a proxy asks for a whole address, which every server must accept (RFC 9112, 3.2.2)."""
+    """Shorten a whole address to its path. Every server must accept such a request (RFC 9112, 3.2.2)."""
     found = re.match(r"https?://[^/?#]*(?=/)", scope["path"], re.IGNORECASE)
     if found is None:
         return scope

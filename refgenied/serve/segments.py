@@ -1,7 +1,7 @@
-"""Downloads on disk until the daemon has recorded them: files of lines. One process appends to each file.
+"""Keeps downloads on the disk until the daemon has recorded them, in files of lines. One process appends to each file.
 
-A line is a download, or takes a download back: `{"not": id}`. A file that a process has left is read once, and deleted
-when all of it is recorded. Files of one download each, as version 0.1.0 wrote them, are read too.
+A line is a download, or takes a download back: `{"not": id}`. A file of a process that has ended is read once, and
+deleted when all its downloads are recorded. Version 0.1.0 wrote files with one download each; they are read too.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ log = structlog.get_logger("serve")
 SUFFIX = ".jsonl"
 OLD_SUFFIX = ".json"
 MOST_SEGMENT_BYTES = 1 << 20
-"""A longer file is left, and another is begun."""
+"""When a file is longer, a new file is begun."""
 MOST_READ_BYTES = 64 << 20
 
 
 class SpooledDownload(DownloadReport, frozen=True, forbid_unknown_fields=False):
-    """As the daemon takes it (`download.record`). One that the daemon refuses would hold up those reported with it."""
+    """A download as `download.record` takes it. If the daemon refused one, the others in its request would wait too."""
 
 
 class TakenBack(msgspec.Struct, frozen=True, rename={"id": "not"}):
-    """It was not a download."""
+    """A line that takes a download back."""
 
     id: str
 
@@ -44,21 +44,21 @@ SpoolRow = SpooledDownload | TakenBack
 
 
 class Segments:
-    """Its methods block. Two threads must not use it at once."""
+    """The files in one folder. Its methods block. Two threads must not use it at the same time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._fd = -1
         self._path: Path | None = None
-        """The file that is appended to."""
+        """The file to which this process appends."""
         self.size = 0
-        """Its bytes."""
+        """Bytes in that file."""
         self.taken_back: set[str] = set()
-        """Ids of lines in files that were left, which are no downloads."""
+        """Ids of lines in older files that were taken back, and so are not downloads."""
         self._passed_over: set[Path] = set()
 
     def open(self) -> int:
-        """Make the folder. How many downloads other processes have left in it. OSError."""
+        """Make the folder. Returns how many downloads other processes have left in it. OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "it cannot be written", str(self.folder))
@@ -68,7 +68,7 @@ class Segments:
         return len(found - self.taken_back)
 
     def append(self, rows: Iterable[SpoolRow]) -> None:
-        """They are on the disk when this returns. OSError: nothing was written."""
+        """Append lines. They are on the disk when this returns. OSError: nothing was written."""
         data = msgspec.json.Encoder().encode_lines(rows)
         if self._fd < 0 or os.fstat(self._fd).st_nlink == 0:  # somebody has deleted it
             self._begin()
@@ -78,18 +78,18 @@ class Segments:
         except OSError:
             with suppress(OSError):
                 os.ftruncate(self._fd, self.size)
-            self.begin_another()  # what is in it is not known; it is read like one that another process has left
+            self.begin_another()  # the content is not known now; the file is read later, like one of another process
             raise
         self.size += len(data)
 
     def begin_another(self) -> None:
-        """The file is left as it is, to be read."""
+        """Leave the file as it is, to be read later, and begin a new one."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._path, self.size = -1, None, 0
 
     def clear(self) -> None:
-        """Empty the file: all of it is recorded."""
+        """Empty the file, because the daemon has recorded all its downloads."""
         if self._fd >= 0:
             with suppress(OSError):
                 os.ftruncate(self._fd, 0)
@@ -108,13 +108,13 @@ class Segments:
         return [path for path in paths if path != self._path and path not in self._passed_over and _is_free(path)]
 
     def read(self, path: Path) -> list[SpooledDownload]:
-        """The downloads in such a file, without those that were taken back."""
+        """The downloads in such a file, except those that were taken back."""
         rows = list(self._rows(path))
         self.taken_back.update(row.id for row in rows if isinstance(row, TakenBack))
         return [row for row in rows if isinstance(row, SpooledDownload) and row.id not in self.taken_back]
 
     def remove(self, path: Path) -> None:
-        """Delete a file that is recorded. A file with lines that nobody can read is kept under another name."""
+        """Delete a file whose downloads are recorded. A file with unreadable lines is kept under another name."""
         with suppress(FileNotFoundError):
             if all(map(_row, self._lines(path))):
                 path.unlink()
@@ -132,7 +132,7 @@ class Segments:
         hidden = partial_of(path)
         fd = os.open(hidden, NEW_FILE_FLAGS | os.O_APPEND, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # before it is seen: without a lock it would count as left
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # first lock, then name it: others read files without lock
             hidden.rename(path)
             sync_folder(self.folder)
         except OSError:
@@ -143,12 +143,12 @@ class Segments:
         self._fd, self._path = fd, path
 
     def _lines(self, path: Path) -> list[bytes]:
-        """Without the last line if a crash has cut it."""
+        """The lines of a file, without the last line if a crash has cut it."""
         try:
             data = read_regular(path, MOST_READ_BYTES)
         except FileNotFoundError:
             return []
-        except OSError as error:  # a FIFO, a file of somebody else
+        except OSError as error:  # it is a FIFO, or a file of another user
             self._passed_over.add(path)
             log.warning("serve.download_unreadable", path=str(path), reason=error.strerror or str(error))
             return []
@@ -162,7 +162,7 @@ class Segments:
 
 
 def _row(line: bytes) -> SpoolRow | None:
-    """None for a line that a crash of the machine, or somebody, has garbled."""
+    """The content of a line; None: a crash of the machine, or a person, has garbled it."""
     for kind in (SpooledDownload, TakenBack):
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             return msgspec.json.decode(line, type=kind)
@@ -170,7 +170,7 @@ def _row(line: bytes) -> SpoolRow | None:
 
 
 def is_reportable(download: SpooledDownload) -> bool:
-    """Whether the daemon can read it: names may be too long, and half surrogates are not in UTF-8."""
+    """Whether the daemon can read it. It cannot, if a name is too long or has half a surrogate (not valid UTF-8)."""
     try:
         return _row(msgspec.json.encode(download)) == download
     except ValueError:
@@ -178,13 +178,13 @@ def is_reportable(download: SpooledDownload) -> bool:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether no process holds it."""
+    """Whether no process has locked the file."""
     if path.suffix == OLD_SUFFIX:
         return True
     try:
         fd = open_regular(path)
     except OSError:
-        return True  # reading it tells what is wrong
+        return True  # the attempt to read it will show what is wrong
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

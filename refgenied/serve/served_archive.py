@@ -1,8 +1,8 @@
-"""One archive that the config names: which file it is, and how it is opened when a client asks for it.
+"""One archive in the config: which file it is, and how it is opened when a client asks for it.
 
 No descriptor is kept open. The file is found by its flat name. When another archive has that name already, the file is
-found by the hidden name with its digest, which the daemon keeps for a while (`catalog/kept.py`). A file is given out
-only if it is the one that was there when the config was read: it has the same inode, size and mtime.
+found by the hidden name with its digest, which the daemon keeps for a while (`catalog/kept.py`). A file is sent only if
+its inode, size and mtime are the same as when the config was read.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _PROOF_READ_BYTES = 1 << 20
 
 
 class ReplacedError(Exception):
-    """The file that clients were told of has none of its names any more."""
+    """The file whose digest clients were told has lost all its names."""
 
 
 class OpenedArchive:
-    """An archive that is being given out. It is closed at the latest when nothing refers to it."""
+    """An archive that is being sent. It is closed at the latest when no object refers to it."""
 
     def __init__(self, archive: ServedArchive, fd: int) -> None:
         self.archive = archive
@@ -39,15 +39,15 @@ class OpenedArchive:
 
     @property
     def path(self) -> str:
-        """Leads to this very file, even when it has no name any more."""
+        """A path that leads to this file, even when the file has lost its names."""
         return f"/proc/self/fd/{self._fd}"
 
     def read(self, size: int, offset: int) -> bytes:
-        """Returns fewer bytes only at the end. OSError."""
+        """Read bytes from `offset` on; fewer only at the file's end. OSError."""
         return os.pread(self._fd, size, offset)
 
     def md5(self, check: Check) -> str:
-        """Reads the whole file; calls `check` once per MiB."""
+        """The md5. This reads the whole file, and calls `check` once per MiB."""
         offsets = itertools.count(0, _PROOF_READ_BYTES)
         digest, _ = md5_of(iter(lambda: self.read(_PROOF_READ_BYTES, next(offsets)), b""), check)
         return digest
@@ -67,7 +67,7 @@ class OpenedArchive:
 
 
 class ServedArchive:
-    """`identity` is the one of its file, which had one of the archive's names a moment ago."""
+    """`identity`: of the archive's file, which had one of the archive's names a moment ago."""
 
     def __init__(self, folder: Path, key: AssetKey, digest: str, identity: tuple[int, ...]) -> None:
         self._folder = folder
@@ -75,13 +75,13 @@ class ServedArchive:
         self.digest = digest
         self._identity = identity
         self._refused: tuple[int, ...] = ()
-        """A file under the flat name that has proved to be another archive."""
+        """The identity of a file under the flat name that has proved to be another archive."""
         self.in_doubt = False
-        """A client has asked for it and it was not found; `prove_again` may help."""
+        """True: a client has asked for the archive and it was not found. `prove_again` may find it."""
 
     @classmethod
     def kept(cls, folder: Path, key: AssetKey, digest: str) -> ServedArchive | None:
-        """The archive under the hidden name with this digest; its bytes are read to be sure. None: it is not there.
+        """The archive under the hidden name with this digest; its md5 is checked. None: there is no such archive.
 
         OSError, ShortageError.
         """
@@ -97,7 +97,7 @@ class ServedArchive:
         return ServedNames(Place(self._folder, self.key))
 
     def open(self) -> OpenedArchive:
-        """ReplacedError; ShortageError (nothing is wrong with the archive)."""
+        """Open the archive. ReplacedError. ShortageError: the archive itself has no fault."""
         names = self.names
         for path in (names.archive, names.kept(self.digest)):
             opened = self._at(path)
@@ -119,14 +119,14 @@ class ServedArchive:
             raise
         except (OSError, RefgeniedError):
             return False
-        # In this order: a manifest gets its name before the flat name leads to its archive.
+        # The manifest was read after the file was opened: a manifest gets its name before its archive is shown.
         same = os.path.samestat(nested, opened.stat) and manifest.size == opened.stat.st_size
         return same and manifest.digest == self.digest
 
     def prove_again(self, check: Check = no_check) -> None:
-        """Read the file under the flat name once: another program may have put the same bytes there (from a backup).
+        """Read the file under the flat name once. Another program may have put the same bytes there (from a backup).
 
-        Blocking. `check` is called once per MiB, and what it raises ends the reading.
+        Blocking. `check` is called once per MiB, and an error from it ends the reading.
         """
         self.in_doubt = False
         path = self.names.archive
@@ -144,7 +144,7 @@ class ServedArchive:
             log.warning("serve.archive_unreadable", asset=self.key.registry_path, error=str(error))
 
     def _at(self, path: Path | None) -> OpenedArchive | None:
-        """Open the file with this name, if there is one that can be read. ShortageError."""
+        """Open the file with this name; None when there is none that can be read. ShortageError."""
         if path is None:
             return None
         try:

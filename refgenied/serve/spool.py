@@ -1,4 +1,4 @@
-"""Downloads on their way to the daemon: on disk before the client's next request, until the daemon has them."""
+"""Sends downloads to the daemon. Each is on the disk before the client's next request, and until the daemon has it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ log = structlog.get_logger("serve")
 
 MOST_IN_REQUEST = 200
 MOST_REQUEST_BYTES = 48 * 1024
-"""Of the downloads in one request, whose line must not pass 64 KiB: names may be long."""
+"""Bytes of the downloads in one request. The request's line may have 64 KiB at most, and names may be long."""
 LONGEST_DIGEST = 64
-"""The daemon takes none that is longer; the config of another program may have any text there."""
+"""The daemon takes no longer digest, but another program's config may have any text as the digest."""
 REPORT_AGAIN_SECONDS = (1.0, 30.0)
-"""The first wait and the longest one before another report, when the daemon does not answer."""
+"""The first and the longest wait before another report, when the daemon does not answer."""
 ANSWER_SECONDS = 10.0
 """The daemon has this long to answer."""
 WRITE_AGAIN_SECONDS = 1.0
-"""Before another try when the disk could not be written."""
+"""Seconds before another attempt, when the disk takes no writes."""
 HELD_UP_SECONDS = 5.0
-"""No client waits longer for the disk."""
+"""A client waits at most this long for the disk."""
 
 
 @dataclass(eq=False)
@@ -56,21 +56,21 @@ class Spool:
         self._socket = socket
         self._new: list[_Entry] = []
         self._written: dict[str, SpooledDownload] = {}
-        """Those in the file that is appended to, until the daemon has recorded them."""
+        """Downloads in the current file, until the daemon has recorded them."""
         self._likely: set[str] = set()
-        """Those that may be taken back."""
+        """Ids of downloads that may be taken back."""
         self._carried: set[str] = set()
-        """Those of them that are also in an earlier file."""
+        """Ids of likely downloads that are in an earlier file too."""
         self._tells_of_others = False
-        """The file takes back what is in an earlier one."""
+        """Whether the current file takes back a download in an earlier file."""
         self._left = 0
-        """Downloads in other files."""
+        """How many downloads other files have."""
         self._arrived = anyio.Event()
         self._reportable = anyio.Event()
-        self._one_writer = anyio.CapacityLimiter(1)  # a thread of its own: those for reading archives may all be busy
+        self._one_writer = anyio.CapacityLimiter(1)  # a separate thread: the threads that read archives may be busy
         self._one_reporter = anyio.CapacityLimiter(1)
         self._disk = self._daemon = ""
-        """What is wrong with them."""
+        """What is wrong with the disk, and with the daemon; empty when nothing is wrong."""
 
     def open(self) -> None:
         """Make the folder, and count what an earlier process has left there. OSError."""
@@ -94,32 +94,32 @@ class Spool:
         return f"{disk}; {self._daemon}" if self._daemon else disk
 
     def likely(self, key: AssetKey, digest: str, at: float) -> str:
-        """A client seems to have got all. If this process is killed now, that counts as a download.
+        """Note a likely download: the client seems to have all bytes. If this process is killed now, it counts.
 
-        The download's id; "" for one that the daemon does not take.
+        Returns the download's id; "" for a download that the daemon does not take.
         """
         digest = digest if len(digest) <= LONGEST_DIGEST else ""
         download = SpooledDownload(uuid.uuid4().hex, key.genome_digest, key.asset_group, key.asset, at, digest)
-        if not is_reportable(download):  # another program's config has names that the daemon has never archived
+        if not is_reportable(download):  # a name from another program's config, which the daemon cannot record
             return ""
         self._likely.add(download.id)
         self._add(download)
         return download.id
 
     def not_so(self, number: str) -> None:
-        """It was not a download."""
+        """Take a likely download back: it was not a download."""
         self._likely.discard(number)
         self._written.pop(number, None)
         if number in self._carried:
             self._segments.taken_back.add(number)
             self._tells_of_others = True
         self._new = [entry for entry in self._new if entry.row.id != number]
-        self._add(TakenBack(number))  # also when it was not written: it may be on its way to the disk
+        self._add(TakenBack(number))  # always, because the line may be on its way to the disk
 
     async def count(self, key: AssetKey, digest: str, at: float, number: str = "") -> str:
-        """Count one download: a new one, or the likely one with this id (`number`). Returns as `likely`.
+        """Count a download: a new one, or the likely download with this id (`number`). Returns its id, as `likely`.
 
-        It is on the disk when this returns, if the disk takes it.
+        The download is on the disk when this returns, if the disk takes writes.
         """
         number = number or self.likely(key, digest, at)
         self._likely.discard(number)
@@ -141,7 +141,7 @@ class Spool:
             group.start_soon(self._keep_reporting)
 
     async def flush(self) -> None:
-        """Before the end: nothing is left in memory alone."""
+        """Before the end: write everything that is only in memory."""
         await self._write()
         await self._report()
         self._clear()
@@ -177,7 +177,7 @@ class Spool:
             return False
         else:
             self._say(disk="")
-            wanted = self._in_memory  # without those that were taken back meanwhile
+            wanted = self._in_memory  # now without the downloads that were taken back meanwhile
             done = set(batch)
             self._new = [entry for entry in self._new if entry not in done]
             written = {entry.row.id for entry in batch}
@@ -189,12 +189,12 @@ class Spool:
             self._reportable.set()
 
     def _clear(self) -> None:
-        """Empty the file when nothing in it is wanted any more."""
+        """Empty the file when all its lines are done with."""
         if self._segments.size and not self._written and not self._tells_of_others:
             self._segments.clear()
 
     def _another(self, batch: list[_Entry]) -> list[_Entry]:
-        """Begin another file. Likely downloads are written there again; the others are read from the old file."""
+        """Begin another file. Likely downloads are written to it again; the others will be read from the old file."""
         self._segments.begin_another()
         along = [_Entry(row) for number, row in self._written.items() if number in self._likely]
         self._carried = {entry.row.id for entry in along}
@@ -212,7 +212,7 @@ class Spool:
             reported = await self._report()
             wait = REPORT_AGAIN_SECONDS[0] if reported else min(wait * 2, REPORT_AGAIN_SECONDS[1])
             if not reported:
-                await anyio.sleep(REPORT_AGAIN_SECONDS[0])  # not for every download that comes meanwhile
+                await anyio.sleep(REPORT_AGAIN_SECONDS[0])  # downloads that arrive meanwhile go into one report
             with anyio.move_on_after(None if reported else wait):
                 await self._reportable.wait()
 
@@ -234,9 +234,9 @@ class Spool:
         return not problem
 
     def _tell(self, now: Collection[SpooledDownload]) -> tuple[str, set[str], int]:
-        """Report what is left in other files, and these downloads.
+        """Report the downloads in other files, and these downloads.
 
-        Why that did not work ("" when it did), which of these are recorded, and how many from other files.
+        Returns why this failed ("" if it did not), which of these are recorded, and how many of other files.
         """
         recorded: set[str] = set()
         left = 0
@@ -274,7 +274,7 @@ class Spool:
 
 
 def _batches(downloads: Iterable[SpooledDownload]) -> Iterable[list[dict[str, Any]]]:
-    """As many as fit into one request, at least one."""
+    """The downloads in lists: each list fits into one request, and has at least one download."""
     batch: list[dict[str, Any]] = []
     size = 0
     for row in map(msgspec.to_builtins, downloads):

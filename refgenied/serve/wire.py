@@ -1,8 +1,8 @@
-"""HTTP/1.1 over one connection. It tells what uvicorn's protocol does not: whether the client got all of an answer.
+"""HTTP/1.1 over one connection. Unlike uvicorn's protocol it finds out whether the client got the whole answer.
 
 A socket takes megabytes before the client reads the first byte. A client that leaves in the middle resets the
-connection. A client that has read everything closes the connection, asks the next thing, or stays with nothing left to
-acknowledge.
+connection. A client that has read everything closes the connection, sends its next request, or stays connected after
+it has acknowledged every byte.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 QUIET_SECONDS = 1.0
 """A client that has acknowledged everything and stays connected for this long has read the answer."""
 SEEMS_READ_SECONDS = 0.02
-"""After this long it seems so: nearly all clients that drop an answer have left by then."""
+"""After this long the client has likely read the answer: nearly all clients that drop an answer leave sooner."""
 ACKNOWLEDGED_LOOK_SECONDS = 0.05
-"""Between two looks at what is not acknowledged."""
+"""Seconds between two looks at the bytes that are not acknowledged."""
 CLOSE_LOOK_SECONDS = 0.01
-"""The same, near the end of the answer."""
+"""The same seconds near the end of the answer."""
 CLOSE_LOOK_BYTES = 1 << 17
-"""The end is near when fewer bytes are not acknowledged."""
+"""The end is near when fewer bytes than this are not acknowledged."""
 STALLED_SECONDS = 600.0
-"""The server waits no longer for a client that takes nothing for this long."""
+"""If a client takes no byte for this long, the server gives it up."""
 
 SCOPE_KEY = "refgenied.wire"
 
 
 class Wire(H11Protocol):
-    """Puts itself into the scope of each of its requests."""
+    """The protocol of one connection. It puts itself into the scope of each request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -72,9 +72,9 @@ class Wire(H11Protocol):
         return not self._lost and not self.transport.is_closing()
 
     async def delivered(self, seems: Callable[[], None]) -> bool:
-        """After the last byte was given to `send`: wait until the client has it all (True) or has left (False).
+        """After the last byte was given to `send`: wait until the client has all bytes (True) or has left (False).
 
-        `seems` is called once when the client has acknowledged all and is still there: the answer is most likely True.
+        `seems` is called once when the client has acknowledged all bytes and stays: most likely the result is True.
         """
         heard = self._heard
         quiet = stalled = 0.0
