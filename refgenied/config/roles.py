@@ -4,14 +4,12 @@ So nothing of somebody else is overwritten. A *role* is what a path is used for.
 (links, bind mounts, `..`), so places are compared by what the system says of them and never by their text.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from refgenied.config.settings import Settings
 from refgenied.files.mounts import origin
@@ -37,11 +35,11 @@ class Spot:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def is_at(self, other: Spot) -> bool:
+    def is_at(self, other: Self) -> bool:
         """Whether both are one place."""
         return self._keys[0] == other._keys[0] or (self._origin is not None and self._origin == other._origin)
 
-    def is_within(self, other: Spot) -> bool:
+    def is_within(self, other: Self) -> bool:
         """Whether this lies somewhere below the other."""
         if other._keys[0] in self._keys[1:]:
             return True

@@ -88,18 +88,15 @@ class Enclosure:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """OSError when the folder cannot be opened."""
         self.path = os.path.abspath(folder)
-        self._fd = -1
-        self._identity = (-1, -1)
-        self._real: list[bytes] = []
-        self._spellings: list[list[bytes]] = []
-
-    def __enter__(self) -> Self:
         self._fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         info = os.fstat(self._fd)
         self._identity = (info.st_dev, info.st_ino)
         self._real = _split(os.fsencode(os.path.realpath(self.path)))
         self._spellings = [_split(os.fsencode(self.path)), self._real]
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -81,9 +81,8 @@ class Tree:
         exclude: frozenset[bytes] = frozenset({b"_refgenie_build"}),
     ) -> None:
         self.folder = os.path.abspath(folder)
-        self._enclosure = Enclosure(self.folder if within is None else within)
+        self._within = self.folder if within is None else within
         self._exclude = exclude
-        self._home: Parts = ()
         self._opened = -1
         self._reads = False
         self._last: _Source | None = None
@@ -93,7 +92,7 @@ class Tree:
 
     def __enter__(self) -> Self:
         with ExitStack() as entered, translating(self.folder):
-            entered.enter_context(self._enclosure)
+            self._enclosure = entered.enter_context(Enclosure(self._within))
             self._home = self._enclosure.folder(self.folder)
             self._exit = entered.pop_all()
         return self

@@ -5,11 +5,9 @@ answer about a small archive is sent whole before the server notices. So of two 
 counts. For other clients each whole transfer counts, and ranges count once when together they cover the archive.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 MAX_PULLS = 10_000
 """Pairs of a client and an archive that are remembered in memory; the oldest is forgotten."""
@@ -88,7 +86,7 @@ class Pull:
         """When the last range ended."""
 
     @classmethod
-    def load(cls, state: dict[str, Any]) -> Pull:
+    def load(cls, state: dict[str, Any]) -> Self:
         """From what `state` gave."""
         pull = cls()
         for name in vars(pull):
