@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refgenied.model import ARROWS, Arrow, Job, JobState, RefgeniedError
+from refgenied.model import ARROWS, Arrow, Job, JobState, RefgeniedError, Requester
 from refgenied.queue.eventlog import Change
 from refgenied.store import jobs as rows
 
@@ -14,6 +14,11 @@ async def end(change: Change, job: Job, arrow: Arrow, kind: str, message: str) -
     await rows.move(change.tx, job.id, arrow, ended_at=change.now, error_kind=kind, error=message)
     _, state = ARROWS[arrow]
     await change.log(f"job.{state}", job.key, job.id, error=message, error_kind=kind)
+
+
+async def cancel(change: Change, job: Job, arrow: Arrow, requester: Requester) -> None:
+    """The job ends because a user wants that."""
+    await end(change, job, arrow, "cancelled", f"cancelled by {requester.name}")
 
 
 async def requeue(

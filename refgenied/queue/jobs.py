@@ -102,7 +102,7 @@ class Jobs:
         async with self.change() as change:
             job = await rows.required(change.tx, number)
             if job.state is JobState.QUEUED:
-                await arrows.end(change, job, Arrow.CANCEL_QUEUED, "cancelled", f"cancelled by {requester.name}")
+                await arrows.cancel(change, job, Arrow.CANCEL_QUEUED, requester)
                 return await rows.required(change.tx, number)
             if job.state is not JobState.RUNNING:
                 raise ConflictError(f"job {number} is {job.state} already")
@@ -223,17 +223,27 @@ class Jobs:
                 await arrows.end(change, job, Arrow.FAIL, error.kind, error.message)
             else:
                 wait = waits.back_off(job.attempts, self._current.settings.archive.retry_seconds)
-                await arrows.requeue(change, job, Arrow.RETRY_LATER, error, wait=wait, **arrows.NO_CRASHES)
+                await self._queue_again(change, job, Arrow.RETRY_LATER, error, wait=wait, **arrows.NO_CRASHES)
         self.wake()
 
     async def hand_back(self, job: Job, reason: RefgeniedError, *, wait: float = 0.0) -> None:
         """Give the job back to the queue, and do not count the attempt: the daemon stops, or every job would fail.
 
-        The job lets others go first for `wait` seconds, or until `release`.
+        The job lets others go first for `wait` seconds, or until `release`. A job that a user has cancelled ends.
         """
         async with self._last_arrow(job) as change:
             charged = {**arrows.NO_CRASHES, "attempts": job.attempts - 1}
-            await arrows.requeue(change, job, Arrow.HAND_BACK, reason, wait=wait, **charged)
+            await self._queue_again(change, job, Arrow.HAND_BACK, reason, wait=wait, **charged)
+
+    async def _queue_again(
+        self, change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int | str
+    ) -> None:
+        """The job goes back to the queue, or ends when a user has cancelled it, also while it failed."""
+        running = self.running.get(job.id)
+        if running is not None and running.cancelled_by is not None:
+            await arrows.cancel(change, job, Arrow.CANCEL_RUNNING, running.cancelled_by)
+        else:
+            await arrows.requeue(change, job, arrow, reason, wait=wait, **columns)
 
     async def end_cancelled(self, job: Job, kind: str, reason: str) -> None:
         async with self._last_arrow(job) as change:

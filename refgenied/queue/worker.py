@@ -20,7 +20,6 @@ from refgenied.model import (
     Outcome,
     Priority,
     RefgeniedError,
-    Requester,
     ShortageError,
     ShuttingDownError,
     StateError,
@@ -83,7 +82,7 @@ class Worker:
             with running.scope:
                 await self._archive(job)
         except anyio.get_cancelled_exc_class():
-            await self._cancelled(job, running.cancelled_by)
+            await self._cancelled(job)
             raise
         except RefgeniedError as error:
             await self._failed(job, error)
@@ -91,7 +90,7 @@ class Worker:
             await self._failed(job, self._unexpected(job, error))
         else:
             if running.scope.cancelled_caught:
-                await self._cancelled(job, running.cancelled_by)
+                await self._cancelled(job)
 
     async def _archive(self, job: Job) -> None:
         asset = await self.archiver.asset(job.key)
@@ -110,11 +109,9 @@ class Worker:
 
         return progress
 
-    async def _cancelled(self, job: Job, requester: Requester | None) -> None:
-        if requester is None:
-            await self._end(lambda: self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped")))
-        else:
-            await self._end(lambda: self._jobs.end_cancelled(job, "cancelled", f"cancelled by {requester.name}"))
+    async def _cancelled(self, job: Job) -> None:
+        """By a user, or because the daemon stops."""
+        await self._end(lambda: self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped")))
 
     async def _failed(self, job: Job, error: RefgeniedError) -> None:
         log.warning("job.problem", job=job.id, asset=job.key.registry_path, kind=error.kind, error=error.message)

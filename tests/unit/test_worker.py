@@ -12,7 +12,7 @@ from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive import About, Place, Run
 from refgenied.genomes.walk import Tree
-from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester, UnreadableError
+from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester, UnreadableError, WriteError
 from refgenied.queue import archiver
 
 pytestmark = pytest.mark.anyio
@@ -230,6 +230,36 @@ async def test_a_cancel_reaches_a_packing_job_and_leaves_nothing(genomes: Genome
         assert archives_in(parts) == []
         await parts.settle()
         assert (await parts.latest(key)).id == job.id, "it is not queued again by itself"
+
+
+async def test_a_cancel_that_comes_while_the_job_fails_is_not_lost(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = genomes.build()
+
+    def fail(*_: object, **__: object) -> None:
+        raise WriteError("no")
+
+    probed, answer = threading.Event(), threading.Event()
+
+    def probe() -> None:
+        probed.set()
+        assert answer.wait(20)
+
+    async with running(genomes) as parts:
+        monkeypatch.setattr(archiver, "pack_asset", fail)
+        await parts.reconciler.look_again()
+        job = await parts.jobs.claim()
+        assert job
+        monkeypatch.setattr(parts.archive_folder, "probe", probe)
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.worker.work, job)
+            assert await anyio.to_thread.run_sync(probed.wait, 20)
+            await parts.jobs.cancel(job.id, ANN)
+            answer.set()
+        after = await parts.latest(key)
+        assert (after.state, after.error) == (JobState.CANCELLED, "cancelled by ann")
+        assert not parts.jobs.running
 
 
 async def test_a_drain_hands_the_job_back_uncharged(genomes: Genomes, reported: threading.Event) -> None:
