@@ -21,24 +21,20 @@ REASON_SECONDS = 1.0
 """A peer is told why it waits after this time; and the reason is looked at again so often."""
 
 
-class Changes:
-    """What concerns one asset. Subscribe before you read the state: then you see what changes in between."""
+async def changed(subscription: Subscription, key: AssetKey, seconds: float) -> bool:
+    """Return when the asset's jobs or archive may have changed: True. False after so many seconds.
 
-    def __init__(self, subscription: Subscription, *, key: AssetKey) -> None:
-        self._subscription = subscription
-        self._key = key
-
-    async def wait(self, seconds: float) -> bool:
-        """Return when the asset's jobs or archive may have changed: True. False after so many seconds."""
-        with anyio.move_on_after(seconds):
-            while True:
-                events = await self._subscription.take()
-                if self._subscription.lagged:
-                    self._subscription.skip()  # events are lost: the caller reads the state again
-                    return True
-                if any(event.key == self._key for event in events):
-                    return True
-        return False
+    Subscribe before you read the state: then you see what changes in between.
+    """
+    with anyio.move_on_after(seconds):
+        while True:
+            events = await subscription.take()
+            if subscription.lagged:
+                subscription.skip()  # events are lost: the caller reads the state again
+                return True
+            if any(event.key == key for event in events):
+                return True
+    return False
 
 
 class WaitingNotice(View, frozen=True):

@@ -16,7 +16,7 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import ARCHIVE_ERRORS, PathParams, require_folder
 from refgenied.control.views import View
-from refgenied.control.waiting import Changes
+from refgenied.control.waiting import changed
 from refgenied.model import (
     ENDED,
     ArchiveNotFoundError,
@@ -136,12 +136,11 @@ def _delete(place: Place) -> None:
 async def _stop_jobs(context: Context, record: ArchiveRecord, requester: Requester) -> None:
     """Cancel the jobs that would bring the archive back, and wait until they have ended."""
     with anyio.move_on_after(STOP_SECONDS), context.jobs.feed.subscribed() as subscription:
-        changes = Changes(subscription, key=record.key)
         while True:
             job = (await context.store.ask(rows.latest, record.key)).get(record.key)  # first those not ended
             if job is None or job.state in ENDED:
                 return
             with suppress(ConflictError):  # it has just ended
                 await context.jobs.cancel(job.id, requester)
-            await changes.wait(STOP_LOOK_SECONDS)
+            await changed(subscription, record.key, STOP_LOOK_SECONDS)
     raise BusyError(f"the job of {record.key.registry_path} does not end", hint="try again in a minute")

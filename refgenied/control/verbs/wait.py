@@ -13,7 +13,7 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import ASSET_ERRORS, PathParams
 from refgenied.control.views import ArchiveView, JobView, View, job_view
-from refgenied.control.waiting import JOB_PROGRESS_SECONDS, Changes, JobNews, why_waiting
+from refgenied.control.waiting import JOB_PROGRESS_SECONDS, JobNews, changed, why_waiting
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import (
     Asset,
@@ -92,7 +92,6 @@ class _Wait:
 
     async def run(self) -> Waited:
         with self._context.jobs.feed.subscribed() as subscription:
-            changes = Changes(subscription, key=self._key)
             looked = False
             while True:
                 done = await self.done(looked=looked)
@@ -100,7 +99,7 @@ class _Wait:
                     return done
                 looked_at = self._context.reconciler.last.at
                 looked = False
-                while not looked and not await changes.wait(JOB_PROGRESS_SECONDS):
+                while not looked and not await changed(subscription, self._key, JOB_PROGRESS_SECONDS):
                     await self._news.tell(self._job, self._without_job)
                     looked = self._context.reconciler.last.at != looked_at
 
