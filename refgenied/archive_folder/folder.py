@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from refgenied.archive import Place
+from refgenied.archive.place import Place
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import Generation
 from refgenied.archive_folder.leftovers import PROBE

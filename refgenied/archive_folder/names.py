@@ -15,7 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from refgenied.archive import REPLACED, Manifest, Place, read_manifest
+from refgenied.archive.adopt import REPLACED
+from refgenied.archive.format.manifest import Manifest, read_manifest
+from refgenied.archive.place import Place
 from refgenied.archive_folder.linked import LinkedFiles
 from refgenied.files.durable import (
     LONGEST_NAME_BYTES,

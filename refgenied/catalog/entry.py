@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from refgenied.archive import Entry, Manifest, iter_files
+from refgenied.archive.format.entries import Entry
+from refgenied.archive.format.manifest import Manifest, iter_files
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog.faults import Faults
 from refgenied.files.durable import save_atomically

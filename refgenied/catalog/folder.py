@@ -14,7 +14,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from refgenied.archive import REPLACED, Manifest, Place, read_manifest
+from refgenied.archive.adopt import REPLACED
+from refgenied.archive.format.manifest import Manifest, read_manifest
+from refgenied.archive.place import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog.entry import ServedEntry, write_pages
 from refgenied.catalog.faults import Faults

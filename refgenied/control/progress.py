@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from refgenied.archive import OnProgress, Phase
+from refgenied.archive.run import OnProgress, Phase
 from refgenied.control.dispatch import Call
 from refgenied.model import AssetKey
 from refgenied.shared.progress import Meter, Progress

@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from refgenied.archive import MemberReader
 from refgenied.archive.place import Place
+from refgenied.archive.reader import MemberReader
 from refgenied.files.regular import identity
 
 MOST_KEPT = 4

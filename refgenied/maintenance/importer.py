@@ -13,27 +13,14 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from refgenied.archive import (
-    Found,
-    Maker,
-    OnProgress,
-    Place,
-    Presence,
-    Reconciled,
-    Removed,
-    Run,
-    bring_back,
-    find_archive,
-    find_archives,
-    found_at,
-    manifest_at,
-    no_progress,
-    prove,
-    reconcile,
-    take_foreign,
-    take_ours,
-)
-from refgenied.archive.publisher import record_of
+from refgenied.archive.adopt import take_foreign, take_ours
+from refgenied.archive.discover import Found, Maker, find_archive, find_archives, found_at
+from refgenied.archive.format.manifest import Removed
+from refgenied.archive.place import Place, manifest_at
+from refgenied.archive.presence import Presence, Reconciled, reconcile
+from refgenied.archive.prover import prove
+from refgenied.archive.publisher import bring_back, record_of
+from refgenied.archive.run import OnProgress, Run, no_progress
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.regular import reading
 from refgenied.model import (

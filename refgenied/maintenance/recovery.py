@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 import anyio.to_thread
 import structlog
 
-from refgenied.archive import Place, Presence, Removed, places, read_manifest, reconcile, remove
+from refgenied.archive.format.manifest import Removed, read_manifest
 from refgenied.archive.format.mending import differences
-from refgenied.archive.publisher import record_of
+from refgenied.archive.place import Place
+from refgenied.archive.presence import Presence, places, reconcile
+from refgenied.archive.publisher import record_of, remove
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.archive_folder.generation import Age, Generation

@@ -12,8 +12,8 @@ import anyio
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import Run
 from refgenied.archive.format.pipeline import step_back
+from refgenied.archive.run import Run
 from refgenied.archive.verifier import Finding, examine
 from refgenied.maintenance import DAY
 from refgenied.maintenance.verifier import Verifier

@@ -13,8 +13,11 @@ import msgspec
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import Place, Run, manifest_at, prove, reconcile
+from refgenied.archive.place import Place, manifest_at
+from refgenied.archive.presence import reconcile
+from refgenied.archive.prover import prove
 from refgenied.archive.publisher import discard
+from refgenied.archive.run import Run
 from refgenied.archive_folder.leftovers import find_leftovers, size_of
 from refgenied.maintenance import DAY
 from refgenied.maintenance.importer import Importer, Taken

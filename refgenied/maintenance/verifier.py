@@ -10,8 +10,9 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from refgenied.archive import OnProgress, Place, no_progress
+from refgenied.archive.place import Place
 from refgenied.archive.publisher import replace_manifest
+from refgenied.archive.run import OnProgress, no_progress
 from refgenied.archive.verifier import Finding, examine
 from refgenied.files.disk import DiskThread
 from refgenied.files.regular import identity

@@ -12,24 +12,17 @@ import msgspec
 import structlog
 from anyio.from_thread import check_cancelled
 
-from refgenied.archive import (
-    About,
-    Compression,
-    ContentAware,
-    Draft,
-    Manifest,
-    Place,
-    Presence,
-    Reconciled,
-    Run,
-    pack_asset,
-    prove,
-    reconcile,
-    same_content,
-    take_foreign,
-)
+from refgenied.archive.adopt import take_foreign
+from refgenied.archive.compare import same_content
+from refgenied.archive.creator import pack_asset
+from refgenied.archive.format.codec import Compression, ContentAware
+from refgenied.archive.format.manifest import About, Manifest
 from refgenied.archive.format.mending import differences
-from refgenied.archive.run import OnProgress
+from refgenied.archive.place import Place
+from refgenied.archive.presence import Presence, Reconciled, reconcile
+from refgenied.archive.prover import prove
+from refgenied.archive.publisher import Draft
+from refgenied.archive.run import OnProgress, Run
 from refgenied.files.disk import DiskThread
 from refgenied.model import (
     ARCHIVABLE,

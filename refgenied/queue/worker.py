@@ -9,8 +9,9 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from refgenied.archive import Draft, Phase, make_way
-from refgenied.archive.run import OnProgress
+from refgenied.archive.adopt import make_way
+from refgenied.archive.publisher import Draft
+from refgenied.archive.run import OnProgress, Phase
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.durable import writing
 from refgenied.model import (

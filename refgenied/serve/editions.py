@@ -22,7 +22,8 @@ from typing import Any
 
 import structlog
 
-from refgenied.archive import Place, read_manifest
+from refgenied.archive.format.manifest import read_manifest
+from refgenied.archive.place import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog import server_config
 from refgenied.catalog.sound import ConfigTree, Sound

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import structlog
 
-from refgenied.archive import Check, Place, no_check, read_manifest
+from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.format.members import md5_of
+from refgenied.archive.place import Place
+from refgenied.archive.run import Check, no_check
 from refgenied.archive_folder.names import ServedNames
 from refgenied.files.regular import identity_of, is_shortage, open_regular, unreadable
 from refgenied.model import AssetKey, RefgeniedError, ShortageError

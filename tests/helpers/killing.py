@@ -8,7 +8,7 @@ import signal
 import sys
 
 from refgenied import __main__
-from refgenied.archive import Place
+from refgenied.archive.place import Place
 from refgenied.queue import archiver
 
 real = archiver.pack_asset

@@ -7,7 +7,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from refgenied.archive import About, Draft, Place, Run, pack_asset
+from refgenied.archive.creator import pack_asset
+from refgenied.archive.format.manifest import About
+from refgenied.archive.place import Place
+from refgenied.archive.publisher import Draft
+from refgenied.archive.run import Run
 from refgenied.archive_folder.generation import NAME
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey

@@ -9,8 +9,7 @@ from lab import Lab, command_of
 from packing import noise
 from synthetic import DIGEST, Genomes
 
-from refgenied.archive import read_manifest
-from refgenied.archive.format.manifest import encode
+from refgenied.archive.format.manifest import encode, read_manifest
 
 FILES = {"g.fa": noise(2_000_000), "g.fa.fai": b"chr1\t9\n", "empty": b""}
 

@@ -17,17 +17,13 @@ from packing import KEY, below, hidden, make_tree, publish
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
-from refgenied.archive import (
-    Place,
-    Presence,
-    Run,
-    iter_files,
-    prove,
-    read_manifest,
-    reconcile,
-    remove,
-)
 from refgenied.archive.format import entries
+from refgenied.archive.format.manifest import iter_files, read_manifest
+from refgenied.archive.place import Place
+from refgenied.archive.presence import Presence, reconcile
+from refgenied.archive.prover import prove
+from refgenied.archive.publisher import remove
+from refgenied.archive.run import Run
 from refgenied.archive_folder.leftovers import find_leftovers
 from refgenied.store import archives
 

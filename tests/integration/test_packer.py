@@ -9,7 +9,8 @@ import pytest
 from lab import HELPERS
 from packing import KEY, make_tree, noise
 
-from refgenied.archive import Place, iter_files
+from refgenied.archive.format.manifest import iter_files
+from refgenied.archive.place import Place
 
 FULL_DISK = """
 import sys

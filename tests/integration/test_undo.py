@@ -15,7 +15,7 @@ from controlled import Desk, context_of, served
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
-from refgenied.archive import read_manifest
+from refgenied.archive.format.manifest import read_manifest
 from refgenied.model import AssetKey
 from refgenied.store import archives
 

@@ -24,7 +24,7 @@ from parts import Parts, running
 from server_lab import Process, free_port, serve
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import Place
+from refgenied.archive.place import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.config.settings import Serving
 from refgenied.files.durable import save_atomically

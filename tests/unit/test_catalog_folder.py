@@ -21,8 +21,8 @@ from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import Place, read_manifest
-from refgenied.archive.format.manifest import encode
+from refgenied.archive.format.manifest import encode, read_manifest
+from refgenied.archive.place import Place
 from refgenied.archive_folder.names import ServedNames, is_kept_name
 from refgenied.catalog import entry, kept, updater
 from refgenied.catalog.faults import MOST_LINES

@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from packing import make_tree, noise, publish
 
-from refgenied.archive import Compression, ContentAware, Libdeflate
 from refgenied.archive.format.blocks import BLOCK_SIZE
-from refgenied.archive.format.codec import decompress
+from refgenied.archive.format.codec import Compression, ContentAware, Libdeflate, decompress
 from refgenied.archive.format.content import Content, content_of, glance
 
 

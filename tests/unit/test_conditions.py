@@ -15,7 +15,7 @@ from controlled import Desk, context_of
 from parts import Parts, pragma, running
 from synthetic import DIGEST, Genomes
 
-from refgenied.archive import Place
+from refgenied.archive.place import Place
 from refgenied.archive_folder.folder import PROBE, ArchiveFolder
 from refgenied.model import JobState, NoSpaceError, Requester, UnreadableError, WriteError
 from refgenied.queue import archiver, conditions, pause

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from packing import FOLDER, draft_of, make_tree, md5, publish
 
-from refgenied.archive import About
 from refgenied.archive.format import digests, sorting
 from refgenied.archive.format.digests import asset_digest, matching_order
 from refgenied.archive.format.entries import Entry, new_entry
+from refgenied.archive.format.manifest import About
 from refgenied.archive.format.sorting import sorted_as, sorted_tokens
 from refgenied.archive.run import no_check
 from refgenied.genomes.member import Kind

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from refgenied.archive import Place
+from refgenied.archive.place import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
 from refgenied.serve import editions

@@ -16,9 +16,13 @@ from packing import md5
 from parts import Parts, pragma, running
 from synthetic import DIGEST
 
-from refgenied.archive import About, Maker, Place, Run, find_archives, remove, restore, take_foreign
-from refgenied.archive.format.manifest import read_manifest
-from refgenied.archive.publisher import make_folders
+from refgenied.archive import restore
+from refgenied.archive.adopt import take_foreign
+from refgenied.archive.discover import Maker, find_archives
+from refgenied.archive.format.manifest import About, read_manifest
+from refgenied.archive.place import Place
+from refgenied.archive.publisher import make_folders, remove
+from refgenied.archive.run import Run
 from refgenied.archive_folder.folder import PROBE
 from refgenied.maintenance.importer import Taken
 from refgenied.model import AssetKey, Outcome, Requester, StateError, UnreadableError, WriteError

@@ -10,11 +10,19 @@ from pathlib import Path
 import pytest
 from packing import KEY, make_tree, publish
 
-from refgenied.archive import About, Place, iter_files, read_manifest, reconcile
 from refgenied.archive.format import entries as entries_module
 from refgenied.archive.format import seal
 from refgenied.archive.format.entries import Entry, EntryList, Sidecar, sidecar_entries
-from refgenied.archive.format.manifest import MAX_MANIFEST_BYTES, BrokenSealError, encode
+from refgenied.archive.format.manifest import (
+    MAX_MANIFEST_BYTES,
+    About,
+    BrokenSealError,
+    encode,
+    iter_files,
+    read_manifest,
+)
+from refgenied.archive.place import Place
+from refgenied.archive.presence import reconcile
 from refgenied.genomes.member import Kind
 from refgenied.model import (
     ArchiveNotFoundError,

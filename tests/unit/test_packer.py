@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packing import FOLDER, KEY, below, draft_of, make_tree, md5, noise, publish
 
-from refgenied.archive import About, Phase, iter_files
 from refgenied.archive.format import tar
+from refgenied.archive.format.manifest import About, iter_files
+from refgenied.archive.run import Phase
 from refgenied.genomes.member import Kind
 from refgenied.model import (
     SourceChangedError,

@@ -9,9 +9,13 @@ import msgspec
 import pytest
 from packing import KEY, make_tree, md5, noise, publish
 
-from refgenied.archive import About, Place, Run, check_size, iter_files, prove, take_foreign
+from refgenied.archive.adopt import take_foreign
 from refgenied.archive.format import entries
-from refgenied.archive.format.manifest import BlockTable, Manifest
+from refgenied.archive.format.manifest import About, BlockTable, Manifest, iter_files
+from refgenied.archive.format.members import check_size
+from refgenied.archive.place import Place
+from refgenied.archive.prover import prove
+from refgenied.archive.run import Run
 from refgenied.model import ArchiveNotFoundError, DamagedArchiveError, UnreadableError
 
 MEMBERS = {b"a.fa": noise(1_500_000, b"1"), b"b.fa": noise(2_000_000, b"2"), b"link": "a.fa", b"z": b"small"}

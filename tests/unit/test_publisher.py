@@ -7,20 +7,13 @@ import msgspec
 import pytest
 from packing import KEY, below, draft_of, make_tree, noise, publish
 
-from refgenied.archive import (
-    Manifest,
-    Place,
-    Presence,
-    Run,
-    manifest_at,
-    places,
-    prove,
-    read_manifest,
-    reconcile,
-    remove,
-)
 from refgenied.archive.format import entries
-from refgenied.archive.publisher import write_manifest_partial
+from refgenied.archive.format.manifest import Manifest, read_manifest
+from refgenied.archive.place import Place, manifest_at
+from refgenied.archive.presence import Presence, places, reconcile
+from refgenied.archive.prover import prove
+from refgenied.archive.publisher import remove, write_manifest_partial
+from refgenied.archive.run import Run
 from refgenied.model import ArchiveNotFoundError, AssetKey, DamagedArchiveError, WriteError
 
 OLD = {b"genome.fa": b"old"}

@@ -7,7 +7,10 @@ import pytest
 from controlled import Desk, context_of
 from parts import Parts, running
 
-from refgenied.archive import Place, Reconciled, read_manifest, remove
+from refgenied.archive.format.manifest import read_manifest
+from refgenied.archive.place import Place
+from refgenied.archive.presence import Reconciled
+from refgenied.archive.publisher import remove
 from refgenied.archive.run import no_progress
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import MOST_UNSETTLED, Age, Generation, age

@@ -11,7 +11,7 @@ from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
-from refgenied.archive import read_manifest
+from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.publisher import replace_manifest
 from refgenied.control import protocol

@@ -14,8 +14,9 @@ from packing import FOLDER, below, make_tree, publish
 from parts import running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import Place, remove
 from refgenied.archive.format import entries
+from refgenied.archive.place import Place
+from refgenied.archive.publisher import remove
 from refgenied.model import Access, AssetKey, Requester
 
 pytestmark = pytest.mark.anyio

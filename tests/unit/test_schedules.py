@@ -16,7 +16,10 @@ from controlled import ANN, Desk, context_of
 from parts import Parts, pragma, running
 from synthetic import Genomes
 
-from refgenied.archive import Place, Presence, Run, publisher, reconcile
+from refgenied.archive import publisher
+from refgenied.archive.place import Place
+from refgenied.archive.presence import Presence, reconcile
+from refgenied.archive.run import Run
 from refgenied.config.roles import LOCK, MARKER
 from refgenied.maintenance import recovery
 from refgenied.model import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from parts import Parts, running
 
-from refgenied.archive import Place, read_manifest
-from refgenied.archive.format.manifest import encode
+from refgenied.archive.format.manifest import encode, read_manifest
+from refgenied.archive.place import Place
 from refgenied.model import ArchiveRecord, AssetKey, Requester
 from refgenied.store import archives
 

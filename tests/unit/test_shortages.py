@@ -13,7 +13,10 @@ import pytest
 from parts import running
 from synthetic import Genomes
 
-from refgenied.archive import find_archives, pack, places, read, read_manifest, verify
+from refgenied.archive import pack, read, verify
+from refgenied.archive.discover import find_archives
+from refgenied.archive.format.manifest import read_manifest
+from refgenied.archive.presence import places
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.updater import Updater
 from refgenied.genomes.build_folder import moved_lately, read_build_record

@@ -12,7 +12,8 @@ from packing import hidden
 from parts import running
 from synthetic import DIGEST
 
-from refgenied.archive import Place, Run
+from refgenied.archive.place import Place
+from refgenied.archive.run import Run
 from refgenied.archive_folder.generation import NAME
 from refgenied.archive_folder.leftovers import find_leftovers
 from refgenied.archive_folder.names import ServedNames

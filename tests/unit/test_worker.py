@@ -10,7 +10,9 @@ import pytest
 from parts import Parts, running
 from synthetic import ALIAS, DIGEST, Genomes
 
-from refgenied.archive import About, Place, Run
+from refgenied.archive.format.manifest import About
+from refgenied.archive.place import Place
+from refgenied.archive.run import Run
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey, JobState, Outcome, Priority, Removal, Requester, UnreadableError, WriteError
 from refgenied.queue import archiver
@@ -169,7 +171,7 @@ async def test_a_lost_database_is_filled_from_the_manifests_and_honours_removals
         await parts.settle()
         before = await parts.record(kept)
         stamp = parts.reconciler.look.assets[gone].stamp
-        from refgenied.archive import remove  # noqa: PLC0415
+        from refgenied.archive.publisher import remove  # noqa: PLC0415
 
         remove(Place(parts.archive_folder.path, gone), at=1.0, by="ann", stamp=stamp, delete_file=False)
         await parts.jobs.records.removed(Removal(gone, stamp, 1.0, "ann"), ANN, 3)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from refgenied.archive import Found
+from refgenied.archive.discover import Found
 from refgenied.control import lookup, progress
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
