@@ -1,29 +1,29 @@
-"""The genome folder: which assets there are, in what state each is, and a safe walk over the files of one.
+"""The genome folder: its assets, the state of each, and a safe walk over the files of one asset.
 
-A library that blocks: it knows no asyncio, no SQL and no sockets.
+This is a library with blocking calls. It knows no asyncio, no SQL and no sockets.
 
 *When a build is complete.* `folder.GenomeFolder` asks these questions in this order:
 
-1. Is there no failed flag in any build folder of the asset?
-2. Is nobody at work: no running, waiting or partial flag, no `lock.*`, no `recover.*`? A build folder also needs a
-   completed flag: without it the asset is building, or interrupted after 30 minutes without a change.
-3. Is the asset's folder there, without files of a `refgenie pull` that goes on?
+1. Do all build folders of the asset have no failed flag?
+2. Is no build running: no running, waiting or partial flag, no `lock.*`, no `recover.*`? A build folder also needs a
+   completed flag. Without it the asset is building, or it is interrupted after 30 minutes without a change.
+3. Does the asset's folder exist, without files of a `refgenie pull` that is still running?
 4. Does the layout agree? `refgenie0`: the config has an entry with `asset_digest` and `seek_keys`. `refgenie1`:
    `alias/` has links to the asset, and all of them lead into this one folder.
 
 Then the files get a stamp, and the flags are read again: if they have changed, the asset is building.
 
-*What other people wrote.* Anybody who may write to the genome folder may put anything there. Files are opened by
-`files.regular.open_regular`: it looks before it opens, so a FIFO, a terminal or a device is never opened, it does not
-block, and reads have a limit. YAML has one reader (`yaml_reader`), made from the parser's events, because PyYAML
-composes by recursion in C: 200 kB of `[` end the process. It counts bytes, depth and values, each alias written out
-(64 MiB, 50 and 2,000,000 at most). It reads names and numbers as refgenconf 0.13.1 does (`2.50:` is the tag "2.5"). A
-value without a meaning is left out and reported with its line; the rest of the config stays. One look takes at most
-100,000 assets, 1,000 aliases of a genome, 128 KiB of one entry and a million names of one folder, and reports at most
-100 problems.
+*Files of other people.* Anybody who may write to the genome folder may put anything there. Files are opened by
+`files.regular.open_regular`: it checks the type before it opens, so it never opens a FIFO, a terminal or a device. It
+does not block, and reads have a limit. YAML has one reader (`yaml_reader`), made from the parser's events, because
+PyYAML composes by recursion in C: 200 kB of `[` end the process. It counts bytes, depth and values, with each alias
+replaced by its value (64 MiB, 50 and 2,000,000 at most). It reads names and numbers as refgenconf 0.13.1 does (`2.50:`
+is the tag "2.5"). A value without a meaning is left out and reported with its line; the rest of the config stays. One
+look takes at most 100,000 assets, 1,000 aliases of a genome, 128 KiB of one entry and a million names of one folder,
+and reports at most 100 problems.
 
 *Stamps.* A stamp covers the metadata of the asset's files (path, type, mode, size, mtime, ctime, inode), the identity
 of the completed flag, and refgenie's entry. Equal stamps mean that nothing was built and nothing was touched. The
-files have a stamp of their own: `refgenie build` without a change, or with `-R`, writes the flags only, and then
-there is nothing to read.
+files alone have a second stamp. `refgenie build` without a change, or with `-R`, writes only the flags; then the
+second stamp shows that nothing must be read.
 """

@@ -1,10 +1,10 @@
-"""How many aliases of one genome are kept: every line about an asset of the genome repeats them."""
+"""Limits the aliases of one genome, because every line about an asset of the genome repeats them."""
 
 from collections.abc import Iterable
 
 MAX_ALIASES = 1000
 MAX_ALIASES_BYTES = 20_000
-"""Of all of them together."""
+"""The bytes that all aliases of one genome may have together."""
 
 
 def first_aliases(aliases: Iterable[str]) -> tuple[tuple[str, ...], int]:

@@ -1,4 +1,4 @@
-"""What a build leaves beside an asset: pypiper's status flags, the commands, the recipe, the log."""
+"""The files that a build leaves beside an asset: pypiper's status flags, the commands, the recipe, the log."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,11 @@ MAP_CONFIG = "_map_build.yaml"
 _MAP_CONFIG_AT_WORK = "_locked_map_build.yaml"
 _COMMANDS = "refgenie_commands.sh"
 _MAX_FILE_BYTES = 1 << 20
-"""Of the commands, of the recipe and of `MAP_CONFIG`."""
+"""The most bytes that are read of the commands, of the recipe and of `MAP_CONFIG`."""
 MAX_LOG_BYTES = 256 << 10
 _MAX_COMMANDS = 10_000
 MAX_BUILD_NAMES = 100_000
-"""Names in one build folder."""
+"""The most names in one build folder."""
 
 
 class Flag(NamedTuple):
@@ -44,9 +44,9 @@ class Flags(NamedTuple):
     log: str
     """Path of refgenie's log, or ""."""
     working: str
-    """Name of something that only a running build, or a stopped one, leaves; or ""."""
+    """Name of a file that only a running or a stopped build leaves, or ""."""
     mapped: bool
-    """Built with `--map`, and `--reduce` has not taken the result yet."""
+    """Whether it was built with `--map`, and `--reduce` has not used the result yet."""
 
     @property
     def built_at(self) -> float | None:
@@ -55,10 +55,10 @@ class Flags(NamedTuple):
 
 
 def read_flags(folders: Iterable[str]) -> Flags:
-    """The flags in these build folders, of which some may be missing. OSError, UnreadableError.
+    """The flags in these build folders; some of the folders may be missing. OSError, UnreadableError.
 
-    The names hold the tag of the build, and `refgenie tag` may have changed the tag since: so they are matched by
-    their ends.
+    A flag's name holds the tag of the build, and `refgenie tag` may have changed the tag later. So only the end of the
+    name is compared.
     """
     found = mapped = False
     completed: list[Flag] = []
@@ -84,7 +84,7 @@ def read_flags(folders: Iterable[str]) -> Flags:
                 logs.append(entry.path)
             elif name.endswith(("_running.flag", "_waiting.flag", "_partial.flag")):
                 working.append((False, name))
-    _, at_work = min(working, default=(False, ""))  # a status flag tells a reader more than a lock
+    _, at_work = min(working, default=(False, ""))  # for a reader, a status flag says more than a lock
     return Flags(found, tuple(sorted(completed)), min(failed, default=""), min(logs, default=""), at_work, mapped)
 
 
@@ -120,7 +120,7 @@ def _infos(pending: list[str]) -> Iterator[os.stat_result]:
                     else:
                         yield entry.stat(follow_symlinks=False)
         except OSError as error:
-            if is_shortage(error):  # a running build would look dead
+            if is_shortage(error):  # otherwise a running build would look dead
                 raise
 
 
@@ -147,7 +147,7 @@ def read_build_record(folders: Iterable[str], within: str) -> BuildRecord:
 
 
 def map_config(folders: Iterable[str], within: str) -> bytes:
-    """What `build --map` has left for `--reduce` in the first of these folders that has it; b"" when none has it."""
+    """The config that `build --map` has left for `--reduce`, from the first of these folders that has it; else b""."""
     for folder in folders:
         with suppress(RefgeniedError), open_folder(folder, within=within) as fd:
             if text := read_small(fd, MAP_CONFIG, _MAX_FILE_BYTES):
@@ -156,8 +156,8 @@ def map_config(folders: Iterable[str], within: str) -> bytes:
 
 
 def why_unreadable(error: OSError, path: str) -> str:
-    """One line about a folder or file that could not be read. ShortageError when the machine is short of something:
-    everything below it would seem to be gone.
+    """One line about a folder or file that could not be read. ShortageError when the machine is short of memory or
+    descriptors, because otherwise everything below it would seem to be gone.
     """
     said = translated(error, error.filename or path)
     if isinstance(said, ShortageError):

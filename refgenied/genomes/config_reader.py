@@ -1,8 +1,8 @@
 """Reads `genome_config.yaml` so that a half-written file is never believed.
 
-refgenie rewrites the file in place: it is empty for 8 to 11 ms each time, and a cut file can be valid YAML. So a read
-counts when the file's stat is the same before and after. When it lacks something that the last good read had, it
-counts only if nothing has written to the file until the next read.
+refgenie rewrites the file in place: it is empty for 8 to 11 ms each time, and a file that is cut off can be valid YAML.
+So a read counts only if the file's stat is the same before and after it. If the new content lacks an entry of the last
+good read, it counts only if the next read finds the same file.
 """
 
 import os
@@ -17,30 +17,30 @@ from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import Problem
 
 LONGEST_READ_SECONDS = 1.0
-"""How long to wait for a writer to end, and for two reads to agree."""
+"""A read waits at most this long until a writer has ended and two reads agree."""
 BETWEEN_READS_SECONDS = 0.05
-"""Between two reads that must agree."""
+"""Seconds between two reads that must agree."""
 LOCK_POLL_SECONDS = 0.005
-"""Between two looks at a writer's lock."""
+"""Seconds between two looks at a writer's lock."""
 STALE_LOCK_SECONDS = 10.0
-"""refgenie itself ignores a lock after this."""
+"""refgenie itself ignores a lock that is older than this."""
 UNTOUCHED_SECONDS = 2.0
-"""Nobody is writing a file that is untouched for so long, and its mtime will show the next write."""
+"""If a file has not changed for this long, nobody is writing it, and its mtime will show the next write."""
 
 Identity = tuple[int, int, int, int, int]
 
 
 class KnownConfig(NamedTuple):
-    """What is known of the config now."""
+    """The config as far as it is known now."""
 
     config: GenomeConfig | None
     """None: it could not be read, now or before."""
     fresh: bool
-    """True: the file says this now. False: it said this at `read_at`."""
+    """True: the file has this content now. False: it had this content at `read_at`."""
     read_at: float
-    """When the good read was, Unix seconds."""
+    """The time of the good read, in Unix seconds."""
     identity: Identity | None
-    """Of the file as it was read."""
+    """The file's identity at the good read."""
     problems: tuple[Problem, ...]
 
 
@@ -54,29 +54,29 @@ class _TornError(Exception):
 
 
 class ConfigReader:
-    """Keeps the last good read of one config. Threads that read at once read one after the other."""
+    """Keeps the last good read of one config. Several threads may call it; they read one after the other."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         folder, name = os.path.split(path)
-        # The write lock of ubiquerg, and that of refgenie before 0.13; locks of other readers do not matter.
+        # The write lock of ubiquerg, and the write lock of refgenie before 0.13. Locks of readers do not matter.
         self._locks = [Path(folder, f"lock-write-{name}"), Path(folder, f"lock.{name}")]
         self._good: _Read | None = None
         self._good_at = 0.0
         self._cached = False
         self._bad: tuple[Identity, Exception] | None = None
-        """A file at rest that could not be read, and why: another read would take as long and say the same."""
+        """A file at rest that could not be read, and why. It is not read again: the result would be the same."""
         self._lock = threading.Lock()
 
     def identity(self) -> Identity | None:
-        """Of the file as it is now."""
+        """The file's identity now."""
         try:
             return _identity(os.stat(self.path))
         except OSError:
             return None
 
     def read(self, now: float) -> KnownConfig:
-        """Never raises for anything the file holds; waits up to about 1 s while it is being written."""
+        """Read the config. No content of the file raises an error. While it is being written, wait up to about 1 s."""
         with self._lock:
             return self._read(now)
 
@@ -112,7 +112,7 @@ class ConfigReader:
             time.sleep(BETWEEN_READS_SECONDS)
 
     def _known(self, why: Exception | None = None) -> KnownConfig:
-        """The last good read, and why it is not what the file says now."""
+        """The last good read, and why it may differ from the file now."""
         config, identity = (self._good.config, self._good.identity) if self._good else (None, None)
         if why is not None:
             return KnownConfig(config, False, self._good_at, identity, (Problem(self.path, _told(why)),))
@@ -146,7 +146,7 @@ def _identity(info: os.stat_result) -> Identity:
 
 
 def _is_poorer(new: _Read, old: _Read) -> bool:
-    """Whether something that was known is gone, as when a file is cut off."""
+    """Whether the new read lacks an entry of the old one, as in a file that is cut off."""
     if new.config.cut:
         return True
     entries = new.config.entries

@@ -1,7 +1,7 @@
-"""Opens what lies below one folder, and nothing else.
+"""Opens only files and folders below one folder.
 
-Every path is walked component by component from one folder descriptor with `O_NOFOLLOW`. Links are followed by hand,
-so that a link that is put there while we look can never lead outside.
+Every path is walked component by component from one folder descriptor with `O_NOFOLLOW`. Links are followed by our own
+code. So a link that somebody makes while we look can never lead outside.
 """
 
 import errno
@@ -20,13 +20,13 @@ Parts = tuple[bytes, ...]
 """The components of a path below the enclosing folder; none of them is a link, `.` or `..`."""
 
 _MAX_SPELLINGS = 10
-"""Spellings of the enclosing folder that are remembered; others are looked up each time."""
+"""How many spellings of the enclosing folder's path are remembered. Others are looked up each time."""
 MAX_LINKS = 40
-"""Links on the way to one file; the kernel allows as many."""
+"""The most links on the path to one file. The kernel has the same limit."""
 MAX_NAMES = 1_000_000
-"""Names in one folder: its listing is held in memory."""
+"""The most names in one folder, because its listing is held in memory."""
 MAX_FOLDER_DEPTH = 100
-"""Folders inside one another: the walk keeps one descriptor open for each."""
+"""The most folders inside one another, because the walk keeps one descriptor open for each."""
 _STEP_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,11 +34,11 @@ GONE_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE,
 
 
 class AstrayError(Exception):
-    """A link that leads out of the enclosing folder, nowhere, or in a circle; the text says which."""
+    """A link leads out of the enclosing folder, to nothing, or in a circle. The text says which."""
 
 
 class NowhereError(AstrayError):
-    """A link, or a path, to something that is not there."""
+    """A link or a path leads to a name that does not exist."""
 
 
 class Destination(NamedTuple):
@@ -47,7 +47,7 @@ class Destination(NamedTuple):
     parts: Parts
     info: os.stat_result
     way: tuple[Parts, ...] | None
-    """The places on the way there; None when the target is absolute or climbs above the enclosing folder."""
+    """The places on the path there; None when the target is absolute or climbs above the enclosing folder."""
 
 
 def shown(path: str | bytes) -> str:
@@ -61,7 +61,7 @@ def _split(path: bytes) -> list[bytes]:
 
 @contextmanager
 def translating(path: str | bytes) -> Generator[None]:
-    """Around system calls about `path`: raises an error of ours instead of OSError."""
+    """A context for system calls about `path`. It raises an error of ours instead of OSError."""
     try:
         yield
     except OSError as error:
@@ -69,7 +69,7 @@ def translating(path: str | bytes) -> Generator[None]:
 
 
 def translated(error: OSError, path: str | bytes) -> SourceChangedError | UnreadableError | ShortageError:
-    """The error of ours for an error of the system about `path`."""
+    """Our error for an error of the system about `path`."""
     if is_shortage(error):
         return ShortageError(f"cannot read {shown(path)}: {error.strerror}")
     if error.errno in GONE_ERRNOS:
@@ -83,8 +83,8 @@ def translated(error: OSError, path: str | bytes) -> SourceChangedError | Unread
 class Enclosure:
     """One folder, and everything below it, by descriptor. A context manager.
 
-    The path of `folder` itself may contain links, because a person chose it. An absolute path counts as inside when it
-    leads to the folder, however it is written: through a link, or through another mount of the same folder.
+    The path of `folder` itself may contain links, because a person chose it. An absolute path counts as inside if it
+    leads to the folder, even through a link or through another mount of the same folder.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -126,7 +126,7 @@ class Enclosure:
             return ask(fd)
 
     def folder(self, path: str | os.PathLike[str]) -> Parts:
-        """Where a folder really is. UnsafeTreeError: outside; SourceChangedError: not there; OSError."""
+        """The real place of a folder. UnsafeTreeError: outside. SourceChangedError: it does not exist. OSError."""
         try:
             found = self.resolve((), os.fsencode(os.path.abspath(path)))
         except NowhereError as error:
@@ -141,9 +141,9 @@ class Enclosure:
         return found.parts
 
     def resolve(self, base: Parts, target: bytes) -> Destination:
-        """Where a link in the folder `base` with this target leads. Every link on the way is followed by hand.
+        """Where a link in the folder `base` with this target leads. Our own code follows every link on the path.
 
-        AstrayError when it leads out, nowhere or in a circle; OSError when something on the way may not be read.
+        AstrayError: it leads out, to nothing or in a circle. OSError: a part of the path may not be read.
         """
         done, pending = self._begin(list(base), target)
         plain = not target.startswith(b"/")
@@ -191,7 +191,7 @@ class Enclosure:
         return ([], self._inside(names)[::-1]) if target.startswith(b"/") else (at, names[::-1])
 
     def _from_above(self, pending: list[bytes]) -> list[bytes]:
-        """The components (in reverse) that remain after a `..` at the enclosing folder, when they lead back into it."""
+        """After a `..` at the enclosing folder: the components (in reverse) that remain when the path comes back."""
         above = self._real[:-1]
         rest = pending[::-1]
         while rest and rest[0] == b"..":
@@ -202,7 +202,8 @@ class Enclosure:
     def _inside(self, names: list[bytes]) -> list[bytes]:
         """The components of an absolute path below the enclosing folder. AstrayError when it leads out.
 
-        Nothing outside is opened: it is only asked which file is where. What follows the folder is walked by hand.
+        Nothing outside is opened; the system is only asked for the identity of files. The rest of the path is walked by
+        our own code.
         """
         for spelling in self._spellings:
             if names[: len(spelling)] == spelling:
@@ -212,7 +213,7 @@ class Enclosure:
             if len(self._spellings) < _MAX_SPELLINGS:
                 self._spellings.append(names[:length])
             return names[length:]
-        real = _split(os.path.realpath(b"/" + b"/".join(names)))  # it may lead into the folder without passing its top
+        real = _split(os.path.realpath(b"/" + b"/".join(names)))  # a path may enter the folder below its top
         length = self._length_to_here(real)
         if length is None:
             raise AstrayError(f"leads out of {shown(self.path)}")

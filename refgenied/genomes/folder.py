@@ -32,7 +32,7 @@ from refgenied.model import (
 )
 
 Layout = Refgenie0Layout | Refgenie1Layout
-"""Several threads may use one at once. Its `survey` never raises for anything in the tree."""
+"""Several threads may use a layout at the same time. No content of the tree makes `survey` raise an error."""
 
 NOTHING = "empty: nothing built yet"
 _NO_FLAGS = Flags(found=False, completed=(), failed="", log="", working="", mapped=False)
@@ -42,9 +42,9 @@ _NO_ENTRY = ConfigEntry()
 class GenomeFolder:
     """A genome folder of either layout; any number of threads may look at once.
 
-    `config` is refgenie 0.13's `genome_config.yaml` (None: the one in the genome folder, if there is one); with a
-    config the layout is that of refgenie 0.13. `interrupted_after`: a build counts as interrupted after so many seconds
-    without a change.
+    `config` is refgenie 0.13's `genome_config.yaml` (None: the file in the genome folder, if there is one); with a
+    config the layout is the one of refgenie 0.13. `interrupted_after`: a build counts as interrupted after this many
+    seconds without a change.
     """
 
     def __init__(self, root: str, *, config: str | None, interrupted_after: float = 1800.0) -> None:
@@ -55,7 +55,7 @@ class GenomeFolder:
         self._layout: Layout | None = None
 
     def look(self, now: float) -> Look:
-        """Everything there is; `now` in Unix seconds. Never raises for anything in the tree."""
+        """Look at the whole folder. `now` in Unix seconds. No content of the tree raises an error."""
         problems = Problems()
         root = self._identity(problems)
         layout = self._choose_layout()
@@ -64,7 +64,7 @@ class GenomeFolder:
         survey = layout.survey(now)
         assets = self._assess_all(survey, now)
         if any(asset.state is AssetState.UNREGISTERED for asset in assets.values()) and survey.judge.outdated():
-            survey = layout.survey(now)  # it was registered between reading the config and reading the flags
+            survey = layout.survey(now)  # an asset was registered after the config was read and before the flags were
             assets = self._assess_all(survey, now)
         builds = [
             build
@@ -81,13 +81,13 @@ class GenomeFolder:
             (*problems.told(), *survey.problems),
             layout.title if known else NOTHING,
             root,
-            tuple(dict.fromkeys((*survey.watch, *builds))) or (self.root,),  # an empty folder: all is still to come
+            tuple(dict.fromkeys((*survey.watch, *builds))) or (self.root,),  # the folder is still empty: watch its top
             survey.servers,
             survey.config_version,
         )
 
     def asset(self, key: AssetKey, now: float) -> Asset | None:
-        """A fresh, full test of one asset; None when there is no such asset. Never raises for the tree."""
+        """A new, full test of one asset; None when there is no such asset. No content of the tree raises an error."""
         layout = self._choose_layout()
         asset = None
         for _ in range(2):
@@ -103,7 +103,7 @@ class GenomeFolder:
         return Tree(asset.folder, within=self.root)
 
     def build_record(self, asset: Asset) -> BuildRecord:
-        """How the asset was built, as far as its build folders tell; empty when they do not. ShortageError."""
+        """How the asset was built, as far as its build folders say; empty when they say nothing. ShortageError."""
         return read_build_record(build_folders(self.root, asset.folder, asset.key, asset.aliases), self.root)
 
     def _identity(self, problems: Problems) -> tuple[int, int] | None:
@@ -119,7 +119,7 @@ class GenomeFolder:
         return info.st_dev, info.st_ino
 
     def _choose_layout(self) -> Layout:
-        """Once a config was seen the layout stays refgenie 0.13: a config that vanishes is a problem, not a change."""
+        """After a config was seen, the layout stays refgenie 0.13: a missing config is a fault, not a new layout."""
         if not isinstance(self._layout, Refgenie0Layout):
             if self._names_config or os.path.lexists(self._config):
                 self._layout = Refgenie0Layout(self.root, self._config)

@@ -1,4 +1,4 @@
-"""refgenie 0.12/0.13's `genome_config.yaml`, read into types. What is sound in it is taken, the rest is reported."""
+"""Reads refgenie 0.12/0.13's `genome_config.yaml` into types. The sound parts are taken, the others are reported."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from refgenied.genomes.yaml_scalars import Value, text_of
 from refgenied.model import AssetKey, Genome, Problem
 
 OLDEST_VERSION = 0.4
-"""Of `config_version`. Before it genomes had no digests, and the files lay elsewhere."""
+"""The oldest `config_version` that we read. In older ones genomes had no digests, and the files lay elsewhere."""
 MAX_ASSETS = 100_000
-"""Assets, and genomes, of one config; more are left out."""
+"""The most assets, and the most genomes, of one config; more are left out."""
 _MAX_DESCRIPTION = 20_000
-"""Characters of one genome's description."""
+"""The most characters of one genome's description."""
 _MAX_ENTRY_BYTES = 1 << 17
-"""Of one asset's entry: a reply about it has 1 MiB."""
+"""The most bytes of one asset's entry, because a reply about it may have 1 MiB."""
 
 
 class ConfigEntry(msgspec.Struct, frozen=True):
-    """What the config says of one asset."""
+    """The config's entry of one asset."""
 
     asset_path: str = ""
     asset_digest: str | None = None
@@ -42,16 +42,16 @@ class GenomeConfig(msgspec.Struct, frozen=True):
 
     version: str = ""
     genome_folder: str = ""
-    """As written, perhaps with environment variables; "" when the config does not name it."""
+    """The path as it is written, perhaps with environment variables; "" when the config does not name it."""
     archive_folder: str = ""
     servers: tuple[str, ...] = ()
     genomes: dict[str, Genome] = {}
     entries: dict[AssetKey, ConfigEntry] = {}
     problems: tuple[Problem, ...] = ()
     cut: bool = False
-    """Whether the file ends within a line, as when it is cut off."""
+    """Whether the file ends within a line, like a file that is cut off."""
     doubtful: AssetKey | None = None
-    """The entry at the end of such a file: it may be incomplete, so its digest is left out."""
+    """The last entry of such a file. It may be incomplete, so its digest is left out."""
 
 
 def parse_config(text: bytes, path: str) -> GenomeConfig:
@@ -75,7 +75,7 @@ class _Mapping:
         self.report(name, f"should be {wanted}, not {_kind(self.values.get(name))}")
 
     def mapping(self, name: str) -> _Mapping | None:
-        """The mapping of this name; None, and a problem, when something else or nothing is there."""
+        """The mapping of this name; None, and a reported problem, when there is no mapping."""
         value = self.values.get(name)
         if isinstance(value, dict):
             return _Mapping(value, f"{self._where}{name}.", self._report)
@@ -88,7 +88,7 @@ class _Mapping:
         return found or _Mapping({}, "", self._report)
 
     def names(self) -> Iterator[str]:
-        """The names that genomes, groups and assets can have; the others are reported."""
+        """The names that are possible for genomes, groups and assets; the others are reported."""
         for name in self.values:
             if is_name(name):
                 yield name
@@ -119,7 +119,7 @@ class _Mapping:
 
 
 class _Reader:
-    """Takes what is sound in one config, and notes the rest."""
+    """Takes the sound parts of one config, and notes the others."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -127,7 +127,7 @@ class _Reader:
         self._genomes: dict[str, Genome] = {}
         self._entries: dict[AssetKey, ConfigEntry] = {}
         self._beyond = 0
-        """Genomes and assets beyond MAX_ASSETS."""
+        """The number of genomes and assets beyond MAX_ASSETS."""
 
     def read(self, text: bytes) -> GenomeConfig:
         document = read(text)
@@ -166,7 +166,7 @@ class _Reader:
         self._problems.add(self._path, f"{where} {message}")
 
     def _key_at(self, names: tuple[str, ...]) -> AssetKey | None:
-        """The entry that a value with these names above it belongs to."""
+        """The asset whose entry holds a value with these names above it."""
         match names:
             case ("genomes", digest, "assets", group, "tags", asset, *_):
                 key = AssetKey(digest, group, asset)
@@ -191,7 +191,7 @@ class _Reader:
             self._report("the file", f"names {self._beyond} more genomes and assets than {MAX_ASSETS}: left out")
 
     def _give_each_alias_to_one(self) -> None:
-        """Leave an alias to the last genome that has it: refgenconf resolves it to that one."""
+        """If several genomes have an alias, only the last one keeps it: refgenconf resolves it to this genome."""
         owners = {alias: digest for digest, genome in self._genomes.items() for alias in genome.aliases}
         for digest, genome in self._genomes.items():
             foreign = [alias for alias in genome.aliases if owners[alias] != digest]
@@ -205,7 +205,7 @@ class _Reader:
                 self._genomes[digest] = msgspec.structs.replace(genome, aliases=own)
 
     def _aliases(self, genome: _Mapping, genomes: Container[str]) -> tuple[str, ...]:
-        """The aliases that can only mean this genome, as far as its entry alone can tell."""
+        """The aliases that can only mean this genome, as far as its entry shows."""
         fitting: list[str] = []
         for alias in genome.texts("aliases"):
             if not is_name(alias):
@@ -238,7 +238,7 @@ class _Reader:
 
     def _read_entry(self, key: AssetKey, tags: _Mapping, value: _Mapping, description: str) -> None:
         written = value.values.get("asset_path")
-        # refgenie writes relatives before the rest: such an entry has no path yet
+        # refgenie writes parents and children first: such an entry has no path yet
         asset_path = key.asset_group if written is None else text_of(written)
         if asset_path is None or "\0" in asset_path:
             value.wrong_type("asset_path", "a path")
@@ -260,7 +260,7 @@ class _Reader:
 
 
 def _kind(value: Value) -> str:
-    """What type a value has, without its text: its reader may have no right to see the file."""
+    """The type of a value, without its text: readers of the message may have no right to read the file."""
     if isinstance(value, str):
         return "a text"
     if isinstance(value, list):
@@ -283,10 +283,10 @@ def _bytes(entry: ConfigEntry) -> int:
 
 
 def named_folder(written: str, config: str) -> str:
-    """The folder that a config means: refgenconf takes a path as it is written; no path means the config's own folder.
+    """The folder that a config names. As in refgenconf, a path is taken as written; no path means the config's folder.
 
-    A relative path begins at the config. Variables and `~` are replaced, as refgenie before 0.13 does, only when there
-    is no folder of that very name.
+    A relative path begins at the config. Variables and `~` are replaced, as refgenie before 0.13 does, only if no
+    folder has exactly this name.
     """
     own = os.path.dirname(os.path.abspath(config))
     literal = os.path.normpath(os.path.join(own, written))

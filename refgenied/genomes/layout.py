@@ -1,4 +1,4 @@
-"""What the layouts of the genome folder share: they find assets, and judge those that are at rest."""
+"""The shared part of the layouts of the genome folder. A layout finds assets, and judges those that are at rest."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -18,36 +18,36 @@ _T = TypeVar("_T")
 
 
 class Sighting(NamedTuple):
-    """One asset that is there, or should be; its state is not known yet."""
+    """One asset that exists or should exist. Its state is not known yet."""
 
     key: AssetKey
     folder: str
     builds: tuple[str, ...]
-    """Folders where a build of it leaves its flags; they may be missing."""
+    """The folders for the flags of its builds; they may be missing."""
     aliases: tuple[str, ...] = ()
     entry: ConfigEntry | None = None
-    """What refgenie's config says; None in refgenie 1, or when the config has no entry."""
+    """The entry in refgenie's config; None in refgenie 1, or when the config has no entry."""
     transfer: str = ""
-    """A file that is there while the asset is being downloaded."""
+    """A file that exists while the asset is being downloaded."""
 
 
 class Judge(Protocol):
-    """Judges the assets of one survey by what the survey saw."""
+    """Judges the assets of one survey by the facts in the survey."""
 
     def outdated(self) -> bool:
-        """Whether an asset may have been finished while the survey was made."""
+        """Whether a build may have finished while the survey was made."""
         ...
 
     def judge(self, sighting: Sighting, flags: Flags, lately: Callable[[], bool]) -> Judgement:
-        """For an asset whose folder is there and whose flags, if there are any, say that it is completed.
+        """Judge an asset whose folder exists and whose flags, if there are any, say that it is completed.
 
-        `lately`: has anything moved?
+        `lately`: whether any file has changed a short time ago.
         """
         ...
 
 
 class Survey(NamedTuple):
-    """All that a layout found, before anybody looked into the assets' own folders."""
+    """The result of a layout's search, before anybody has looked into the assets' own folders."""
 
     judge: Judge
     sightings: dict[AssetKey, Sighting]
@@ -59,13 +59,13 @@ class Survey(NamedTuple):
 
 
 def build_folders(root: str, folder: str, key: AssetKey, aliases: Iterable[str] = ()) -> tuple[str, ...]:
-    """Where a build of an asset leaves its flags: in the asset's own folder, and with refgenie 1 also in builds/."""
+    """The folders for the flags of an asset's builds: in the asset's folder, and with refgenie 1 also in builds/."""
     beside = (f"{root}/builds/{alias}/{key.asset_group}/{key.asset}" for alias in aliases)
     return (f"{folder}/{BUILD_FOLDER}", *beside)
 
 
 def folders_in(folder: str, problems: Problems) -> list[str]:
-    """The names of the folders in a folder that can be names of ours, sorted, without hidden ones."""
+    """The names of the folders in a folder, sorted; without hidden names, and without names that no asset can have."""
     names: list[str] = []
     try:
         with os.scandir(folder) as entries:
@@ -87,7 +87,7 @@ def folders_in(folder: str, problems: Problems) -> list[str]:
 
 
 def first_assets(found: Iterable[_T], folder: str, problems: Problems) -> list[_T]:
-    """As many of the assets found in a folder as there may be."""
+    """The first assets that were found in a folder, at most MAX_ASSETS."""
     taken = list(islice(found, MAX_ASSETS + 1))
     if len(taken) > MAX_ASSETS:
         problems.add(folder, f"has more than {MAX_ASSETS} assets: the rest is left out")

@@ -1,4 +1,4 @@
-"""What the walk over an asset yields."""
+"""The members that the walk over an asset yields."""
 
 import os
 import stat
@@ -23,14 +23,14 @@ class Member(NamedTuple):
     mode: int
     """Permission bits."""
     size: int
-    """Bytes; 0 unless FILE."""
+    """Bytes of a FILE; 0 for other kinds."""
     mtime_ns: int
     ctime_ns: int
     inode: int
     target: bytes
-    """LINK: where it points, always relative and inside the asset; else b""."""
+    """The target of a LINK, always relative and inside the asset; else b""."""
     foreign: bool
-    """This content replaced a link to elsewhere in the genome folder. (refgenie's own asset_digest ignores links.)"""
+    """In the asset this is a link to another part of the genome folder. (refgenie's own asset_digest ignores links.)"""
 
 
 def member_of(path: bytes, kind: Kind, info: os.stat_result, *, foreign: bool, target: bytes = b"") -> Member:
@@ -40,11 +40,11 @@ def member_of(path: bytes, kind: Kind, info: os.stat_result, *, foreign: bool, t
 
 
 def access_to(member: Member) -> Access:
-    """Who may read it. A link has no rights of its own."""
+    """Who may read the member. A link has no rights of its own."""
     return Access.EVERYONE if member.kind is Kind.LINK else Access.of(member.mode, folder=member.kind is Kind.FOLDER)
 
 
 def kind_of_special(mode: int) -> str:
-    """The word for something that is no file, folder or link."""
+    """The word for a thing that is not a file, folder or link."""
     words = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
     return words.get(stat.S_IFMT(mode), "special file")

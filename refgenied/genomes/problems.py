@@ -1,11 +1,11 @@
-"""What is wrong in the genome folder, with a limit: a million odd entries are a hundred lines and a number."""
+"""Problems of the genome folder, with a limit: a million odd entries give a hundred lines and a number."""
 
 from refgenied.genomes.enclosure import shown
 from refgenied.model import Problem
 
 MAX_PROBLEMS = 100
 _MAX_CHARACTERS = 500
-"""Of one message."""
+"""The most characters of one message."""
 
 
 class Problems:

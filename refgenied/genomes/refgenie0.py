@@ -1,4 +1,4 @@
-"""The layout of refgenie 0.12 and 0.13: `genome_config.yaml` says what there should be, `data/` whether it is there."""
+"""The layout of refgenie 0.12 and 0.13: `genome_config.yaml` lists the assets, and `data/` shows which exist."""
 
 import os
 import time
@@ -20,9 +20,9 @@ CONFIG_NAME = "genome_config.yaml"
 
 
 def read_header(config: str) -> dict[str, Any]:
-    """The settings that refgenie's config gives, by their `section.key`, and its `servers`; folders are absolute.
+    """The settings in refgenie's config, by their `section.key`, and its `servers`. Folders are absolute.
 
-    ConfigError when the config cannot be read now.
+    ConfigError: the config cannot be read now.
     """
     known = ConfigReader(os.path.abspath(config)).read(time.time())
     if known.config is None:
@@ -52,7 +52,7 @@ class Refgenie0Layout:
         config = known.config or GenomeConfig()
         genomes, entries = dict(config.genomes), dict(config.entries)
         if config.doubtful and os.path.isdir(_own_place(self._root, config.doubtful)):
-            # its path may be cut off
+            # the path in this entry may be cut off
             key = config.doubtful
             entries[key] = msgspec.structs.replace(entries[key], asset_path=key.asset_group)
         sightings = {key: self._sighting(key, entry, genomes[key.genome_digest]) for key, entry in entries.items()}
@@ -86,12 +86,12 @@ class Refgenie0Layout:
         )
 
     def _folder(self, key: AssetKey, entry: ConfigEntry) -> str:
-        """Where refgenconf 0.13.1 finds it (`RefGenConf.seek_src`): the first of these that exists.
+        """The folder where refgenconf 0.13.1 finds the asset (`RefGenConf.seek_src`): the first of these that exists.
 
-        The path as written, when it is absolute; its own place under data/; the path below the genome folder.
+        The path as written, if it is absolute; the asset's own place under data/; the path below the genome folder.
         """
         own = ""
-        for path in dict.fromkeys((entry.asset_path, expanded(entry.asset_path))):  # before 0.13 it was expanded
+        for path in dict.fromkeys((entry.asset_path, expanded(entry.asset_path))):  # refgenie before 0.13 expanded it
             place = os.path.normpath(os.path.join(self._root, "data", key.genome_digest, path, key.asset))
             below = os.path.normpath(os.path.join(self._root, path))
             if os.path.isabs(path) and os.path.exists(path):
@@ -110,7 +110,7 @@ class Refgenie0Layout:
             return False
 
     def _on_disk(self, problems: Problems) -> list[AssetKey]:
-        """Assets under data/ that a build has left its folder in."""
+        """Assets under data/ in which a build has left its folder."""
         data = f"{self._root}/data"
         found = (
             AssetKey(digest, group, asset)
@@ -149,7 +149,7 @@ class _ConfigJudge:
         return AssetState.ADDED, "added with refgenie add: no build flags"
 
     def _doubt(self, sighting: Sighting, flags: Flags) -> str:
-        """What is missing in the config for the asset to count as complete; "" when nothing is."""
+        """Why the config does not show the asset as complete; "" when it does."""
         entry, known, name = sighting.entry, self._known, self._name
         if not known.fresh and (entry is None or (flags.built_at or 0.0) > known.read_at):
             return f"but {name} cannot be read now"
@@ -172,7 +172,7 @@ class _ConfigJudge:
         return ""
 
     def _mapped_digest(self, sighting: Sighting) -> str | None:
-        """The digest of what was built with `--map`."""
+        """The digest of the asset that was built with `--map`."""
         try:
             built = parse_config(map_config(sighting.builds, self._root), "")
         except GarbledError:
@@ -186,7 +186,7 @@ def _own_place(root: str, key: AssetKey) -> str:
 
 
 def _folders_on_the_way(path: str) -> tuple[str, ...]:
-    """The folder of a file, and of everything that it leads to as a link: a change in any of them is worth a look."""
+    """The folder of a file, and the folders of all targets if the file is a link: a change there is worth a look."""
     folders: dict[str, None] = {}
     for _ in range(MAX_LINKS):
         folders[os.path.dirname(path)] = None

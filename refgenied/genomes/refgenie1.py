@@ -1,7 +1,7 @@
-"""The layout of refgenie 1, without YAML. `data/` holds the assets, `alias/` says what they are called.
+"""The layout of refgenie 1, without YAML. `data/` holds the assets, and `alias/` holds their names.
 
-It has three variants (REFGENIE.md): build files in the asset's `_refgenie_build`, or in `builds/ALIAS/GROUP/ASSET/`;
-and data folders that are named by their 64-hex asset digest.
+It has three variants (REFGENIE.md): build files in the asset's `_refgenie_build`; build files in
+`builds/ALIAS/GROUP/ASSET/`; and data folders that are named by their asset digest (64 hex digits).
 """
 
 import os
@@ -23,9 +23,9 @@ from refgenied.model import AssetKey, AssetState, Genome
 _GENOME_DIGEST = re.compile(r"[A-Za-z0-9_-]{32}|[0-9a-f]{48}")
 _ASSET_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_LINK_DEPTH = 20
-"""Folders inside one another in alias/."""
+"""The most folders inside one another in alias/."""
 MAX_LINKS_IN_ALIAS = 1_000_000
-"""refgenie 1 makes a link in alias/ for each file."""
+"""The most links in alias/. refgenie 1 makes one link for each file."""
 
 
 class _Place(NamedTuple):
@@ -45,11 +45,11 @@ class _Name(NamedTuple):
 
 
 class _Links(NamedTuple):
-    """Where links lead: those of one name, or those of all names of one asset."""
+    """Where the links lead: all links of one name, or of all names of one asset."""
 
     places: tuple[_Place, ...]
     broken: str
-    """A link that leads nowhere, or ""."""
+    """A link without a target, or ""."""
 
 
 class Refgenie1Layout:
@@ -78,7 +78,7 @@ class Refgenie1Layout:
         lost = by_place.keys() - set(places)  # data folders that links lead to, but that are not there
         for place in (*places, *sorted(lost)):
             called = by_place.get(place, {})
-            # the first build of a genome runs before alias/ says which genome its alias means
+            # the first build of a genome runs before alias/ has a link from its alias to the genome
             known = aliases.get(place.digest, ())
             built_as = known or unclaimed
             asset = self._asset_name(place, called, names, built_as)
@@ -123,7 +123,7 @@ class Refgenie1Layout:
         names: dict[_Name, _Links],
         built_as: tuple[str, ...],
     ) -> str:
-        """What an asset is called: as its links say, or its build when the folder is named by digest, or its folder."""
+        """An asset's name: from its links; else from its build, if the folder is named by digest; else its folder."""
         if called:
             return min(name.asset for name in called)
         if _ASSET_DIGEST.fullmatch(place.folder):
@@ -175,7 +175,7 @@ class Refgenie1Layout:
         return folders_in(folder, problems)
 
     def _links(self, folder: str, room: int, problems: Problems) -> tuple[_Links, int]:
-        """Where the links in one folder of alias/ lead, and the room that is left. The folder may be a link itself."""
+        """Where the links in one folder of alias/ lead, and how many more may be read. The folder may be a link too."""
         places: set[_Place] = set()
         broken = ""
         pending = [(folder, 0)]
@@ -196,7 +196,7 @@ class Refgenie1Layout:
         return _Links(tuple(sorted(places)), broken), room
 
     def _place_of(self, link: str) -> _Place | None:
-        """The data folder that a link leads into, by its text alone when that begins with the genome folder."""
+        """The data folder of a link's target. If the text begins with the genome folder, only the text is used."""
         target = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
         if not target.startswith((f"{self._root}/", f"{self._real_root}/")):
             target = os.path.realpath(target)  # perhaps another spelling of the genome folder

@@ -10,11 +10,11 @@ from refgenied.model import Asset, AssetKey, AssetNotFoundError, BadRegistryPath
 
 _FORM = "write genome/asset_group:asset, such as hg38/fasta:default"
 _MAX_SHOWN = 8
-"""Names in a hint."""
+"""The most names in a hint."""
 _MAX_COMPARED = 2000
-"""Names that are compared for a hint: each takes microseconds."""
+"""The most names that are compared for a hint, because each takes microseconds."""
 _MAX_NAME_BYTES = 200
-"""Of one name, because each becomes part of file names."""
+"""The most bytes of one name, because names become parts of file names."""
 
 
 class RegistryPath(NamedTuple):
@@ -28,9 +28,9 @@ class RegistryPath(NamedTuple):
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of a genome, group or asset, and safely the name of a folder.
+    """Whether a text can be the name of a genome, group or asset, and is safe as the name of a folder.
 
-    It has no blanks at its ends: in a registry path nobody could see whether they belong to the name.
+    It has no blanks at its ends, because in a registry path nobody could see whether they belong to the name.
     """
     return (
         text.isprintable()
@@ -60,10 +60,10 @@ def _is_sound(path: RegistryPath) -> bool:
 
 
 def resolve(look: Look, text: str) -> AssetKey:
-    """The asset that a person means: an alias becomes its digest, and without an asset the group's default is meant.
+    """The asset of a registry path: an alias becomes its digest, and without an asset the group's default is taken.
 
-    BadRegistryPathError when the text is not a registry path, AssetNotFoundError when there is no such asset; the hint
-    lists the nearest names.
+    BadRegistryPathError: the text is not a registry path. AssetNotFoundError: there is no such asset; the hint lists
+    the nearest names.
     """
     path = parse(text)
     digest = _genome(look, path)
@@ -81,7 +81,7 @@ def resolve(look: Look, text: str) -> AssetKey:
 
 
 def check_pattern(pattern: str) -> None:
-    """BadRegistryPathError when a pattern of the configuration can never match."""
+    """BadRegistryPathError: a pattern of the configuration can never match."""
     if not _is_sound(_split(pattern)):
         raise BadRegistryPathError(
             f"'{shown(pattern)}' is not a pattern for registry paths",
@@ -141,7 +141,7 @@ def _default(look: Look, digest: str, path: RegistryPath, assets: set[str]) -> s
 
 
 def default_of(assets: Collection[str]) -> str:
-    """The default asset of a group when nobody says which it is: `default`, or the only one; "" when there is none."""
+    """The default asset of a group without a configured default: `default`, or the only asset; "" if neither exists."""
     if "default" in assets:
         return "default"
     return next(iter(assets)) if len(assets) == 1 else ""

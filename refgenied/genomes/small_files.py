@@ -1,4 +1,4 @@
-"""What lies beside an asset's files, and folders of other people: read in small amounts and without following links."""
+"""Reads the files beside an asset's files, and folders of other people: small amounts, and never through a link."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ from refgenied.genomes.enclosure import FILE_FLAGS, FOLDER_FLAGS, GONE_ERRNOS, E
 def open_folder(folder: str | os.PathLike[str], *, within: str | os.PathLike[str]) -> Generator[int]:
     """A descriptor of a folder within the genome folder, for `read_small` and scandir inside the block.
 
-    UnsafeTreeError (it is outside), UnreadableError, SourceChangedError (it is not there), ShortageError.
+    UnsafeTreeError (it is outside), UnreadableError, SourceChangedError (it does not exist), ShortageError.
     """
     with translating(os.fspath(folder)):
         with Enclosure(within) as enclosure:
@@ -26,7 +26,7 @@ def open_folder(folder: str | os.PathLike[str], *, within: str | os.PathLike[str
 def read_small(folder: int, name: str | bytes, limit: int) -> bytes | None:
     """The first `limit` bytes of a regular file in an open folder; None when there is no such regular file.
 
-    Never follows a link and never waits (FIFO). UnreadableError when it may not be read.
+    This never follows a link and never waits (for a FIFO). UnreadableError: the file may not be read.
     """
     with translating(name):
         try:
@@ -45,6 +45,6 @@ def read_small(folder: int, name: str | bytes, limit: int) -> bytes | None:
 
 
 def some_names(folder: str | int, most: int) -> list[str]:
-    """Names in a folder, sorted; at most `most`, because other people decide how many there are. OSError."""
+    """Names in a folder, sorted; at most `most`, because other people may have put any number there. OSError."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in islice(entries, most))

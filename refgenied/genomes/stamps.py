@@ -18,7 +18,7 @@ def stamp_files(folder: str, within: str) -> tuple[str, Access]:
     """A hash over an asset's files (path, type, mode, size, mtime, ctime, inode, link target), and who may read them
     all.
 
-    When the walk refuses the tree, the hash covers what can be seen without following links, so that the refusal holds
+    If the walk refuses the tree, the hash covers everything that is visible without following links: the refusal holds
     as long as the tree stays as it is. UnreadableError, SourceChangedError, ShortageError.
     """
     digest = blake2b(digest_size=16)
@@ -35,7 +35,7 @@ def stamp_files(folder: str, within: str) -> tuple[str, Access]:
 
 
 def access_above(folder: str, within: str) -> Access:
-    """Who may pass the folders between the genome folder and an asset's folder, without these two. OSError."""
+    """Who may enter the folders between the genome folder and an asset's folder, without these two. OSError."""
     access = Access.EVERYONE
     above = os.path.dirname(folder)
     while len(above) > len(within) and above.startswith(within):

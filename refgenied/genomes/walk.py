@@ -1,7 +1,7 @@
-"""The safe walk over one asset's files: everything that is archived comes through it.
+"""The safe walk over one asset's files. Every archived file comes through it.
 
-Nothing outside the genome folder is ever opened. Links inside the asset stay links, links to elsewhere within the
-genome folder are replaced by their content, and everything else is refused by name.
+Nothing outside the genome folder is ever opened. Links inside the asset stay links. Links to other parts of the genome
+folder are replaced by their content. All other things are refused, and the error names them.
 """
 
 import os
@@ -29,7 +29,7 @@ from refgenied.genomes.member import Kind, Member, kind_of_special, member_of
 from refgenied.model import SourceChangedError, UnsafeTreeError
 
 MAX_REPLACED_LINKS = 8
-"""Links inside one another that are replaced by folders: more are a mistake, or meant to multiply the content."""
+"""The most links inside one another that are replaced by folders. More are a mistake or an attack."""
 
 
 @dataclass(slots=True)
@@ -41,15 +41,15 @@ class _Frame:
     prefix: bytes
     place: Parts
     replaced: int
-    """How many links above were replaced by folders."""
+    """How many links above this folder were replaced by folders."""
     names: list[bytes] = field(default_factory=list[bytes])
-    """The names that are still to come, the next one last; a folder's name (also a replaced link's) ends in '/'."""
+    """The names that still follow, the next name last. A folder's name ends in '/', also that of a replaced link."""
     plain: bool = False
-    """Every name belongs to a folder or a regular file, so it may be opened without a look at its type."""
+    """Whether every name belongs to a folder or a regular file. Then each may be opened without a check of its type."""
 
 
 class _Source(NamedTuple):
-    """Where the last member is opened from: a name in an open folder, or a place in the genome folder."""
+    """From where the last member is opened: a name in an open folder, or a place in the genome folder."""
 
     member: Member
     identity: tuple[int, ...]
@@ -59,18 +59,18 @@ class _Source(NamedTuple):
 
 
 _identity = attrgetter("st_mode", "st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
-"""What must be the same before, while and after a file is read."""
+"""The values that must stay the same before, while and after a file is read."""
 
 
 class Tree:
-    """One asset's files. A context manager. One thread iterates over it, one iteration at a time.
+    """One asset's files. A context manager. Only one thread may iterate over it, once at a time.
 
     `folder` is the asset's folder. `within` is the genome folder; links into it are replaced by their content. With
-    None, only the folder itself is open. `exclude`: names at the top level (in a replaced folder: everywhere) that are
-    left out.
+    None, no link out of `folder` is allowed. `exclude`: names that are left out, at the top level and everywhere in a
+    replaced folder.
 
-    Raises, also while iterating: UnsafeTreeError (a link that leads out, nowhere or in a circle; a device, FIFO or
-    socket; the member is named), UnreadableError, ShortageError, SourceChangedError (something vanished meanwhile).
+    Errors, also during iteration: UnsafeTreeError (a link that leads out, to nothing or in a circle; a device, FIFO or
+    socket; the text names the member), UnreadableError, ShortageError, SourceChangedError (a file vanished meanwhile).
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Tree:
         self._reads = False
         self._last: _Source | None = None
         self._at = b""
-        """The member that the system is asked about: an OSError is about this one."""
+        """The member of the current system call: an OSError is about this member."""
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -102,11 +102,11 @@ class Tree:
         self._exit.close()
 
     def __iter__(self) -> Iterator[Member]:
-        """The members one by one, ordered by the bytes of their names in a tar (a folder's name ends in '/')."""
+        """The members one by one, in the order of their names' bytes in a tar (a folder's name ends in '/')."""
         return self._members(reads=False)
 
     def to_read(self) -> Iterator[Member]:
-        """The same for a caller that reads every file: each is opened at once, and examined by its descriptor."""
+        """The same for a caller that reads every file: each file is opened at once, and its descriptor is checked."""
         return self._members(reads=True)
 
     def _members(self, *, reads: bool) -> Iterator[Member]:
@@ -135,10 +135,10 @@ class Tree:
                 os.close(frame.fd)
 
     def open(self, member: Member) -> int:
-        """A read-only descriptor of the FILE member that was yielded last.
+        """A read-only descriptor of the last FILE member that was yielded.
 
-        The tree closes it when the next member is asked for; the caller must not close it.
-        SourceChangedError when what is there now is not what was yielded.
+        The tree closes it when the caller asks for the next member; the caller must not close it. SourceChangedError:
+        the file is no longer the one that was yielded.
         """
         source = self._source(member)
         if self._opened < 0:
@@ -151,7 +151,7 @@ class Tree:
         return self._opened
 
     def confirm(self, member: Member) -> None:
-        """After reading: SourceChangedError when the open file is no longer what was yielded."""
+        """Call it after reading. SourceChangedError: the open file has changed since it was yielded."""
         if _identity(os.fstat(self._opened)) != self._source(member).identity:
             raise SourceChangedError(f"{self._name(member.path)} changed while it was read")
 
@@ -170,7 +170,7 @@ class Tree:
             os.close(self._opened)
             self._opened = -1
 
-    # The rest raises OSError, about the member `_at`.
+    # The functions below raise OSError about the member `_at`.
 
     def _enter(self, stack: list[_Frame], place: Parts, prefix: bytes, *, replaced: int) -> _Frame:
         """Open a folder as the new top of the stack and list it."""
@@ -261,7 +261,7 @@ class Tree:
             ) from astray
 
     def _stays(self, frame: _Frame, found: Destination) -> bool:
-        """Whether a link stays a link: one member of the asset leads to another."""
+        """Whether a link stays a link, because it leads to another member of the asset."""
         return not frame.replaced and self._is_member(found.parts)
 
     def _is_member(self, place: Parts) -> bool:

@@ -1,7 +1,7 @@
-"""YAML that other people wrote, read as refgenconf 0.13.1 reads it, and within limits whatever it holds.
+"""Reads YAML of other people as refgenconf 0.13.1 reads it. Limits hold for any content.
 
-It is built from the parser's events, because PyYAML composes nodes by recursion, in C and without a limit. A value
-that means nothing (an unknown tag, a date that does not exist) is left out and reported; the values around it stay.
+The values are built from the parser's events, because PyYAML composes nodes by recursion, in C and without a limit. A
+value without a meaning (an unknown tag, a date that does not exist) is left out and reported. Values around it stay.
 """
 
 import re
@@ -15,24 +15,24 @@ import yaml
 from refgenied.genomes.yaml_scalars import MERGE, TAG, Value, constructed, resolved, text_of
 
 MAX_BYTES = 64 << 20
-"""Of a file; and of all texts in it when each alias is written out."""
+"""The most bytes of a file, and of all texts in it when each alias is replaced by its value."""
 MAX_VALUES = 2_000_000
-"""Values in a file when each alias is written out: ten thousand assets have about 200,000."""
+"""The most values in a file when each alias is replaced: ten thousand assets have about 200,000."""
 MAX_DEPTH = 50
-"""Lists and mappings inside one another when each alias is written out."""
+"""The most lists and mappings inside one another when each alias is replaced."""
 MAX_TOLD = 20
-"""Values left out that are reported one by one."""
+"""The most values left out that are reported one by one."""
 
 _LOADER = yaml.CBaseLoader if hasattr(yaml, "CBaseLoader") else yaml.BaseLoader
 _MAPPING_TAGS = frozenset({None, "!", f"{TAG}map"})
 _LIST_TAGS = frozenset({None, "!", f"{TAG}seq"})
 _BREAK = re.compile(rb"\r\n|[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9]")
-"""What ends a line in YAML."""
+"""The characters that end a line in YAML."""
 _ENDED = re.compile(rb"(?:[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9])\Z")
 
 
 class GarbledError(Exception):
-    """It is not YAML, or it means nothing, or it is too much; `line` counts from 1, and is 0 for the whole file."""
+    """The text is not YAML, has no meaning, or is too large. `line` counts from 1, and is 0 for the whole file."""
 
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(f"line {line}: {message}" if line else message)
@@ -47,15 +47,15 @@ class Odd(NamedTuple):
 
 class Document(NamedTuple):
     value: Value
-    """Of the first document; None when there is none."""
+    """The value of the first document; None when there is none."""
     odd: tuple[Odd, ...]
     cut_at: tuple[str, ...] | None
-    """When the text ends within a line: the names that lead to its last value, which may be cut off. None when the text
+    """The names that lead to the last value, if the text ends within a line: this value may be cut off. None: the text
     ends in a newline, a comment, or the end of a list or mapping."""
 
 
 def read(text: bytes) -> Document:
-    """GarbledError. A list or mapping that aliases name is one object in several places: do not change it."""
+    """Read a text. GarbledError. A list or mapping with aliases is one object in several places: do not change it."""
     if len(text) > MAX_BYTES:
         raise GarbledError(f"it is too large ({len(text)} bytes, at most {MAX_BYTES})")
     builder = _Builder(text)
@@ -90,19 +90,19 @@ class _Open:
     value: list[Value] | dict[str, Value]
     anchor: str | None = None
     began: tuple[int, int] = (0, 0)
-    """The values and characters that were counted before it."""
+    """The number of values and of characters before it."""
     wrong: str = ""
-    """Why it is left out when its end comes."""
+    """Why it will be left out at its end; empty when it stays."""
     height: int = 1
-    """Lists and mappings inside one another, itself included."""
+    """Lists and mappings inside one another, with this one."""
     key: str | _Mark | None = None
-    """Mapping: the name whose value comes next; LEFT when that value is to be left out."""
+    """In a mapping: the name whose value comes next; LEFT when this value must be left out."""
     merged: list[tuple[Value, yaml.Event]] = field(default_factory=list[tuple[Value, yaml.Event]])
-    """Mapping: what `<<` names."""
+    """In a mapping: the values that `<<` names."""
 
 
 class _Anchored(NamedTuple):
-    """A value that aliases may name, and how much it is when its own aliases are written out."""
+    """A value that aliases may name, and its size when its own aliases are replaced."""
 
     value: _Taken
     values: int
@@ -117,7 +117,7 @@ class _Builder:
         self._stack = [_Open([])]
         self._anchored: dict[str, _Anchored] = {}
         self._plain: dict[str, Value] = {}
-        """Plain texts that are no texts, such as numbers, and their values."""
+        """Plain texts that have another type, such as numbers, and their values."""
         self._values = 0
         self._characters = 0
         self._odd: list[Odd] = []
@@ -125,7 +125,7 @@ class _Builder:
         lines = _BREAK.split(text) if text and not _ENDED.search(text[-3:]) else [b""]
         self._last_line = len(lines) - 1
         self._end = len(lines[-1].rstrip().decode("utf-8", "replace"))
-        """Characters of the last line when no newline ends it; else 0."""
+        """The number of characters in the last line if no newline ends it; else 0."""
         self._cut_at: tuple[str, ...] | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             yaml.ScalarEvent: self._scalar,
@@ -235,7 +235,7 @@ class _Builder:
             into.value[key] = value
 
     def _key(self, value: Value, event: yaml.Event) -> str | _Mark:
-        """The name that a value is in a mapping."""
+        """A value as a name in a mapping."""
         name = text_of(value)
         if name is None:
             self._leave_out("a list, a mapping or nothing stands where a name should", event)
@@ -243,7 +243,7 @@ class _Builder:
         return name
 
     def _with_merged(self, done: _Open) -> dict[str, Value]:
-        """As PyYAML merges: own values win, then those of a list's first mapping, then those of the last `<<`."""
+        """Merge as PyYAML does: own values win, then values of a list's first mapping, then values of the last `<<`."""
         merged: dict[str, Value] = {}
         for source, event in done.merged:
             for mapping in reversed(source) if isinstance(source, list) else (source,):

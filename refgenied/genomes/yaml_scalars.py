@@ -7,12 +7,12 @@ from typing import Any, TypeAlias
 import yaml
 
 Value: TypeAlias = str | int | float | dt.date | list["Value"] | dict[str, "Value"] | None
-"""What YAML can say (`int` includes bool). Names in a mapping are texts, as refgenconf has them: `2.50:` is "2.5"."""
+"""The values of YAML (`int` includes bool). Names in a mapping are texts, as in refgenconf: `2.50:` is "2.5"."""
 
 TAG = "tag:yaml.org,2002:"
 MERGE = f"{TAG}merge"
 _LONGEST_NUMBER = 100
-"""Characters; a longer one stays text, because its value would take long to compute."""
+"""The most characters of a number. A longer one stays text, because its value would take long to compute."""
 
 _CONSTRUCTOR: Any = yaml.constructor.SafeConstructor()
 _CONSTRUCT: dict[str, Callable[[yaml.ScalarNode], Value]] = {
@@ -24,7 +24,7 @@ _RESOLVERS: dict[str, list[tuple[str, Any]]] = yaml.resolver.Resolver.yaml_impli
 
 
 def constructed(tag: str, text: str) -> Value:
-    """The value of a text of this type. ValueError when it has none."""
+    """The value of a text of this type. ValueError: it has none."""
     construct = _CONSTRUCT.get(tag)
     if construct is None:
         raise ValueError(f"has the unknown tag {tag.removeprefix(TAG)[:40]!r}")
@@ -37,15 +37,15 @@ def constructed(tag: str, text: str) -> Value:
 
 
 def resolved(text: str) -> str | None:
-    """The tag of a plain text such as `2.5`; None when it is a text."""
+    """The tag of a plain text such as `2.5`; None when it is just a text."""
     if len(text) > _LONGEST_NUMBER:
         return None
     for tag, pattern in _RESOLVERS.get(text[:1], ()):
         if pattern.match(text):
-            return tag if tag in _CONSTRUCT or tag == MERGE else None  # a lone = is text
+            return tag if tag in _CONSTRUCT or tag == MERGE else None  # a single `=` is text
     return None
 
 
 def text_of(value: Value) -> str | None:
-    """A value as refgenconf uses it as a name: 2.50 is "2.5", yes is "True". None for a list, a mapping or nothing."""
+    """The name that refgenconf makes of a value: 2.50 is "2.5", yes is "True". None: a list, a mapping or nothing."""
     return None if value is None or isinstance(value, list | dict) else str(value)
