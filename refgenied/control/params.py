@@ -33,6 +33,7 @@ RegistryPathText = Annotated[
 After = Annotated[str, Meta(description="the `next` of the page before")]
 Skip = Annotated[int, Meta(ge=0, description="the `next` of the page before")]
 Limit = Annotated[int, Meta(ge=1, le=PAGE_ROWS)]
+SeveralPaths = Annotated[tuple[RegistryPathText, ...], Meta(max_length=MOST_PATHS)]
 JobNumber = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 ASSET_ERRORS = (AssetNotFoundError, BadRegistryPathError)

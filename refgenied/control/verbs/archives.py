@@ -15,13 +15,7 @@ from refgenied.archive.place import Place
 from refgenied.control import lookup, privacy
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import (
-    READING_ERRORS,
-    PathPageParams,
-    PathParams,
-    PatternPageParams,
-    selection,
-)
+from refgenied.control.params import READING_ERRORS, PathPageParams, PathParams, PatternPageParams, selection
 from refgenied.control.protocol import encode
 from refgenied.control.verbs.assets import SeekKeys, origin, seek_keys_page
 from refgenied.control.views import ArchiveView, OriginView, Page, View, archive_view, key_after, shaped

@@ -10,15 +10,7 @@ from msgspec import Meta
 from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import (
-    ASSET_ERRORS,
-    FOLDER_ERRORS,
-    MOST_PATHS,
-    Params,
-    RegistryPathText,
-    require_folder,
-    require_one,
-)
+from refgenied.control.params import ASSET_ERRORS, FOLDER_ERRORS, Params, SeveralPaths, require_folder, require_one
 from refgenied.control.protocol import error_body
 from refgenied.control.views import View
 from refgenied.genomes.registry_path import resolve
@@ -39,7 +31,7 @@ from refgenied.store import archives
 
 class ArchiveCreateParams(Params, frozen=True):
     path: Annotated[str, Meta(max_length=1024, description="one registry path; or give `paths`")] = ""
-    paths: Annotated[tuple[RegistryPathText, ...], Meta(max_length=MOST_PATHS, description="several of them")] = ()
+    paths: Annotated[SeveralPaths, Meta(description="several of them")] = ()
     force: Annotated[bool, Meta(description="make it anew, also when it is archived as it is")] = False
 
 

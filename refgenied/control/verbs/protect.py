@@ -9,12 +9,12 @@ from msgspec import Meta
 from refgenied.control import lookup
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import KEEPING_ERRORS, MOST_PATHS, Params, RegistryPathText, require_folder, require_one
+from refgenied.control.params import KEEPING_ERRORS, Params, SeveralPaths, require_folder, require_one
 from refgenied.control.views import NamedView, Page, View, row
 
 
 class ArchiveProtectParams(Params, frozen=True):
-    paths: Annotated[tuple[RegistryPathText, ...], Meta(max_length=MOST_PATHS)] = ()
+    paths: SeveralPaths = ()
     all: Annotated[bool, Meta(description="every recorded archive")] = False
 
 

@@ -10,14 +10,14 @@ from msgspec import Meta
 from refgenied.control import lookup, progress
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import KEEPING_ERRORS, MOST_PATHS, Params, RegistryPathText, require_folder, require_one
+from refgenied.control.params import KEEPING_ERRORS, Params, SeveralPaths, require_folder, require_one
 from refgenied.control.views import NamedView, Page, View, row
 from refgenied.maintenance.verifier import Verdict
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, BadRegistryPathError, UnreadableError
 
 
 class ArchiveVerifyParams(Params, frozen=True):
-    paths: Annotated[tuple[RegistryPathText, ...], Meta(max_length=MOST_PATHS)] = ()
+    paths: SeveralPaths = ()
     all: Annotated[bool, Meta(description="every recorded archive, the one proved longest ago first")] = False
     quick: Annotated[bool, Meta(description="sizes, manifest and record only; no archive is read")] = False
     progress: Annotated[bool, Meta(description="send `progress` and `verified` notifications meanwhile")] = False
