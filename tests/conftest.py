@@ -25,6 +25,9 @@ PACKAGES = {
 }
 """Commands whose Debian package has another name."""
 
+OF_ONE_WORKER = ("tests/systemd/", "tests/unit/test_digests.py")
+"""A machine is booted, locales are compiled: once."""
+
 FENCE = pytest.StashKey[Fence]()
 OWN = pytest.StashKey[tuple[Path, int]]()
 ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
@@ -75,12 +78,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Each test goes to a worker that is free. Those of the machine with systemd all go to one, which boots it."""
+    """Each test goes to a worker that is free. Those that share an expensive set-up all go to one, which makes it."""
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - not needed without workers
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "systemd" if nodeid.startswith("tests/systemd/") else nodeid
+            return next((start for start in OF_ONE_WORKER if nodeid.startswith(start)), nodeid)
 
     return Scheduling(config, log)
 
