@@ -9,7 +9,7 @@
 
 Every error is a `refgenied.model.RefgeniedError` with one line for a person. The daemon does not call these four
 functions but their parts: `place.Place` (the paths in an archive folder), `creator.pack_asset` (makes a proved draft
-that nobody sees yet), `presence.reconcile`, `prover.prove`.
+that nobody sees yet), `presence.settle`, `prover.prove`.
 """
 
 from refgenied.archive.creator import pack

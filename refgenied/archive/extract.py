@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from refgenied.archive import unfinished
+from refgenied.archive import restore_folders
 from refgenied.archive.format.entries import Entry
 from refgenied.files.durable import DISK_FULL_ERRNOS, NEW_FILE_FLAGS, sync_folder
 from refgenied.files.regular import descriptor, is_shortage
@@ -38,7 +38,7 @@ def appearing(target: Path, allowed: int = 0o777) -> Generator[Extraction]:
     try:
         with writing_to(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial, lock = unfinished.make(target)
+            partial, lock = restore_folders.make(target)
             with descriptor(lock) as fd:
                 with closing(Extraction(fd, allowed)) as extraction:
                     yield extraction
@@ -48,7 +48,7 @@ def appearing(target: Path, allowed: int = 0o777) -> Generator[Extraction]:
                 os.rename(partial, target)
     except BaseException:
         if partial is not None:
-            unfinished.remove_folder(partial)
+            restore_folders.remove_folder(partial)
         for folder in above:
             with suppress(OSError):
                 folder.rmdir()

@@ -32,7 +32,7 @@ class Presence(StrEnum):
     DAMAGED = "damaged"  # the manifest cannot be read, or does not describe the archive
 
 
-class Reconciled(msgspec.Struct, frozen=True):
+class Settled(msgspec.Struct, frozen=True):
     presence: Presence
     manifest: Manifest | None
     finished: bool
@@ -41,7 +41,7 @@ class Reconciled(msgspec.Struct, frozen=True):
     """One plain line for FOREIGN and DAMAGED; else empty."""
 
 
-def reconcile(place: Place, check: Check = no_check) -> Reconciled:
+def settle(place: Place, check: Check = no_check) -> Settled:
     """Bring a place into order after a crash, and say what it holds. Without leftovers this takes two system calls.
 
     A crash interrupted a publish when the final manifest does not describe the archive, but the partial manifest does
@@ -55,17 +55,17 @@ def reconcile(place: Place, check: Check = no_check) -> Reconciled:
         manifest = manifest_at(place)
     except ArchiveNotFoundError:
         if os.path.lexists(place.archive):
-            return Reconciled(Presence.FOREIGN, None, finished, f"{place.archive} has no manifest beside it")
-        return Reconciled(Presence.ABSENT, None, finished)
+            return Settled(Presence.FOREIGN, None, finished, f"{place.archive} has no manifest beside it")
+        return Settled(Presence.ABSENT, None, finished)
     except DamagedArchiveError as error:
-        return Reconciled(Presence.DAMAGED, None, finished, error.message)
+        return Settled(Presence.DAMAGED, None, finished, error.message)
     if manifest.removed is not None:
-        return Reconciled(Presence.REMOVED, manifest, finished)
+        return Settled(Presence.REMOVED, manifest, finished)
     try:
         check_size(place.archive, manifest)
     except (ArchiveNotFoundError, DamagedArchiveError) as error:
-        return Reconciled(Presence.DAMAGED, manifest, finished, error.message)
-    return Reconciled(Presence.PRESENT, manifest, finished)
+        return Settled(Presence.DAMAGED, manifest, finished, error.message)
+    return Settled(Presence.PRESENT, manifest, finished)
 
 
 def _finish_if_cut(place: Place, check: Check) -> bool:

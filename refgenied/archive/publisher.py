@@ -24,7 +24,7 @@ class Draft:
         self.manifest = manifest
 
     def publish(self) -> None:
-        """Make the archive appear. WriteError: `reconcile` tells what the place holds then."""
+        """Make the archive appear. WriteError: `settle` tells what the place holds then."""
         finish(self.place, self.manifest)
 
     def discard(self) -> None:
@@ -48,7 +48,7 @@ def drafting(place: Place, access: Access | None = None) -> Generator[None]:
         discard(place, folders=False)
         yield
     except BaseException:
-        with suppress(WriteError):  # the caller needs the first error; `reconcile` removes the rest later
+        with suppress(WriteError):  # the caller needs the first error; `settle` removes the rest later
             discard(place)
         raise
 
@@ -110,7 +110,7 @@ def _mode_of(path: Path) -> int:
 def finish(place: Place, manifest: Manifest) -> None:
     """Do the steps of publishing, beginning with the first that is not done yet.
 
-    The archive is renamed first. From then on only the partial manifest describes it, so `reconcile` can finish.
+    The archive is renamed first. From then on only the partial manifest describes it, so `settle` can finish.
     """
     with writing(place.archive):
         _rename(place.archive_partial, place.archive)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from refgenied.archive import unfinished
+from refgenied.archive import restore_folders
 from refgenied.archive.extract import Extraction, appearing, require_free
 from refgenied.archive.format.arguments import archive_of, count_of, member_paths_of, path_of, require_switch
 from refgenied.archive.format.entries import Entry
@@ -134,7 +134,7 @@ class _Restoring:
         entries, top = self._vetted()
         total = self._measure(entries())
         target = _target(to, top)
-        cleared = unfinished.clear(target)
+        cleared = restore_folders.clear(target)
         _require_room(target, total)
         self._reporter = self._run.reporter(Phase.RESTORING, total)
         with appearing(target, _FOREIGN_MODES if self._manifest is None else 0o777) as extraction:

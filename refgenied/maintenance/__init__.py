@@ -1,7 +1,7 @@
 """The parts that keep archives and records sound, beside the queue.
 
 *Recovery* runs at start, before anything else. Jobs that were running are charged and queued again. For their assets
-`archive.reconcile` decides from the disk alone. An archive that agrees with its manifest stays. An archive that agrees
+`archive.presence` decides from the disk alone. An archive that agrees with its manifest stays. An archive that agrees
 with the `.partial` manifest is finished, because the crash came between the two renames. All other files are deleted. A
 new database is filled from the manifests, with the removals.
 

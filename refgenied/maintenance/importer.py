@@ -17,7 +17,7 @@ from refgenied.archive.adopt import take_foreign, take_ours
 from refgenied.archive.discover import Found, Maker, find_archive, find_archives, found_at
 from refgenied.archive.format.manifest import Removed
 from refgenied.archive.place import Place, manifest_at
-from refgenied.archive.presence import Presence, Reconciled, reconcile
+from refgenied.archive.presence import Presence, Settled, settle
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import bring_back, record_of
 from refgenied.archive.run import OnProgress, Run, no_progress
@@ -125,7 +125,7 @@ class Importer:
         """The result, and why the archive was refused."""
         record = await self._core.jobs.store.ask(archives.get, found.key)
         place = self._core.archive_folder.place(found.key)
-        there = await self._run(lambda: reconcile(place, run.check))
+        there = await self._run(lambda: settle(place, run.check))
         removed = None if by_name else await self._run(lambda: _removed(found, there))
         if removed is not None:
             await self._forget(Removal(found.key, removed.stamp, removed.at, removed.by))
@@ -140,7 +140,7 @@ class Importer:
         await self._publish(found, requester, prepared)
         return Taken.IMPORTED, ""
 
-    def _prepared(self, found: Found, place: Place, there: Reconciled, requester: Requester, run: Run) -> _Prepared:
+    def _prepared(self, found: Found, place: Place, there: Settled, requester: Requester, run: Run) -> _Prepared:
         """Do the long part: read and prove the archive. Blocking."""
         clock = self._core.clock
         if there.presence is Presence.REMOVED and place.archive.exists():
@@ -202,7 +202,7 @@ def _size(archive: Path) -> int:
         return 0
 
 
-def _removed(found: Found, there: Reconciled) -> Removed | None:
+def _removed(found: Found, there: Settled) -> Removed | None:
     """The mark of a user who removed the archive, here or where it was found."""
     if there.presence is Presence.REMOVED and there.manifest is not None:
         return there.manifest.removed
@@ -214,7 +214,7 @@ def _source(found: Found) -> Place:
     return Place(found.archive.parents[3], found.key)
 
 
-def _why_not(found: Found, place: Place, there: Reconciled) -> str:
+def _why_not(found: Found, place: Place, there: Settled) -> str:
     """Why an archive is not taken; empty when it is."""
     if there.presence is Presence.DAMAGED:
         return there.reason

@@ -10,7 +10,7 @@ import structlog
 from refgenied.archive.format.manifest import Removed, read_manifest
 from refgenied.archive.format.mending import differences
 from refgenied.archive.place import Place
-from refgenied.archive.presence import Presence, places, reconcile
+from refgenied.archive.presence import Presence, places, settle
 from refgenied.archive.publisher import record_of, remove
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.folder import ArchiveFolder
@@ -141,7 +141,7 @@ class Differences:
                 log.warning("archive.not_reconciled", asset=place.key.registry_path, error=error.message)
 
     def _compare(self, place: Place) -> None:
-        there = reconcile(place)  # this comes first: it may finish a publish, and then another manifest is valid
+        there = settle(place)  # this comes first: it may finish a publish, and then another manifest is valid
         record, removal = self._records.get(place.key), self._removals.get(place.key)
         manifest = there.manifest
         if there.finished:

@@ -14,7 +14,7 @@ import structlog
 from anyio.from_thread import check_cancelled
 
 from refgenied.archive.place import Place, manifest_at
-from refgenied.archive.presence import reconcile
+from refgenied.archive.presence import settle
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import discard
 from refgenied.archive.run import Run
@@ -146,7 +146,7 @@ class Tidier:
 def _clear(place: Place, tidied: Tidied) -> bool:
     partials = [path for path in place.partials if path.is_symlink() or path.exists()]
     size = size_of(partials)
-    found = reconcile(place)
+    found = settle(place)
     discard(place)  # this removes empty folders too
     if found.finished:
         log.info("archive.reconciled", asset=place.key.registry_path, found=found.presence, finished=True)

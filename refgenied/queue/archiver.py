@@ -19,7 +19,7 @@ from refgenied.archive.format.codec import Compression, ContentAware
 from refgenied.archive.format.manifest import About, Manifest
 from refgenied.archive.format.mending import differences
 from refgenied.archive.place import Place
-from refgenied.archive.presence import Presence, Reconciled, reconcile
+from refgenied.archive.presence import Presence, Settled, settle
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import Draft
 from refgenied.archive.run import OnProgress, Run
@@ -104,7 +104,7 @@ class Archiver:
         """
         place = self._core.archive_folder.place(job.key)
         task = Task(job, asset, record, place, self._core.archive_run(on_progress))
-        found = await self._run(reconcile, place, check_cancelled)
+        found = await self._run(settle, place, check_cancelled)
         if not job.force and not (record and record.damaged):
             there = await self._already_there(task, found)
             if there is not None:
@@ -123,7 +123,7 @@ class Archiver:
             raise SourceChangedError(f"{asset.folder} changed while it was archived")
         return True
 
-    async def _already_there(self, task: Task, found: Reconciled) -> Result | None:
+    async def _already_there(self, task: Task, found: Settled) -> Result | None:
         """The result when the archive in place is of these very files, so that there is nothing to compress."""
         if found.presence is Presence.FOREIGN:
             return await self._taken_over(task)

@@ -20,7 +20,7 @@ from synthetic import DIGEST, Genomes
 from refgenied.archive.format import entries
 from refgenied.archive.format.manifest import iter_files, read_manifest
 from refgenied.archive.place import Place
-from refgenied.archive.presence import Presence, reconcile
+from refgenied.archive.presence import Presence, settle
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import remove
 from refgenied.archive.run import Run
@@ -94,10 +94,10 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new_archive(before, after, tm
         shutil.copytree(tmp_path / "old", archives)
         died = dies_at(step, lambda archives=archives: publish(source, archives))
         place = Place(archives, KEY)
-        found = reconcile(place)
+        found = settle(place)
         assert_nothing_partial(archives)
         finished.add(found.finished)
-        assert reconcile(place) == msgspec.structs.replace(found, finished=False)
+        assert settle(place) == msgspec.structs.replace(found, finished=False)
         if found.presence is Presence.ABSENT:
             assert old is None
             assert not any(path.is_file() for path in archives.rglob("*"))
@@ -120,7 +120,7 @@ def test_a_crash_at_any_step_of_remove_leaves_it_removed_or_not(tmp_path):
         archives = tmp_path / f"archives{step}"
         place = publish(source, archives).place
         died = dies_at(step, lambda place=place: remove(place, at=1.0, by="me", stamp="s", delete_file=True))
-        found = reconcile(place)
+        found = settle(place)
         assert_nothing_partial(archives)
         assert found.presence in (Presence.PRESENT, Presence.REMOVED)
         seen.add(found.presence)

@@ -22,7 +22,7 @@ from refgenied.archive.format.manifest import (
     read_manifest,
 )
 from refgenied.archive.place import Place
-from refgenied.archive.presence import reconcile
+from refgenied.archive.presence import settle
 from refgenied.genomes.member import Kind
 from refgenied.model import (
     ArchiveNotFoundError,
@@ -175,7 +175,7 @@ def test_a_format_of_the_future_is_refused_and_is_no_damage(place, future):
     with pytest.raises(UnreadableError, match=r"has format 2, .*a newer refgenied wrote it"):
         read_manifest(place.manifest)
     with pytest.raises(UnreadableError, match="has format 2"):
-        reconcile(place)
+        settle(place)
 
 
 def test_a_missing_one_is_not_found(tmp_path):

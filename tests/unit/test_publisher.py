@@ -10,7 +10,7 @@ from packing import KEY, below, draft_of, make_tree, noise, publish
 from refgenied.archive.format import entries
 from refgenied.archive.format.manifest import Manifest, read_manifest
 from refgenied.archive.place import Place, manifest_at
-from refgenied.archive.presence import Presence, places, reconcile
+from refgenied.archive.presence import Presence, places, settle
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import remove, write_manifest_partial
 from refgenied.archive.run import Run
@@ -57,7 +57,7 @@ def test_a_folder_under_a_partial_name_is_named(tmp_path):
     place = publish(make_tree(tmp_path / "new", NEW), tmp_path / "archives").place
     place.archive_partial.mkdir()
     with pytest.raises(WriteError, match=f"{place.archive_partial} cannot be written: Is a directory"):
-        reconcile(place)
+        settle(place)
 
 
 def test_a_discard_after_publish_is_harmless(tmp_path):
@@ -119,16 +119,16 @@ def test_a_disk_that_fails_in_publish_is_a_write_error_and_reconciled(name, old,
     with pytest.raises(WriteError, match="Input/output error"):
         draft.publish()
     monkeypatch.undo()
-    found = reconcile(draft.place)
+    found = settle(draft.place)
     assert (found.presence, found.manifest.digest) == (Presence.PRESENT, draft.manifest.digest)
     prove(draft.place.archive, found.manifest, Run())
 
 
-# ------------------------------------------------------------------ reconcile
+# ------------------------------------------------------------------ settle
 
 
 def test_a_place_with_nothing_is_absent(tmp_path):
-    assert reconcile(Place(tmp_path, KEY)).presence is Presence.ABSENT
+    assert settle(Place(tmp_path, KEY)).presence is Presence.ABSENT
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_place_with_nothing_is_absent(tmp_path):
 def test_what_does_not_agree_is_damaged_and_says_why(damage, reason, old, tmp_path):
     place = Place(tmp_path / "archives", KEY)
     damage(place)
-    found = reconcile(place)
+    found = settle(place)
     assert found.presence is Presence.DAMAGED
     assert reason in found.reason
 
@@ -150,14 +150,14 @@ def test_what_does_not_agree_is_damaged_and_says_why(damage, reason, old, tmp_pa
 def test_an_archive_of_another_program_is_foreign(old, tmp_path):
     place = Place(tmp_path / "archives", KEY)
     place.manifest.unlink()
-    assert reconcile(place).presence is Presence.FOREIGN
+    assert settle(place).presence is Presence.FOREIGN
 
 
 def test_a_partial_manifest_of_something_else_is_dropped(old, tmp_path):
     place = Place(tmp_path / "archives", KEY)
     write_manifest_partial(place, msgspec.structs.replace(old, digest="0" * 32))
     place.entries_partial.write_bytes(b"rest")
-    found = reconcile(place)
+    found = settle(place)
     assert (found.presence, found.finished, found.manifest) == (Presence.PRESENT, False, old)
     assert_nothing_partial(tmp_path / "archives")
 
@@ -167,7 +167,7 @@ def test_a_cut_publish_whose_archive_was_damaged_is_not_finished(old, tmp_path):
     place = draft.place
     place.archive_partial.rename(place.archive)
     place.archive.write_bytes(bytes(draft.manifest.size))
-    found = reconcile(place)
+    found = settle(place)
     assert (found.presence, found.finished) == (Presence.DAMAGED, False)
     assert_nothing_partial(tmp_path / "archives")
 
@@ -183,7 +183,7 @@ def test_remove_marks_the_manifest_and_takes_the_file_only_when_told(delete_file
         assert manifest == read_manifest(place.manifest)
         assert (manifest.removed.at, manifest.removed.by, manifest.removed.stamp) == (5.0, "root", "s")
         assert place.archive.exists() is place.entries.exists() is not delete_file
-    assert reconcile(place).presence is Presence.REMOVED
+    assert settle(place).presence is Presence.REMOVED
 
 
 def test_remove_without_an_archive_is_not_found(tmp_path):
@@ -195,7 +195,7 @@ def test_a_removed_archive_can_be_made_again(old, tmp_path):
     place = Place(tmp_path / "archives", KEY)
     remove(place, at=5.0, by="root", stamp="s", delete_file=False)
     publish(tmp_path / "old", tmp_path / "archives")
-    assert reconcile(place).presence is Presence.PRESENT
+    assert settle(place).presence is Presence.PRESENT
 
 
 def test_the_folder_tells_of_every_archive_and_of_nothing_else(tmp_path):

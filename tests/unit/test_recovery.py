@@ -9,7 +9,7 @@ from parts import Parts, running
 
 from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.place import Place
-from refgenied.archive.presence import Reconciled
+from refgenied.archive.presence import Settled
 from refgenied.archive.publisher import remove
 from refgenied.archive.run import no_progress
 from refgenied.archive_folder import generation
@@ -29,13 +29,13 @@ class Killed(BaseException):
 def manifests_read(monkeypatch) -> list[Path]:
     """Every place that a start compares with the database."""
     seen: list[Path] = []
-    reconcile = recovery.reconcile
+    settle = recovery.settle
 
-    def noted(place: Place) -> Reconciled:
+    def noted(place: Place) -> Settled:
         seen.append(place.manifest)
-        return reconcile(place)
+        return settle(place)
 
-    monkeypatch.setattr(recovery, "reconcile", noted)
+    monkeypatch.setattr(recovery, "settle", noted)
     return seen
 
 

@@ -18,7 +18,7 @@ from synthetic import Genomes
 
 from refgenied.archive import publisher
 from refgenied.archive.place import Place
-from refgenied.archive.presence import Presence, reconcile
+from refgenied.archive.presence import Presence, settle
 from refgenied.archive.run import Run
 from refgenied.config.roles import LOCK, MARKER
 from refgenied.maintenance import recovery
@@ -218,7 +218,7 @@ async def test_a_publish_that_failed_after_its_first_rename_can_be_finished(
         with monkeypatch.context() as patch:
             dying_at(patch, ".json", OSError(5, "Input/output error"))
             await parts.settle()
-        assert reconcile(Place(parts.archive_folder.path, key)).presence is Presence.PRESENT
+        assert settle(Place(parts.archive_folder.path, key)).presence is Presence.PRESENT
 
 
 async def test_a_publish_that_was_cut_is_recorded_as_what_it_is_by_a_new_database(
@@ -291,7 +291,7 @@ async def test_a_lost_manifest_is_written_again(genomes: Genomes) -> None:
         await rebuilt(genomes, key, b"the same?")
         await rebuilt(genomes, key, b">chr1\nACGT\n")
         await parts.settle()
-        assert reconcile(place).presence is Presence.PRESENT
+        assert settle(place).presence is Presence.PRESENT
 
 
 async def test_a_fifo_under_a_manifests_name_holds_nobody_up(genomes: Genomes) -> None:
@@ -411,7 +411,7 @@ async def test_a_job_does_not_begin_while_its_archive_is_removed(
             await parts.work()
             go_on.set()
         recorded = await parts.record(key) is not None
-        assert recorded != (reconcile(place).presence is Presence.REMOVED)
+        assert recorded != (settle(place).presence is Presence.REMOVED)
 
 
 async def test_a_removal_that_was_cut_is_marked_at_the_next_start(
@@ -428,7 +428,7 @@ async def test_a_removal_that_was_cut_is_marked_at_the_next_start(
     async with running(genomes) as parts:
         await parts.settle()
         recorded = await parts.record(key) is not None
-        assert recorded != (reconcile(place).presence is Presence.REMOVED)
+        assert recorded != (settle(place).presence is Presence.REMOVED)
 
 
 # ----------------------------------------------------------------------- the queue

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from packing import FOLDER, below, make_tree, noise
 
-from refgenied.archive import pack, restore, unfinished
+from refgenied.archive import pack, restore, restore_folders
 from refgenied.genomes.enclosure import FOLDER_FLAGS as AS_FOLDER
 
 MEMBERS = {b"a/genome.fa": noise(300_000), b"b/c": b"x", b"empty": FOLDER, b"link": "b/c"}
@@ -91,7 +91,7 @@ def test_what_a_living_process_restores_stays(archive, to):
     number = child(held)
     os.read(begun, 1)
     (folder,) = to.iterdir()
-    assert unfinished.clear(to / "default") == 0
+    assert restore_folders.clear(to / "default") == 0
     assert folder.exists()
     done = restore(archive, to)
     assert done.cleared == 0
@@ -99,18 +99,18 @@ def test_what_a_living_process_restores_stays(archive, to):
     os.kill(number, signal.SIGKILL)
     os.waitpid(number, 0)
     os.close(releasing)
-    assert unfinished.clear(to / "default") > 0
+    assert restore_folders.clear(to / "default") > 0
     assert [path.name for path in to.iterdir()] == ["default"]
 
 
 def test_others_and_other_names_stay(to, monkeypatch):
     target = to / "default"
-    ours, fd = unfinished.make(target)
+    ours, fd = restore_folders.make(target)
     os.close(fd)
-    another, fd = unfinished.make(to / "another")
+    another, fd = restore_folders.make(to / "another")
     os.close(fd)
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="elsewhere"))
-    elsewhere, fd = unfinished.make(target)
+    elsewhere, fd = restore_folders.make(target)
     os.close(fd)
     monkeypatch.undo()
     earlier = to / ".default.restoring-abcdefgh"  # as refgenied 0.1 called them
@@ -121,7 +121,7 @@ def test_others_and_other_names_stay(to, monkeypatch):
     link.symlink_to(elsewhere)
     file = to / f"{ours.name}-file"
     file.touch()
-    unfinished.clear(target)
+    restore_folders.clear(target)
     assert not ours.exists()
     for path in (another, elsewhere, earlier, plain, link, file):
         assert path.exists()
@@ -130,13 +130,13 @@ def test_others_and_other_names_stay(to, monkeypatch):
         os.utime(folder, (long_ago, long_ago))
     if os.geteuid() == 0:
         os.chown(earlier, 12345, -1)
-    unfinished.clear(target)
+    restore_folders.clear(target)
     assert not elsewhere.exists()
     assert earlier.exists() == (os.geteuid() == 0)
 
 
 def test_a_disk_without_locks_hinders_no_restore_and_has_nothing_cleared(archive, to, monkeypatch):
-    left, fd = unfinished.make(to / "default")
+    left, fd = restore_folders.make(to / "default")
     os.close(fd)
 
     def no_locks(*_: object) -> None:
@@ -164,14 +164,14 @@ def test_a_folder_that_is_cleared_before_it_is_locked_is_made_anew(to, monkeypat
         return real(path, flags, *arguments, **named)
 
     monkeypatch.setattr(os, "open", open_late)
-    folder, fd = unfinished.make(target)
+    folder, fd = restore_folders.make(target)
     os.close(fd)
     assert folder not in stolen
     assert folder.is_dir()
 
 
 def test_modes_that_let_nobody_in_do_not_keep_it(archive, to):
-    folder, fd = unfinished.make(to / "default")
+    folder, fd = restore_folders.make(to / "default")
     os.close(fd)
     (folder / "closed").mkdir()
     (folder / "closed" / "file").write_bytes(b"x" * 10_000)
