@@ -22,14 +22,7 @@ from refgenied.files.regular import reading
 from refgenied.genomes.member import access_to
 from refgenied.genomes.registry_path import is_name
 from refgenied.genomes.walk import Tree
-from refgenied.model import (
-    Access,
-    AssetKey,
-    BadArgumentError,
-    BadRegistryPathError,
-    ConflictError,
-    DigestMismatchError,
-)
+from refgenied.model import Access, AssetKey, BadArgumentError, BadRegistryPathError, ConflictError, DigestMismatchError
 
 
 def pack(

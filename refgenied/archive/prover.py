@@ -14,13 +14,7 @@ from refgenied.archive.format import tar
 from refgenied.archive.format.codec import Buffer, decompress
 from refgenied.archive.format.entries import Entry
 from refgenied.archive.format.manifest import Manifest, is_seekable
-from refgenied.archive.format.members import (
-    ArchiveMembers,
-    as_packed,
-    check_size,
-    compare_members,
-    damaged_at,
-)
+from refgenied.archive.format.members import ArchiveMembers, as_packed, check_size, compare_members, damaged_at
 from refgenied.archive.format.pipeline import Pipeline
 from refgenied.archive.format.stream import open_archive, read_block
 from refgenied.archive.run import Phase, Run

@@ -3,13 +3,7 @@
 import os
 import stat
 
-from refgenied.genomes.build_folder import (
-    Flags,
-    moved_lately,
-    read_build_record,
-    read_flags,
-    why_unreadable,
-)
+from refgenied.genomes.build_folder import Flags, moved_lately, read_build_record, read_flags, why_unreadable
 from refgenied.genomes.enclosure import Enclosure, shown
 from refgenied.genomes.genome_config import ConfigEntry
 from refgenied.genomes.layout import Judge, Judgement, Sighting, Survey, build_folders

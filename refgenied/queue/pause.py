@@ -7,14 +7,7 @@ from contextlib import suppress
 
 import anyio
 
-from refgenied.model import (
-    NoSpaceError,
-    RefgeniedError,
-    Requester,
-    ShortageError,
-    SourceChangedError,
-    StateError,
-)
+from refgenied.model import NoSpaceError, RefgeniedError, Requester, ShortageError, SourceChangedError, StateError
 from refgenied.queue.conditions import Database, Folder, Means, Requirement, Room
 from refgenied.queue.core import Core
 from refgenied.store import archives
