@@ -1,4 +1,3 @@
-"""The settings: what they are (`settings`), how they are read (`load`, `toml`) and written (`write`, `creation`), where
-things are by default (`places`), which places must not be the same (`roles`), which can be used (`checking`), and the
-commands about them (`commands`).
+"""The settings: their definition (`settings`), reading (`load`, `toml`), writing (`write`, `creation`), default places
+(`places`), places that must not be the same (`roles`), a check of the folders (`checking`), and commands (`commands`).
 """

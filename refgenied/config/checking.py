@@ -1,4 +1,4 @@
-"""Finds out, without making or changing anything, what `refgenied run` would say of the folders of a configuration."""
+"""Checks the folders of a configuration as `refgenied run` would, but makes and changes nothing."""
 
 import os
 import pwd
@@ -13,20 +13,20 @@ from refgenied.config.settings import Settings
 
 
 class FolderFinding(NamedTuple):
-    """One thing that is wrong with a folder."""
+    """One fault of a folder."""
 
     message: str
     refused: bool
-    """Whether `run` does not start; otherwise it starts, and `refgeniectl status` says the same."""
+    """Whether `run` refuses to start. If not, it starts, and `refgeniectl status` reports the fault."""
 
 
 def check_folders(settings: Settings) -> list[FolderFinding]:
-    """Folders that are not there, or that this user may not read or write."""
+    """Folders that do not exist, or that this user may not read or write."""
     return [*_genomes(settings), *_archives(settings), *_state(settings), *_socket(settings)]
 
 
 def may_make(path: Path) -> str:
-    """Why this process cannot make (or use) a folder there; empty when it can. Makes nothing."""
+    """Why this process cannot make (or use) a folder there; empty when it can. It makes nothing."""
     nearest = path
     while not os.path.lexists(nearest) and nearest != nearest.parent:
         nearest = nearest.parent

@@ -17,7 +17,7 @@ from refgenied.shared.paths import SYSTEM_CONFIG
 
 
 def write_first(config: str | None, flags: Mapping[str, Any], *, force: bool) -> None:
-    """`refgenied init`: write a configuration, and say what was chosen and made. ConfigError."""
+    """`refgenied init`: write a configuration, and print the chosen settings and the new files. ConfigError."""
     if config:
         target = Path(config).absolute()
     elif os.geteuid() == 0:
@@ -40,7 +40,7 @@ def write_first(config: str | None, flags: Mapping[str, Any], *, force: bool) ->
 
 
 def check(config: str | None, flags: Mapping[str, Any], *, as_json: bool) -> bool:
-    """`refgenied check-config`: print the settings, where each came from, and everything that is wrong.
+    """`refgenied check-config`: print the settings, the source of each, and all faults.
 
     Returns whether `refgenied run` would start.
     """

@@ -1,4 +1,4 @@
-"""`refgenied init`: writes a first configuration, with which `refgenied run` starts."""
+"""`refgenied init`: writes a first configuration. `refgenied run` can start with it."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _FOLDERS_TO_MAKE = {"refgenie.genome_folder": 0o777, "refgenie.genome_archive_fo
 
 
 class Chosen(NamedTuple):
-    """A setting that nobody named."""
+    """A setting that was chosen because nobody named it."""
 
     setting: str
     value: str
@@ -41,9 +41,9 @@ def init(
 ) -> Created:
     """Write a configuration with these settings and make their folders.
 
-    A genome folder that is not named is looked for in refgenie's own places, and a socket that is not named is one
-    that this user can make. Raises ConfigError, and writes nothing, when there is a configuration and no `force`, when
-    a folder cannot be made, and in every case in which `refgenied run` would refuse to start.
+    If no genome folder is named, it is looked for in refgenie's own places. If no socket is named, a socket is chosen
+    that this user can make. ConfigError, and nothing is written: there is a configuration and no `force`, a folder
+    cannot be made, or `refgenied run` would refuse to start.
     """
     env = os.environ if env is None else env
     given = {name: os.path.abspath(os.path.expanduser(str(value))) for name, value in values.items() if value}
@@ -62,7 +62,7 @@ def init(
 
 
 def _choose(target: Path, given: dict[str, str], env: Mapping[str, str]) -> list[Chosen]:
-    """Add to `given` what nobody named. ConfigError."""
+    """Add the settings that nobody named to `given`. ConfigError."""
     chosen: list[Chosen] = []
     if not given.get("refgenie.genome_folder") and not given.get("refgenie.genome_config"):
         found = _refgenies_own(_examined(target, given, env), env)
@@ -77,7 +77,7 @@ def _choose(target: Path, given: dict[str, str], env: Mapping[str, str]) -> list
 
 
 def _make_folders(given: Mapping[str, str]) -> list[Path]:
-    """Returns the folders that were made. ConfigError."""
+    """Make the folders. Returns the new ones. ConfigError."""
     made: list[Path] = []
     for folder, mode in ((Path(given[name]), mode) for name, mode in _FOLDERS_TO_MAKE.items() if name in given):
         try:
@@ -95,7 +95,7 @@ def _make_folders(given: Mapping[str, str]) -> list[Path]:
 
 
 def _write(target: Path, text: str) -> Path | None:
-    """Returns the new name of the file that was there before. ConfigError."""
+    """Write the file. Returns the new name of the old file, if there was one. ConfigError."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         kept = keep_beside(target, "replaced") if os.path.lexists(target) else None
@@ -108,7 +108,7 @@ def _write(target: Path, text: str) -> Path | None:
 
 
 def _text(given: Mapping[str, str]) -> str:
-    return render({name: value.replace("$", "$$") for name, value in given.items()})  # `$NAME` would be a variable
+    return render({name: value.replace("$", "$$") for name, value in given.items()})  # `$NAME` means a variable there
 
 
 def _examined(target: Path, given: Mapping[str, str], env: Mapping[str, str]) -> Examined:
@@ -116,12 +116,12 @@ def _examined(target: Path, given: Mapping[str, str], env: Mapping[str, str]) ->
 
 
 def _refgenies_own(examined: Examined, env: Mapping[str, str]) -> list[Chosen]:
-    """What refgenie's variables, or its home folder, say of its folders. ConfigError when they say nothing."""
+    """The folders that refgenie's variables or its home folder give. ConfigError: they give none."""
     settings, problems = examined
     if settings.refgenie.genome_config and not settings.refgenie.genome_folder:
-        raise problems[0]  # $REFGENIE names a file that does not help
+        raise problems[0]  # $REFGENIE names a file without a usable genome folder
     if settings.refgenie.genome_folder:
-        # It is written down because systemd or cron starts the daemon without these variables.
+        # The folders are written into the file, because systemd or cron starts the daemon without these variables.
         found = [(name, get(settings, name), settings.origins.get(name, "")) for name in _FROM_REFGENIE]
         return [
             Chosen(name, value, f"from {origin}")
@@ -140,7 +140,7 @@ def _refgenies_own(examined: Examined, env: Mapping[str, str]) -> list[Chosen]:
 
 
 def _other_socket(settings: Settings, env: Mapping[str, str]) -> Chosen | None:
-    """A socket that this user can make at any time; None when the usual one is such a socket. ConfigError."""
+    """A socket that this user can make at any time; None when the usual socket is good enough. ConfigError."""
     usual = Path(settings.control.socket)
     impossible = bool(may_make(usual.parent))
     of_session = os.geteuid() != 0 and settings.origins.get("control.socket") == "default"

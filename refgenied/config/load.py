@@ -1,4 +1,4 @@
-"""Reads the settings. The command line wins; then come the environment, `config.toml`, refgenie's YAML, the defaults.
+"""Reads the settings. The first of these wins: command line, environment, `config.toml`, refgenie's YAML, defaults.
 
 An unknown key is an error.
 """
@@ -31,10 +31,10 @@ class Unwritten(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """All sources together."""
+    """The result of reading all sources."""
 
     settings: Settings
-    """Without the values that are wrong."""
+    """The settings without the values that are wrong."""
     problems: list[ConfigError]
     """Every reason why `load` refuses, one line each."""
 
@@ -68,7 +68,7 @@ def examine(
     genomes_needed: bool = True,
     unwritten: Unwritten | None = None,
 ) -> Examined:
-    """As `load`, but returns everything that is wrong. `unwritten` is read in place of a file."""
+    """As `load`, but returns all faults. `unwritten` is read in place of a file."""
     sources = _Sources(os.environ if env is None else env)
     try:
         settings = sources.read(config, flags or {}, unwritten)
@@ -81,7 +81,7 @@ def examine(
 
 
 class _Sources:
-    """Puts the sources over one another, and collects what is wrong with each."""
+    """Combines the sources, and collects the faults of each."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
@@ -139,15 +139,15 @@ class _Sources:
         return found
 
     def _refgenie_yaml(self) -> _Found:
-        """What refgenie's own YAML says: genome folder, archive folder, servers."""
+        """The settings in refgenie's own YAML: genome folder, archive folder, servers."""
         named, folder = self._value("refgenie.genome_config"), self._value("refgenie.genome_folder")
         path = Path(named) if named else Path(folder) / CONFIG_NAME if folder else None
-        if path is None or not (named or os.path.isfile(path)):  # the daemon reports one that it may not read
+        if path is None or not (named or os.path.isfile(path)):  # the daemon itself reports a file that it may not read
             return {}
         try:
             header = read_header(str(path))
         except ConfigError as error:
-            if not folder:  # with a folder the daemon starts, reports this, and reads the file again at each look
+            if not folder:  # with a genome folder the daemon starts, reports this, and reads the file at each look
                 self._problem(f"{error.message} (named by {self._origin('refgenie.genome_config')})", error.hint)
             return {}
         return {name: (value, f"refgenie's {path}") for name, value in header.items() if value}
@@ -166,7 +166,7 @@ class _Sources:
     def _path(self, name: str, value: str, origin: str) -> str:
         """`~`, `$NAME` and `$$` (a dollar) are replaced; a relative path has no meaning for a daemon. ConfigError."""
         full = os.path.expanduser(value)
-        if origin != "command line":  # the shell has done that
+        if origin != "command line":  # on the command line the shell has done this
             try:
                 full = with_variables(name, full, self._env)
             except ValueError as error:
@@ -189,10 +189,10 @@ class _Sources:
                     self.problems.append(problem)
         return msgspec.convert(tree, Settings)
 
-    # ----------------------------------------------------------------- what they say together
+    # ----------------------------------------------------------------- all sources together
 
     def check(self, settings: Settings, *, genomes_needed: bool) -> None:
-        """Look for values that are wrong only together with others."""
+        """Look for values that are wrong only in combination with others."""
         for key in ("include", "exclude"):
             for pattern in getattr(settings.archive, key):
                 try:

@@ -1,4 +1,4 @@
-"""Where things are unless a setting says otherwise: the configuration file, the socket, the state."""
+"""The default places of the configuration file, the socket and the state."""
 
 import os
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from refgenied.model import ConfigError
 from refgenied.shared.paths import SYSTEM_CONFIG, SYSTEM_SOCKET
 
 LONGEST_SOCKET = 107
-"""Bytes of a Unix socket's path."""
+"""The most bytes of a Unix socket's path."""
 
 
 def home(env: Mapping[str, str]) -> Path | None:
-    """The user's home folder; None without one, as in a container whose user has only a number."""
+    """The user's home folder; None when there is none (for example in a container whose user has only a number)."""
     if env.get("HOME"):
         return Path(env["HOME"])
     try:
@@ -22,7 +22,7 @@ def home(env: Mapping[str, str]) -> Path | None:
 
 
 def there(place: Path | None, instead: str) -> Path:
-    """The place itself. ConfigError when it is None because this user has no home folder."""
+    """The place itself. ConfigError: it is None, because this user has no home folder."""
     if place is None:
         raise ConfigError("this user has no home folder (HOME is not set)", hint=f"name a place with {instead}")
     return place
@@ -41,10 +41,10 @@ def _below_home(env: Mapping[str, str], variable: str, usual: str, name: str) ->
 
 
 def find_config(flag: str | None, env: Mapping[str, str]) -> Path | None:
-    """The configuration file to read: `--config`, `$REFGENIED_CONFIG`, the user's, the system's.
+    """The configuration file to read: `--config`, `$REFGENIED_CONFIG`, the user's file, the system's file.
 
-    Raises ConfigError when a person named one and it is not there. Something that is not a file is found, too: reading
-    it gives an error, and so nobody's settings are ignored in silence.
+    ConfigError: a person named a file that does not exist. A path that is not a regular file is returned too: to read
+    it gives an error, so no settings are silently ignored.
     """
     for named, by in ((flag, "--config"), (env.get("REFGENIED_CONFIG"), "REFGENIED_CONFIG")):
         if named:

@@ -1,7 +1,7 @@
-"""Which folders and files of a configuration must not be the same place, and which must not lie in one another.
+"""Which folders and files of a configuration must not be the same place, and which must not lie inside one another.
 
-So nothing of somebody else is overwritten. A *role* is what a path is used for. Several paths may lead to one place
-(links, bind mounts, `..`), so places are compared by what the system says of them and never by their text.
+These rules protect other people's files. A *role* is the use of a path. Several paths may lead to one place (links,
+bind mounts, `..`), so places are compared by their identity in the system and never by their text.
 """
 
 import os
@@ -18,29 +18,29 @@ from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.genomes.yaml_reader import MAX_BYTES
 
 MARKER = ".refgenied"
-"""In the archive folder: a file with its id. Without it an unmounted disk would look like an empty archive folder, and
-every asset would be packed again into the folder underneath."""
+"""A file in the archive folder with the folder's id. Without it an archive folder whose disk is not mounted would look
+empty, and every asset would be packed again into the folder underneath."""
 DATABASE = "refgenied.sqlite3"
-"""In the state folder."""
+"""The database in the state folder."""
 LOCK = "lock"
-"""In the state folder: the running daemon holds it."""
+"""The lock file in the state folder. The running daemon holds its lock."""
 
 _WRITTEN_BY_US = re.compile(rb"^refgenied:", re.MULTILINE)
-"""In a config that the daemon wrote."""
+"""This text marks a config that the daemon has written."""
 
 
 class Spot:
-    """Where a path really is. A path that does not exist yet is known by its nearest existing folder, and the rest."""
+    """The real place of a path. If it does not exist yet: its nearest existing folder, and the rest of the path."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def is_at(self, other: Self) -> bool:
-        """Whether both are one place."""
+        """Whether both are the same place."""
         return self._keys[0] == other._keys[0] or (self._origin is not None and self._origin == other._origin)
 
     def is_within(self, other: Self) -> bool:
-        """Whether this lies somewhere below the other."""
+        """Whether this place lies below the other."""
         if other._keys[0] in self._keys[1:]:
             return True
         mine, its = self._origin, other._origin
@@ -54,14 +54,14 @@ class Spot:
 
     @cached_property
     def _keys(self) -> list[tuple[int, int, str]]:
-        """Device, inode and what is missing below it, of the path and then of each folder above it."""
+        """(device, inode, missing rest of the path) for the path and then for each folder above it."""
         keys: list[tuple[int, int, str]] = []
         below: list[str] = []
         path: str = self._real
         while True:
             try:
                 info = os.stat(path)
-            except OSError:  # it is not there, or we may not ask
+            except OSError:  # it does not exist, or we have no right to look
                 below.append(os.path.basename(path))
             else:
                 keys += [(info.st_dev, info.st_ino, "/".join(reversed(below[n:]))) for n in range(len(below))]
@@ -73,19 +73,19 @@ class Spot:
 
     @cached_property
     def _origin(self) -> tuple[str, str] | None:
-        """File system and path in it: a part of a folder may be mounted elsewhere, where no folder above is shared."""
+        """The file system and the path in it. They find a folder that is mounted in two places."""
         return origin(self._real)
 
 
 class Role(NamedTuple):
-    """One place and what it is for."""
+    """One place and its use."""
 
     what: str
     setting: str
-    """The setting that says where it is."""
+    """The setting that gives the path."""
     spot: Spot
     file: bool = False
-    """It is a file (or socket), and so must not be a folder of another role."""
+    """Whether it is a file (or socket). Then no other role may use it as a folder."""
 
 
 class Clash(NamedTuple):
@@ -103,15 +103,16 @@ _CONFIG = "refgenie's config"
 _SOCKET = "the control socket"
 _OWN = "refgenie's own part of the genome folder"
 
-# What may not lie within what, and why; everything else may. Below the genome folder only refgenie's own parts are
-# closed (data/, alias/, builds/): `refgenie init -c ~/genome_config.yaml` makes the home folder the genome folder, and
-# our state and socket lie somewhere below it; refgenie also allows an archive folder there. Archives may lie below the
-# state folder, the state and the socket below the archive folder, and our configuration anywhere.
+# (inner role, outer role, why the inner one must not lie within the outer one). All other combinations are allowed.
+# Below the genome folder only refgenie's own parts are forbidden (data/, alias/, builds/), because
+# `refgenie init -c ~/genome_config.yaml` makes the home folder the genome folder, and our state and socket lie below
+# it; refgenie also allows an archive folder there. Archives may lie below the state folder, the state and the socket
+# below the archive folder, and our configuration anywhere.
 _WITHIN = (
     *((what, _OWN, "refgenie keeps its assets there") for what in (_ARCHIVES, _STATE, _SPOOL, _SOCKET)),
     (_GENOMES, _ARCHIVES, "what lies in the archive folder is written, imported and served"),
 )
-# Only for a service: it gives its folders, with everything in them, to its own users.
+# These rules hold only for a service, because an installation gives its folders with all files to the service's users.
 _WITHIN_FOR_A_SERVICE = (
     (_CONFIG, _ARCHIVES, "the archive folder is given to the daemon's user, and refgenie could not write it any more"),
     (_SPOOL, _ARCHIVES, "the archive folder is given to the daemon's user, and it belongs to the server's"),
@@ -120,9 +121,9 @@ _WITHIN_FOR_A_SERVICE = (
 
 
 def clashes(settings: Settings, *, service: bool = False) -> list[str]:
-    """What is wrong with the places of a configuration, one line for each pair of settings; empty when all is well.
+    """The faults in the places of a configuration, one line for each pair of settings; empty when all is well.
 
-    Blocking: it asks the file system, and changes nothing. `service`: also what matters only to systemd's units.
+    Blocking: it asks the file system, and changes nothing. `service`: check the rules for systemd's units too.
     """
     roles = [role for role in _roles(settings) if role.spot.path]
     genomes = settings.refgenie.genome_folder or "/nonexistent"
@@ -140,7 +141,7 @@ def _role(what: str, setting: str, *path: str, file: bool = False) -> Role:
 
 
 def _roles(settings: Settings) -> Iterator[Role]:
-    """Every place that is used, hard to move ones first: of two that clash the later one must change."""
+    """Every place in use, places that are hard to move first: if two clash, the later one must change."""
     refgenie = settings.refgenie
     genomes, archives, state = refgenie.genome_folder, refgenie.genome_archive_folder, settings.state.folder
     yield _role(_GENOMES, "refgenie.genome_folder", genomes)
@@ -165,7 +166,7 @@ def _roles(settings: Settings) -> Iterator[Role]:
 
 
 def _stray(settings: Settings) -> Iterator[Clash]:
-    """refgenie's own config in the archive folder, when nobody told us where refgenie's config is."""
+    """Finds refgenie's own config in the archive folder, when no setting says where refgenie's config is."""
     refgenie = settings.refgenie
     own = refgenie.genome_config or os.path.join(refgenie.genome_folder, CONFIG_NAME)
     path = os.path.join(refgenie.genome_archive_folder, CONFIG_NAME)
@@ -175,8 +176,8 @@ def _stray(settings: Settings) -> Iterator[Clash]:
     try:
         text = read_regular(path, MAX_BYTES)
     except OSError:
-        return  # the daemon reports it when it is about to write there
-    # A server's config has digests of archives, also one that refgenieserver began as a copy; ours has our mark.
+        return  # the daemon reports this error before it writes there
+    # A server's config has digests of archives, even if refgenieserver began it as a copy. Our own config has our mark.
     if b"asset_path" in text and b"archive_digest" not in text and not _WRITTEN_BY_US.search(text):
         yield Clash(
             frozenset({"refgenie.genome_archive_folder"}),
@@ -187,7 +188,7 @@ def _stray(settings: Settings) -> Iterator[Clash]:
 
 
 def _same(settings: Settings, roles: list[Role]) -> Iterator[Clash]:
-    """Two roles in one place, and folders where a file is to be (or below it)."""
+    """Two roles in the same place, and a folder in or below the place of a file."""
     for first, second in combinations(roles, 2):
         if first.setting == second.setting or _may_be_one(settings, first, second):
             continue
@@ -202,8 +203,8 @@ def _same(settings: Settings, roles: list[Role]) -> Iterator[Clash]:
 
 
 def _may_be_one(settings: Settings, first: Role, second: Role) -> bool:
-    """By default each of the two processes keeps its state in its own $STATE_DIRECTORY. Only one process knows its own
-    folder at a time, so both settings may show the same default.
+    """Whether two roles may be the same place. By default each of the two processes keeps its state in its own
+    $STATE_DIRECTORY, and each process only sees its own. So both settings may have the same default.
     """
     states = {first.setting, second.setting} == {"state.folder", "serving.state_folder"}
     return states and "default" in (settings.origins.get(first.setting), settings.origins.get(second.setting))
@@ -220,7 +221,7 @@ def _within(roles: list[Role], rules: Iterable[tuple[str, str, str]]) -> Iterato
 
 def _clash(changed: Role, how: str, other: Role, why: str) -> Clash:
     path, other_path = changed.spot.path, other.spot.path
-    # say what the path is, where that is more than its setting says
+    # name the use of the path, unless the setting's name says it already
     plain = changed.what in (_GENOMES, _CONFIG, _ARCHIVES, _STATE, _SPOOL, _SOCKET)
     what = path if plain else f"{path} ({changed.what})"
     place = "" if path == other_path else f" {other_path}"

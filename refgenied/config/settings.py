@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Meta
 
 PATH = "path"
-"""The setting is a path: it is written in full, and needs a restart."""
+"""The setting is a path: it is made absolute, and a change needs a restart."""
 RESTART = "restart"
-"""A reload cannot change the setting: the daemon must be restarted."""
+"""A reload cannot change the setting. A change needs a restart."""
 
 PathText = Annotated[str, PATH]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
@@ -172,8 +172,8 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(File, frozen=True, forbid_unknown_fields=True):
-    """The effective settings. Paths are absolute. Only `genome_archive_folder`, and what the command does not need,
-    may be empty.
+    """The effective settings. Paths are absolute. A path may be empty only if the command does not need it, or if it is
+    `genome_archive_folder`.
     """
 
     path: str = ""
@@ -231,7 +231,7 @@ def changed_fixed(old: Settings, new: Settings) -> list[str]:
 
 
 def keeping_fixed(old: Settings, new: Settings) -> Settings:
-    """The new settings, with the old values of those that a reload cannot change."""
+    """The new settings, but with the old values for the settings that a reload cannot change."""
     for name in FIXED:
         row = SETTINGS[name]
         section = msgspec.structs.replace(getattr(new, row.section), **{row.key: get(old, name)})
@@ -240,7 +240,7 @@ def keeping_fixed(old: Settings, new: Settings) -> Settings:
 
 
 class Current:
-    """The settings in force. A reload replaces them, so everybody asks here at the moment of use."""
+    """The settings in force. A reload replaces them, so all code reads them here when it needs them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

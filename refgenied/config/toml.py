@@ -1,4 +1,4 @@
-"""Reads `config.toml`. Each key that is wrong is named by its place in the file, and the others still count."""
+"""Reads `config.toml`. A fault is reported with the key's place in the file, and the other keys are still used."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ _PLACED = re.compile(r"(?P<what>.*) - at `\$\.(?P<key>[^`]*)`")
 
 
 class Toml(NamedTuple):
-    """What a file says, and what is wrong in it."""
+    """The values in a file, and its faults."""
 
     values: dict[str, Any]
     """`section.key` → value, of the right type."""
@@ -38,7 +38,7 @@ def parse_toml(text: str, name: str) -> Toml:
     """Read a configuration; `name` is what the messages call it. Never raises."""
     try:
         tree = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also a ValueError of Python itself: a number of 5,000 digits
+    except (ValueError, RecursionError) as error:  # Python itself raises ValueError for a number of 5,000 digits
         return Toml({}, [ConfigError(f"{name}: not valid TOML: {error}")])
     values: dict[str, Any] = {}
     problems: list[ConfigError] = []
@@ -52,7 +52,7 @@ def parse_toml(text: str, name: str) -> Toml:
 
 
 def wrong(tree: Mapping[str, Any], name: str) -> ConfigError | None:
-    """What is wrong with a part of the settings, `{section: {key: value}}`."""
+    """The first fault in a part of the settings, `{section: {key: value}}`."""
     try:
         msgspec.convert(tree, File)
     except msgspec.ValidationError as error:
@@ -61,7 +61,7 @@ def wrong(tree: Mapping[str, Any], name: str) -> ConfigError | None:
 
 
 def _each(tree: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any]]:
-    """Each setting as section, key and value; the key is None for what is no table, or an empty one."""
+    """Each setting as section, key and value; the key is None if the section is not a table, or is empty."""
     for section, table in tree.items():
         if isinstance(table, dict) and table:
             yield from ((section, key, value) for key, value in cast("dict[str, Any]", table).items())

@@ -8,11 +8,11 @@ from typing import Any, cast
 from refgenied.config.settings import SETTINGS, File, Settings, get
 
 _WIDTH = 100
-"""Columns of a comment in the file."""
+"""The most columns of a comment in the file."""
 
 
 def effective(settings: Settings) -> list[tuple[str, Any, str]]:
-    """Every setting as (`section.key`, value, where it came from), in the order of the file."""
+    """Every setting as (`section.key`, value, source), in the order of the file."""
     return [(name, get(settings, name), settings.origins.get(name, "default")) for name in SETTINGS]
 
 
@@ -38,7 +38,7 @@ def _comment(text: str) -> list[str]:
 
 
 def as_toml(value: Any) -> str:
-    """A value as it stands in a TOML file."""
+    """A value in the form of a TOML file."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):  # a TOML basic string, in which control codes are escaped

@@ -1,4 +1,4 @@
-"""Blocking calls on a disk that may never answer: the caller can be cancelled, and the process can end."""
+"""Makes blocking calls on a disk that may never answer. The caller can still be cancelled, and the process can end."""
 
 import asyncio
 import contextvars
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class DiskThread:
-    """One thread makes the calls on one disk, one at a time, so that a dead disk blocks one thread and not all.
+    """One thread makes the calls on one disk, one at a time. So a dead disk blocks only this thread.
 
     In contrast to `anyio.to_thread`, a cancelled caller returns at once, and the thread does not keep the process
     alive. The call itself goes on until the disk answers; later calls wait for it.
@@ -31,7 +31,7 @@ class DiskThread:
         """When the running call began (monotonic seconds); None when none is running."""
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Returns and raises what the function does; ShortageError when the system has no thread left."""
+        """Call the function in the thread; its result and its errors come back. ShortageError: no thread is left."""
         answer = Future[T]()
         call = partial(contextvars.copy_context().run, function, *args)
         with self._lock:
@@ -45,12 +45,12 @@ class DiskThread:
             threading.Thread(target=self._work, name=self._name, daemon=True).start()
         except RuntimeError as error:
             raise ShortageError(f"the system has no thread for the {self._name}: {error}") from None
-        self._working = True  # the thread waits for the lock that we hold here
+        self._working = True  # the new thread cannot run before we release the lock
 
     def _work(self) -> None:
         while (waiting := self._next()) is not None:
             answer, call = waiting
-            if not answer.set_running_or_notify_cancel():  # its caller was cancelled
+            if not answer.set_running_or_notify_cancel():  # the caller was cancelled
                 continue
             self.busy_since = time.monotonic()
             try:
@@ -62,7 +62,7 @@ class DiskThread:
             del answer, call, tell, waiting
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
-        """The next call; None when there is none: then the thread ends."""
+        """The next call; None: there is none, and the thread ends."""
         with self._lock:
             if self._calls:
                 return self._calls.popleft()

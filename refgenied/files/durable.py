@@ -1,8 +1,9 @@
-"""Files written so that they last.
+"""Writes files that survive a power cut.
 
-`save_atomically` promises that a reader sees the old content or the new content, never a part, also after a power cut.
-It writes a hidden partial file, brings it to the disk, renames it, and brings the folder to the disk.
-`writing` tells three failures apart: the disk is full, the machine is short of something, or this file is at fault.
+After `save_atomically` a reader sees the old content or the new content, never a part, even after a power cut. It
+writes a hidden partial file, brings it to the disk, renames it, and brings the folder to the disk.
+`writing` tells three failures apart: the disk is full; the machine is short of memory or descriptors; this file is at
+fault.
 """
 
 import errno
@@ -20,7 +21,7 @@ from refgenied.model import NoSpaceError, ShortageError, WriteError
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The disk or the quota has no room."""
 NO_HARD_LINK_ERRNOS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES})
-"""What file systems without hard links answer."""
+"""The errors of file systems without hard links."""
 
 LONGEST_NAME_BYTES = 255
 """The longest file name on the file systems of Linux."""
@@ -29,7 +30,7 @@ NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 
 
 def partial_of(path: Path) -> Path:
-    """The hidden name of a file while it is written: `.{name}.partial`, shortened when it would be too long."""
+    """The hidden name of a file while it is written: `.{name}.partial`, shortened if it is too long."""
     return _named(path, ".", ".partial")
 
 
@@ -45,8 +46,8 @@ def _named(path: Path, before: str, after: str) -> Path:
 def keep_beside(path: Path, word: str) -> Path:
     """Keep a file before it is replaced, as `{name}.{word}`, or `{name}.{word}.1` and so on. Returns that path.
 
-    What was kept before stays as it is, and the same file is kept only once. The file also keeps its old name, except
-    when it can only be moved (it belongs to another user, and we may not read it). OSError.
+    Files that were kept before stay as they are, and the same file is kept only once. The file also keeps its old name,
+    except when it can only be moved (it belongs to another user, and we may not read it). OSError.
     """
     number = 0
     while True:
@@ -81,7 +82,7 @@ def _one_file(path: Path, kept: Path) -> bool:
 
 
 def _copy(path: Path, kept: Path) -> None:
-    """For when a hard link is not possible. Linux also refuses one for a file of another user."""
+    """Copy a file when a hard link is not possible. Linux also refuses a hard link to a file of another user."""
     if path.is_symlink():
         kept.symlink_to(path.readlink())
         return
@@ -98,7 +99,7 @@ def _copy(path: Path, kept: Path) -> None:
 def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
     """Give the file this content, in one step and durably. Returns whether the content changed.
 
-    Whatever has the name, also a link, is replaced. `mode` is as for `os.open`. OSError: the old file is unchanged.
+    Any file or link with this name is replaced. `mode` is as for `os.open`. OSError: the old file is unchanged.
     """
     with suppress(OSError):
         if not path.is_symlink() and read_regular(path, len(data)) == data:
@@ -116,7 +117,7 @@ def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a new file and bring its content to the disk; one with its name is removed first. OSError."""
+    """Write a new file and bring its content to the disk. An old file with this name is removed first. OSError."""
     path.unlink(missing_ok=True)
     with descriptor(os.open(path, NEW_FILE_FLAGS, mode)) as fd:
         write_all(fd, data)
@@ -124,9 +125,9 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def allow(path: StrPath, mode: int) -> bool:
-    """Give a file or folder these permission bits, without those that the umask of this process takes away.
+    """Give a file or folder these permission bits, without the bits in the umask of this process.
 
-    Returns whether that changed them. OSError.
+    Returns whether the bits have changed. OSError.
     """
     wanted = mode & ~_umask()
     if stat.S_IMODE(os.stat(path, follow_symlinks=False).st_mode) & 0o777 == wanted:
@@ -167,9 +168,9 @@ def sync_folder(folder: StrPath) -> None:
 
 @contextmanager
 def writing(path: Path, written: int = 0) -> Generator[None]:
-    """Around system calls that write `path` (`written` bytes so far).
+    """A context for system calls that write `path` (`written` bytes so far).
 
-    Raises NoSpaceError, ShortageError or WriteError instead of OSError.
+    It raises NoSpaceError, ShortageError or WriteError instead of OSError.
     """
     try:
         yield

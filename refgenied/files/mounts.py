@@ -1,6 +1,6 @@
-"""Which disks are mounted over a folder, and where on its disk a folder is.
+"""Which disks are mounted over a folder, and the place of a folder on its disk.
 
-The sandbox of a service only holds the disks that were there when the process started.
+The sandbox of a service only has the disks that were mounted when the process started.
 """
 
 import os
@@ -18,7 +18,7 @@ Mount = tuple[str, str]
 
 
 def over(folders: Iterable[str], mountinfo: Path = MOUNTINFO) -> frozenset[Mount]:
-    """The mounts at or above any of the folders, as this process sees them, also mounts that other mounts hide."""
+    """The mounts at or above any of the folders, as this process sees them, with mounts that other mounts hide."""
     wanted = [f"{folder.rstrip('/')}/" for folder in folders if folder]
     mounts = ((fields[0], _plain(fields[4])) for fields in _table(mountinfo))
     return frozenset(
@@ -29,9 +29,9 @@ def over(folders: Iterable[str], mountinfo: Path = MOUNTINFO) -> frozenset[Mount
 
 
 def origin(path: str, mountinfo: Path = MOUNTINFO) -> tuple[str, str] | None:
-    """The disk that an absolute path without links is on, and the path on that disk; None when that is not known.
+    """The disk of an absolute path without links, and the path on that disk; None when they are not known.
 
-    So we can tell that a folder and a bind mount of it (or of a part of it) are the same. The path need not exist.
+    With this we see that a folder and a bind mount of it (or of a part of it) are the same. The path need not exist.
     """
     best: tuple[str, str, str] | None = None
     for fields in _table(mountinfo):

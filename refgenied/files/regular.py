@@ -1,7 +1,7 @@
-"""Regular files, read although other people may have put anything under the name.
+"""Reads regular files safely, although other people may have put anything under the name.
 
-Nothing that is there can block us: a FIFO without a writer, a terminal, a device.
-`reading` tells two failures apart: the machine is short of something (descriptors, memory), or this file is at fault.
+Nothing under the name can block us: not a FIFO without a writer, not a terminal, not a device.
+`reading` tells two failures apart: the machine is short of descriptors or memory, or this file is at fault.
 """
 
 import errno
@@ -14,21 +14,21 @@ from typing import TypeGuard
 from refgenied.model import ShortageError, UnreadableError
 
 SHORTAGE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOLCK})
-"""The process or the machine is short of something for the moment; the file that was asked for is not at fault."""
+"""The process or the machine is short of memory or descriptors for the moment. The file itself is not at fault."""
 WRONG_FILE_ERRNOS = frozenset({errno.EINVAL, errno.EFBIG, errno.ELOOP})
-"""What `read_regular` raises when something else than the expected file is there; the disk is not at fault."""
+"""`read_regular` raises these when the name belongs to an unexpected kind of file; the disk is not at fault."""
 
 StrPath = str | os.PathLike[str]
 
 
 def is_shortage(error: BaseException) -> TypeGuard[OSError]:
-    """Whether the process or the machine is short of something for the moment."""
+    """Whether the process or the machine is short of memory or descriptors for the moment."""
     return isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS
 
 
 @contextmanager
 def descriptor(fd: int) -> Generator[int]:
-    """Closes this descriptor at the end of the block."""
+    """A context that closes this descriptor at its end."""
     try:
         yield fd
     finally:
@@ -36,14 +36,14 @@ def descriptor(fd: int) -> Generator[int]:
 
 
 def open_regular(path: StrPath) -> int:
-    """A read-only descriptor of a regular file; a link is followed. Never blocks.
+    """A read-only descriptor of a regular file; a link is followed. It never blocks.
 
-    OSError, also when something else than a regular file is there. That is never opened: a device may act on an open.
+    OSError, also for any other kind of file. Such a file is never opened, because opening a device may have effects.
     """
     with descriptor(os.open(path, os.O_PATH | os.O_CLOEXEC)) as at:
         try:
             if stat.S_ISREG(os.fstat(at).st_mode):
-                # O_NONBLOCK: no lease or pseudo-file makes us wait. O_NOCTTY: no terminal becomes ours.
+                # O_NONBLOCK: no lease or pseudo-file makes us wait. O_NOCTTY: we do not become a terminal's owner.
                 return os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
@@ -74,7 +74,7 @@ def read_regular(path: StrPath, limit: int | None = None) -> bytes:
 
 
 def identity(path: StrPath) -> tuple[int, ...]:
-    """Values that differ when another file has the name, or the file was written; empty when there is no file."""
+    """Values that change when the file is replaced or written; empty when there is no file."""
     try:
         return identity_of(os.stat(path))
     except OSError:
@@ -82,13 +82,13 @@ def identity(path: StrPath) -> tuple[int, ...]:
 
 
 def identity_of(info: os.stat_result) -> tuple[int, ...]:
-    """`identity` of a file whose status is known."""
+    """`identity` from the file's status."""
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
 @contextmanager
 def reading(path: StrPath) -> Generator[None]:
-    """Around system calls that read `path`: raises UnreadableError or ShortageError instead of OSError."""
+    """A context for system calls that read `path`. It raises UnreadableError or ShortageError instead of OSError."""
     try:
         yield
     except OSError as error:
@@ -96,6 +96,6 @@ def reading(path: StrPath) -> Generator[None]:
 
 
 def unreadable(path: StrPath, error: OSError, *, hint: str = "") -> UnreadableError | ShortageError:
-    """The error to raise when reading `path` failed with this OSError. `hint`: for when the machine lacks nothing."""
+    """The error to raise after reading `path` failed with this OSError. `hint`: for an UnreadableError."""
     message = f"{os.fspath(path)} cannot be read: {error.strerror or error}"
     return ShortageError(message) if is_shortage(error) else UnreadableError(message, hint=hint)

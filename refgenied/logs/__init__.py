@@ -1,4 +1,4 @@
-"""Logging: entries with fields when stderr is the journal, text on a terminal, otherwise one JSON object a line.
+"""Logging: entries with fields if stderr is the journal, text on a terminal, else one JSON object in each line.
 
 Code that logs never waits for a reader of the log: see `outlet`.
 """
@@ -22,13 +22,13 @@ from refgenied.logs.outlet import FLUSH_SECONDS, Outlet, Write, to_stderr
 from refgenied.shared import output
 
 _outlet = Outlet()
-"""One for the process, so that lines keep their order."""
+"""The process has only one, so lines keep their order."""
 
 
 def set_up(settings: Log, names: journal.AssetNames = lambda path: [path]) -> None:
     """Configure structlog for the process. A reload calls it again, with another `level`.
 
-    `names` gives all names of an asset, so that the journal finds its entries by any of them.
+    `names` gives all names of an asset. The journal then finds the asset's entries by each of them.
     """
     if settings.format == "auto" and journal.is_stderr():
         rendering, write = _journal(names), journal.write
@@ -47,7 +47,7 @@ def set_up(settings: Log, names: journal.AssetNames = lambda path: [path]) -> No
 
 @atexit.register
 def flush(seconds: float = FLUSH_SECONDS) -> None:
-    """Wait until everything is written, but not longer than this, because perhaps nobody reads it."""
+    """Wait until everything is written, but at most this long, because perhaps nobody reads the log."""
     _outlet.flush(seconds)
 
 
@@ -60,7 +60,7 @@ def take_over(logger: structlog.typing.FilteringBoundLogger) -> None:
 
 
 def show_crashes() -> None:
-    """Let a crash, and the watchdog's SIGABRT, show where every thread was. A full pipe does not block it."""
+    """After a crash or the watchdog's SIGABRT, print where every thread was. A full pipe does not block this."""
     number = 2
     try:
         mode = os.fstat(number).st_mode
@@ -72,7 +72,7 @@ def show_crashes() -> None:
 
 
 _Rendering = Sequence[structlog.typing.Processor]
-"""The steps from an event to what is written."""
+"""The steps from an event to the written text."""
 
 
 def _journal(names: journal.AssetNames) -> _Rendering:
@@ -91,7 +91,7 @@ def _text() -> _Rendering:
 
 
 class _Spelled:
-    """A text that is spelled out already: structlog would print it as it is, or spell it out a second time."""
+    """A text that is printable already. Without this class structlog would change it a second time."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -101,7 +101,7 @@ class _Spelled:
 
 
 def _spelled(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Make values harmless, because they may be names from other people. structlog shows values that are no texts."""
+    """Make texts harmless, because they may be names from other people. structlog itself prints other values."""
     exception = event.pop("exception", None)
     spelled: structlog.typing.EventDict = {
         key: _Spelled(value) if isinstance(value, str) and not value.isprintable() else value
@@ -114,7 +114,7 @@ def _spelled(_logger: object, _method: str, event: structlog.typing.EventDict) -
 
 
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
-    # without the local variables of each frame: they are whole configs and requests, hundreds of KB a line
+    # without the local variables of each frame: they hold whole configs and requests, hundreds of KB in a line
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
 
@@ -155,7 +155,7 @@ class _ToStructlog(logging.Handler):
 
 
 def complain(message: str, hint: str) -> None:
-    """Say in one line why the process ends, and what to do: as an error entry when stderr is the journal."""
+    """Say in one line why the process ends, and what to do. If stderr is the journal, this is an error entry."""
     if journal.is_stderr():
         line = f"{message} (hint: {hint})" if hint else message
         fields = [

@@ -1,8 +1,8 @@
 """journald's native protocol: one event is one entry with fields that `journalctl FIELD=value` finds.
 
 JSON lines on stderr would reach the journal too, but as text without fields to filter by, and all with one priority.
-It is spoken when `$JOURNAL_STREAM` is stderr. An entry about an asset has the field `REFGENIED_ASSET` once with the
-genome digest and once for each alias.
+The protocol is used when `$JOURNAL_STREAM` is stderr. An entry about an asset has the field `REFGENIED_ASSET` once with
+the genome digest and once for each alias.
 https://systemd.io/JOURNAL_NATIVE_PROTOCOL
 """
 
@@ -23,7 +23,7 @@ PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "
 
 Field = tuple[str, str]
 AssetNames = Callable[[str], Iterable[str]]
-"""A registry path → all registry paths of the asset: with the digest of its genome, and with each alias."""
+"""From one registry path to all registry paths of the asset: with its genome's digest, and with each alias."""
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _TOO_LONG = frozenset({errno.EMSGSIZE, errno.ENOBUFS})
@@ -33,7 +33,7 @@ _SPOKEN_LAST = frozenset({"event", "level", "exception"})
 
 
 def is_stderr(env: Mapping[str, str] | None = None) -> bool:
-    """Whether stderr goes to the journal: then $JOURNAL_STREAM holds the device and inode of that stream."""
+    """Whether stderr goes to the journal. Then $JOURNAL_STREAM holds the device and inode of stderr."""
     named = (os.environ if env is None else env).get("JOURNAL_STREAM")
     if not named:
         return False
@@ -64,7 +64,7 @@ def message(event: Mapping[str, str], called: list[str]) -> str:
     """An event for people: its name, its message, and the rest as `key=value`."""
     text = event.get("event", "")
     if called:
-        text += f" {called[-1]}"  # an alias, when there is one
+        text += f" {called[-1]}"  # an alias, if there is one
     said = [event[key] for key in _SPOKEN_FIRST if event.get(key)]
     rest = [f"{key}={value}" for key, value in event.items() if key not in {*_SPOKEN_FIRST, *_SPOKEN_LAST, "asset"}]
     text += "".join(f": {line}" for line in said)
@@ -74,7 +74,7 @@ def message(event: Mapping[str, str], called: list[str]) -> str:
 
 
 def write(fields: list[Field], address: str = SOCKET) -> None:
-    """Write an entry; this may block. One that journald does not accept goes to stderr as a line of text."""
+    """Write an entry; this may block. If journald does not accept it, it goes to stderr as a line of text."""
     entry = b"".join(_encoded(name, value) for name, value in fields)
     try:
         _send(entry, address)

@@ -1,8 +1,8 @@
-"""A thread of its own writes the log lines, so that code that logs never waits for a reader.
+"""A separate thread writes the log lines, so code that logs never waits for a reader.
 
-stderr may be a pipe that nobody reads, a stopped terminal, or a busy journal: a write may take for ever. Code that logs
-only puts a line into a queue with a limit. Lines without room are counted, and the number is logged when there is room
-again.
+stderr may be a pipe that nobody reads, a stopped terminal, or a busy journal: a write may never end. Code that logs
+only puts a line into a queue with a limit. Lines that do not fit are counted, and the number is logged when there is
+room again.
 """
 
 import os
@@ -14,18 +14,18 @@ from collections.abc import Callable
 from contextlib import suppress
 
 Write = Callable[[], object]
-"""Writes one entry; may block."""
+"""A function that writes one entry; it may block."""
 
 MAX_QUEUE_BYTES = 8 << 20
-"""Entries that wait to be written: about ten thousand lines."""
+"""The most bytes of waiting entries: about ten thousand lines."""
 ENTRY_OVERHEAD_BYTES = 200
-"""About what an entry takes in memory beside its text."""
+"""An entry takes about this much memory in addition to its text."""
 FLUSH_SECONDS = 2.0
-"""How long the process, when it ends, waits for a reader of the log."""
+"""At its end the process waits at most this long for a reader of the log."""
 
 
 class Outlet:
-    """One thread writes the entries, each whole and in the order in which they were put in. Any thread may put."""
+    """One thread writes the entries, each whole and in the order of the `put` calls. Any thread may call `put`."""
 
     def __init__(self, most_bytes: int = MAX_QUEUE_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -37,9 +37,9 @@ class Outlet:
         self._thread: threading.Thread | None = None
 
     def put(self, write: Write, size: int, lost: Callable[[int], Write] | None = None) -> None:
-        """Let an entry of `size` bytes be written soon. Never blocks.
+        """Queue an entry of `size` bytes. Never blocks.
 
-        `lost` makes an entry that says how many entries before it had no room.
+        `lost` makes an entry that says how many earlier entries did not fit.
         """
         size += ENTRY_OVERHEAD_BYTES
         with self._changed:
@@ -55,7 +55,7 @@ class Outlet:
                 self._thread.start()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Wait until everything is written, but not longer than this; returns whether it is."""
+        """Wait until everything is written, but at most this long. Returns whether everything is written."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting, seconds)
 
@@ -73,7 +73,7 @@ class Outlet:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 write, size = self._waiting[0]  # an entry counts as waiting until it is written
-            with suppress(Exception):  # a full disk or a closed pipe: nowhere is left to report it
+            with suppress(Exception):  # a full disk or a closed pipe: the error cannot be reported anywhere
                 write()
             with self._changed:
                 self._waiting.popleft()
@@ -86,7 +86,7 @@ class Outlet:
 def to_stderr(line: str) -> None:
     """Write a line; may block. OSError.
 
-    It does not use `sys.stderr`: a blocked write would hold the lock of that even while the process ends.
+    It does not use `sys.stderr`, because a blocked write would hold the lock of `sys.stderr` until the process ends.
     """
     try:
         fd, encoding = sys.stderr.fileno(), sys.stderr.encoding
@@ -97,12 +97,12 @@ def to_stderr(line: str) -> None:
 
 
 def write_patiently(fd: int, data: bytes) -> None:
-    """Write to a descriptor, and wait until it takes everything, also when it is non-blocking. OSError."""
+    """Write to a descriptor, and wait until it takes everything, even if it is non-blocking. OSError."""
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(fd, view) :]
-        except BlockingIOError:  # a process that shares it with us made it non-blocking
+        except BlockingIOError:  # another process shares the descriptor and has made it non-blocking
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()

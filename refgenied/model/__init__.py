@@ -1,6 +1,6 @@
 """The words of the project as frozen types, the table of job states and the errors. No I/O, no clock.
 
-Every room may import this one; it imports none.
+Every room may import this one. It imports no other room.
 """
 
 from refgenied.model.access import Access as Access

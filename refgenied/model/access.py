@@ -23,7 +23,7 @@ class Access(StrEnum):
 
     @property
     def folder_mode(self) -> int:
-        """The same for a folder that holds such files."""
+        """Permission bits of a folder with such files."""
         mode = self.file_mode
         return mode | (mode & 0o444) >> 2
 
@@ -36,7 +36,7 @@ class Access(StrEnum):
         return cls.GROUP if mode & needed & 0o70 == needed & 0o70 else cls.OWNER
 
     def narrowed(self, other: Access) -> Access:
-        """Who may read both."""
+        """Who may read both this and the other."""
         return min(self, other, key=lambda access: access.file_mode)
 
 

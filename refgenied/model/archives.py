@@ -1,4 +1,4 @@
-"""What the database keeps: archives and removals."""
+"""The records of the database about archives and removals."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from refgenied.model.assets import AssetKey
 
 
 class ArchiveRecord(msgspec.Struct, frozen=True):
-    """What the database knows of one archive. The manifest beside the file knows more."""
+    """The record of one archive in the database. The manifest beside the archive has more."""
 
     key: AssetKey
     aliases: tuple[str, ...]
@@ -15,7 +15,7 @@ class ArchiveRecord(msgspec.Struct, frozen=True):
     """Relative to the archive folder, so that the folder can be moved."""
     size: int
     digest: str
-    """md5 of the `.tgz`, as refgenie uses."""
+    """md5 of the `.tgz`, which refgenie uses too."""
     asset_digest: str
     content_digest: str
     files: int
@@ -30,14 +30,14 @@ class ArchiveRecord(msgspec.Struct, frozen=True):
     download_count: int = 0
     requested_by: str = "refgenied"
     damaged: str | None = None
-    """What a verify found wrong, in one line with the first bad member; None when nothing is known to be wrong."""
+    """The damage that a verify found, in one line with the first bad member; None when no damage is known."""
     access: Access | None = None
     """Who may read the asset's files; None: not known yet (an archive of refgenied 0.1)."""
     seal: str | None = None
-    """The seal of the manifest, with which manifest and record prove each other; None: it had none at that time."""
+    """The seal of the manifest: with it, manifest and record prove each other. None: the manifest had no seal then."""
 
     def proved_before(self, now: float) -> float:
-        """When it was last proved; 0.0 when never, or when that is in the future because a clock was wrong."""
+        """When it was last proved; 0.0: never, or the time is in the future because a clock was wrong."""
         at = self.proved_at or 0.0
         return at if at <= now else 0.0
 

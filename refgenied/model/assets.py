@@ -1,4 +1,4 @@
-"""What refgenie builds: assets, genomes, and one look at all of them."""
+"""Assets, genomes, and the result of one look at all of them."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -26,12 +26,12 @@ class AssetKey(msgspec.Struct, frozen=True, order=True):
         return f"{alias}/{self.asset_group}:{self.asset}"
 
     def named(self, aliases: Sequence[str]) -> str:
-        """The same with the genome's first alias, if it has one."""
+        """The registry path with the genome's first alias, if it has one."""
         return self.aliased(aliases[0]) if aliases else self.registry_path
 
 
 class AssetState(StrEnum):
-    """What the genome folder says about one asset."""
+    """The state of one asset in the genome folder."""
 
     COMPLETE = "complete"  # built here, finished, registered
     BUILDING = "building"  # a running flag or lock, and something has changed lately
@@ -39,7 +39,7 @@ class AssetState(StrEnum):
     INTERRUPTED = "interrupted"  # a running flag or lock, and nothing has changed for long
     UNREGISTERED = "unregistered"  # complete on disk, absent from refgenie's config
     PULLED = "pulled"  # downloaded: at refgenie's own place, no build flags
-    ADDED = "added"  # `refgenie add`: somewhere else in the genome folder, no build flags
+    ADDED = "added"  # `refgenie add`: in another place in the genome folder, no build flags
     MISSING = "missing"  # in refgenie's config (or archived), but not on disk
     UNREADABLE = "unreadable"  # a folder or file cannot be read, or we may not read it
 
@@ -59,18 +59,18 @@ class Asset(msgspec.Struct, frozen=True):
     """Absolute path of the folder with the asset's files (it may be missing)."""
     aliases: tuple[str, ...] = ()
     stamp: str = ""
-    """Changes whenever the files, the build flags or refgenie's entry change; empty when they could not be read or are
+    """It changes whenever the files, the build flags or refgenie's entry change. Empty: they could not be read or are
     not at rest. Two equal stamps mean that nothing was built or touched in between."""
     files_stamp: str = ""
     """The part of `stamp` that covers the files alone (path, type, mode, size, mtime, ctime, inode)."""
     built_at: float | None = None
     """When the build finished (mtime of its completed flag, Unix seconds); None without a flag."""
     asset_digest: str | None = None
-    """refgenie's own digest of the files, as its config has it."""
+    """refgenie's own digest of the files, from its config."""
     description: str = ""
     seek_keys: dict[str, str] = {}
     parents: tuple[str, ...] = ()
-    """Registry paths of the assets this one was built from, as refgenie's config has them."""
+    """Registry paths of the assets from which this one was built, from refgenie's config."""
     children: tuple[str, ...] = ()
     access: Access = Access.EVERYONE
     """Who may read all its files, by their permission bits and those of the folders above them in the genome folder.
@@ -92,7 +92,7 @@ class Genome(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     description: str = ""
     default_assets: dict[str, str] = {}
-    """Asset group → the asset that is meant when a registry path names none."""
+    """Asset group → the asset of a registry path that names only the group."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """All that one look at the genome folder found."""
+    """The result of one look at the genome folder."""
 
     assets: dict[AssetKey, Asset]
     genomes: dict[str, Genome]
@@ -111,7 +111,7 @@ class Look(msgspec.Struct, frozen=True):
     layout: str
     """For people: `refgenie 0.13 (genome_config.yaml)`, `refgenie 1`, or that the folder is empty."""
     root: tuple[int, int] | None
-    """(device, inode) of the genome folder; None when it is not there."""
+    """(device, inode) of the genome folder; None when it does not exist."""
     watch: tuple[str, ...]
     """Folders whose changes are worth another look."""
     servers: tuple[str, ...] = ()
@@ -119,5 +119,5 @@ class Look(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the genome folder could be read: only then a missing asset is really missing."""
+        """Whether the genome folder could be read. Only then a missing asset is really missing."""
         return self.root is not None

@@ -1,4 +1,4 @@
-"""What is told of downloads."""
+"""The report of one download."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class DownloadReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One archive that a client got whole."""
+    """One archive that a client has got completely."""
 
     id: Annotated[str, Meta(min_length=8, max_length=64, description="the same id again is the same download")]
     genome_digest: Name

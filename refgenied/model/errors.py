@@ -1,10 +1,10 @@
-"""What can go wrong: one line for people, one kind for programs, and whether another attempt can help."""
+"""The errors: each has one line for people, one kind for programs, and says whether another attempt can help."""
 
 from typing import ClassVar
 
 
 class RefgeniedError(Exception):
-    """Base of every error for people: one clear line, and a hint what to do.
+    """Base of every error for people: one clear line, and a hint that says what to do.
 
     `code` is the JSON-RPC error code, `kind` its stable name. `permanent` means that another attempt cannot help while
     the asset stays as it is.
@@ -61,13 +61,13 @@ class BadRegistryPathError(RefgeniedError):
 
 
 class AssetNotWantedError(RefgeniedError):
-    """Nobody asked for its archive, and by the policy or its state none is made automatically."""
+    """Nobody asked for the asset's archive, and the policy or its state forbids an automatic archive."""
 
     code, kind = 1011, "asset_not_wanted"
 
 
 class MemberNotFoundError(RefgeniedError):
-    """The archive is there, but has no such member."""
+    """The archive exists, but has no such member."""
 
     code, kind = 1012, "member_not_found"
 
@@ -79,13 +79,13 @@ class BadArgumentError(RefgeniedError, ValueError):
 
 
 class UnsafeTreeError(RefgeniedError):
-    """The asset has a link that leads out, a device, a FIFO or a socket, so it is refused; the message names it."""
+    """The asset is refused: it has a link that leads out, a device, a FIFO or a socket. The message names it."""
 
     code, kind = 1020, "unsafe_tree"
 
 
 class DigestMismatchError(RefgeniedError):
-    """The files are not what refgenie's config says they are."""
+    """The files do not have the digest in refgenie's config."""
 
     code, kind = 1021, "digest_mismatch"
 
@@ -109,7 +109,7 @@ class NoSpaceError(RefgeniedError):
 
 
 class ShortageError(RefgeniedError):
-    """The process or the machine is short of something for the moment (descriptors, memory): no file is at fault."""
+    """The process or the machine is short of descriptors or memory for the moment: no file is at fault."""
 
     code, kind, permanent = 1027, "shortage", False
 
@@ -118,7 +118,7 @@ class ShortageError(RefgeniedError):
 
 
 class WriteError(RefgeniedError):
-    """The archive could not be written, and lack of space is not the reason."""
+    """The archive could not be written, for another reason than a full disk."""
 
     code, kind, permanent = 1025, "write_failed", False
 
@@ -136,7 +136,7 @@ class DamagedArchiveError(RefgeniedError):
 
 
 class ConfigError(RefgeniedError):
-    """The configuration is wrong: `refgenied` says it in one line and exits with 78 (EX_CONFIG)."""
+    """The configuration is wrong: `refgenied` says so in one line and exits with 78 (EX_CONFIG)."""
 
     code, kind = 1030, "config"
 

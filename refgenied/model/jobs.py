@@ -20,7 +20,7 @@ ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class Arrow(StrEnum):
-    """The only ways in which a job changes its state. Each is one UPDATE that names the state before."""
+    """The only changes of a job's state. Each is one UPDATE that names the old state."""
 
     CLAIM = "claim"
     SUCCEED = "succeed"
@@ -28,7 +28,7 @@ class Arrow(StrEnum):
     RETRY_LATER = "retry_later"  # an error that may go away: the attempt counts, and the next one waits longer
     HAND_BACK = "hand_back"  # shutdown, or a condition that stops every job: the attempt does not count
     CRASHED = "crashed"  # it was running when the daemon started: the attempt counts
-    FOLD = "fold"  # it was to be handed back, but the same asset has a queued job already
+    FOLD = "fold"  # it cannot be handed back, because the same asset has a queued job already
     CANCEL_QUEUED = "cancel_queued"  # by a user
     CANCEL_RUNNING = "cancel_running"  # by a user
     REVIVE = "revive"  # a user retries a job that ended, or one that waits for its next attempt
@@ -57,11 +57,11 @@ class Priority:
 
 
 class Outcome(StrEnum):
-    """How a succeeded job left its archive."""
+    """What a succeeded job has done with its archive."""
 
     PUBLISHED = "published"
     UNCHANGED = "unchanged"  # the archive already has this content: nothing was published again
-    ADOPTED = "adopted"  # a proved archive was there already; only its record was missing
+    ADOPTED = "adopted"  # a proved archive existed already; only its record was missing
 
 
 class Requester(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ class Job(msgspec.Struct, frozen=True):
     attempts: int
     """Attempts that count so far, with the running one."""
     crashes: int
-    """During how many of them, in a row, the daemon died."""
+    """How many attempts in a row have ended because the daemon died."""
     requested_by: str
     created_at: float
     not_before: float
@@ -97,7 +97,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One line of the event log. `seq` rises, and no number is used twice."""
+    """One line of the event log. `seq` rises, and each number is used only once."""
 
     seq: int
     at: float

@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, prog: str | None = None, **settings: Any) -> None:
         super().__init__(prog=prog, formatter_class=Help, **settings)
         self.color = False
-        """Python 3.14 colours the help, and counts the codes for colours as text."""
+        """Python 3.14 colours the help, and wrongly counts the codes for colours as text."""
 
     def error(self, message: str) -> NoReturn:
         output.complain(self.prog, message, f"{self.prog} --help", kind="usage")
@@ -51,10 +51,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def require_utf8_names(module: str, words: list[str]) -> None:
-    """Start `module` again with these words if Python reads the names of files as something else than UTF-8.
+    """Start `module` again with these words if Python does not read file names as UTF-8.
 
-    refgenie writes them in UTF-8 whatever the locale is, and Python asks the locale only once, at its start. Printed
-    text stays in the locale's encoding.
+    refgenie writes them in UTF-8 in every locale, and Python asks for the locale only once, at its start. Printed text
+    stays in the locale's encoding.
     """
     if sys.getfilesystemencoding() == "utf-8":
         return

@@ -1,7 +1,7 @@
-"""What both commands print for people. It fits the terminal and its encoding, and cannot control the terminal.
+"""Prints the texts of both commands for people. They fit the terminal and its encoding, and cannot control it.
 
-Names, messages and file lists are text of other people. Only `spelled` makes them harmless, and `say` and `complain`
-are the only way to print. Only the standard library: `refgeniectl` must start in milliseconds.
+Names, messages and file lists are text of other people. `spelled` makes them harmless, and all printing goes through
+`say` and `complain`. This file uses only the standard library, because `refgeniectl` must start in milliseconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PLAIN = {"…": "~", "·": "-"}
 """Our own marks, and what replaces them when the encoding does not have them. Each is one column wide."""
 WORD = re.compile(r"(?:`[^`]*`|\S)+")
-"""A word, a path or a command in backquotes: never broken over two lines, so that it can be copied."""
+"""A word, a path or a command in backquotes. It is never broken over two lines, so people can copy it."""
 
 
 class _Mode:
@@ -30,20 +30,19 @@ class _Mode:
 def set_up(*, as_json: bool = False) -> None:
     """Call this once, before anything is printed. `as_json`: each message on stderr is one JSON object in one line.
 
-    A standard stream that was closed leads to /dev/null from now on; otherwise the next opened file would take its
-    place.
+    A closed standard stream leads to /dev/null from now on. Otherwise the next opened file would get its number.
     """
     _Mode.as_json = as_json
     for number, mode in enumerate(("r", "w", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number, which is this one
         if (sys.stdin, sys.stdout, sys.stderr)[number] is None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 (it lives as long as the process)
             setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # other streams, as in tests, take any character
+        if isinstance(stream, TextIOWrapper):  # other streams (in tests) take any character
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -53,8 +52,8 @@ def set_up(*, as_json: bool = False) -> None:
 def spelled(text: str, encoding: str | None = "utf-8") -> str:
     r"""The text as one printable line: a character that cannot be printed is written as `\x1b` or `\u202e`.
 
-    These are the characters that the encoding does not have, and those that Python calls not printable: control and
-    format characters (also those that change the writing direction), half surrogates (bytes of a name that is not
+    Such characters are: those that the encoding does not have, and those that Python calls not printable. These are
+    control and format characters (some change the writing direction), half surrogates (bytes of a name that is not
     UTF-8), odd spaces and line separators.
     """
     if text.isprintable() and (text.isascii() or fits(text, encoding)):
@@ -95,7 +94,7 @@ def _columns(character: str) -> int:
 
 
 def head(text: str, width: int) -> str:
-    """The longest beginning that takes at most so many columns."""
+    """The longest start of the text that takes at most this many columns."""
     if text.isascii():
         return text[: max(0, width)]
     taken = 0
@@ -107,14 +106,14 @@ def head(text: str, width: int) -> str:
 
 
 def tail(text: str, width: int) -> str:
-    """The longest end that takes at most so many columns."""
+    """The longest end of the text that takes at most this many columns."""
     return head(text[::-1], width)[::-1]
 
 
 def wrapped(text: str, width: int, indent: int = 0, *, words: re.Pattern[str] = WORD) -> list[str]:
     """Lines of at most `width` columns, all but the first indented.
 
-    A longer word ends its line: the terminal breaks it, and so it can be copied.
+    A word that is too long is not broken here: the terminal breaks it, and people can still copy it.
     """
     if columns(text) <= width:
         return [text]
@@ -145,8 +144,8 @@ def on_terminal() -> bool:
 
 
 def _real(stream: TextIO) -> TextIO:
-    """The stream itself. While rich draws a bar, it puts an object in front that prints lines above the bar and says
-    that it is no terminal.
+    """The stream itself. While rich draws a bar, it replaces the stream by an object that prints lines above the bar
+    and says that it is not a terminal.
     """
     return getattr(stream, "rich_proxied_file", stream)
 
@@ -174,7 +173,7 @@ def say(text: str, *, indent: int = 2) -> None:
 
 
 def complain(program: str, message: str, hint: str = "", *, kind: str = "error") -> None:
-    """Print on stderr what went wrong and what to do."""
+    """Print on stderr an error and what to do."""
     _tell(complaint(program, message, hint, kind=kind))
 
 
@@ -189,7 +188,7 @@ def complaint(program: str, message: str, hint: str = "", *, kind: str = "error"
 
 
 def note(program: str, message: str, *, below: bool = False) -> None:
-    """Print on stderr what a person should know although nothing went wrong; `below` the `^C` that a terminal shows."""
+    """Print on stderr a note that is not an error. `below`: on a new line, below the `^C` that a terminal shows."""
     if _Mode.as_json:
         _tell(json.dumps({"note": message}))
         return
@@ -206,7 +205,7 @@ def _tell(lines: str) -> None:
 
 
 def let_go_of(stream: TextIO) -> None:
-    """Throw away what could not be written; otherwise Python tries again when it ends, and complains."""
+    """Throw away text that could not be written. Otherwise Python tries again at its end, and prints an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 SYSTEM_CONFIG = "/etc/refgenied/config.toml"
 SYSTEM_SOCKET = "/run/refgenied/control.sock"
 MAX_CONFIG_BYTES = 1 << 20
-"""Of our configuration file."""
+"""The most bytes of our configuration file."""
 
 
 def with_variables(setting: str, text: str, env: Mapping[str, str]) -> str:
     """The text with `$NAME` and `${NAME}` replaced by variables, and `$$` by a dollar.
 
-    ValueError names the setting and a variable that is not set.
+    ValueError: a variable is not set; the error names the setting and the variable.
     """
     import re  # noqa: PLC0415 - the client must start quickly
 

@@ -1,6 +1,6 @@
 """How far work is and how fast: the same type in the daemon, in messages and on the screen.
 
-Only the standard library, because the client uses it too.
+This file uses only the standard library, because the client imports it too.
 """
 
 import time
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 RATE_SECONDS = 5.0
-"""The rate is the mean over so many seconds."""
+"""The rate is the mean over this many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Progress:
     """Bytes a second, over the last seconds; 0: not known yet."""
 
     def message(self) -> dict[str, Any]:
-        """The same as a message of the daemon has it."""
+        """The progress in the form of the daemon's messages."""
         return asdict(self)
 
 

@@ -1,8 +1,9 @@
-"""What counts as one download. Only the standard library: `refgenied serve` and `downloads import` count alike.
+"""Decides what counts as one download. `refgenied serve` and `downloads import` both use it, so they count alike.
 
-`refgenie pull` asks for an archive twice. It drops the first GET, which is for the length, at once; but the first
-answer about a small archive is sent whole before the server notices. So of two requests of refgenie's client one
-counts. For other clients each whole transfer counts, and ranges count once when together they cover the archive.
+`refgenie pull` asks for an archive twice. The first GET only asks for the length, and refgenie drops it at once; but
+a small archive is sent completely before the server notices. So of two requests of refgenie's client one counts. For
+other clients each whole transfer counts, and ranges count once when together they cover the archive. This file uses
+only the standard library, because the client imports it too.
 """
 
 from collections import OrderedDict
@@ -10,56 +11,56 @@ from copy import deepcopy
 from typing import Any, NamedTuple, Self
 
 MAX_PULLS = 10_000
-"""Pairs of a client and an archive that are remembered in memory; the oldest is forgotten."""
+"""The most pairs of a client and an archive in memory; the oldest pair is forgotten."""
 MAX_PIECES = 200
-"""Separate ranges that are remembered for one of them; a client that reads here and there downloads nothing."""
+"""The most separate ranges that are remembered for one pair. A client with more only reads parts here and there."""
 MAX_PROBES = 200
-"""First requests that are remembered for one of them."""
+"""The most first requests that are remembered for one pair."""
 
 PAIR_SECONDS = 10.0
-"""The second request of refgenie begins less than this after the end of its first one."""
+"""The second request of refgenie begins within this time after the end of its first request."""
 DROP_SECONDS = 5.0
-"""refgenie drops its first request at once; a request that took longer was a second one."""
+"""refgenie drops its first request at once. A request that took longer was a second request."""
 BUFFERED_BYTES = 16 * 2**20
-"""The buffers between server and client hold less: a client that drops a longer archive at once never gets it all."""
+"""The buffers between server and client hold less. So a client that drops a longer archive at once never gets all."""
 SAME_DOWNLOAD_SECONDS = 2.0
 """No client gets an archive of more than BUFFERED_BYTES twice within this time."""
 SLOWEST_BYTES_PER_SECOND = 10_000
-"""The parts of a slower download do not count together."""
+"""If a download is slower, its parts do not count together."""
 BETWEEN_PARTS_SECONDS = 600.0
 """The longest pause between the parts of one download."""
 
 
 def asks_twice(user_agent: str) -> bool:
-    """Whether this is what refgenie's client downloads with (`urllib.request`)."""
+    """Whether this is the agent of refgenie's client (`urllib.request`)."""
     return user_agent.startswith("Python-urllib")
 
 
 def remembered(size: int) -> float:
-    """Seconds that a download of so many bytes may take."""
+    """Seconds that a download of this many bytes may take."""
     return BETWEEN_PARTS_SECONDS + size / SLOWEST_BYTES_PER_SECOND
 
 
 class Answer(NamedTuple):
-    """What was sent for one GET of an archive. Times are seconds of any clock, the same clock for all answers."""
+    """The bytes that were sent for one GET of an archive. Times are seconds of any clock, the same for all answers."""
 
     at: float
-    """When it ended; or when it began, if only that is known."""
+    """When it ended; if only its beginning is known, when it began."""
     begun: float | None
-    """None if it is not known."""
+    """When it began; None: not known."""
     size: int
     """Bytes of the archive."""
     first: int | None
-    """The first byte that was sent; None for a range of which only the length is known."""
+    """The first byte that was sent; None: a range, and only its length is known."""
     least: int
     most: int
     """At least `least` and at most `most` bytes were sent."""
     ranged: bool = False
-    """The client asked for a range."""
+    """Whether the client asked for a range."""
     twice: bool = False
-    """The client asks twice for each pull."""
+    """Whether the client asks twice for each pull."""
     sure: bool = True
-    """False when this may be a broken transfer that looks like a whole one."""
+    """False: this may be a broken transfer that looks like a whole one."""
 
     @property
     def is_whole(self) -> bool:
@@ -67,27 +68,27 @@ class Answer(NamedTuple):
 
 
 class Pull:
-    """The parts of one archive that one client has got and that are no download yet."""
+    """The parts of one archive that one client has got, and that are not a download yet."""
 
     def __init__(self) -> None:
         self.dropped: list[float] = []
-        """When refgenie's dropped requests ended that no second request has followed."""
+        """The end times of dropped requests of refgenie that have no second request yet."""
         self.whole: list[float] = []
-        """When those ended that were sent whole, and seem to be the first of a pair."""
+        """The end times of requests that were sent whole and seem to be the first of a pair."""
         self.alone: float | None = None
-        """When the last long one ended that counted without a first one before it."""
+        """The end time of the last long request that counted without a first request before it."""
         self.covered: list[tuple[int, int]] = []
-        """[first, after last) of what came in ranges or was resumed: sorted, and with gaps between them."""
+        """[first, after last) of the bytes that came in ranges or resumed transfers: sorted, with gaps between them."""
         self.lengths: list[tuple[int, int, int]] = []
-        """Ranges of which only the length is known: at least, at most, and how many such ranges came in a row."""
+        """Ranges with a known length only: at least, at most, and how many such ranges came in a row."""
         self.counted = False
-        """The ranges in `lengths` have counted; ranges that may belong to them must not count again."""
+        """Whether the ranges in `lengths` have counted. Ranges that may belong to them must not count again."""
         self.moved = 0.0
         """When the last range ended."""
 
     @classmethod
     def load(cls, state: dict[str, Any]) -> Self:
-        """From what `state` gave."""
+        """A `Pull` from the value of `state`."""
         pull = cls()
         for name in vars(pull):
             setattr(pull, name, state[name])
@@ -97,12 +98,12 @@ class Pull:
 
     @property
     def state(self) -> dict[str, Any]:
-        """In a form for JSON."""
+        """All values in a form for JSON."""
         return dict(vars(self))
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is kept that another answer could complete."""
+        """Whether no other answer can complete a download now."""
         return not (self.dropped or self.whole or self.covered or self.lengths)
 
     def take(self, answer: Answer) -> bool:
@@ -122,7 +123,7 @@ class Pull:
     # ----------------------------------------------------------------- pairs
 
     def _second(self, answer: Answer) -> bool:
-        """A whole answer: the second of a pair counts, and an answer that may be a first one is kept."""
+        """Handle a whole answer: the second of a pair counts; an answer that may be the first of a pair is kept."""
         begun = answer.at - remembered(answer.size) if answer.begun is None else answer.begun
         self._forget_probes(answer)
         pair = begun - PAIR_SECONDS, answer.at + PAIR_SECONDS
@@ -137,7 +138,7 @@ class Pull:
         return False
 
     def _dropped(self, answer: Answer) -> bool:
-        """A dropped answer: the first of a pair, perhaps noticed late; or a second one that was broken off."""
+        """Handle a dropped answer: the first of a pair (perhaps noticed late), or an interrupted second one."""
         self._forget_probes(answer)
         begun = answer.at if answer.begun is None else answer.begun
         if answer.at - begun > DROP_SECONDS:
@@ -174,7 +175,7 @@ class Pull:
         return True
 
     def _adds_up(self, answer: Answer) -> bool:
-        """Whether ranges of which only the lengths are known add up to the archive, or complete a cut transfer."""
+        """Whether ranges with known lengths only add up to the archive, or complete an interrupted transfer."""
         if self.covered and self.covered[0][0] == 0 and self.covered[0][1] + answer.most >= answer.size:
             self._forget_ranges()
             return True
@@ -197,7 +198,7 @@ class Pull:
 
 
 def _take_last(ends: list[float], first: float, last: float) -> bool:
-    """Remove the last of these times that lies in this span; returns whether there is one."""
+    """Remove the last of these times in this span. Returns whether there was one."""
     found = [end for end in ends if first <= end <= last]
     if found:
         ends.remove(found[-1])
@@ -205,7 +206,7 @@ def _take_last(ends: list[float], first: float, last: float) -> bool:
 
 
 class Pulls:
-    """Says with each answer whether a download is complete. `who` is a client and what it downloads, as texts."""
+    """Says for each answer whether it completes a download. `who`: texts that identify a client and its archive."""
 
     def __init__(self) -> None:
         self._pulls: OrderedDict[tuple[str, ...], Pull] = OrderedDict()
@@ -213,12 +214,12 @@ class Pulls:
         """Whether anything has changed since the last call of `states`."""
 
     def states(self) -> list[tuple[list[str], dict[str, Any]]]:
-        """What is no download yet, in a form for JSON."""
+        """All parts that are not a download yet, in a form for JSON."""
         self.changed = False
         return [(list(who), pull.state) for who, pull in self._pulls.items() if not pull.is_over]
 
     def load(self, states: list[tuple[list[str], dict[str, Any]]]) -> None:
-        """Go on from what `states` gave. LookupError, TypeError, ValueError when it is something else."""
+        """Continue from a value of `states`. LookupError, TypeError, ValueError: it is not such a value."""
         self._pulls.update({tuple(map(str, who)): Pull.load(state) for who, state in states[-MAX_PULLS:]})
 
     def would_take(self, who: tuple[str, ...], answer: Answer) -> bool:

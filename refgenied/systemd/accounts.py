@@ -1,4 +1,4 @@
-"""The users and groups of the services: which of them an installation made, and what they own."""
+"""The users and groups of the services: which of them an installation has made, and which files they own."""
 
 import grp
 import os
@@ -14,7 +14,7 @@ from refgenied.systemd.tools import run
 
 
 class Users(NamedTuple):
-    """The names of the users that the services run as; each has a group of its own name."""
+    """The names of the services' users. Each user has a group of the same name."""
 
     daemon: str
     server: str
@@ -51,9 +51,9 @@ def made_before(sysusers: str) -> list[str]:
 
 
 def take_away(made: Iterable[str]) -> list[str]:
-    """Remove these accounts; a group that has members stays. Returns one line for each account that stays."""
+    """Remove these accounts. A group with members stays. Returns one line for each account that stays."""
     left: list[str] = []
-    for account in sorted(made, reverse=True):  # users first: a user's own group cannot go before the user
+    for account in sorted(made, reverse=True):  # users first, because a user's group cannot be removed before the user
         kind, _, name = account.partition(" ")
         with suppress(KeyError):
             members = grp.getgrnam(name).gr_mem if kind == "group" else []
@@ -64,15 +64,16 @@ def take_away(made: Iterable[str]) -> list[str]:
                 continue
             try:
                 run(f"{kind}del", name, missing=f"{kind}del is not installed: {name} stays")
-            except WriteError as error:  # it may be the primary group of somebody; the other accounts still go
+            except WriteError as error:  # it may be somebody's primary group; the other accounts are still removed
                 left.append(f"the {kind} {name} stays: {error.message}")
     return left
 
 
 def give(folder: Path, user: str, group: str, *, leave: Path) -> int:
-    """Give a folder to a user and a group, with all in it when it is an archive folder already; how many changed.
+    """Give a folder to a user and a group, with all its files if it is an archive folder already.
 
-    Links themselves are given, and never followed. `leave`, the genome folder, is left out when it lies inside.
+    Returns how many owners changed. Links themselves are given, and never followed. `leave`, the genome folder, is left
+    out if it lies inside.
     """
     uid, gid = pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
     changed = _own(folder, uid, gid)
@@ -85,7 +86,7 @@ def give(folder: Path, user: str, group: str, *, leave: Path) -> int:
 
 
 def hand_over(folder: Path, uid: int) -> int:
-    """Give the files of a user that goes away to root, so that no later user inherits them; how many changed."""
+    """Give the files of a user that will be removed to root, so no later user gets them. Returns how many changed."""
     changed = 0
     for parent, _, files, fd in os.fwalk(folder):
         for name, within in ((parent, None), *((name, fd) for name in files)):

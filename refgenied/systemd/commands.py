@@ -22,16 +22,16 @@ def install(named: str | None, *, user: bool, prefix: str | None, dry_run: bool)
 
 
 def uninstall(named: str | None, *, user: bool, prefix: str | None, dry_run: bool) -> None:
-    """Take the units away again. WriteError."""
+    """Remove the units. WriteError."""
     try:
         settings = _settings(named, user=user)
     except ConfigError:
-        settings = Settings()  # an installation can be taken away without its configuration
+        settings = Settings()  # the units can be removed without their configuration
     _installation(settings, user=user, prefix=prefix, dry_run=dry_run).uninstall()
 
 
 def _settings(named: str | None, *, user: bool) -> Settings:
-    """A service does not see the caller's environment, so the settings of its units do not come from it either."""
+    """The settings without the caller's environment, because a service does not see that environment."""
     if not user:
         return load(named or SYSTEM_CONFIG, env={"STATE_DIRECTORY": "/var/lib/refgenied"})
     own = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")

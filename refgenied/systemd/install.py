@@ -1,4 +1,4 @@
-"""Puts the units in place and takes them away again. To do either twice changes nothing more."""
+"""Installs and removes the units. A second call changes nothing more."""
 
 import os
 import pwd
@@ -30,7 +30,7 @@ from refgenied.systemd.units import (
 )
 
 FIRST_WORDS = b"# Written by `refgenied install-units"
-"""How each of these files begins."""
+"""The first words of each of these files."""
 
 
 @dataclass(kw_only=True)
@@ -41,14 +41,14 @@ class Installation:
     root: Path
     user: bool
     live: bool
-    """False below another root (an image, a package): only files are written; no accounts, no owners, no systemd."""
+    """False below another root (an image, a package): then only files are written: no accounts, owners, systemd."""
     dry_run: bool
-    """Only `say` what would happen."""
+    """True: nothing is changed, and only `say` is called for each step."""
     say: Callable[[str], None]
-    """Gets one line for each step."""
+    """A function that gets one line for each step."""
     users: Users = SERVICE_USERS
 
-    # ----------------------------------------------------------------- there
+    # ----------------------------------------------------------------- installing
 
     def install(self) -> None:
         """Write the units, make the accounts, give them the archive folder. ConfigError, WriteError."""
@@ -79,7 +79,7 @@ class Installation:
             )
         for message in clashes(self.settings, service=True):
             raise ConfigError(message)
-        # what is given to the daemon's user must be a folder of its own, also when a link leads to it
+        # A folder that the daemon's user gets must not belong to the system, even if a link leads to it.
         for folder, _, _ in [] if self.user else self._given():
             if {str(folder), str(folder.resolve())} & set(NOT_OURS):
                 raise ConfigError(
@@ -119,7 +119,7 @@ class Installation:
         return True
 
     def _begin(self, step: str) -> bool:
-        """Say what is done now; returns whether to do it."""
+        """Say the next step. Returns whether to do it."""
         self.say(step)
         return not self.dry_run
 
@@ -132,7 +132,7 @@ class Installation:
             raise WriteError(f"{error.filename or path}: {error.strerror}", hint=hint) from None
 
     def _given(self) -> list[tuple[Path, str, str]]:
-        """Folders, each with the user and the group that get it."""
+        """Folders, each with the user and the group that will own it."""
         settings, (daemon, server) = self.settings, self.users
         state, serving = settings.state.folder, serving_state(settings)
         given = [
@@ -150,10 +150,10 @@ class Installation:
             genomes = Path(self.settings.refgenie.genome_folder)
             accounts.give(folder.resolve(), user, group, leave=genomes.resolve())  # the folder, not a link to it
 
-    # ----------------------------------------------------------------- and back again
+    # ----------------------------------------------------------------- removing
 
     def uninstall(self) -> None:
-        """Stop and disable the units, remove them and the accounts made for them; the data go to root. WriteError."""
+        """Stop, disable and remove the units, and remove the accounts made for them. Root gets the data. WriteError."""
         files = [self.root / name for name in (USER_FILES if self.user else SYSTEM_FILES)]
         present = [path.name for path in files if path.suffix in (".service", ".socket") and path.is_file()]
         if self.live and present:
@@ -184,14 +184,14 @@ class Installation:
                 path.unlink()
 
     def _clear_away(self, made: list[str]) -> None:
-        """The socket's folder, the accounts, and what they own."""
+        """Remove the socket's folder and the accounts, and give the accounts' files to root."""
         socket = Path(self.settings.control.socket or SYSTEM_SOCKET)
         if self._begin(f"remove {socket.parent}"):
             with suppress(OSError):
                 socket.unlink(missing_ok=True)
                 socket.parent.rmdir()
             with suppress(OSError):
-                Path(SERVING_STATE).rmdir()  # when it is empty, everything in it was reported
+                Path(SERVING_STATE).rmdir()  # an empty folder: all its downloads were reported
         state = self.settings.state.folder or SYSTEM_STATE
         for name in (self.settings.refgenie.genome_archive_folder, state, serving_state(self.settings)):
             for user in (user for user in self.users if f"user {user}" in made and name and Path(name).is_dir()):
@@ -203,7 +203,7 @@ class Installation:
         for line in accounts.take_away([thing for thing in made if not thing.startswith("folder ")]):
             self.say(line)
         for folder in (thing.removeprefix("folder ") for thing in made if thing.startswith("folder ")):
-            with suppress(OSError):  # by now something else is in it
+            with suppress(OSError):  # other files are in it by now
                 Path(folder).rmdir()
 
     def _give_to_root(self, name: str, user: str) -> None:

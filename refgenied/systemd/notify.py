@@ -1,4 +1,4 @@
-"""Messages to systemd (sd_notify(3)), when systemd started this process; otherwise nothing happens."""
+"""Messages to systemd (sd_notify(3)). If systemd did not start this process, nothing is sent."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from refgenied.shared.output import spelled
 def notify(*assignments: str) -> None:
     """Send `READY=1`, `STOPPING=1`, `STATUS=…` to $NOTIFY_SOCKET, all in one message.
 
-    A lost message is no error. The call never waits for a reader, because it runs on the event loop.
+    A lost message is not an error. The call never waits for a reader, because it runs on the event loop.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
@@ -30,7 +30,7 @@ def reloading() -> None:
 
 
 def watchdog_seconds() -> float | None:
-    """After how long without `WATCHDOG=1` systemd kills this process; None when it does not."""
+    """systemd kills this process after this long without `WATCHDOG=1`; None: never."""
     usec = os.environ.get("WATCHDOG_USEC", "")
     if not usec.isdecimal() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
@@ -38,5 +38,5 @@ def watchdog_seconds() -> float | None:
 
 
 def unit() -> str:
-    """The unit whose sandbox this process runs in (`Environment=REFGENIED_UNIT=%n`); empty without one."""
+    """The unit whose sandbox holds this process (`Environment=REFGENIED_UNIT=%n`); empty when there is none."""
     return os.environ.get("REFGENIED_UNIT", "")

@@ -22,11 +22,11 @@ class Reload:
         self._after: list[Callable[[], None]] = []
 
     def then(self, call: Callable[[], None]) -> None:
-        """Call this after each reload."""
+        """Register a function that is called after each reload."""
         self._after.append(call)
 
     async def run(self) -> list[str]:
-        """Returns the settings that differ and need a restart. ConfigError: the old settings stay."""
+        """Reload. Returns the settings that differ and need a restart. ConfigError: the old settings stay."""
         reloading()
         try:
             return await self._run()
@@ -34,7 +34,7 @@ class Reload:
             notify("READY=1")
 
     async def run_and_log(self) -> None:
-        """Nothing that is wrong in the file ends the daemon: the old settings stay."""
+        """Reload, and log an error in the file. The daemon goes on with the old settings then."""
         try:
             await self.run()
         except ConfigError as error:

@@ -1,4 +1,4 @@
-"""What systemd hears while the daemon runs: that it is alive, what it does, and that a stop needs more time."""
+"""Tells systemd that the daemon is alive, what the daemon does, and that a stop needs more time."""
 
 import time
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from refgenied.systemd.notify import notify, watchdog_seconds
 from refgenied.systemd.surroundings import Surroundings
 
 BEAT_SECONDS = 2.0
-"""Between two messages to systemd; less when its watchdog waits for a shorter time."""
+"""Seconds between two messages to systemd; less if its watchdog waits for a shorter time."""
 MORE_SECONDS_TO_STOP = 20.0
-"""So many more seconds each message of a stopping daemon asks for …"""
+"""Each message of a stopping daemon asks for this many more seconds."""
 LONGEST_STOP_SECONDS = 600.0
-"""… until it has been stopping for so long. Then TimeoutStopSec= holds, and systemd ends the daemon."""
+"""A stopping daemon asks for more time for at most this long. After that systemd ends it (TimeoutStopSec=)."""
 
 
 class Supervision:
@@ -34,9 +34,9 @@ class Supervision:
         self._beat = min(BEAT_SECONDS, watchdog / 3) if watchdog else BEAT_SECONDS
 
     async def run(self) -> None:
-        """Send messages until cancelled. A database that does not answer leaves the watchdog hungry.
+        """Send messages until cancelled. No message is sent while the database does not answer.
 
-        That the database takes no writes is an answer.
+        A database that answers but takes no writes counts as alive.
         """
         while True:
             notify("WATCHDOG=1", f"STATUS={await self.status()}", *self._extension())
@@ -44,7 +44,7 @@ class Supervision:
             await anyio.sleep(self._beat)
 
     def drain(self) -> None:
-        """The daemon stops: from now on each message asks for more time."""
+        """Note that the daemon stops: from now on each message asks for more time."""
         self._drain_began = time.monotonic()
         notify("STOPPING=1", "STATUS=draining", *self._extension())
 

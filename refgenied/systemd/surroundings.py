@@ -1,4 +1,4 @@
-"""Changes around the daemon that only another start can follow: a new disk, or another file in the database's place."""
+"""Finds changes that need a restart of the daemon: a new disk, or another file in the place of the database."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ log = structlog.get_logger("supervision")
 
 class Surroundings:
     def __init__(self, core: Core, restart: Callable[[str], None]) -> None:
-        """`restart` takes a reason, ends the daemon in order, and has it started again."""
+        """`restart` takes a reason, ends the daemon in order, and lets systemd start it again."""
         self._store = core.jobs.store
         self._health = core.health
         self._restart = restart
@@ -25,12 +25,12 @@ class Surroundings:
             self._health.set("database_file", self._store.trouble)
         refgenie = core.current.settings.refgenie
         folders = (refgenie.genome_folder, refgenie.genome_config, refgenie.genome_archive_folder)
-        # Where a link leads is looked up only once, because a dead disk would delay each look.
+        # Links are followed only once, at the start, because a dead disk would delay each look.
         self._folders = [name for folder in folders if folder for name in (folder, os.path.realpath(folder))]
         self._mounts = mounts.over(self._folders)
 
     async def look(self, *, stopping: bool) -> None:
-        """Restart the daemon if it must be."""
+        """Restart the daemon if this is necessary."""
         if unit():
             self._look_for_mounts()
         lost = await self._store.look()
@@ -38,7 +38,7 @@ class Surroundings:
             await self._save_database(lost)
 
     def _look_for_mounts(self) -> None:
-        """A disk that is mounted later would be writable, because the sandbox was built without it."""
+        """Look for new mounts. The sandbox was built without them, so the daemon could write to a new disk."""
         new = mounts.over(self._folders) - self._mounts
         self._mounts |= new
         for _, point in sorted(new):
@@ -47,7 +47,7 @@ class Surroundings:
             )
 
     async def _save_database(self, lost: str) -> None:
-        """A deleted or replaced file would lose what is written to it. The next start puts that right."""
+        """Restart when the database file was deleted or replaced, because later writes would be lost."""
         self._health.set("database_file", f"{lost}; the daemon starts again")
         with suppress(StateError):
             await self._store.rescue()

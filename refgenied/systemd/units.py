@@ -10,11 +10,11 @@ from refgenied.config.settings import Settings
 from refgenied.model import ConfigError
 
 HOMES = ("/home", "/root", "/run/user")
-"""What ProtectHome= hides."""
+"""The folders that ProtectHome= hides."""
 TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 (not used: hidden)
-"""What PrivateTmp= hides."""
+"""The folders that PrivateTmp= hides."""
 SYSTEM_STATE = "/var/lib/refgenied"
-"""The folder of StateDirectory=refgenied: the database is there unless the configuration says otherwise."""
+"""The folder of StateDirectory=refgenied. The database is in it unless the configuration names another folder."""
 SERVING_STATE = "/var/lib/refgenied-serve"
 """The folder of StateDirectory=refgenied-serve, the same for the server."""
 
@@ -24,7 +24,7 @@ NOT_OURS = (
     *HOMES,
     *TEMPORARY,
 )
-"""Folders that are not given to the daemon's user: not for its socket, its state or the archives."""
+"""Folders that the daemon's user never gets as its own: not for its socket, its state or the archives."""
 
 SYSUSERS = "etc/sysusers.d/refgenied.conf"
 TMPFILES = "etc/tmpfiles.d/refgenied.conf"
@@ -52,7 +52,7 @@ def template(name: str) -> str:
 
 
 def system_units(settings: Settings) -> dict[str, str]:
-    """Path below the root → text, for the machine's systemd. ConfigError for what a unit cannot express."""
+    """Path below the root → text, for the machine's systemd. ConfigError: a unit cannot express a setting."""
     if str(Path(settings.control.socket).parent) in NOT_OURS:
         raise ConfigError(
             f"control.socket: {settings.control.socket} must lie in a folder of its own", hint="/run/refgenied, say"
@@ -68,7 +68,7 @@ def system_units(settings: Settings) -> dict[str, str]:
 
 
 def serving_state(settings: Settings) -> str:
-    """Where the server's unit keeps the downloads that it has counted: systemd's folder, or the configured one."""
+    """The folder for the downloads that the server's unit has counted: systemd's folder, or the configured folder."""
     named = settings.origins.get("serving.state_folder", "default") == settings.path
     return settings.serving.state_folder if named else SERVING_STATE
 
@@ -122,7 +122,7 @@ def _readable(settings: Settings, *, archive: bool) -> list[str]:
     refgenie = settings.refgenie
     found = [refgenie.genome_folder, refgenie.genome_archive_folder if archive else ""]
     if refgenie.genome_config and not _below(refgenie.genome_config, [refgenie.genome_folder]):
-        # not the file: when refgenie replaces it, a bound file stays the old one
+        # The folder is bound and not the file: when refgenie replaces a bound file, the sandbox still has the old one.
         found.append(str(Path(refgenie.genome_config).parent))
     return [path for path in found if path]
 
@@ -143,12 +143,12 @@ def _sandbox(settings: Settings, read_only: Sequence[str], read_write: Sequence[
 
 
 def with_targets(paths: Iterable[str]) -> list[str]:
-    """These paths, and where they lead as links: in a sandbox that hides homes, a link into a home leads nowhere."""
+    """These paths, and the targets of links. In a sandbox that hides homes, a link into a home is broken."""
     return list(dict.fromkeys(name for path in paths for name in (path, os.path.realpath(path))))
 
 
 def _own_code() -> list[str]:
-    """The interpreter and this package: the daemon cannot start without seeing them."""
+    """The paths of the interpreter and this package. The daemon cannot start if the sandbox hides them."""
     own = (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2]))
     return list(dict.fromkeys(own))
 
@@ -162,7 +162,7 @@ def _list(paths: Iterable[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A word of a unit file's list, quoted where systemd would split it (systemd.syntax(7))."""
+    """A word for a list in a unit file, quoted if systemd would split it (systemd.syntax(7))."""
     if "\n" in text:
         raise ConfigError(f"{text!r}: a path with a line break cannot stand in a unit")
     text = text.replace("%", "%%")
@@ -177,7 +177,7 @@ def argument(text: str) -> str:
 
 
 def mount_units(paths: Iterable[str]) -> list[str]:
-    """The names of the mount units that would hold these paths: of each folder and of those above it."""
+    """The names of the mount units that may hold these paths: for each folder, and for each folder above it."""
     folders = {str(folder) for path in paths for folder in (Path(path), *Path(path).parents)} - {"/"}
     return [f"{escaped(folder)}.mount" for folder in sorted(folders)]
 
