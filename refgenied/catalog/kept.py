@@ -75,11 +75,14 @@ class Kept:
     def _found(self) -> dict[Path, float]:
         """The hidden names that an earlier run of the daemon has left. Their ctime is when they lost the flat name."""
         found: dict[Path, float] = {}
-        with suppress(OSError):  # other parts need the folder too, and report the error
-            for path in self._folder.glob("*/.*.tgz"):
-                if is_kept_name(path.name) and not path.parent.is_symlink():
-                    age = time.time() - path.lstat().st_ctime
-                    found[path] = self._clock() - min(max(age, 0.0), KEPT_SECONDS)
+        for genome in _inside(self._folder):
+            if genome.is_symlink():
+                continue
+            for path in _inside(genome):
+                if is_kept_name(path.name):
+                    with suppress(OSError):
+                        age = time.time() - path.lstat().st_ctime
+                        found[path] = self._clock() - min(max(age, 0.0), KEPT_SECONDS)
         return found
 
 
@@ -90,3 +93,11 @@ def _link(path: Path, hidden: Path) -> None:
         if not path.samefile(hidden):
             hidden.unlink()
             os.link(path, hidden, follow_symlinks=False)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing when it cannot be read: others that need it tell of it."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
