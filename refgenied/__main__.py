@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EX_OK = 0
 EX_FAILED = 1
 EX_TEMPFAIL = 75  # starting again helps, or may help later: another daemon holds the state folder
-EX_CONFIG = 78  # starting again does not help before somebody has changed the configuration
+EX_CONFIG = 78  # starting again does not help: somebody must change the configuration first
 
 EXAMPLES = """\
 examples:
@@ -137,7 +137,7 @@ def _add_units(command: Parser, function: Callable[..., int]) -> None:
 
 
 # --------------------------------------------------------------------------- the commands
-# Each gets what its command line says, by name, and returns the exit status.
+# Each gets the values of its command line as keyword arguments, and returns the exit status.
 
 
 def _run(*, config: str | None, flags: Flags) -> int:
@@ -155,7 +155,7 @@ def _run(*, config: str | None, flags: Flags) -> int:
         logs.take_over(structlog.get_logger("library"))
         return run_to_end(Daemon(settings, partial(load, config, flags)).run, "daemon")
     except RefgeniedError as error:
-        if error.kind != "start_again":  # clients at systemd's socket go on waiting for the next start
+        if error.kind != "start_again":  # otherwise clients at systemd's socket wait for the next start
             _say_why_not(error)
         raise
 

@@ -1,4 +1,4 @@
-"""The only place that makes the daemon's parts: lock, open, recover, run all parts, signals, drain."""
+"""Makes and connects all parts of the daemon: lock, open, recover, run all parts, signals, drain."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from refgenied.watcher import Watcher
 log = structlog.get_logger("daemon")
 
 SECOND_SIGNAL_GRACE_SECONDS = 5.0
-"""After the second signal. Then the process ends, as in a crash."""
+"""This long after the second signal the process ends, as in a crash."""
 EXIT_AFTER_SECOND_SIGNAL = 128 + signal.SIGTERM
 FIRST_LOOK_SECONDS = 5.0
-"""How long systemd waits for the first look. A longer one goes on while the daemon is ready."""
+"""systemd waits at most this long for the first look. A longer look continues while the daemon is ready."""
 
 
 def _end_in(seconds: float) -> None:
-    """End the process after so long, because a thread that hangs on a dead disk cannot be cancelled."""
+    """End the process after this long, because a thread that hangs on a dead disk cannot be cancelled."""
 
     def end() -> None:
         logs.flush()
@@ -76,7 +76,7 @@ class Daemon:
         self._current = Current(settings)
         self._load = load
         self._start_again = ""
-        """The reason; empty when the daemon is not to be started again."""
+        """Why the daemon must be started again; empty when it need not be."""
 
     async def run(self) -> None:
         """Run until a signal or `server.shutdown`. Raises RefgeniedError when it cannot start."""
@@ -104,7 +104,7 @@ class Daemon:
         await pause.load()
         first_started_at = await store.ask(archives.first_started_at, clock())
         reconciler = Reconciler(core, pause, first_started_at=first_started_at)
-        pause.on_end(reconciler.hint)  # queue what could not be queued before
+        pause.on_end(reconciler.hint)  # queue the assets that could not be queued before
         logs.set_up(settings.log, reconciler.last.names)
         watcher = Watcher(reconciler, self._current, core.health)
         verifier = Verifier(core)
@@ -151,7 +151,7 @@ class Daemon:
             group.start_soon(jobs.keep_pruned)
             group.start_soon(self._signals, stop, reload, group.cancel_scope)
             with anyio.move_on_after(FIRST_LOOK_SECONDS):
-                await reconciler.first_look.wait()  # meanwhile the socket answers
+                await reconciler.first_look.wait()  # the socket answers meanwhile
             notify("READY=1", f"STATUS={await supervision.status()}")
             group.start_soon(supervision.run)
             await _work_until(stop, worker, supervision)
@@ -185,7 +185,7 @@ class Daemon:
 
 
 async def _work_until(stop: anyio.Event, worker: Worker, supervision: Supervision) -> None:
-    """Run the worker. When `stop` is set, it gives its job back, or finishes to publish."""
+    """Run the worker. When `stop` is set, the worker gives its job back, or finishes a publish."""
     async with anyio.create_task_group() as group:
 
         async def drain_on_stop() -> None:

@@ -28,11 +28,11 @@ class ArchiveState(StrEnum):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the database and the archive folder know at the time of one look."""
+    """The facts in the database and the archive folder at the time of one look."""
 
     archives: Mapping[AssetKey, ArchiveRecord]
     lost: Mapping[AssetKey, str]
-    """Recorded archives whose file is not as recorded, and what is wrong with each."""
+    """Recorded archives with a missing or different file, and what is wrong with each."""
     jobs: Mapping[AssetKey, Job]
     """Each asset's newest job."""
     removals: Mapping[AssetKey, Removal]
@@ -49,11 +49,11 @@ class Standing(msgspec.Struct, frozen=True):
     job: Job | None
     """Its queued or running job."""
     wanted: bool
-    """It is archived without a request."""
+    """Whether it is archived without a request."""
     why_not: str
     """Why it is not wanted, as a plain line; empty when it is."""
     waits_for: str = ""
-    """What its queued job waits for, besides its turn in the queue; empty when for nothing else."""
+    """What its queued job waits for, besides its turn in the queue; empty: it waits only for its turn."""
     priority: int = Priority.BUILT
 
     @property
@@ -64,21 +64,21 @@ class Standing(msgspec.Struct, frozen=True):
 def access_now(record: ArchiveRecord, asset: Asset | None) -> Access | None:
     """Who may read the asset that was archived; None when nobody knows.
 
-    `asset` is what the last look found. While the archive holds the asset as it is now, the look decides, otherwise the
-    record.
+    `asset` is the asset in the last look. While the archive holds the asset as it is now, the look decides; else the
+    record decides.
     """
     return asset.access if asset is not None and asset.stamp == record.stamp else record.access
 
 
 def readers(access: Access, policy: Archive) -> Access:
-    """Who shall be able to read the archive of an asset with this access."""
+    """Who may read the archive of an asset with this access."""
     return Access.EVERYONE if access.private and policy.publish_private else access
 
 
 _MOMENTARY_KINDS = frozenset({"asset_incomplete", "asset_not_found"})
-"""Errors about a moment, not about the asset: they do not stop the next job."""
+"""These errors are about a moment, not about the asset. They do not prevent the next job."""
 _PASSING_KINDS = frozenset(error.kind for error in RefgeniedError.__subclasses__() if not error.permanent)
-"""A job no longer ends with these errors; a job of refgenied 0.1 that ended with one is tried again."""
+"""Today no job ends with these errors. A job of refgenied 0.1 that ended with one of them is tried again."""
 
 
 def standing(asset: Asset, facts: Facts, policy: Archive) -> Standing:
@@ -114,11 +114,11 @@ def _archive_state(asset: Asset, facts: Facts) -> ArchiveState:
 
 
 def _is_as_archived(asset: Asset, record: ArchiveRecord) -> bool:
-    if asset.state is AssetState.MISSING:  # the archive is all that is left, and still right
+    if asset.state is AssetState.MISSING:  # only the archive is left, and it is still right
         return True
-    if asset.state is AssetState.UNREGISTERED:  # without refgenie's entry a part of the stamp is missing
+    if asset.state is AssetState.UNREGISTERED:  # without refgenie's entry the stamp lacks a part
         return record.files_stamp == asset.files_stamp
-    if asset.state is AssetState.PULLED and asset.asset_digest:  # perhaps restored: it has no flags, and other times
+    if asset.state is AssetState.PULLED and asset.asset_digest:  # a restored asset has no flags, and other times
         return record.asset_digest == asset.asset_digest
     return record.stamp == asset.stamp
 

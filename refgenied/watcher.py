@@ -1,7 +1,7 @@
-"""The kernel's change notices, used as hints. Nothing depends on them: the sweeps find what the notices miss.
+"""Uses the kernel's change notices as hints. Nothing depends on them: the sweeps find the changes without a notice.
 
-watchfiles never reports an overflow, misses files in new folders, and says nothing when it reaches the watch limit
-later. So few folders are watched, none recursively, and after an error a new watch is built after a while.
+watchfiles never reports an overflow, misses files in new folders, and says nothing if it reaches the watch limit
+later. So only a few folders are watched, none recursively, and some time after an error a new watch is built.
 """
 
 from collections.abc import AsyncIterator
@@ -19,9 +19,9 @@ from refgenied.shared.output import fits
 log = structlog.get_logger("watcher")
 
 LONGEST_PAUSE_SECONDS = 60.0
-"""Between two attempts to build a watch."""
+"""The most seconds between two attempts to build a watch."""
 PROVEN_SECONDS = 1.0
-"""A watch that has lived for so long works."""
+"""A watch that has lasted for this long works."""
 
 
 class WatchSource(Protocol):
@@ -68,7 +68,7 @@ class Watcher:
         return self._reconciler.last.watchable if self._current.settings.watch.enabled else ()
 
     async def _watch(self, wanted: Watchable) -> Exception | None:
-        """Pass hints on until other folders are wanted, or one was replaced. Returns the error that broke the watch."""
+        """Pass hints on until other folders must be watched, or a folder was replaced. Returns the watch's error."""
         folders = tuple(folder for folder, _ in wanted)
         odd = next((folder for folder in folders if not fits(folder)), None)
         if odd is not None:  # watchfiles accepts no other names
@@ -77,7 +77,7 @@ class Watcher:
         broken: Exception | None = None
 
         async def stopper() -> None:
-            # To cancel awatch waits for its Rust thread, with rust_timeout=0 for ever; the event ends it in 4 ms.
+            # A cancellation of awatch waits for its Rust thread (with rust_timeout=0 for ever); the event takes 4 ms.
             try:
                 while self._wanted() == wanted:
                     await self._reconciler.looked.wait()

@@ -1,10 +1,10 @@
-"""Jobs: from the request that an asset is archived to the end of its job.
+"""Jobs: from the request for an archive to the end of its job.
 
             claim            succeed
  queued ------------> running ------> succeeded
    ^  |                | | |  fail (a permanent error)
    |  | cancel_queued  | | +--------> failed
-   |  v                | |  cancel_running, fold (another job of the asset takes over)
+   |  v                | |  cancel_running, fold (another job of the asset replaces this one)
    | cancelled <-------|-+
    +-------------------+  retry_later (an attempt is charged; the job waits), hand_back (shutdown, or a condition:
    |                      nothing is charged), crashed (found running at start: an attempt is charged)
@@ -12,40 +12,41 @@
 
 The table is `model.ARROWS`. Each change is `UPDATE … WHERE id = ? AND state IN (…)`, which must change one row.
 
-*The way of a job.* The reconciler enqueues it (`jobs`). `worker` claims it and asks `archiver` for a `Result`: the
-archive is up to date, an archive that was there is adopted, or a new one is packed. The worker gives the archive its
-final names and records it, inside `ArchiveFolder.changing`. `feed` tells of the events; the catalog follows them.
-`records` and `downloads` write what happens to archives outside of jobs.
+*The steps of a job.* The reconciler enqueues it (`jobs`). `worker` claims it and asks `archiver` for a `Result`: the
+archive is up to date, an existing archive is adopted, or a new one is packed. The worker gives the archive its final
+names and records it, inside `ArchiveFolder.changing`. `feed` sends the events to subscribers; the catalog is one of
+them. `records` and `downloads` write the changes of archives that do not come from jobs.
 
-*Whose fault is it?* A permanent error (an unsafe tree, a wrong digest) ends the job. After any other error the daemon
-writes, syncs, renames and deletes a small file at the top of the archive folder. If that fails too, the error is a
-*condition* (`conditions`): the archive folder, room in it, the database, and descriptors and memory are what every
-job needs. Then no job is charged, one line of the health says what is wrong and where, and the queue waits. Each
-condition is looked at every 3 seconds, also when no job waits, and without a write while all is well; the queue goes
-on by itself. If the small file can be written, the fault is that of the asset: only its job waits, twice as long each
-time, up to an hour, for ever, and `status` names it.
+*Whose fault is an error?* A permanent error (an unsafe tree, a wrong digest) ends the job. After any other error the
+daemon writes, syncs, renames and deletes a small file at the top of the archive folder. If this fails too, the error is
+a *condition* (`conditions`). Every job needs the archive folder, room in it, the database, and descriptors and memory.
+During a condition no job is charged, one line of the health says what is wrong and where, and the queue waits. Each
+condition is checked every 3 seconds, even when no job waits, and without a write while all is well. When it is over,
+the queue continues by itself. If the small file can be written, the asset is at fault: only its job waits, each time
+twice as long, up to an hour. It is tried again without end, and `status` names it.
 
-*A full disk.* A pack that finds the archive disk full deletes its partial files; the archive in place stays. The job
-is handed back, and nothing is claimed until `conditions.Room` says that there is room: the free bytes have grown by
-1/16 of what was free (64 KiB to 16 MiB), or a small file can be written again (a quota, a disk without inodes), or 10
-minutes have passed, or a user gives `queue resume`. In the last two cases smaller jobs go first.
+*A full disk.* When packing fills the archive disk, the partial files are deleted; the old archive stays. The job is
+handed back, and no job is claimed until `conditions.Room` sees room. This is so when the free bytes have grown by 1/16
+of the bytes that were free (64 KiB to 16 MiB), when a small file can be written again (a quota, a disk without inodes),
+after 10 minutes, or after a user's `queue resume`. In the last two cases smaller jobs go first.
 
-A job that was running when the daemon was killed goes last from then on. After the third kill in a row it waits for a
+A job that was running when the daemon was killed goes behind all others. After the third kill in a row it waits for a
 day, then for two, four … (at most 32), also over restarts, until the asset is built again or `queue retry` is given.
 
-Waits do not depend on the clock: when somebody sets it, what waits is moved by as much.
+Waits do not depend on the clock: when somebody sets the clock, the times of waiting jobs are moved by the same amount.
 
 *How an archive is published.* `worker` does it, shielded from cancellation, under the one lock of `archive_folder/`:
 
 1. Raise the generation in the folder, with the name of the asset.
-2. Give files of other programs another name, so that nothing of theirs is overwritten.
+2. Give files of other programs another name, so they are not overwritten.
 3. Rename the `.tgz`, the list of members, the manifest, and sync the folder (`archive/publisher`).
 4. One transaction: record, generation, the job's end, events. If the database takes no write, try again.
 
-After a kill in between, `maintenance/recovery` looks at the assets that the generation names, and `archive/presence`
-finishes or takes back the renames.
+After a kill during these steps, `maintenance/recovery` looks at the assets that the generation names, and
+`archive/presence` finishes or undoes the renames.
 
-*Order.* What a user asked for comes first, then new builds, then what was built before the first start; within each
-the oldest. A failed or cancelled job holds for its stamp: no look queues the asset again until it is built again or a
-user asks. An error that is only true for a moment (the asset is being built again) holds nothing.
+*Order.* Jobs that a user asked for come first, then new builds, then assets that were built before the first start;
+within each group the oldest comes first. After a failed or cancelled job, no look queues the asset again while its
+stamp stays the same: it must be built again, or a user must ask. An error that is only true for a moment (the asset is
+being built again) has no such effect.
 """

@@ -1,4 +1,4 @@
-"""Finds out whether an asset's archive is up to date. If it is not, packs and proves a new one, to be published."""
+"""Finds out whether an asset's archive is up to date. If it is not, packs and proves a new archive for the worker."""
 
 from __future__ import annotations
 
@@ -52,27 +52,27 @@ T = TypeVar("T")
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The result of a job. It is true after `draft` was published and `record` was written."""
+    """The result of a job. The worker must still publish `draft` and write `record`."""
 
     outcome: Outcome
     record: ArchiveRecord
     draft: Draft | None = None
-    """To be published; None when the archive in place is the right one."""
+    """The draft to publish; None: the existing archive is right."""
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One job, and what is known when it begins."""
+    """One job, and the facts when it begins."""
 
     job: Job
     asset: Asset
     record: ArchiveRecord | None
-    """Of the archive that is in place, as far as the database knows."""
+    """The record of the existing archive, if the database has one."""
     place: Place
     run: Run
 
 
 class Archiver:
-    """Works on one job at a time, in a thread of its own. It writes partial files only, and nothing in the database."""
+    """Works on one job at a time, in a separate thread. It writes only partial files, and nothing in the database."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -80,7 +80,7 @@ class Archiver:
         self._genome_disk = DiskThread("asset")
 
     async def asset(self, key: AssetKey) -> Asset:
-        """The asset as it is now, which is complete, when there is an archive folder to put its archive in.
+        """The asset as it is now. It is complete, and there is a usable archive folder.
 
         ArchiveFolderNotSetError, WriteError, AssetNotFoundError, AssetIncompleteError.
         """
@@ -117,14 +117,14 @@ class Archiver:
         return await self._genome_disk.run(self._core.genomes.asset, key, self._core.clock())
 
     async def _require_untouched(self, asset: Asset) -> bool:
-        """True; SourceChangedError when the asset's files have changed since the job began."""
+        """Always True. SourceChangedError: the asset's files have changed since the job began."""
         again = await self._look_at(asset.key)
         if again is None or again.stamp != asset.stamp:
             raise SourceChangedError(f"{asset.folder} changed while it was archived")
         return True
 
     async def _already_there(self, task: Task, found: Settled) -> Result | None:
-        """The result when the archive in place is of these very files, so that there is nothing to compress."""
+        """The result if the existing archive holds the asset's files as they are now; then nothing is compressed."""
         if found.presence is Presence.FOREIGN:
             return await self._taken_over(task)
         manifest = found.manifest
@@ -132,7 +132,7 @@ class Archiver:
             return None
         record = task.record
         if record is not None and differences(record, manifest, task.place.relative):
-            record = None  # it is of another archive
+            record = None  # it describes another archive
         archived = record.files_stamp if record else manifest.files_stamp
         if archived != task.asset.files_stamp and not await self._holds(task, manifest, task.place.entries.name):
             return None
@@ -141,9 +141,9 @@ class Archiver:
         return await self._adopted(task, manifest)
 
     async def _holds(self, task: Task, manifest: Manifest, listing: str) -> bool:
-        """Whether the archive holds the asset's files, byte for byte: to hash them is many times faster than to pack.
+        """Whether the archive holds the asset's files, byte for byte. Hashing is many times faster than packing.
 
-        `listing` is the name of the file with the members, when they are many.
+        `listing` is the name of the file with the list of members, if it is a file.
         """
         if task.asset.asset_digest not in (None, manifest.asset_digest):
             return False
@@ -159,7 +159,7 @@ class Archiver:
         return same and await self._require_untouched(task.asset)
 
     async def _taken_over(self, task: Task) -> Result | None:
-        """Another program's archive is in place: it is taken when it holds these very files."""
+        """The result if another program's archive exists and holds the asset's files: then it is taken over."""
         about = await self._about(task)
         try:
             draft = await self._run(take_foreign, task.place.archive, task.place, about, task.run)
@@ -170,7 +170,7 @@ class Archiver:
         return self._drafted(task, Outcome.ADOPTED, draft) if await self._kept_if(same, draft) else None
 
     async def _adopted(self, task: Task, manifest: Manifest) -> Result | None:
-        """The archive's record was lost, or a crash came before it: take the archive when it proves to be whole."""
+        """The result if the archive is sound, and only its record is missing (it was lost, or a crash came first)."""
         try:
             await self._run(prove, task.place.archive, manifest, task.run)
         except (ArchiveNotFoundError, DamagedArchiveError):
@@ -179,7 +179,7 @@ class Archiver:
         return Result(Outcome.ADOPTED, _as_seen(record, task.asset))
 
     async def _kept_if(self, condition: Awaitable[bool], draft: Draft) -> bool:
-        """Wait for the condition. The draft is discarded when it is not met, and after any error."""
+        """Wait for the condition. If it is false, or after any error, the draft is discarded."""
         met = False
         try:
             met = await condition
@@ -211,12 +211,12 @@ class Archiver:
         return await self._run(pack)
 
     async def _run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Call a blocking function in the archiver's own thread. Cancelled, it ends at its next check."""
+        """Call a blocking function in the archiver's own thread. A cancellation ends it at its next check."""
         return await anyio.to_thread.run_sync(partial(function, *arguments, **named), limiter=self._limiter)
 
 
 def _as_seen(record: ArchiveRecord, asset: Asset) -> ArchiveRecord:
-    """The archive's record, with the asset's names, stamps and access of now."""
+    """The archive's record, with the asset's present names, stamps and access."""
     return msgspec.structs.replace(
         record, stamp=asset.stamp, files_stamp=asset.files_stamp, aliases=asset.aliases, access=asset.access
     )

@@ -17,15 +17,15 @@ async def end(change: Change, job: Job, arrow: Arrow, kind: str, message: str) -
 
 
 async def cancel(change: Change, job: Job, arrow: Arrow, requester: Requester) -> None:
-    """The job ends because a user wants that."""
+    """The job ends because a user has cancelled it."""
     await end(change, job, arrow, "cancelled", f"cancelled by {requester.name}")
 
 
 async def requeue(
     change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int | str
 ) -> None:
-    """A running job goes back to the queue for `wait` seconds. When another job of its asset is queued, that one takes
-    its place.
+    """A running job goes back to the queue for `wait` seconds. If another job of its asset is queued, this job ends
+    and the other one replaces it.
     """
     twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
     if twin:

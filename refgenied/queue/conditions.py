@@ -1,8 +1,8 @@
-"""What every job needs: the archive folder, room in it, a database that takes writes, descriptors and memory.
+"""The requirements of every job: the archive folder, room in it, a database that takes writes, descriptors and memory.
 
-When one of them is missing, that is a condition: no job is at fault, the queue waits, and it goes on by itself. Each
-condition knows what is wrong now (`line`) and can find out how it is (`look`). It looks every few seconds as long as
-the daemon runs, so a look is cheap while all is well.
+If one of them is missing, this is a condition: no job is at fault, the queue waits, and it continues by itself. Each
+requirement has a line that says what is wrong now (`line`), and a check (`look`). The checks run every few seconds
+while the daemon runs, so they are cheap while all is well.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from refgenied.store import Store, archives
 T = TypeVar("T")
 
 DISK_ANSWER_SECONDS = 20.0
-"""An archive folder that has not answered for so long is a condition. To sync a busy disk takes a while."""
+"""If the archive folder does not answer for this long, this is a condition. A sync of a busy disk takes a while."""
 QUOTA_RETRY_SECONDS = 600.0
-"""The free space does not show a quota: after so long a job is tried although there is no more free space."""
+"""The free space does not show a quota. So after this long a job is tried even without more free space."""
 SMALLEST_GROWTH, LARGEST_GROWTH = 64 << 10, 16 << 20
-"""So many more free bytes than at the failure make another try worth it: a part of what a failed try may write."""
+"""Limits of the growth in free bytes since the failure that makes another attempt worth it."""
 STATE_ROOM = 256 << 10
-"""With fewer free bytes the state folder's disk counts as full: a job's end and its events may need so many."""
+"""With fewer free bytes the state folder's disk counts as full: a job's end and its events may need this many."""
 SHORTEST_SHORTAGE, LONGEST_SHORTAGE = 5.0, 600.0
-"""Seconds that a shortage is waited for. One that comes back at once is waited for twice as long each time."""
+"""Seconds to wait after a shortage. If the shortage comes back at once, the next wait is twice as long."""
 SPARE_DESCRIPTORS = 8
-"""It is a shortage when fewer can be opened. As many are kept in reserve, to answer clients with during a shortage."""
+"""If fewer descriptors can be opened, this is a shortage. As many are kept in reserve, to answer clients then."""
 
 
 class Requirement(ABC):
-    """Something without which no job can go on."""
+    """One thing that every job needs."""
 
     name: ClassVar[str]
-    """The health's name for it."""
+    """The name of its condition in the health."""
     waiting_for: ClassVar[str]
     errors: ClassVar[tuple[type[RefgeniedError], ...]]
-    """A job that met the condition fails with one of these."""
+    """A job fails with one of these errors because of the condition."""
 
     def __init__(self) -> None:
         self.line = ""
         """What is wrong, and where; empty when all is well."""
         self.let_others_go_first = 0.0
-        """For so many seconds the job that met it stays behind others. That ends when `ended_for_certain`."""
+        """For this many seconds the job that failed stays behind other jobs, or until `ended_for_certain`."""
         self.ended_for_certain = True
-        """Whether its end was seen. Otherwise it is only worth a try."""
+        """Whether the end of the condition was seen. If not, an attempt is only a test."""
         self.lock = anyio.Lock()
-        """One look at a time: the answer of an older look that comes back later is out of date."""
+        """Only one look runs at a time, because the late answer of an older look would be out of date."""
 
     async def met(self, error: RefgeniedError) -> None:
         """A job, or another part of the daemon, failed with this error because of the condition."""
@@ -67,12 +67,12 @@ class Requirement(ABC):
         """Bring `line` up to date."""
 
     async def try_anyhow(self) -> None:
-        """A person says that it is over."""
+        """Note that a person says that the condition is over."""
         await self.look()
 
 
 class Folder(Requirement):
-    """The archive folder is there, is the one we know, and takes writes."""
+    """The archive folder exists, is the folder that we know, and takes writes."""
 
     name, waiting_for = "archive_folder", "the archive folder"
     errors = (WriteError, UnreadableError)
@@ -86,12 +86,12 @@ class Folder(Requirement):
         try:
             self.line = await self.answer(self._folder.probe if self.line else self._folder.problem) or ""
         except ShortageError:
-            pass  # nobody could look: it stays as it was
+            pass  # no look was possible: the line stays as it is
         except RefgeniedError as error:
             self.line = error.message
 
     async def probe(self) -> RefgeniedError | None:
-        """The error of a small file that is written there; None when all is well."""
+        """Write a small file there. Returns its error; None when all is well."""
         try:
             await self.answer(self._folder.probe)
         except RefgeniedError as error:
@@ -99,23 +99,23 @@ class Folder(Requirement):
         return None
 
     async def answer(self, question: Callable[[], T]) -> T:
-        """What `question` returns or raises. ShortageError. WriteError when the disk does not answer in time."""
+        """The result or error of `question`. ShortageError. WriteError: the disk does not answer in time."""
         since = self.disk.busy_since
-        if since is None or time.monotonic() - since < DISK_ANSWER_SECONDS:  # else it is known already
+        if since is None or time.monotonic() - since < DISK_ANSWER_SECONDS:  # else we know that it does not answer
             with anyio.move_on_after(DISK_ANSWER_SECONDS):
                 return await self.disk.run(question)
         raise WriteError(f"{self._folder.path} does not answer: is its disk well?")
 
 
 class Room(Requirement):
-    """There is room in the archive folder."""
+    """The archive folder has room."""
 
     name, waiting_for = "space", "room in the archive folder"
     errors = (NoSpaceError,)
 
     def __init__(self, folder: ArchiveFolder) -> None:
         super().__init__()
-        self.let_others_go_first = 2 * QUOTA_RETRY_SECONDS  # a smaller job may fit when there is still no more room
+        self.let_others_go_first = 2 * QUOTA_RETRY_SECONDS  # a smaller job may fit into the same room
         self._folder = folder
         self._wanted = 0
         self._until = 0.0
@@ -133,7 +133,7 @@ class Room(Requirement):
         if not self.line:
             return
         grown = await anyio.to_thread.run_sync(self._folder.free) >= self._wanted
-        # The free bytes do not show a quota, or that the disk has no inodes left.
+        # The number of free bytes does not show a quota, nor a disk without inodes.
         self.ended_for_certain = grown or (self._not_even_a_probe and await self._takes_a_probe())
         if self.ended_for_certain or time.monotonic() >= self._until:
             self.line = ""
@@ -141,7 +141,7 @@ class Room(Requirement):
     async def _takes_a_probe(self) -> bool:
         try:
             await anyio.to_thread.run_sync(self._folder.probe)
-        except RefgeniedError as error:  # after another error than this one `Folder` is the condition
+        except RefgeniedError as error:  # any other error is a condition of `Folder`
             return not isinstance(error, NoSpaceError)
         return True
 
@@ -162,7 +162,7 @@ class Database(Requirement):
     async def look(self) -> None:
         full = await anyio.to_thread.run_sync(_full, os.path.dirname(self._store.path))
         if self.line and not full:
-            try:  # a few new pages, because a job's end may need them
+            try:  # write a few new pages, because a job's end may need them
                 await self._store.ask(archives.put_fact, "room", "." * STATE_ROOM)
                 await self._store.ask(archives.forget_fact, "room")
             except StateError as error:
@@ -171,7 +171,7 @@ class Database(Requirement):
 
 
 def _full(folder: str) -> str:
-    """Why nothing can be written there; empty when no reason is seen. Writes nothing to find out."""
+    """Why nothing can be written there; empty when there is no visible reason. It writes nothing."""
     try:
         disk = os.statvfs(folder)
     except OSError as error:
@@ -192,7 +192,7 @@ class Means(Requirement):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ended_for_certain = False  # one asset may need more than the machine has: others go first
+        self.ended_for_certain = False  # one asset may need more than the machine has, so others go first
         self._wait = 0.0
         self._until = 0.0
         self._reserve: ExitStack | None = None
@@ -223,7 +223,7 @@ class Means(Requirement):
         self.line = ""
 
     def __enter__(self) -> Self:
-        """Descriptors may be kept in reserve until `__exit__`."""
+        """From now on until `__exit__` descriptors may be kept in reserve."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -236,7 +236,7 @@ class Means(Requirement):
 
 
 def _open(descriptors: int) -> ExitStack:
-    """Open so many, until the stack is closed. OSError: none is open."""
+    """Open this many descriptors, until the stack is closed. OSError: none is open."""
     with ExitStack() as files:
         for _ in range(descriptors):
             files.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

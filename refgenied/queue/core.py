@@ -1,4 +1,4 @@
-"""What every part of the daemon works with."""
+"""The objects that every part of the daemon uses."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class Core:
     clock: Clock
 
     def archive_run(self, on_progress: OnProgress = no_progress) -> Run:
-        """For long work of the archive engine in one of anyio's threads, where a cancellation ends it."""
+        """A `Run` for long work of the archive engine in one of anyio's threads. A cancellation ends the work."""
         return Run(self.current.settings.archive.threads, check_cancelled, on_progress)

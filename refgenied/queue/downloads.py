@@ -1,4 +1,4 @@
-"""Counts downloads, also those in the logs of other web servers. Each change and its events are one transaction."""
+"""Counts downloads, also from the logs of other web servers. Each change and its events are one transaction."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from refgenied.store import downloads, weblogs
 class Counted(NamedTuple):
     recorded: int
     known: int
-    """They were recorded before."""
+    """Downloads that were recorded before."""
     unknown: int
-    """Of assets that were never archived here; they are not counted."""
+    """Downloads of assets that were never archived here; they are not counted."""
 
 
 class LogLine(NamedTuple):
-    """Somebody asked for an archive, and it was answered."""
+    """A line about a request for an archive that was answered."""
 
     line: weblogs.Line
     who: str
@@ -41,22 +41,22 @@ class Downloads:
             return await self._count(change, reported, by=by)
 
     async def begin_log(self, start: weblogs.Start, lines: Sequence[str], *, half: bool) -> dict[str, int]:
-        """How many lines equal to these first ones were in the logs before this one.
+        """For each of these first lines: how many equal lines earlier logs had.
 
-        `half`: the log has only equal lines, and one of them lacks its twin.
+        `half`: the log has only equal lines, and their number is odd, so one of them has no partner.
         """
         async with self._log.change() as change:
             known = await weblogs.times(change.tx, lines)
-            twin = half and sum(known.values()) % 2 == 1  # the other half of the pair is at the end of another log
+            twin = half and sum(known.values()) % 2 == 1  # the partner is at the end of another log
             before = await weblogs.lines_before(change.tx, start, copies=not twin)
             if before is None:
-                # With lines that were never seen, it goes on where another log ended. Else it is a copy, or a part.
+                # A log with new lines continues another log. A log without new lines is a copy or a part of one.
                 before = known if twin or len(known) < len(lines) else {}
             await weblogs.keep_start(change.tx, start, before)
         return before
 
     async def take(self, requests: Sequence[LogLine], *, by: str) -> Counted:
-        """Take each line once, in order, and count the downloads that they make up."""
+        """Take each line once, in order, and count the downloads that they complete."""
         async with self._log.change() as change:
             tx = change.tx
             taken = await weblogs.taken(tx, [request.line for request in requests])
@@ -73,7 +73,7 @@ class Downloads:
             return counted._replace(known=counted.known + await downloads.recorded(tx, old))
 
     async def _count(self, change: Change, reported: Iterable[downloads.Download], *, by: str) -> Counted:
-        """Count each download once, and tell of all downloads of an asset in one event."""
+        """Count each download once. All downloads of an asset are one event."""
         recorded: Counter[AssetKey] = Counter()
         known = unknown = 0
         for download in reported:

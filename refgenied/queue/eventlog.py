@@ -1,4 +1,4 @@
-"""A change and its events are one transaction. When somebody sets the clock, no job waits longer or shorter."""
+"""Makes a change and its events one transaction. If somebody sets the clock, no job waits longer or shorter."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from refgenied.store import Store, Transaction, events
 from refgenied.store import jobs as rows
 
 CLOCK_WAS_SET_SECONDS = 1.0
-"""When the clock is off by more than this from one change to the next, somebody has set it."""
+"""If the clock jumps by more than this from one change to the next, somebody has set it."""
 
 
 def since_boot() -> float:
-    """Seconds since the machine was started, with those that it slept. Nobody can set this clock."""
+    """Seconds since the machine was started, with the time that it slept. Nobody can set this clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Change:
-    """One transaction, and the events that subscribers hear of after its commit."""
+    """One transaction, and the events that subscribers get after its commit."""
 
     def __init__(self, tx: Transaction, now: float) -> None:
         self.tx = tx
@@ -44,7 +44,7 @@ class EventLog:
 
     @asynccontextmanager
     async def change(self) -> AsyncGenerator[Change]:
-        """One transaction with its events. Before it the times of waiting jobs move by as much as the clock was set."""
+        """One transaction with its events. If the clock was set, the times of waiting jobs are first moved as much."""
         async with self.store.transaction() as tx:
             now, set_by = self._clock(), self._clock() - self._steady()
             jump = set_by - self._set_by
@@ -52,10 +52,10 @@ class EventLog:
                 await rows.shift(tx, jump)
             change = Change(tx, now)
             yield change
-        if abs(jump) > CLOCK_WAS_SET_SECONDS:  # only now, because a change that was rolled back has moved nothing
+        if abs(jump) > CLOCK_WAS_SET_SECONDS:  # after the commit, because a rollback also undoes the move
             self._set_by = set_by
         self._feed.publish(change.events)
 
     def surely(self) -> float:
-        """The earliest time that it can be: the clock's, or what it would be if nobody had set it forward since."""
+        """A time that has surely come: the clock's time, or the time without changes if somebody set it forward."""
         return min(self._clock(), self._steady() + self._set_by_at_start)

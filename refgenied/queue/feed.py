@@ -1,4 +1,4 @@
-"""Events for subscribers. Each hears of a change after its commit, in order, and none can make the daemon wait."""
+"""Events for subscribers. They get events after the commit, in order, and cannot make the daemon wait."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Subscription:
         self._arrived.set()
 
     async def take(self) -> list[Event]:
-        """Wait for events and take all that are there. Gives an empty list after the subscriber has lagged."""
+        """Wait for events and take all of them. After the subscriber has lagged, the list is empty."""
         while not self.pending:
             self._arrived = anyio.Event()
             await self._arrived.wait()
@@ -44,7 +44,7 @@ class Subscription:
         return taken
 
     def skip(self) -> None:
-        """Drop the events that are there, and begin again after a lag."""
+        """Drop the waiting events, and begin again after a lag."""
         self._waiting.clear()
         self.lagged = False
 
@@ -54,7 +54,7 @@ class Feed:
         self._subscriptions: set[Subscription] = set()
 
     def subscribe(self, *kinds: str) -> Subscription:
-        """Events whose kind begins with one of `kinds` (none given: all), until the daemon ends."""
+        """Events of which the kind begins with one of `kinds` (no kinds: all events), until the daemon ends."""
         subscription = Subscription(kinds or ("",))
         self._subscriptions.add(subscription)
         return subscription

@@ -36,20 +36,20 @@ from refgenied.store import Store, archives
 from refgenied.store import jobs as rows
 
 PRUNE_SECONDS = waits.DAY_SECONDS
-"""Between two times when old jobs are forgotten."""
+"""Seconds between two deletions of old jobs."""
 ENDED_JOBS_KEPT_SECONDS = 30 * waits.DAY_SECONDS
 LONGEST_WAIT_FOR_A_JOB_SECONDS = 60.0
-"""Then the queue is looked at in any case."""
+"""After this long the queue is looked at in any case."""
 
 
 class RunningJob:
-    """How other tasks reach a job that runs."""
+    """A running job, as other tasks can reach it."""
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
-        """To cancel it stops the job."""
+        """Cancel this scope to stop the job."""
         self.cancelled_by: Requester | None = None
-        """Also None when the daemon stops."""
+        """The user who cancelled the job; None when nobody did, or when the daemon stops."""
 
 
 class Jobs:
@@ -65,20 +65,20 @@ class Jobs:
         self.downloads = Downloads(self._log)
         self._wake = anyio.Event()
         self.reserved_keys: set[AssetKey] = set()
-        """Assets of which no job may begin now."""
+        """Assets whose jobs must not begin now."""
         self.running: dict[int, RunningJob] = {}
-        """The jobs that run, from their claim until their end is recorded. May be asked from any thread."""
+        """The running jobs, from their claim until their end is recorded. Any thread may read this."""
         self.progress: dict[int, Progress] = {}
-        """How far each of them is."""
+        """The progress of each running job."""
 
     # ----------------------------------------------------------------- what users and the reconciler ask for
 
     async def enqueue(
         self, key: AssetKey, *, stamp: str, priority: int, force: bool = False, requester: Requester | None = None
     ) -> tuple[Job, bool]:
-        """Ask for the asset's archive to be brought up to date. Returns its job, and whether that is a new one.
+        """Ask for an up-to-date archive of the asset. Returns its job, and whether the job is new.
 
-        A job that is queued already is made to fit this need, too. A running job is enough if it packs this state.
+        A job that is queued already is adapted to this request too. A running job is enough if it packs this state.
         """
         async with self.change() as change:
             running = await rows.in_state(change.tx, key, JobState.RUNNING)
@@ -112,9 +112,9 @@ class Jobs:
         return job
 
     async def retry(self, number: int, requester: Requester) -> Job:
-        """Queue an ended job again, or try a job at once that waits for another try. Both start as if they were new.
+        """Queue an ended job again, or try a waiting job at once. Both start as if they were new.
 
-        ConflictError for a job that is due or runs already.
+        ConflictError: the job is due or runs already.
         """
         async with self.change() as change:
             job = await rows.required(change.tx, number)
@@ -133,7 +133,7 @@ class Jobs:
 
     @contextmanager
     def reserved(self, key: AssetKey) -> Generator[None]:
-        """While this is open no job of the asset begins. BusyError when another request has it already."""
+        """A context in which no job of the asset begins. BusyError: another request has reserved the asset already."""
         if key in self.reserved_keys:
             raise BusyError(f"{key.registry_path} is being removed or imported by another request", hint="try again")
         self.reserved_keys.add(key)
@@ -144,7 +144,7 @@ class Jobs:
             self.wake()
 
     async def at_rest(self, key: AssetKey) -> None:
-        """Return when no job of the asset runs. If the caller has reserved the asset, nobody else writes its files."""
+        """Return when no job of the asset runs. If the caller has reserved the asset, only it writes the files."""
         with self.feed.subscribed("job.") as subscription:
             while await self.runs(key):
                 await subscription.take()
@@ -157,11 +157,11 @@ class Jobs:
     # ----------------------------------------------------------------- when a job is due
 
     def wake(self) -> None:
-        """A job may be due now."""
+        """Note that a job may be due now."""
         self._wake.set()
 
     async def wait_due(self, *, paused: Callable[[], bool]) -> None:
-        """Return when a job may be due, or a new one has come. Then the caller tries to claim one."""
+        """Return when a job may be due, or when there is a new one. Then the caller tries to claim a job."""
         self._wake = anyio.Event()
         due = None
         if not paused():
@@ -189,7 +189,7 @@ class Jobs:
             await rows.move(change.tx, due.id, Arrow.CLAIM, started_at=change.now, attempts=attempt, error=None)
             await change.log("job.running", due.key, due.id, attempt=attempt)
             job = await rows.required(change.tx, due.id)
-        self.running[job.id] = RunningJob()  # right after the commit: a task that reads "running" finds it here
+        self.running[job.id] = RunningJob()  # right after the commit, so every task that reads "running" finds it here
         return job
 
     @asynccontextmanager
@@ -202,7 +202,7 @@ class Jobs:
     async def succeed(self, job: Job, outcome: Outcome, record: ArchiveRecord, generation: int = 0) -> None:
         """The archive is safe on the disk: record it, end the job and log both in one transaction.
 
-        `generation`: the number that `ArchiveFolder.changing` gave; none for an archive that is recorded already.
+        `generation`: the number from `ArchiveFolder.changing`; 0 for an archive that is recorded already.
         """
         async with self._last_arrow(job) as change:
             if outcome is Outcome.UNCHANGED:
@@ -217,7 +217,7 @@ class Jobs:
             await change.log("job.succeeded", job.key, job.id, outcome=outcome)
 
     async def fail(self, job: Job, error: RefgeniedError) -> None:
-        """End the job if the error is permanent. Otherwise queue it again, to be tried later, as often as needed."""
+        """End the job if the error is permanent. If not, queue it again for a later attempt, without an end."""
         async with self._last_arrow(job) as change:
             if error.permanent:
                 await arrows.end(change, job, Arrow.FAIL, error.kind, error.message)
@@ -229,7 +229,7 @@ class Jobs:
     async def hand_back(self, job: Job, reason: RefgeniedError, *, wait: float = 0.0) -> None:
         """Give the job back to the queue, and do not count the attempt: the daemon stops, or every job would fail.
 
-        The job lets others go first for `wait` seconds, or until `release`. A job that a user has cancelled ends.
+        The job stays behind others for `wait` seconds, or until `release`. A job that a user has cancelled ends.
         """
         async with self._last_arrow(job) as change:
             charged = {**arrows.NO_CRASHES, "attempts": job.attempts - 1}
@@ -238,7 +238,7 @@ class Jobs:
     async def _queue_again(
         self, change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int | str
     ) -> None:
-        """The job goes back to the queue, or ends when a user has cancelled it, also while it failed."""
+        """The job goes back to the queue. If a user has cancelled it meanwhile, it ends."""
         running = self.running.get(job.id)
         if running is not None and running.cancelled_by is not None:
             await arrows.cancel(change, job, Arrow.CANCEL_RUNNING, running.cancelled_by)
@@ -250,7 +250,7 @@ class Jobs:
             await arrows.end(change, job, Arrow.CANCEL_RUNNING, kind, reason)
 
     async def release(self, error_kinds: Sequence[str]) -> None:
-        """The jobs that wait because of these kinds of errors are due now."""
+        """Make the jobs due that wait because of these kinds of errors."""
         async with self.change() as change:
             await rows.release(change.tx, error_kinds, change.now)
         self.wake()
@@ -258,10 +258,10 @@ class Jobs:
     # ----------------------------------------------------------------- at start, and daily
 
     async def recover(self) -> list[Job]:
-        """At start: a job that is still marked as running was there when the daemon was killed.
+        """At start: find the jobs that are still marked as running. They ran when the daemon was killed.
 
-        That counts as an attempt, and the job goes last; after the third time in a row it waits for days. Other jobs
-        keep waiting as long as before, but never longer than they may.
+        This counts as an attempt, and the job goes last; after the third time in a row it waits for days. Other jobs
+        wait as long as before, but never longer than the allowed time.
         """
         async with self.change() as change:
             await rows.cut_waits(change.tx, change.now)
@@ -278,7 +278,7 @@ class Jobs:
     async def keep_pruned(self) -> None:
         """Prune at start and every day. Ends only by cancellation."""
         while True:
-            with suppress(StateError):  # it is tried again on the next day
+            with suppress(StateError):  # the next day tries again
                 await self.prune()
             await anyio.sleep(PRUNE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Why nothing is claimed: a user paused the queue, or something is missing that every job needs."""
+"""Why no job is claimed: a user has paused the queue, or a requirement of every job is missing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from refgenied.queue.core import Core
 from refgenied.store import archives
 
 PAUSED_BY = "paused_by"
-"""The fact that keeps who paused the queue."""
+"""The name of the fact that says who paused the queue."""
 CONDITION_POLL_SECONDS = 3.0
-"""Between two looks at each condition, also while no job waits."""
+"""Seconds between two looks at each condition, even while no job waits."""
 
 
 class Pause:
@@ -32,7 +32,7 @@ class Pause:
         self._went_on: Callable[[], None] = lambda: None
 
     def on_end(self, call: Callable[[], None]) -> None:
-        """Call this whenever a condition is over."""
+        """Register a function that is called whenever a condition is over."""
         self._went_on = call
 
     @property
@@ -48,11 +48,11 @@ class Pause:
     # ----------------------------------------------------------------- a user's pause
 
     async def load(self) -> None:
-        """Learn of a user's pause from before this start."""
+        """Load a user's pause from before this start."""
         self._paused_by = await self._jobs.store.ask(archives.fact, PAUSED_BY)
 
     async def pause(self, requester: Requester) -> bool:
-        """Claim no more jobs until `resume`; a running job goes on. False when the queue was paused already."""
+        """Claim no more jobs until `resume`; a running job continues. False: the queue was paused already."""
         if self._paused_by is not None:
             return False
         async with self._jobs.change() as change:
@@ -62,7 +62,7 @@ class Pause:
         return True
 
     async def resume(self, requester: Requester) -> bool:
-        """End a user's pause, and try at once whether the conditions are over. False when nothing was paused."""
+        """End a user's pause, and check at once whether the conditions are over. False: nothing was paused."""
         if not self.active:
             return False
         if self._paused_by is not None:
@@ -81,7 +81,7 @@ class Pause:
     async def caused(self, error: RefgeniedError) -> Requirement | None:
         """The condition behind this error of a job; None when the asset itself is at fault.
 
-        No job is claimed then until the condition is over. Call this after the unfinished files were deleted.
+        During a condition no job is claimed. Call this after the unfinished files were deleted.
         """
         says_it_itself = isinstance(error, SourceChangedError | NoSpaceError | ShortageError)
         if not error.permanent and not says_it_itself and self._folder in self._conditions:
@@ -109,7 +109,7 @@ class Pause:
         return self._folder.line
 
     async def run(self) -> None:
-        """Look at each condition at once and every few seconds. One look that hangs does not delay the others.
+        """Look at each condition now and every few seconds. A look that hangs does not delay the others.
 
         Ends only by cancellation.
         """
@@ -131,7 +131,7 @@ class Pause:
         self._tell(condition)
         if over:
             if condition.ended_for_certain or anyhow:
-                with suppress(StateError):  # these jobs are due later in any case
+                with suppress(StateError):  # these jobs will be due later in any case
                     await self._jobs.release([error.kind for error in condition.errors])
             self._jobs.wake()
             self._went_on()

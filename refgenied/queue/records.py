@@ -1,4 +1,4 @@
-"""Records all changes of archives that no job makes. Each change and its events are one transaction."""
+"""Records the changes of archives that do not come from jobs. Each change and its events are one transaction."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from refgenied.store import archives
 
 
 class Records:
-    """`generation` is always the number that `ArchiveFolder.changing` gave. Every method may raise StateError."""
+    """`generation` is always the number from `ArchiveFolder.changing`. Every method may raise StateError."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
 
     async def imported(self, record: ArchiveRecord, requester: Requester, generation: int, *, maker: str) -> None:
-        """An archive that was made elsewhere is in place. `maker`: the program that made it."""
+        """Record an archive that was imported. `maker`: the program that made it."""
         async with self._log.change() as change:
             await archives.put(change.tx, record)
             await archives.put_generation(change.tx, generation)
@@ -33,14 +33,14 @@ class Records:
             await change.log("archive.removed", removal.key, removed_by=requester.name)
 
     async def removed_elsewhere(self, removal: Removal, generation: int) -> None:
-        """An archive that the database does not know was removed by a user of another daemon."""
+        """Record a removal by a user of another daemon, of an archive that the database does not know."""
         async with self._log.store.transaction() as tx:
             await archives.put_generation(tx, generation)
             if await archives.get(tx, removal.key) is None:
                 await archives.put_removal(tx, removal)
 
     async def proved(self, record: ArchiveRecord, requester: Requester, *, at: float, seconds: float) -> bool:
-        """The file was read back and is right. False when another archive is recorded now."""
+        """Record that the file was read back and is right. False: another archive is recorded now."""
         async with self._log.change() as change:
             known = await archives.mark_proved(change.tx, record, at)
             if known:
@@ -49,7 +49,7 @@ class Records:
         return known
 
     async def damaged(self, record: ArchiveRecord, requester: Requester, *, damage: str) -> bool:
-        """The file is not what its manifest says. False when another archive is recorded now."""
+        """Record that the file does not agree with its manifest. False: another archive is recorded now."""
         async with self._log.change() as change:
             known = await archives.mark_damaged(change.tx, record, damage)
             if known:
@@ -57,7 +57,7 @@ class Records:
         return known
 
     async def put_right(self, old: ArchiveRecord, new: ArchiveRecord, requester: Requester, *, mended: str) -> bool:
-        """The record `old` was wrong. `mended`: the fault of the archive, or empty. False: `old` is gone by now."""
+        """Replace the wrong record `old`. `mended`: the fault of the archive, or empty. False: `old` is gone by now."""
         async with self._log.change() as change:
             known = await archives.put_right(change.tx, old, new)
             if known and mended:
@@ -65,13 +65,13 @@ class Records:
         return known
 
     async def learned(self, access: Mapping[AssetKey, Access]) -> None:
-        """Who may read these assets was not known before, or has changed."""
+        """Record who may read these assets, after a change or for the first time."""
         async with self._log.store.transaction() as tx:
             for key, who in access.items():
                 await archives.put_access(tx, key, who)
 
     async def protected(self, given: Mapping[AssetKey, tuple[Access, Access]], requester: Requester) -> None:
-        """Fewer people can read these archives. `given`: who could read them before, and who can now."""
+        """Log that fewer people can read these archives. `given`: who could read them before, and who can now."""
         async with self._log.change() as change:
             for key, (before, access) in given.items():
                 await change.log("archive.protected", key, by=requester.name, before=before, access=access)
@@ -79,7 +79,7 @@ class Records:
     async def caught_up(
         self, archives_: Collection[ArchiveRecord], removals: Collection[Removal], generation: int
     ) -> None:
-        """After a crash: a few manifests in the archive folder were newer than the database."""
+        """After a crash: record the few manifests in the archive folder that were newer than the database."""
         async with self._log.change() as change:
             await self._take(change, archives_, removals, generation)
             for record in archives_:
@@ -97,7 +97,7 @@ class Records:
         folder_id: str,
         why: str,
     ) -> None:
-        """All manifests of the archive folder with this id were read. `why`: what the database was before."""
+        """Record all manifests of the archive folder with this id. `why`: what the database was before."""
         async with self._log.change() as change:
             await archives.put_fact(change.tx, archives.READ_FROM, folder_id)
             await self._take(change, archives_, removals, generation)

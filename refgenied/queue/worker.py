@@ -1,4 +1,4 @@
-"""Claims jobs, one at a time, publishes their archives, and records how each job ended. Nothing else does that."""
+"""Claims jobs, one at a time, publishes their archives, and records how each job ended. No other code does this."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from refgenied.store import jobs as rows
 log = structlog.get_logger("worker")
 
 DATABASE_RETRY_SECONDS = 5.0
-"""Between two tries while the database cannot be written."""
+"""Seconds between two attempts while the database cannot be written."""
 
 
 class Worker:
@@ -49,7 +49,7 @@ class Worker:
         self.draining = False
 
     def drain(self) -> None:
-        """Claim no more jobs. A job that packs goes back to the queue; one that publishes is finished."""
+        """Claim no more jobs. A job that is packing goes back to the queue; a job that is publishing is finished."""
         self.draining = True
         for running in self._jobs.running.values():
             running.scope.cancel()
@@ -62,7 +62,7 @@ class Worker:
                 job = None
                 if not self._pause.active:
                     job = await self._jobs.claim()
-                if job is None and not self.draining:  # nobody waited yet when `drain` was called during the claim
+                if job is None and not self.draining:  # `drain` may have come during the claim, before this wait
                     await self._jobs.wait_due(paused=lambda: self._pause.active)
             except StateError as error:
                 await self._wait_for_database(error)
@@ -75,7 +75,7 @@ class Worker:
         await anyio.sleep(DATABASE_RETRY_SECONDS)
 
     async def work(self, job: Job) -> None:
-        """Do a claimed job and record how it ended. No error of a job ends the daemon."""
+        """Do a claimed job and record how it ended. An error of a job never ends the daemon."""
         running = self._jobs.running[job.id]
         if self.draining:
             running.scope.cancel()
@@ -95,7 +95,7 @@ class Worker:
 
     async def _archive(self, job: Job) -> None:
         asset = await self.archiver.asset(job.key)
-        if asset.stamp != job.stamp:  # the asset has changed since it was queued
+        if asset.stamp != job.stamp:  # the asset has changed since the job was queued
             await self._jobs.store.ask(rows.restamp, job.id, asset.stamp)
         record = await self._jobs.store.ask(archives.get, job.key)
         result = await self.archiver.archive(job, asset, record, self._reporting(job))
@@ -111,7 +111,7 @@ class Worker:
         return progress
 
     async def _cancelled(self, job: Job) -> None:
-        """By a user, or because the daemon stops."""
+        """The job was cancelled by a user, or because the daemon stops."""
         await self._end(lambda: self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped")))
 
     async def _failed(self, job: Job, error: RefgeniedError) -> None:
@@ -121,23 +121,23 @@ class Worker:
         if condition is not None:
             await self._end(lambda: self._jobs.hand_back(job, error, wait=condition.let_others_go_first))
         elif isinstance(error, AssetIncompleteError | AssetNotFoundError) and nobody_asked:
-            # The asset is being built again or is gone. The next look will know.
+            # The asset is being built again or is gone. The next look will find out.
             await self._end(lambda: self._jobs.end_cancelled(job, error.kind, error.message))
         else:
             await self._end(lambda: self._jobs.fail(job, error))
 
     async def _condition_behind(self, error: RefgeniedError) -> Requirement | None:
-        with anyio.CancelScope(shield=True):  # a job that is left running would count as a crash
+        with anyio.CancelScope(shield=True):  # a job that stays marked as running would count as a crash
             return await self._pause.caused(error)
 
     async def _end(self, arrow: Callable[[], Awaitable[None]]) -> bool:
         """Record how a job ended, by the given function. Returns whether the database took it.
 
-        Tries again while the database cannot be written, until drained: a job that is left running would count as a
-        crash.
+        While the database cannot be written, it tries again until drained, because a job that stays marked as running
+        would count as a crash.
         """
         written = False
-        with anyio.CancelScope(shield=True):  # also a second signal does not end it
+        with anyio.CancelScope(shield=True):  # even a second signal does not end it
             while not written:
                 try:
                     await arrow()
@@ -149,7 +149,7 @@ class Worker:
         return written
 
     def _unexpected(self, job: Job, error: Exception) -> RefgeniedError:
-        """The error in words: an answer of the system that no other code expects, or a fault of ours."""
+        """The error for a person: an unexpected error of the system, or a fault in our code."""
         if isinstance(error, MemoryError) or str(error) == "can't start new thread":
             return ShortageError(str(error) or "there is not enough memory")
         if not isinstance(error, OSError):
@@ -162,7 +162,7 @@ class Worker:
             return said
 
     async def _publish(self, job: Job, result: Result) -> None:
-        """Publish and record. Nothing may come between the first rename and the commit."""
+        """Publish and record. Nothing may happen between the first rename and the commit."""
         if result.outcome is Outcome.UNCHANGED:
             await self._succeed(job, result)
             return

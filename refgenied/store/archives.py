@@ -28,7 +28,7 @@ def _this(record: ArchiveRecord) -> tuple[Any, ...]:
 async def put(tx: Transaction, record: ArchiveRecord) -> None:
     """Record a published archive, and forget a removal of it.
 
-    The asset's downloads stay counted, also those of an archive that was removed.
+    The asset's downloads stay counted, even after an archive was removed.
     """
     await tx.execute(  # a disk may have changed the names in a row, which would then keep the path for ever
         f"DELETE FROM archive WHERE path = ? AND NOT ({OF_ASSET})", (record.path, *names(record.key))
@@ -45,7 +45,7 @@ async def put(tx: Transaction, record: ArchiveRecord) -> None:
 
 
 async def touch(tx: Transaction, record: ArchiveRecord) -> None:
-    """The asset's archive is still right: record the asset's names, stamps and access of now."""
+    """The asset's archive is still right: record the asset's present names, stamps and access."""
     now = {"stamp": record.stamp, "files_stamp": record.files_stamp, "aliases": record.aliases, "access": record.access}
     await ARCHIVES.change(tx, OF_ASSET, names(record.key), **now)
 
@@ -56,9 +56,9 @@ async def put_access(tx: Transaction, key: AssetKey, access: Access) -> None:
 
 
 async def put_right(tx: Transaction, old: ArchiveRecord, new: ArchiveRecord) -> bool:
-    """The record `old` was wrong: `new` replaces it. False when `old` is no longer recorded.
+    """Replace the wrong record `old` by `new`. False: `old` is no longer recorded.
 
-    The downloads stay counted, and what is known of its proof is kept.
+    The downloads stay counted, and the time of the last proof stays.
     """
     kept = ("aliases", "download_count", "proved_at", "damaged", "stamp", "files_stamp")
     changed = {name: getattr(new, name) for name in ARCHIVES.fields if name not in kept}
@@ -74,12 +74,12 @@ async def _put_edition(tx: Transaction, record: ArchiveRecord) -> None:
 
 
 async def mark_proved(tx: Transaction, record: ArchiveRecord, at: float) -> bool:
-    """The file was read and is what its manifest says. False when another archive is recorded now."""
+    """Record that the file was read and agrees with its manifest. False: another archive is recorded now."""
     return bool(await ARCHIVES.change(tx, _THIS_ARCHIVE, _this(record), proved_at=at, damaged=None))
 
 
 async def mark_damaged(tx: Transaction, record: ArchiveRecord, what: str) -> bool:
-    """The file is not what its manifest says. False when another archive is recorded now."""
+    """Record that the file does not agree with its manifest. False: another archive is recorded now."""
     return bool(await ARCHIVES.change(tx, _THIS_ARCHIVE, _this(record), damaged=what))
 
 
@@ -110,21 +110,21 @@ async def removals(tx: Transaction) -> dict[AssetKey, Removal]:
 
 
 async def known(tx: Transaction) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Removal]]:
-    """Every archive and every removal, as they are at one moment."""
+    """Every archive and every removal at one moment."""
     return await everything(tx), await removals(tx)
 
 
 async def history(
     tx: Transaction, key: AssetKey | None = None
 ) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Job], dict[AssetKey, Removal]]:
-    """The archives and the newest jobs of all assets, or of one, and all removals, as they are at one moment."""
+    """The archives and the newest jobs of all assets, or of one asset, and all removals, at one moment."""
     record = await get(tx, key) if key else None
     recorded = await everything(tx) if key is None else {key: record} if record else {}
     return recorded, await latest(tx, key), await removals(tx)
 
 
 async def fact(tx: Transaction, name: str) -> str | None:
-    """Something remembered between starts: `first_started_at`, `paused_by`, `archive_folder_id`."""
+    """A value that is kept between starts: `first_started_at`, `paused_by`, `archive_folder_id`."""
     row = await tx.one("SELECT value FROM fact WHERE name = ?", (name,))
     return row[0] if row else None
 
@@ -138,9 +138,9 @@ async def forget_fact(tx: Transaction, name: str) -> None:
 
 
 async def first_started_at(tx: Transaction, now: float) -> float:
-    """When a daemon first started with this database, Unix seconds: `now` at the first time that this is asked."""
+    """When a daemon first started with this database, in Unix seconds. The first call sets it to `now`."""
     started = await fact(tx, "first_started_at")
-    if started is None or float(started) > now:  # a later time was set by a wrong clock: nothing would ever be new
+    if started is None or float(started) > now:  # a wrong clock has set a later time: no build would count as new
         await put_fact(tx, "first_started_at", repr(now))
         return now
     return float(started)
@@ -152,7 +152,7 @@ READ_FROM = "records_read_from"
 
 
 async def generation(tx: Transaction) -> int | None:
-    """The archive folder's generation at the last recorded change; None before one, and after refgenied 0.1."""
+    """The archive folder's generation at the last recorded change; None: no change yet, or only by refgenied 0.1."""
     found = await fact(tx, GENERATION)
     return int(found) if found is not None and found.isdigit() else None
 

@@ -27,7 +27,7 @@ from refgenied.store.state_folder import refuse_network_disk
 from refgenied.store.transaction import Transaction, transaction
 
 CHECKPOINT_ROWS = 1000
-"""After so many changed rows SQLite's log is written into the file."""
+"""After this many changed rows SQLite's log is written into the file."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,11 +41,11 @@ class Store:
         self._lock = anyio.Lock()
         self.path = path
         self.trouble = trouble
-        """What was wrong with the file at this start, and what became of it; empty when nothing was."""
+        """What was wrong with the file at this start, and where it is now; empty when nothing was wrong."""
         self._damaged = False
         self._identity = rescue.identity(path)
         self._written: tuple[int, ...] = ()
-        """The file's identity after SQLite has written it, which it does in `_checkpoint` only; empty before."""
+        """The file's identity after SQLite has written it, which happens only in `_checkpoint`; empty before."""
         self._changes = 0
 
     @classmethod
@@ -65,7 +65,7 @@ class Store:
         except opening.DamagedError as error:
             aside = await anyio.to_thread.run_sync(rescue.put_aside, path)
             connection = await opening.connect(path)
-            await connection.close()  # one connection at a time
+            await connection.close()  # only one connection may be open
             saved = await anyio.to_thread.run_sync(rescue.salvage, path, aside)
             connection = await opening.connect(path)
             trouble = (
@@ -79,7 +79,7 @@ class Store:
             yield store
         finally:
             with anyio.CancelScope(shield=True):
-                store.lost()  # while its files are open, so that our log does not stay beside another file
+                store.lost()  # before the files are closed, so our log does not stay beside another file
                 await connection.close()
                 rescue.bring_back(path)
 
@@ -87,10 +87,10 @@ class Store:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
-        """All of the body is done, or nothing. A cancellation takes effect before the body or after it, never inside.
+        """All statements in this context are done, or none. A cancellation takes effect before or after, never inside.
 
-        StateError when SQLite cannot do it, for example on a full disk. A sqlite3.IntegrityError is raised as it is,
-        because the statement is at fault.
+        StateError: SQLite fails, for example on a full disk. A sqlite3.IntegrityError is raised as it is, because the
+        statement is at fault.
         """
         async with self._lock:
             with anyio.CancelScope(shield=True):
@@ -108,14 +108,14 @@ class Store:
     async def ask(
         self, statement: Callable[Concatenate[Transaction, P], Awaitable[T]], *arguments: P.args, **named: P.kwargs
     ) -> T:
-        """Call one statement function of this package in a transaction of its own. StateError."""
+        """Call one statement function of this package in a separate transaction. StateError."""
         async with self.transaction() as tx:
             return await statement(tx, *arguments, **named)
 
     async def _checkpoint(self) -> None:
-        """Write SQLite's log into the file, except when another program has written the file: they would be mixed."""
+        """Write SQLite's log into the file, but not if another program has written the file: data would be mixed."""
         self._changes = self._connection.total_changes
-        with suppress(sqlite3.Error):  # a full disk, for example: the log grows on, and nothing is lost
+        with suppress(sqlite3.Error):  # for example a full disk: the log grows, and nothing is lost
             if not self._overwritten:
                 await self._connection.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
                 self._written = identity(self.path)
@@ -127,14 +127,14 @@ class Store:
         return bool(self._written) and self._written != identity(self.path)
 
     async def look(self) -> str:
-        """`lost`, between two transactions: during one, what SQLite writes looks like another program's work."""
+        """Call `lost` between two transactions. During a transaction our own writes look like another program's."""
         async with self._lock:
             return await anyio.to_thread.run_sync(self.lost)
 
     def lost(self) -> str:
-        """Why the open database is no longer the file of that name, or is damaged; empty when all is well.
+        """Why the open database is no longer the file with its name, or is damaged; empty when all is well.
 
-        Blocking, and only while no transaction is open. What is written to a lost database is gone at the next start.
+        Blocking; call it only while no transaction is open. Later writes to a lost database are gone at the next start.
         """
         if self._damaged:
             return f"the database {self.path} is damaged"

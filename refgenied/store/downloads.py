@@ -38,7 +38,7 @@ EDITIONS = Table("edition", Edition)
 
 
 async def record(tx: Transaction, download: Download, *, reported_by: str) -> bool:
-    """Count the download; whether it is a new one."""
+    """Count the download. Returns whether it is new."""
     added = await DOWNLOADS.put(tx, download, insert="INSERT OR IGNORE", reported_by=reported_by)
     if added:
         await tx.execute(
@@ -48,13 +48,13 @@ async def record(tx: Transaction, download: Download, *, reported_by: str) -> bo
 
 
 async def recorded(tx: Transaction, ids: list[str]) -> int:
-    """How many of these ids are those of downloads."""
+    """How many of these ids belong to recorded downloads."""
     which = "WHERE id IN (SELECT value FROM json_each(?))"
     return await tx.number(f"SELECT COUNT(*) FROM download {which}", (json.dumps(ids),))
 
 
 async def is_known(tx: Transaction, key: AssetKey) -> bool:
-    """Whether there ever was an archive of this asset."""
+    """Whether this asset ever had an archive."""
     return await tx.one(f"SELECT 1 FROM edition WHERE {OF_ASSET} LIMIT 1", names(key)) is not None
 
 
@@ -63,5 +63,5 @@ async def count(tx: Transaction, key: AssetKey) -> int:
 
 
 async def editions(tx: Transaction) -> list[Edition]:
-    """All of them, by asset, the newest of each first."""
+    """All editions, in the order of assets; the newest of each asset first."""
     return await EDITIONS.all(tx, f"ORDER BY {ASSET}, published_at DESC")

@@ -10,7 +10,7 @@ from refgenied.store.tables import ASSET, Table, json_or, names
 from refgenied.store.transaction import Transaction
 
 KEPT_EVENTS = 10_000
-"""Older events are forgotten. A client that missed some of those is told `lagged`, and reads the state again."""
+"""The newest events that are kept. A client that missed older ones is told `lagged`, and reads the state again."""
 
 
 EVENTS = Table("event", Event, data=lambda text: json_or(text, dict[str, Any]()))
@@ -35,7 +35,7 @@ async def since(tx: Transaction, seq: int, limit: int = 1000) -> list[Event]:
 
 
 async def before(tx: Transaction, at: float) -> int | None:
-    """The `seq` before the first event of that moment or later; None when there is none. `at` in Unix seconds."""
+    """The `seq` before the first event at this moment or later; None: no such event. `at` in Unix seconds."""
     row = await tx.one("SELECT MIN(seq) - 1 FROM event WHERE at >= ?", (at,))
     return row[0] if row else None
 

@@ -36,17 +36,17 @@ _NEWEST = f"id IN (SELECT MAX(id) FROM job GROUP BY {ASSET})"
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What an asset's job is needed for."""
+    """One request for a job of an asset."""
 
     stamp: str
-    """Of the asset's state that is wanted."""
+    """The stamp of the wanted state of the asset."""
     priority: int
     force: bool = False
-    """Make a new archive also when the one in place is right."""
+    """Make a new archive even if the existing one is right."""
 
 
 async def add(tx: Transaction, key: AssetKey, need: Need, *, requested_by: str, now: float) -> int:
-    """Queue a new job. Returns its id. sqlite3.IntegrityError when a job of the asset is queued already."""
+    """Queue a new job. Returns its id. sqlite3.IntegrityError: a job of the asset is queued already."""
     return await tx.insert(
         f"INSERT INTO job ({ASSET}, state, priority, force, stamp, requested_by, created_at, not_before) "
         "VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
@@ -55,7 +55,7 @@ async def add(tx: Transaction, key: AssetKey, need: Need, *, requested_by: str, 
 
 
 async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
-    """Change a job's state by one arrow, and set `columns`. ConflictError when it is in another state."""
+    """Change a job's state by one arrow, and set `columns`. ConflictError: the job is in another state."""
     sources, target = ARROWS[arrow]
     marks = ", ".join("?" for _ in sources)
     which = f"id = ? AND state IN ({marks})"
@@ -66,10 +66,10 @@ async def move(tx: Transaction, job: int, arrow: Arrow, **columns: Any) -> None:
 
 
 async def sharpen(tx: Transaction, job: int, need: Need, *, now: float) -> None:
-    """A queued job is needed once more. It gets the more urgent priority, `force` if either has it, the newer stamp.
+    """Adapt a queued job to a new request: the more urgent priority, `force` if either has it, the newer stamp.
 
-    It no longer waits after a failure when a user asks for it, or the priority is more urgent, or the asset has
-    changed. After MAX_CRASHES only a change counts: a user who asks again and again must not keep the daemon down.
+    It stops waiting after a failure if a user asks for it, if the priority is more urgent, or if the asset has changed.
+    After MAX_CRASHES only a change of the asset counts: repeated requests must not keep the daemon down.
     """
     await tx.execute(
         "UPDATE job SET not_before = ?, attempts = 0, crashes = 0, crashed_at = '[]', error_kind = NULL, error = NULL "
@@ -84,19 +84,19 @@ async def sharpen(tx: Transaction, job: int, need: Need, *, now: float) -> None:
 
 
 async def release(tx: Transaction, error_kinds: Sequence[str], now: float) -> None:
-    """The jobs that wait because of these kinds of errors are due now."""
+    """Make the jobs due that wait because of these kinds of errors."""
     marks = ", ".join("?" for _ in error_kinds)
     which = f"state = 'queued' AND error_kind IN ({marks}) AND not_before > ?"
     await JOBS.change(tx, which, (*error_kinds, now), not_before=now)
 
 
 async def shift(tx: Transaction, seconds: float) -> None:
-    """Somebody has set the clock by so much: the jobs that wait keep waiting as long as before."""
+    """The clock was set by this many seconds: move the times of waiting jobs, so they wait as long as before."""
     await tx.execute("UPDATE job SET not_before = not_before + ? WHERE state = 'queued'", (seconds,))
 
 
 async def cut_waits(tx: Transaction, now: float) -> None:
-    """Shorten the waits that are longer than possible, because the clock was ahead when they began."""
+    """Shorten the waits that are impossibly long, because the clock was ahead when they began."""
     at, at_after_crashes = now + waits.LONGEST_BACK_OFF_SECONDS, now + waits.LONGEST_ASIDE_SECONDS
     await JOBS.change(tx, "state = 'queued' AND crashes < ? AND not_before > ?", (waits.MAX_CRASHES, at), not_before=at)
     await JOBS.change(tx, "state = 'queued' AND not_before > ?", (at_after_crashes,), not_before=at_after_crashes)
@@ -114,7 +114,7 @@ async def get(tx: Transaction, job: int) -> Job | None:
 
 
 async def required(tx: Transaction, job: int) -> Job:
-    """JobNotFoundError when there is none, or no longer."""
+    """The job. JobNotFoundError: there is no such job, or it was forgotten."""
     found = await get(tx, job)
     if found is None:
         raise JobNotFoundError(f"there is no job {job}", hint="`refgeniectl queue list --all` shows them")
@@ -122,18 +122,18 @@ async def required(tx: Transaction, job: int) -> Job:
 
 
 async def restamp(tx: Transaction, job: int, stamp: str) -> None:
-    """The job is for another state of the asset than when it was queued."""
+    """Give the job a new stamp, because the asset has changed since it was queued."""
     await JOBS.change(tx, "id = ?", (job,), stamp=stamp)
 
 
 async def in_state(tx: Transaction, key: AssetKey, state: JobState) -> Job | None:
-    """The asset's queued or running job; there is at most one of each."""
+    """The asset's queued or running job. An asset has at most one of each."""
     return await JOBS.one(tx, f"WHERE {OF_ASSET} AND state = ?", (*names(key), state))
 
 
 async def next_due(tx: Transaction, now: float, *, but_not: Collection[AssetKey] = ()) -> Job | None:
-    """The job to run now: the most urgent of those that are due, then the oldest. Not of an asset in `but_not`, and
-    not of an asset with a running job.
+    """The job to run now: the most urgent due job, and of these the oldest. Assets in `but_not`, and assets with a
+    running job, are left out.
 
     A job that was running when the daemon was killed goes last, even if a user asked for it: it could happen again
     before the other jobs have run.
@@ -149,7 +149,7 @@ async def next_due(tx: Transaction, now: float, *, but_not: Collection[AssetKey]
 
 
 async def next_time(tx: Transaction, *, but_not: Collection[AssetKey] = ()) -> float | None:
-    """When the next queued job is due, of an asset that is not in `but_not`; Unix seconds. None without such a job."""
+    """When the next queued job is due, in Unix seconds; None: there is none. Assets in `but_not` are left out."""
     rows = await tx.all(
         f"SELECT {ASSET}, not_before FROM job WHERE state = 'queued' ORDER BY not_before LIMIT ?",
         (len(but_not) + 1,),
@@ -158,7 +158,7 @@ async def next_time(tx: Transaction, *, but_not: Collection[AssetKey] = ()) -> f
 
 
 async def unfinished(tx: Transaction) -> list[Job]:
-    """Running ones first, then queued ones in the order in which they will run."""
+    """The running jobs, then the queued jobs in the order in which they will run."""
     return await JOBS.all(
         tx, "WHERE state IN ('running', 'queued') ORDER BY state = 'queued', crashes > 0, priority, id"
     )
@@ -169,7 +169,7 @@ async def running(tx: Transaction) -> list[Job]:
 
 
 async def before(tx: Transaction, job: Job, now: float) -> int:
-    """How many jobs are before a queued one: those that run, and those that are due and go first."""
+    """How many jobs are before a queued job: the running jobs, and the due jobs that go first."""
     return await tx.number(
         "SELECT COUNT(*) FROM job WHERE state = 'running' OR "
         "(state = 'queued' AND not_before <= ? AND (crashes > 0, priority, id) < (?, ?, ?))",
@@ -178,14 +178,14 @@ async def before(tx: Transaction, job: Job, now: float) -> int:
 
 
 async def latest(tx: Transaction, key: AssetKey | None = None) -> dict[AssetKey, Job]:
-    """Each asset's newest job, or that of one asset. One that has not ended (a retried old one) comes first."""
+    """The newest job of each asset, or of one asset. A job that has not ended (an old job that was retried) wins."""
     which = OF_ASSET if key else f"state IN ('queued', 'running') OR {_NEWEST}"
     order = "ORDER BY state = 'running', state = 'queued', id"  # the last one of an asset stays in the dict
     return {job.key: job for job in await JOBS.all(tx, f"WHERE {which} {order}", names(key) if key else ())}
 
 
 async def latest_of(tx: Transaction, key: AssetKey) -> Job | None:
-    """The asset's job that was made last."""
+    """The asset's job with the highest id."""
     return await JOBS.one(tx, f"WHERE {OF_ASSET} ORDER BY id DESC LIMIT 1", names(key))
 
 
@@ -207,5 +207,5 @@ async def counts(tx: Transaction) -> dict[str, int]:
 
 
 async def prune(tx: Transaction, *, before: float) -> int:
-    """Forget jobs that ended before then, but not an asset's newest job, which the policy needs."""
+    """Delete jobs that ended before this time, but keep each asset's newest job, which the policy needs."""
     return await tx.execute(f"DELETE FROM job WHERE ended_at < ? AND NOT {_NEWEST}", (before,))

@@ -1,4 +1,4 @@
-"""A connection to a sound database of ours, with the newest schema."""
+"""Opens a connection to our database, checks that it is sound, and brings it to the newest schema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refgenied.store.transaction import transaction
 
 PRAGMAS = ("journal_mode = WAL", "wal_autocheckpoint = 0", "synchronous = FULL", "foreign_keys = ON")
 LOCK_MILLISECONDS = 5000
-"""How long SQLite waits for another program that has locked the file."""
+"""SQLite waits at most this long for another program that has locked the file."""
 
 
 class DamagedError(StateError):
@@ -28,7 +28,7 @@ class DamagedError(StateError):
 
 
 async def connect(path: Path) -> aiosqlite.Connection:
-    """Open the database, or make it. StateError, DamagedError."""
+    """Open the database; make it if there is none. StateError, DamagedError."""
     try:
         _keep_from_others(path)
         connection = await aiosqlite.connect(path, isolation_level=None)
@@ -55,18 +55,18 @@ async def connect(path: Path) -> aiosqlite.Connection:
 
 
 def _text(value: bytes) -> str:
-    """A byte that a disk has changed spoils one letter, and not the whole answer."""
+    """The text. A byte that a disk has changed spoils only one letter, not the whole answer."""
     return value.decode("utf-8", "replace")
 
 
 def _keep_from_others(path: Path) -> None:
-    """Anyone who may read the file or its log can lock it, and SQLite would wait for ever. OSError."""
+    """Let no other user read the file or its log: a reader can lock it, and SQLite would wait for ever. OSError."""
     with descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)) as file:
         close_to_others(file)
 
 
 async def _pragma(connection: aiosqlite.Connection, name: str) -> str:
-    """The pragma's first value; empty when it has none, such as after it was set."""
+    """The pragma's first value; empty when it has none (for example after it was set)."""
     rows = list(await connection.execute_fetchall(f"PRAGMA {name}"))
     return str(rows[0][0]) if rows else ""
 
@@ -105,12 +105,12 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
 
 
 def older_of(path: Path, version: int) -> Path:
-    """Where the database is kept before its schema is raised from `version`, for a return to an older refgenied."""
+    """The copy that is made before the schema is raised from `version`, for a return to an older refgenied."""
     return path.with_name(f"{path.name}.schema-{version}")
 
 
 async def copy(connection: aiosqlite.Connection, to: Path, mode: int) -> None:
-    """Write the open database once more, as a file with these permission bits. sqlite3.Error, OSError."""
+    """Write a copy of the open database, with these permission bits. sqlite3.Error, OSError."""
     partial = anyio.Path(partial_of(to))
     try:
         await partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a status tells of the database, all of one moment."""
+"""The database's part of a status, all at one moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done about a database file that is damaged, or that somebody deletes while it is open. Blocking.
+"""Handles a database file that is damaged, or that somebody deletes while it is open. Blocking.
 
 Records and removals are in the manifests too, but counted downloads are only here. So a damaged file is kept, and the
 downloads that can still be read go into the new file.
@@ -20,12 +20,12 @@ from refgenied.files.durable import partial_of, sync_folder
 from refgenied.model import StateError
 
 _LOGS = ("-wal", "-shm")
-"""What SQLite keeps beside a database while it is open."""
+"""SQLite keeps files with these endings beside a database while it is open."""
 _SUSPECT = ".suspect"
-"""A file with this ending says that damage was found: the next start checks the whole database."""
+"""A file with this ending means that damage was found. Then the next start checks the whole database."""
 _RESCUED = ".rescued"
 TABLES = {"download": 7, "edition": 6, "fact": 2, "log_line": 2, "log_pull": 2, "log_start": 4}
-"""The tables with what only the database knows, and their numbers of columns."""
+"""The tables with facts that only the database has, and their numbers of columns."""
 _KEPT_FACTS = ("first_started_at", "paused_by")
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -35,13 +35,13 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether SQLite says that the file is not a sound database (and not that a disk is full, or a file locked)."""
+    """Whether the error says that the file is not a sound database. A full disk or a locked file is another error."""
     number = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.Error) and isinstance(number, int) and number & 0xFF in _DAMAGED
 
 
 def suspect(path: Path) -> None:
-    """Let the next start check all of it."""
+    """Tell the next start to check the whole database."""
     with suppress(OSError):
         _beside(path, _SUSPECT).touch()
 
@@ -56,7 +56,7 @@ def clear(path: Path) -> None:
 
 
 def put_aside(path: Path) -> Path:
-    """Give a damaged database and its logs another name, which is returned. StateError."""
+    """Give a damaged database and its logs another name. Returns the new path. StateError."""
     name = f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     names = (path.with_name(f"{name}.{number}" if number else name) for number in itertools.count())
     aside = next(free for free in names if not os.path.lexists(free))
@@ -81,8 +81,8 @@ def salvage(new: Path, damaged: Path) -> int:
     """
     saved = 0
     with closing(sqlite3.connect(new)) as to, suppress(sqlite3.Error, OSError):
-        with closing(sqlite3.connect(damaged)) as old:  # not read-only: its log may have to be read first
-            old.execute("PRAGMA writable_schema = ON")  # else SQLite reads nothing of a file that was cut
+        with closing(sqlite3.connect(damaged)) as old:  # not read-only, because SQLite may have to read its log first
+            old.execute("PRAGMA writable_schema = ON")  # without this SQLite reads nothing from a file that was cut
             for table, columns in TABLES.items():
                 for row in _rows(old, table, columns):
                     if table != "fact" or row[0] in _KEPT_FACTS:
@@ -93,7 +93,7 @@ def salvage(new: Path, damaged: Path) -> int:
 
 
 def _rows(old: sqlite3.Connection, table: str, columns: int) -> Iterator[tuple[Any, ...]]:
-    """The rows before the damage, and if there is damage, the rows after it."""
+    """The rows before the damage, and then, if there is damage, the rows after it."""
     for order in ("ASC", "DESC"):
         try:
             for row in old.execute(f"SELECT * FROM {table} ORDER BY 1 {order}"):
@@ -105,7 +105,7 @@ def _rows(old: sqlite3.Connection, table: str, columns: int) -> Iterator[tuple[A
 
 
 def _insert(to: sqlite3.Connection, table: str, row: tuple[Any, ...]) -> int:
-    """The number of rows that were inserted; 0 for one that does not fit."""
+    """Insert a row. Returns the number of inserted rows; 0: the row does not fit."""
     try:
         return to.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row).rowcount
     except sqlite3.Error:
@@ -116,7 +116,7 @@ def _insert(to: sqlite3.Connection, table: str, row: tuple[Any, ...]) -> int:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode; None when nothing is there. OSError when that cannot be known."""
+    """Device and inode of a file; None when there is no file. OSError: the system does not say."""
     try:
         return _device_and_inode(os.stat(path))
     except FileNotFoundError:
@@ -128,9 +128,9 @@ def _device_and_inode(info: os.stat_result) -> tuple[int, int]:
 
 
 def set_free(path: Path) -> None:
-    """Another program has written over the open database (`cp backup …`): copy what it wrote to a file of its own.
+    """Another program has written over the open database (`cp backup …`): copy its data to a new file.
 
-    Otherwise SQLite would write its log into that when this process closes the database.
+    Otherwise SQLite would write its log into these data when this process closes the database.
     """
     copy = partial_of(path)
     with suppress(OSError):
@@ -141,7 +141,7 @@ def set_free(path: Path) -> None:
 
 
 def drop_own_log(path: Path) -> None:
-    """Delete the log of an open database that was replaced: the next start would write it into the other file."""
+    """Delete the log of an open database that was replaced. The next start would write it into the other file."""
     with suppress(OSError):
         log = identity(_beside(path, _LOGS[0]))
         if log is not None and any(log == _identity_of_open(number) for number in os.listdir("/proc/self/fd")):
@@ -151,7 +151,7 @@ def drop_own_log(path: Path) -> None:
 def _identity_of_open(number: str) -> tuple[int, int] | None:
     try:
         return _device_and_inode(os.fstat(int(number)))
-    except OSError:  # it was closed meanwhile
+    except OSError:  # the descriptor was closed meanwhile
         return None
 
 
@@ -163,12 +163,12 @@ def drop_logs(path: Path) -> None:
 
 
 def rescued_of(path: Path) -> Path:
-    """Where an open database is written once more when its file was deleted."""
+    """The path for a copy of the open database after its file was deleted."""
     return _beside(path, _RESCUED)
 
 
 def bring_back(path: Path) -> None:
-    """Give a rescued database its name again. If a new file has the name, delete the rescued one. StateError."""
+    """Give a rescued database its name again. If a new file has the name, delete the rescued copy. StateError."""
     rescued = rescued_of(path)
     try:
         if not rescued.exists():

@@ -28,7 +28,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             error          TEXT
         ) STRICT
         """,
-        # One asset, at most one job queued and at most one running: the database says so, not the code.
+        # The database makes sure that an asset has at most one queued and at most one running job.
         "CREATE UNIQUE INDEX job_one_queued ON job (genome_digest, asset_group, asset) WHERE state = 'queued'",
         "CREATE UNIQUE INDEX job_one_running ON job (genome_digest, asset_group, asset) WHERE state = 'running'",
         "CREATE INDEX job_next ON job (priority, id) WHERE state = 'queued'",
@@ -82,7 +82,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("ALTER TABLE archive ADD COLUMN damaged TEXT",),
     (
-        # A download has an id, so that it can be reported again and is counted once.
+        # A download has an id. So it can be reported twice and is counted once.
         """
         CREATE TABLE download (
             id             TEXT NOT NULL PRIMARY KEY,
@@ -95,7 +95,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX download_of_asset ON download (genome_digest, asset_group, asset)",
-        # Each archive that an asset's name ever had, with its size, because a line of a log has only a size.
+        # Every archive that an asset has ever had, with its size, because a line of a log has only a size.
         """
         CREATE TABLE edition (
             genome_digest  TEXT    NOT NULL,

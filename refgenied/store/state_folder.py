@@ -1,4 +1,4 @@
-"""The state folder: it is on a disk of this machine, and one daemon at a time has it."""
+"""The state folder. It must be on a disk of this machine, and only one daemon at a time uses it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NETWORK_FILE_SYSTEM = re.compile(
 
 
 def _require_ours(lock: int, path: Path) -> None:
-    """StateError for another program's file of that name. A part of our text (after a full disk or a crash) is ours."""
+    """StateError: it is another program's file. A file with a part of our text (full disk, crash) is ours."""
     if not re.fullmatch(rb"(p(i(d( \d*)?)?)?)?[\0\s]*", os.pread(lock, 200, 0)):
         raise StateError(f"{path} is a file of something else", hint="set another state.folder")
 
@@ -49,16 +49,16 @@ def held(state: Path) -> Generator[None]:
                 hint="stop it first, or give this one another state.folder",
             ) from None
         _require_ours(lock, path)
-        with suppress(OSError):  # on a full disk the lock holds as well, but it does not say who holds it
+        with suppress(OSError):  # the lock works on a full disk too, but it does not say who holds it
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"pid {os.getpid()}\n".encode(), 0)
         yield
     finally:
-        os.close(lock)  # this unlocks. The file stays: otherwise two daemons could lock two files
+        os.close(lock)  # this unlocks it. The file stays, because otherwise two daemons could lock two files
 
 
 def refuse_network_disk(folder: Path) -> None:
-    """StateError when the folder is on a network disk: SQLite cannot trust the locks there."""
+    """StateError: the folder is on a network disk, where SQLite cannot trust the locks."""
     kind = mounts.file_system(folder)
     if NETWORK_FILE_SYSTEM.fullmatch(kind):
         raise StateError(

@@ -1,4 +1,4 @@
-"""How rows become structs, and structs rows, for all tables."""
+"""Turns rows into structs and structs into rows, for all tables."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def names(key: AssetKey | None) -> tuple[str | None, str | None, str | None]:
 
 
 def json_or(text: object, otherwise: Any) -> Any:
-    """The value that was kept as JSON; `otherwise` when it is no longer JSON, or a value of another type.
+    """The value of a JSON text; `otherwise` if the text is not JSON any more, or has another type.
 
-    A disk may have changed a bit in it. SQLite notices that only when it breaks a page.
+    A disk may have changed a bit in the text. SQLite notices this only if it breaks a page.
     """
     try:
         value = json.loads(str(text))
@@ -35,12 +35,12 @@ def json_or(text: object, otherwise: Any) -> Any:
 
 
 class Table(Generic[T]):
-    """A table whose rows are read as structs: its columns are their fields, and `ASSET` for the field `key`."""
+    """A table with rows that are read as structs. Its columns are the fields, and `ASSET` is the field `key`."""
 
     def __init__(self, name: str, struct: type[T], **read: Callable[[Any], Any]) -> None:
         """`read` makes the values of some fields from their columns.
 
-        For what refgenied cannot have written, it gives a value that does no harm.
+        If refgenied cannot have written a column's value, `read` gives a harmless value.
         """
         self.name = name
         self._struct = struct
@@ -61,7 +61,7 @@ class Table(Generic[T]):
         return await self.one(tx, f"WHERE {OF_ASSET}", names(key))
 
     async def put(self, tx: Transaction, struct: T, *, insert: str = "INSERT", conflict: str = "", **more: Any) -> int:
-        """Insert a row, with `more` columns. A tuple becomes JSON. Returns how many rows that changed."""
+        """Insert a row, with `more` columns. A tuple becomes JSON. Returns how many rows were changed."""
         values = {field: _stored(getattr(struct, field)) for field in self.fields} | more
         columns, marks = ", ".join(values), ", ".join("?" for _ in values)
         return await tx.execute(
@@ -70,7 +70,7 @@ class Table(Generic[T]):
         )
 
     async def change(self, tx: Transaction, which: str, values: Iterable[Any], **columns: Any) -> int:
-        """Give these columns new values in the rows `which`. Returns how many rows there were."""
+        """Give these columns new values in the rows `which`. Returns the number of these rows."""
         settings = ", ".join(f"{name} = ?" for name in columns)
         new = map(_stored, columns.values())
         return await tx.execute(f"UPDATE {self.name} SET {settings} WHERE {which}", (*new, *values))

@@ -17,7 +17,7 @@ Row = Sequence[Any]
 
 
 class Transaction:
-    """Statements inside one transaction, which ends with the `async with` that gave it."""
+    """Statements inside one transaction. The transaction ends with its `async with`."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
@@ -59,7 +59,7 @@ async def transaction(connection: aiosqlite.Connection, path: Path) -> AsyncGene
         yield Transaction(connection)
         await connection.execute("COMMIT")
     except BaseException as error:
-        if connection.in_transaction:  # a full disk may have made SQLite roll back already
+        if connection.in_transaction:  # on a full disk SQLite may have rolled back already
             await connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(
             error, sqlite3.IntegrityError | sqlite3.ProgrammingError

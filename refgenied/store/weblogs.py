@@ -1,4 +1,4 @@
-"""Statements about other web servers' logs: which of their lines were counted, and parts of downloads."""
+"""Statements about other web servers' logs: the lines that were counted, and the parts of downloads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from refgenied.store.tables import json_or
 from refgenied.store.transaction import Transaction
 
 Line = tuple[str, int]
-"""A line's hash; and which of equal lines it is, from 1."""
+"""A line's hash, and its number among equal lines, from 1."""
 
 
 async def taken(tx: Transaction, lines: Iterable[Line]) -> set[Line]:
-    """Those of the lines that were taken before."""
+    """The lines among these that were taken before."""
     rows = await tx.all(
         "SELECT line, number FROM json_each(?) AS asked JOIN log_line "
         "ON line = json_extract(asked.value, '$[0]') AND number = json_extract(asked.value, '$[1]')",
@@ -35,7 +35,7 @@ async def take(tx: Transaction, lines: Iterable[Line]) -> None:
 
 
 async def times(tx: Transaction, lines: Iterable[str]) -> dict[str, int]:
-    """How often each of these lines was taken. Lines that never were are left out."""
+    """How often each of these lines was taken. Lines that were never taken are left out."""
     rows = await tx.all(
         "SELECT line, MAX(number) FROM log_line WHERE line IN (SELECT value FROM json_each(?)) GROUP BY line",
         (json.dumps(list(lines)),),
@@ -44,7 +44,7 @@ async def times(tx: Transaction, lines: Iterable[str]) -> dict[str, int]:
 
 
 async def pulls(tx: Transaction, whos: Iterable[str]) -> dict[str, Any]:
-    """The state that was kept for each client and archive."""
+    """The kept state of each of these pairs of a client and an archive."""
     rows = await tx.all(
         "SELECT who, state FROM log_pull WHERE who IN (SELECT value FROM json_each(?))", (json.dumps(list(whos)),)
     )
@@ -58,18 +58,18 @@ async def keep_pulls(tx: Transaction, states: Mapping[str, Any]) -> None:
 
 
 class Start(msgspec.Struct, frozen=True):
-    """How a log begins."""
+    """The beginning of a log."""
 
     start: str
-    """Tells this file from others."""
+    """A text that identifies the file."""
     first_line: str
     repeated: int
-    """How many equal lines it begins with."""
+    """The number of equal lines at the beginning."""
 
 
 async def lines_before(tx: Transaction, start: Start, *, copies: bool) -> dict[str, int] | None:
-    """How often its first lines were in logs before it; None for a log that is not known. With `copies` another file
-    that begins with the same lines is the same log.
+    """How often the log's first lines were in earlier logs; None: the log is not known. With `copies`, another file
+    that begins with the same lines counts as the same log.
     """
     row = await tx.one("SELECT before FROM log_start WHERE start = ?", (start.start,))
     if row is None and copies:
