@@ -1,7 +1,5 @@
 """Makes and connects all parts of the daemon: lock, open, recover, run all parts, signals, drain."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -3,8 +3,6 @@
 One bad file, folder or manifest never stops the other archives. A full disk or a shortage concerns all archives.
 """
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Iterable, Sequence
 

@@ -4,8 +4,6 @@ After an archive was published and recorded, the order is: the files of its page
 config never names a digest before the file with that digest has the flat name. Until then the old file has it.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Mapping

@@ -4,8 +4,6 @@
 minutes after it was replaced (`serve/editions.py`). The file of the old archive is kept longer than that.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -5,8 +5,6 @@ keys. Everything else in the file stays. We change a description only if it is s
 of that text is in `refgenied:` at the end of the file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ One genome without an alias makes its list of all assets fail (500). One descrip
 page fail. Such values are repaired or left out, and `lines` names them.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Keeps the archive folder servable: after each publish and removal, and after each look."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Tables and progress. rich is imported only for a terminal. Elsewhere lines are plain, uncut and without colour."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """When a person presses Ctrl-C, one line says what goes on and what is undone."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Generator

@@ -1,7 +1,5 @@
 """Times as people write them: `2h`, `yesterday`, `14:03`, `2025-11-21 14:03`. In local time."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime, timedelta
 

@@ -1,7 +1,5 @@
 """One connection: lines in, lines out, several requests at a time."""
 
-from __future__ import annotations
-
 import socket
 from contextlib import suppress
 from typing import Any

@@ -1,7 +1,5 @@
 """What the verbs work with; the daemon makes it."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 

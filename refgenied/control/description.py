@@ -4,8 +4,6 @@ Shapes are JSON Schema, made from the types that the verbs take and return. What
 sentence below it in the source.
 """
 
-from __future__ import annotations
-
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -6,8 +6,6 @@ Everybody who may connect may read. A socket from systemd has the mode that its 
 socket unit says `SocketMode=0666`.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import stat

@@ -1,7 +1,5 @@
 """Recorded archives, as the verbs look for them: also those whose asset is gone from the genome folder."""
 
-from __future__ import annotations
-
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """Params that several verbs take, and the checks that they share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Annotated
 

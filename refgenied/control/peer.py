@@ -1,7 +1,5 @@
 """Who has connected to the socket, and what that user may do. This is asked once, when the connection begins."""
 
-from __future__ import annotations
-
 import grp
 import os
 import pwd

@@ -1,7 +1,5 @@
 """Who may see what is inside the archive of a private asset: root, the daemon's user, and the asset's owner."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 

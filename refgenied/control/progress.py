@@ -1,7 +1,5 @@
 """Tells a peer how far the reading of one archive is."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 

@@ -4,8 +4,6 @@ A *watch*, and a request that asked for progress, send notifications. Each has t
 that several of them may run on one connection. The last notification of a watch is always `end`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from itertools import islice

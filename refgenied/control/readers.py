@@ -3,8 +3,6 @@
 Otherwise a stream without a block table would be read from its beginning for every range.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
 

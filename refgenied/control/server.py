@@ -1,7 +1,5 @@
 """The server of the control socket: accepts, limits, and drains."""
 
-from __future__ import annotations
-
 import socket
 import time
 from collections import Counter

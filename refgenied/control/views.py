@@ -3,8 +3,6 @@
 Times are Unix seconds, sizes are bytes, paths are absolute.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar

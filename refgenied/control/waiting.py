@@ -1,7 +1,5 @@
 """Waiting for an asset or a job: what changes, how far the job is, and why it does not run yet."""
 
-from __future__ import annotations
-
 import time
 
 import anyio

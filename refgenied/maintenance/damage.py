@@ -1,7 +1,5 @@
 """Tells the health which archives are damaged, and checks the archives that are in doubt."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import anyio

@@ -1,7 +1,5 @@
 """Records archives that exist already: ours with the help of their manifests, others after reading them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from enum import StrEnum

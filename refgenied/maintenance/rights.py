@@ -1,7 +1,5 @@
 """Keeps archives as private as their assets: reports archives that more people can read, and closes them on request."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial

@@ -1,7 +1,5 @@
 """Proves a share of the archive folder each day."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Deletes the leftovers of killed processes in the archive folder, and records archives that are not recorded."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Reads archives back, marks damaged ones, and queues a job that makes them again if the asset allows it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

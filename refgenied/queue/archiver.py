@@ -1,7 +1,5 @@
 """Finds out whether an asset's archive is up to date. If it is not, packs and proves a new archive for the worker."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ParamSpec, TypeVar

@@ -1,7 +1,5 @@
 """Changes of a job's state that several functions make, each with its event."""
 
-from __future__ import annotations
-
 from refgenied.model import ARROWS, Arrow, Job, JobState, RefgeniedError, Requester
 from refgenied.queue.eventlog import Change
 from refgenied.store import jobs as rows

@@ -5,8 +5,6 @@ requirement has a line that says what is wrong now (`line`), and a check (`look`
 while the daemon runs, so they are cheap while all is well.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import time

@@ -1,7 +1,5 @@
 """The objects that every part of the daemon uses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from anyio.from_thread import check_cancelled

@@ -1,7 +1,5 @@
 """Counts downloads, also from the logs of other web servers. Each change and its events are one transaction."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Makes a change and its events one transaction. If somebody sets the clock, no job waits longer or shorter."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

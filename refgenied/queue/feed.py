@@ -1,7 +1,5 @@
 """Events for subscribers. They get events after the commit, in order, and cannot make the daemon wait."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 

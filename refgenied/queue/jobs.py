@@ -1,7 +1,5 @@
 """Jobs: enqueue, claim, end, retry, cancel, recover. A change and its events are one transaction."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress

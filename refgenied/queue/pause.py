@@ -1,7 +1,5 @@
 """Why no job is claimed: a user has paused the queue, or a requirement of every job is missing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 

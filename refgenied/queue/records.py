@@ -1,7 +1,5 @@
 """Records the changes of archives that do not come from jobs. Each change and its events are one transaction."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import Any
 

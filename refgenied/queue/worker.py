@@ -1,7 +1,5 @@
 """Claims jobs, one at a time, publishes their archives, and records how each job ended. No other code does this."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 

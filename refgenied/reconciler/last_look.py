@@ -1,7 +1,5 @@
 """The genome folder as the last look has found it. Faults go to the health, and changes go to the log."""
 
-from __future__ import annotations
-
 import os
 import stat
 import time

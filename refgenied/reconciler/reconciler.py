@@ -1,7 +1,5 @@
 """Decides when to look at the genome folder. After each look it enqueues the archives that are wanted and missing."""
 
-from __future__ import annotations
-
 import random
 import time
 

@@ -1,7 +1,5 @@
 """Where each asset stands: the policy judges the last look, the database and the archive folder."""
 
-from __future__ import annotations
-
 import heapq
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping

@@ -3,8 +3,6 @@
 When no descriptors are left, asyncio's own server fails 2,048 times a second and logs each failure.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import resource

@@ -4,8 +4,6 @@ The ETag is the archive's md5. So a client that has the file already gets no sec
 never continued with a part of another file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -8,8 +8,6 @@ the client must still get the archive with that digest, or else it refuses the f
 sees the edition with that digest until it has the archive, for two minutes at most.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 import time

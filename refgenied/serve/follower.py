@@ -1,7 +1,5 @@
 """Watches the config of the archive folder: each new version of it becomes the current edition."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The layer around the refgenieserver app. It decides which edition a request sees, counts downloads, and logs."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

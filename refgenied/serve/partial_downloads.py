@@ -1,7 +1,5 @@
 """Saves which parts of archives clients have got. So a download that continues after a restart still counts."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -12,8 +12,6 @@ with these differences:
   name that cannot exist (with a NUL or a line's end).
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import logging

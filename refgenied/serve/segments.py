@@ -4,8 +4,6 @@ A line is a download, or takes a download back: `{"not": id}`. A file of a proce
 deleted when all its downloads are recorded. Version 0.1.0 wrote files with one download each; they are read too.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """Sends downloads to the daemon. Each is on the disk before the client's next request, and until the daemon has it."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Collection, Iterable

@@ -5,8 +5,6 @@ connection. A client that has read everything closes the connection, sends its n
 it has acknowledged every byte.
 """
 
-from __future__ import annotations
-
 import asyncio
 import fcntl
 import math

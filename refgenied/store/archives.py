@@ -1,7 +1,5 @@
 """Statements about archives, removals and the few facts that the daemon remembers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from refgenied.model import Access, ArchiveRecord, AssetKey, Job, Removal

@@ -1,7 +1,5 @@
 """Statements about downloads, and about all archives that could ever be downloaded."""
 
-from __future__ import annotations
-
 import json
 
 import msgspec

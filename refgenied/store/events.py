@@ -1,7 +1,5 @@
 """Statements about the event log."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Statements about jobs."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Opens a connection to our database, checks that it is sound, and brings it to the newest schema."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import stat

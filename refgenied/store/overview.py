@@ -1,7 +1,5 @@
 """The database's part of a status, all at one moment."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from refgenied.model import Job

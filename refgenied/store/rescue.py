@@ -4,8 +4,6 @@ Records and removals are in the manifests too, but counted downloads are only he
 downloads that can still be read go into the new file.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The tables, as migrations: one for each version, each in one transaction. Never change a released one."""
 
-from __future__ import annotations
-
 APPLICATION_ID = 0x72676E64  # "rgnd", by which file(1) and we know the database
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (

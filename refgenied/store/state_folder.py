@@ -1,7 +1,5 @@
 """The state folder. It must be on a disk of this machine, and only one daemon at a time uses it."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re

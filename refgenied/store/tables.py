@@ -1,7 +1,5 @@
 """Turns rows into structs and structs into rows, for all tables."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar

@@ -1,7 +1,5 @@
 """One transaction on one connection."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Statements about other web servers' logs: the lines that were counted, and the parts of downloads."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any

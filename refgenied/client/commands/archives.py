@@ -1,7 +1,5 @@
 """`archive list` and `archive show`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from refgenied.client import Json, draw, words

@@ -1,7 +1,5 @@
 """`config get`."""
 
-from __future__ import annotations
-
 from refgenied.client import Json, draw, words
 from refgenied.client.session import DONE, Session
 

@@ -1,7 +1,5 @@
 """`archive create`: asks for archives, and follows their jobs to the end."""
 
-from __future__ import annotations
-
 from refgenied.client import Client, DaemonError, HungUpError, Json, draw, interrupt, words
 from refgenied.client.reconnect import Lasting
 from refgenied.client.session import JOB_FAILED, Session, complain

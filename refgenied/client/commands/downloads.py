@@ -1,7 +1,5 @@
 """`downloads import`: counts the downloads that another web server has in its access log."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import stat

@@ -1,7 +1,5 @@
 """`events`: shows what happened, and with `--follow` what happens, also when the daemon restarts."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """`archive import`: the daemon takes archives that are there already into its database, and tells of each one."""
 
-from __future__ import annotations
-
 import os
 
 from refgenied.client import DaemonError, Json, draw, interrupt, words

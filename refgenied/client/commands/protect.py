@@ -1,7 +1,5 @@
 """`archive protect`: closes archives to people who may not read their assets."""
 
-from __future__ import annotations
-
 from refgenied.client import ClientError, words
 from refgenied.client.commands.verify import require_paths_or_all
 from refgenied.client.session import DONE, REFUSED, Session, complain

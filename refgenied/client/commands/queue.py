@@ -1,7 +1,5 @@
 """`queue list`, `pause`, `resume`, `cancel`, `retry`."""
 
-from __future__ import annotations
-
 import time
 
 from refgenied.client import Json, draw, words

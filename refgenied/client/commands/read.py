@@ -1,7 +1,5 @@
 """`archive cat`: writes one file of an archive to stdout. The daemon reads it, part by part."""
 
-from __future__ import annotations
-
 import sys
 from binascii import a2b_base64
 

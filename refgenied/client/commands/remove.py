@@ -1,7 +1,5 @@
 """`archive remove`: forgets an archive."""
 
-from __future__ import annotations
-
 from refgenied.client.session import Session
 
 

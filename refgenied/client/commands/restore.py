@@ -1,7 +1,5 @@
 """`archive restore`: works without the daemon, with the caller's rights. The daemon only says where the archive is."""
 
-from __future__ import annotations
-
 import os
 
 from refgenied.client import draw, interrupt, words

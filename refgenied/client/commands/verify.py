@@ -1,7 +1,5 @@
 """`archive verify`: the daemon reads archives back, and tells of each one."""
 
-from __future__ import annotations
-
 from refgenied.client import ClientError, Json, UsageError, draw, interrupt, words
 from refgenied.client.session import DAMAGED, DONE, Session, complain
 from refgenied.shared import output

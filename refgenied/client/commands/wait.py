@@ -1,7 +1,5 @@
 """`archive wait`: waits until the archive of an asset is there."""
 
-from __future__ import annotations
-
 import time
 
 from refgenied.client import Client, Json, NoDaemonError, draw, interrupt, words

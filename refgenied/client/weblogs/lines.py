@@ -10,8 +10,6 @@ What their numbers mean was measured with the servers of Debian 12: nginx 1.22, 
 * Caddy's `ts` is the time of the end, `duration` the length, `size` the bytes of the body that it gave to the kernel.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from datetime import datetime

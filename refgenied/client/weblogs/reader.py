@@ -1,7 +1,5 @@
 """Goes through an access log and makes the requests for archives that are reported to the daemon."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Which archive a line of an access log is about, and which of its bytes were sent."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import NamedTuple

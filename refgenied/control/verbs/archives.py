@@ -1,7 +1,5 @@
 """Verbs about archives that are there: `archive.list`, `archive.get`, `archive.files`, `archive.seek_keys`."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Annotated
 

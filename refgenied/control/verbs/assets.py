@@ -1,7 +1,5 @@
 """Verbs about what is in the genome folder: `asset.list`, `asset.get`, `asset.seek_keys`."""
 
-from __future__ import annotations
-
 import itertools
 
 from refgenied.archive.format.manifest import Manifest

@@ -1,7 +1,5 @@
 """`config.get`: the configuration in force."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -1,7 +1,5 @@
 """`archive.create`: asks for the archives of assets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated
 

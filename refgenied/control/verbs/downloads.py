@@ -1,7 +1,5 @@
 """Verbs about downloads: `download.record`, `download.editions`; for logs, `download.log` and `download.requests`."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Watches, `event.watch` and `job.watch`: the state now, then what happens, in order, until `end` says why it ends."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import anyio

@@ -1,7 +1,5 @@
 """`archive.import`: takes archives that are there already into the database. It may take long."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`archive.protect`: closes archives to people who may not read their assets."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -1,7 +1,5 @@
 """Verbs about jobs and the queue: `job.list`, `job.get`, `job.cancel`, `job.retry`, `queue.pause`, `queue.resume`."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

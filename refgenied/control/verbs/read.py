@@ -1,7 +1,5 @@
 """`archive.read`: ranges of one file inside an archive."""
 
-from __future__ import annotations
-
 import base64
 from typing import Annotated
 

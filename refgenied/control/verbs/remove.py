@@ -1,7 +1,5 @@
 """`archive.remove`: forgets an archive, and deletes its file when that is wanted."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Verbs about the daemon itself: `server.info`, `server.scan`, `server.reload`, `server.shutdown`."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """All verbs of the control protocol."""
 
-from __future__ import annotations
-
 import sys
 from functools import cache
 

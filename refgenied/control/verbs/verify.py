@@ -1,7 +1,5 @@
 """`archive.verify`: reads archives back. It may take long."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated
 

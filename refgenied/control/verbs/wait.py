@@ -1,7 +1,5 @@
 """`archive.wait`: waits until the archive of an asset, as it is now, is there."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import anyio
