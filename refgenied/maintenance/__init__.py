@@ -2,8 +2,8 @@
 
 *Recovery* runs at start, before anything else. Jobs that were running are charged and queued again. For their assets
 `archive.presence` decides from the disk alone. An archive that agrees with its manifest stays. An archive that agrees
-with the `.partial` manifest is finished, because the crash came between the two renames. All other files are deleted. A
-new database is filled from the manifests, with the removals.
+with the `.partial` manifest is finished, because the crash came between the two renames. Other partial files are
+deleted. A new database is filled from the manifests, with the removals.
 
 *Verifier.* `archive verify` compares the file's md5, every block's checksum, every header and the digest of the list
 of members, on all threads. The md5 of each member is taken only if this system has not proved the archive before, or
@@ -29,7 +29,7 @@ manifest.
 
 *Rights* compares the permission bits of archives with those of their assets, after the first look and once a day. It
 reports archives that more people can read than their assets. Only `archive protect` changes them. With
-`archive.publish_private` nothing is compared.
+`archive.publish_private` everybody may read every archive, and private ones are opened.
 
 *Tidier* walks over the archive folder at start and once a day. It deletes partial files with names that only refgenied
 uses, and empty asset folders, when nobody works on them. It finishes a publish that a crash has interrupted. It proves
