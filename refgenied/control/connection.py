@@ -18,15 +18,15 @@ from refgenied.model import BusyError, RefgeniedError, ShuttingDownError
 log = structlog.get_logger("control")
 
 MAX_REQUESTS = 16
-"""Requests that may run at one time on one connection, watches included."""
+"""The most requests that may run at one time on one connection, with watches."""
 SEND_SECONDS = 10.0
-"""A peer that takes nothing for so long, while there is something to send, is cut off."""
+"""A peer that takes nothing for this long, while there are bytes to send, is cut off."""
 RECEIVE_BYTES = 64 * 1024
-"""At one time."""
+"""The most bytes that are received at one time."""
 
 
 class Connection:
-    """Serves one peer until it hangs up, breaks the rules, or the daemon drains."""
+    """Serves one peer until it hangs up or breaks the rules, or until the daemon drains."""
 
     def __init__(self, raw: socket.socket, peer: Peer, verbs: Verbs, context: Any, *, first_line: float) -> None:
         self._raw = raw
@@ -53,7 +53,7 @@ class Connection:
                         await self._read_requests(group)
                 except PeerGoneError:
                     group.cancel_scope.cancel()
-                except RefgeniedError as error:  # the line cannot be read on from here
+                except RefgeniedError as error:  # after this, the next lines cannot be read
                     with suppress(PeerGoneError):
                         await self.send(protocol.error_reply(None, error))
                 self._end_lasting()
@@ -65,7 +65,7 @@ class Connection:
         self._end_lasting()
 
     def cut(self) -> None:
-        """End now, whatever runs."""
+        """End now, even if requests run."""
         self._gone = True
         self._all.cancel()
         self._send_time.cancel()
@@ -84,7 +84,7 @@ class Connection:
             raise InvalidRequestError(f"no request came within {self._first_line:g} s", hint="the connection is closed")
         while line is not None:
             await self._take(group, line)
-            await anyio.lowlevel.checkpoint()  # others have their turn, also when a peer never stops sending
+            await anyio.lowlevel.checkpoint()  # other tasks have their turn, even if a peer never stops sending
             line = await self._line()
 
     async def _take(self, group: anyio.abc.TaskGroup, line: bytes) -> None:
@@ -121,7 +121,7 @@ class Connection:
     # ----------------------------------------------------------------- lines
 
     async def _line(self) -> bytes | None:
-        """The next line with something in it; None when the peer has hung up. A last line may lack its newline."""
+        """The next line that is not empty; None: the peer has hung up. The last line may lack its newline."""
         while True:
             end = self._unread.find(b"\n", 0, MAX_REQUEST)
             if end >= 0:
@@ -149,8 +149,8 @@ class Connection:
                 return b""
 
     async def send(self, line: bytes) -> None:
-        """Send one line whole; PeerGoneError when the peer hung up or does not read."""
-        # A line that was begun is sent to its end: half of it would garble the next one.
+        """Send one whole line. PeerGoneError: the peer has hung up or does not read."""
+        # A line that was begun is sent to its end, because half a line would garble the next one.
         with anyio.CancelScope(shield=True):
             async with self._sending:
                 await self._send(memoryview(line))

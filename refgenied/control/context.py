@@ -1,4 +1,4 @@
-"""What the verbs work with; the daemon makes it."""
+"""The objects that the verbs use. The daemon makes them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Context(Core):
     readers: Readers
     started_at: float
     began: float
-    """The same moment on the monotonic clock, which nobody can set."""
+    """The same moment on the monotonic clock. Nobody can set this clock."""
     shutdown: Callable[[], None]
     """Begin to drain; returns at once."""
     reload: Callable[[], Awaitable[list[str]]]
@@ -38,6 +38,6 @@ class Context(Core):
         return self.jobs.store
 
     def aliases(self, genome_digest: str) -> tuple[str, ...]:
-        """The genome's aliases, as the last look found them."""
+        """The genome's aliases, from the last look."""
         genome = self.reconciler.look.genomes.get(genome_digest)
         return genome.aliases if genome else ()

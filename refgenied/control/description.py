@@ -1,7 +1,7 @@
-"""What `rpc.describe` says. It is enough to write a client, without any code of ours.
+"""The answer of `rpc.describe`. It is enough to write a client without our code.
 
-Shapes are JSON Schema, made from the types that the verbs take and return. What a field means is said once, in the
-sentence below it in the source.
+Shapes are JSON Schema, made from the types that the verbs take and return. The sentence below a field in the source
+explains the field, here too.
 """
 
 import ast
@@ -29,7 +29,7 @@ ANSWERS = {
     "watch": "a reply at once with how things are now, then notifications, of which the last is `end`. Keep the "
     "connection open for writing",
 }
-"""When a verb answers, and how often. Replies to several requests of one connection come in any order: go by `id`."""
+"""When a verb answers, and how often. Replies on one connection may come in any order; the `id` tells them apart."""
 
 
 EXCHANGE = [
@@ -43,24 +43,24 @@ class Description(msgspec.Struct, frozen=True):
     exchange: list[str]
     """A request as a client sends it, and its reply."""
     max_request: int
-    """Bytes of a line, its newline included."""
+    """The most bytes of a line, with its newline."""
     max_reply: int
     answers: dict[str, str]
-    """What `answer` of a verb may be."""
+    """The possible values of a verb's `answer`, with an explanation."""
     notifications: dict[str, dict[str, object]]
     """Name → the shape of its params, which have `watch` too: the id of the request that it belongs to."""
     types: dict[str, dict[str, object]]
-    """JSON Schemas that others refer to as `#/types/NAME`."""
+    """JSON Schemas; other schemas refer to them as `#/types/NAME`."""
     errors: list[dict[str, object]]
-    """Of any verb. `data` of an error has its `kind` and a `hint` what to do."""
+    """Errors of any verb. The `data` of an error has its `kind`, and a `hint` that says what to do."""
     verbs: list[dict[str, object]]
 
 
 def describe(verbs: Verbs, notices: Mapping[str, type], errors: Errors) -> Description:
-    """Every verb: what it does, when it answers, its params, result and errors. `notices`: each notification's type;
-    `errors`: those that every verb may answer with.
+    """Every verb: its purpose, when it answers, its params, result and errors. `notices`: each notification's type.
+    `errors`: the errors that every verb may answer with.
 
-    It reads the source of this package, which blocks for a quarter of a second.
+    It reads the source of this package. This blocks for a quarter of a second.
     """
     results = {name: _results_of(verb) for name, verb in verbs.items()}
     params = [verb.params for verb in verbs.values()]
@@ -114,7 +114,7 @@ def _anything(shape: type) -> Schema:
 
 
 def _results_of(verb: Verb) -> tuple[type, ...]:
-    """The types that a reply may have; usually one."""
+    """The types that a reply may have; usually there is one."""
     if verb.begins is not None:
         return (verb.begins,)
     given = get_type_hints(verb.handler)["return"]
@@ -141,7 +141,7 @@ def _explain(schema: Schema, shape: type) -> None:
 
 @cache
 def _sentences(module: str) -> dict[str, dict[str, str]]:
-    """Class → field → the sentence below it. Empty when the source is not there."""
+    """Class → field → the sentence below the field. Empty when there is no source."""
     try:
         tree = ast.parse(Path(getattr(sys.modules[module], "__file__", None) or "").read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):

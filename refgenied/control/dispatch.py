@@ -1,4 +1,4 @@
-"""What a verb is: a name, typed params and a handler. `answer` runs one request, whatever carries it."""
+"""Defines a verb: a name, typed params and a handler. `answer` runs one request, and knows no sockets."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from refgenied.model import RefgeniedError
 log = structlog.get_logger("control")
 
 Handler = Callable[..., Awaitable[object]]
-"""`async def handler(context, call, params)`. Its result is the verb's; of a watch, it is what `end` says at last."""
+"""`async def handler(context, call, params)`. It returns the verb's result; for a watch, the params of `end`."""
 
 
 Errors = tuple[type[RefgeniedError], ...]
 
 
 class PeerGoneError(Exception):
-    """The peer hung up, or does not read: nobody is there to be told anything."""
+    """The peer has hung up, or does not read: no message can reach it."""
 
 
 @dataclass
 class Call:
-    """One request, as its handler sees it."""
+    """One request, for its handler."""
 
     id: str | int
     peer: Peer
     send: Callable[[bytes], Awaitable[None]]
     begun: bool = field(default=False, init=False)
-    """Whether the answer was sent already, so that only notifications may follow."""
+    """Whether the answer was sent already. Then only notifications may follow."""
 
     async def begin(self, state: object) -> None:
-        """Answer a watch with the state now; notifications follow."""
+        """Answer a watch with the present state. Notifications follow."""
         await self.send(protocol.reply(self.id, state))
         self.begun = True
 
@@ -50,7 +50,7 @@ class Call:
         await self.send(protocol.notification(method, self.id, msgspec.to_builtins(params)))
 
     async def fail(self, error: RefgeniedError) -> None:
-        """Tell of an error: as the answer, or as the end of a watch that was answered already."""
+        """Send an error: as the answer, or as the end of a watch that was answered already."""
         if self.begun:
             await self.notify("end", {"reason": error.kind, "error": protocol.error_body(error)})
         else:
@@ -59,17 +59,17 @@ class Call:
 
 @dataclass
 class Verb:
-    """Decorates its handler: `@Verb("asset.get")`. The module then holds the verb under the handler's name."""
+    """A decorator for the handler: `@Verb("asset.get")`. The handler's name in the module then means the verb."""
 
     name: str
     writes: bool = False
-    """It needs the right to give orders, and is logged."""
+    """Whether it needs the right to give orders. Such a verb is logged."""
     lasts: bool = False
-    """It may wait for long, so it ends with its connection, and when the daemon drains."""
+    """Whether it may take long. Such a verb ends with its connection, and when the daemon drains."""
     begins: type | None = None
-    """Of a watch: what its first answer is. The handler gives it to `Call.begin`."""
+    """The type of a watch's first answer, which the handler gives to `Call.begin`; None: the verb is not a watch."""
     notifies: tuple[str, ...] = ()
-    """Notifications that it may send, besides a watch's `end`."""
+    """The notifications that it may send, besides a watch's `end`."""
     errors: Errors = ()
     handler: Handler = field(init=False)
 
@@ -79,12 +79,12 @@ class Verb:
 
     @cached_property
     def params(self) -> type[msgspec.Struct]:
-        """As the handler's annotation says."""
+        """The type of the params, from the handler's annotation."""
         return get_type_hints(self.handler)["params"]
 
     @property
     def summary(self) -> str:
-        """What it does: the handler's docstring."""
+        """The handler's docstring, in one line."""
         return " ".join((self.handler.__doc__ or "").split())
 
     @property
@@ -97,13 +97,13 @@ Verbs = Mapping[str, Verb]
 
 
 def verbs_of(*modules: ModuleType) -> dict[str, Verb]:
-    """Name → verb, of all that these modules hold."""
+    """Name → verb, for all verbs in these modules."""
     found = (value for module in modules for value in vars(module).values())
     return {verb.name: verb for verb in found if isinstance(verb, Verb)}
 
 
 async def answer(verbs: Verbs, context: Any, request: Request, call: Call) -> None:
-    """Run one request and send its answer. Raises nothing but cancellation and PeerGoneError."""
+    """Run one request and send its answer. It raises only cancellation and PeerGoneError."""
     try:
         verb = find(verbs, request.method)
         given = protocol.decode_params(verb.name, request.params, verb.params)
@@ -125,7 +125,7 @@ async def answer(verbs: Verbs, context: Any, request: Request, call: Call) -> No
 
 
 def find(verbs: Verbs, name: str) -> Verb:
-    """UnknownVerbError names verbs with a similar name."""
+    """The verb with this name. UnknownVerbError names similar verbs."""
     if name in verbs:
         return verbs[name]
     near = get_close_matches(name, verbs, n=3, cutoff=0.4)

@@ -1,9 +1,9 @@
-"""The listening socket: systemd hands it over, or it is made here. At no moment may more people connect than meant.
+"""The listening socket: systemd hands it over, or it is made here. At no moment may more people connect than allowed.
 
-Everybody who may connect may read. A socket from systemd has the mode that its unit says. A socket made here has mode
-0660 and the group `control.group`, when that group exists and the daemon may give the socket to it; else it has mode
-0600, for the daemon's own user and root. So a user outside the group gets no answer at all, unless the administrator's
-socket unit says `SocketMode=0666`.
+Everybody who may connect may read. A socket from systemd has the mode in its unit. A socket made here has mode 0660 and
+the group `control.group`, if that group exists and the daemon may give the socket to it; else it has mode 0600, for the
+daemon's own user and root. So a user outside the group gets no answer, unless the administrator's socket unit says
+`SocketMode=0666`.
 """
 
 import os
@@ -27,14 +27,14 @@ FIRST_INHERITED = 3
 """systemd's SD_LISTEN_FDS_START."""
 BACKLOG = 128
 REFUSED_CLIENT_SECONDS = 0.5
-"""How long a client may take to read why it is refused."""
+"""A client has this long to read why it is refused."""
 
 
 @contextmanager
 def listening(control: Control, env: MutableMapping[str, str] | None = None) -> Generator[socket.socket]:
-    """The socket to accept on, non-blocking. The lock against a second daemon must be held already.
+    """The non-blocking socket that accepts clients. The caller must hold the lock against a second daemon already.
 
-    Raises ConfigError when the socket cannot be made there, ConflictError when another daemon answers on it.
+    ConfigError: the socket cannot be made there. ConflictError: another daemon answers on it.
     """
     inherited = _inherited(os.environ if env is None else env)
     if inherited is not None:
@@ -55,7 +55,7 @@ def listening(control: Control, env: MutableMapping[str, str] | None = None) -> 
 
 
 def refuse_waiting(reply: bytes, env: MutableMapping[str, str] | None = None) -> None:
-    """The daemon will not start: send `reply` to each client that waits at systemd's socket, when there is one.
+    """The daemon will not start: send `reply` to each client that waits at systemd's socket, if there is one.
 
     Otherwise the clients would wait for ever, and systemd would start the daemon again and again.
     """
@@ -72,7 +72,7 @@ def refuse_waiting(reply: bytes, env: MutableMapping[str, str] | None = None) ->
                 waiting.settimeout(REFUSED_CLIENT_SECONDS)
                 waiting.sendall(reply)
                 waiting.shutdown(socket.SHUT_WR)
-                while waiting.recv(65536):  # if bytes stay unread, closing takes the reply from the client
+                while waiting.recv(65536):  # if bytes stay unread, the client loses the reply when we close
                     pass
 
 
@@ -105,7 +105,7 @@ def _bound(path: Path, group: str) -> Generator[socket.socket]:
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.setblocking(False)
-        # Linux gives the socket's file the mode of the unbound socket, so that it is private from its first moment.
+        # Linux gives the socket's file the mode of the unbound socket, so it is private from its first moment.
         os.fchmod(listener.fileno(), 0o600)
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def _bound(path: Path, group: str) -> Generator[socket.socket]:
 
 
 def _clear_stale(path: Path) -> None:
-    """Remove the socket of a daemon that is gone. The socket of a running daemon, and any other file, stay."""
+    """Remove the socket of a daemon that has ended. The socket of a running daemon, and any other file, stay."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

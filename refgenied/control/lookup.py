@@ -1,4 +1,4 @@
-"""Recorded archives, as the verbs look for them: also those whose asset is gone from the genome folder."""
+"""Finds recorded archives for the verbs, even if the asset is gone from the genome folder."""
 
 import shlex
 import time
@@ -25,9 +25,9 @@ from refgenied.store import archives
 
 
 async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
-    """The record of the archive that a registry path means. ArchiveNotFoundError, BadRegistryPathError.
+    """The record of the archive with this registry path. ArchiveNotFoundError, BadRegistryPathError.
 
-    If the archive was removed, the error says so, and how it comes back.
+    If the archive was removed, the error says so, and says how to get it back.
     """
     facts = await context.reconciler.standings.facts()
     none = ArchiveNotFoundError(f"there is no archive of {path}", hint="`refgeniectl archive list` shows them")
@@ -42,7 +42,7 @@ async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
 
 
 async def how_back(context: Context, path: str, removal: Removal) -> ArchiveNotFoundError:
-    """The error for somebody who asks for an archive that was removed."""
+    """The error for a request about an archive that was removed."""
     day = time.strftime("%Y-%m-%d", time.localtime(removal.removed_at))
     said = f"there is no archive of {path}: {removal.removed_by} removed it on {day}"
     if await _is_there(context, removal):
@@ -55,7 +55,7 @@ async def how_back(context: Context, path: str, removal: Removal) -> ArchiveNotF
 async def removed(context: Context, path: str, known: Mapping[AssetKey, Removal] | None = None) -> Removal | None:
     """The removal of the archive that a registry path means, when its file is still there.
 
-    `known`: all removals; a caller with many paths asks for it once.
+    `known`: all removals; a caller with many paths reads them only once.
     """
     known = await context.store.ask(archives.removals) if known is None else known
     removal = await _removal(context, path, known)
@@ -63,7 +63,7 @@ async def removed(context: Context, path: str, known: Mapping[AssetKey, Removal]
 
 
 async def key_of(context: Context, path: str) -> AssetKey:
-    """The asset that a registry path means: one that is there, or whose archive was removed or is recorded.
+    """The asset with this registry path: it exists, or its archive is recorded or was removed.
 
     AssetNotFoundError, ArchiveNotFoundError, BadRegistryPathError.
     """
@@ -73,7 +73,7 @@ async def key_of(context: Context, path: str) -> AssetKey:
 
 
 async def _removal(context: Context, path: str, removals: Mapping[AssetKey, Removal]) -> Removal | None:
-    """The removal that a registry path means; None when it means none, or several."""
+    """The removal of the asset with this registry path; None when there is none, or several fit."""
     if not removals:
         return None
 
@@ -110,7 +110,7 @@ def _key(context: Context, path: str, facts: Facts) -> AssetKey:
 def _fitting(
     context: Context, path: str, keys: Iterable[AssetKey], aliases: Callable[[AssetKey], tuple[str, ...]]
 ) -> list[AssetKey]:
-    """The assets that the path may mean. `aliases`: of the genome, when the last look does not know it any more."""
+    """The assets that fit the path. `aliases`: of the genome, if the last look has no such genome any more."""
     wanted = parse(path)
     return [
         key
@@ -124,7 +124,7 @@ def _fitting(
 
 
 def view(context: Context, record: ArchiveRecord, facts: Facts) -> ArchiveView:
-    """The record; whether the archive is of the asset as it is now; and whether its file is there."""
+    """The record, with the state of the archive: whether it is up to date, and whether its file exists."""
     asset = context.reconciler.look.assets.get(record.key)
     problem = facts.lost.get(record.key, "")
     if asset is None:
@@ -135,14 +135,14 @@ def view(context: Context, record: ArchiveRecord, facts: Facts) -> ArchiveView:
 
 
 async def removed_record(context: Context, removal: Removal) -> ArchiveRecord:
-    """The record that a removed archive had, as its manifest knows it. DamagedArchiveError, UnreadableError."""
+    """The record of a removed archive, made from its manifest. DamagedArchiveError, UnreadableError."""
     where = context.archive_folder.place(removal.key)
     manifest = await anyio.to_thread.run_sync(read_manifest, where.manifest)
     return manifest.record(where.relative)
 
 
 def named(context: Context, record: ArchiveRecord) -> Asset:
-    """The archive's asset, or enough of one for `params.selection`."""
+    """The archive's asset, or an `Asset` with just the fields for `params.selection`."""
     found = context.reconciler.look.assets.get(record.key)
     aliases = context.aliases(record.key.genome_digest) or record.aliases
     return found or Asset(record.key, AssetState.MISSING, "", "", aliases=aliases)

@@ -35,19 +35,19 @@ SeveralPaths = Annotated[tuple[RegistryPathText, ...], Meta(max_length=MOST_PATH
 JobNumber = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 ASSET_ERRORS = (AssetNotFoundError, BadRegistryPathError)
-"""Of a verb that takes the registry path of an asset."""
+"""The errors of a verb that takes the registry path of an asset."""
 ARCHIVE_ERRORS = (ArchiveNotFoundError, BadRegistryPathError)
-"""Of a verb that takes the registry path of an archive."""
+"""The errors of a verb that takes the registry path of an archive."""
 FOLDER_ERRORS = (ArchiveFolderNotSetError, WriteError)
-"""Of `require_folder`."""
+"""The errors of `require_folder`."""
 READING_ERRORS = (*ARCHIVE_ERRORS, DamagedArchiveError, UnreadableError)
-"""Of a verb that reads the manifest of one archive."""
+"""The errors of a verb that reads the manifest of one archive."""
 KEEPING_ERRORS = (*ARCHIVE_ERRORS, *FOLDER_ERRORS)
-"""Of a verb that works on recorded archives in the archive folder."""
+"""The errors of a verb that works on recorded archives in the archive folder."""
 
 
 class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a verb takes."""
+    """The params of a verb."""
 
 
 class Nothing(Params, frozen=True):
@@ -59,14 +59,14 @@ class PathParams(Params, frozen=True):
 
 
 class PathPageParams(PathParams, frozen=True):
-    """A page of what belongs to one asset or archive."""
+    """A page of things that belong to one asset or archive."""
 
     skip: Skip = 0
     limit: Limit = PAGE_ROWS
 
 
 class PatternPageParams(Params, frozen=True):
-    """A page of the assets or archives that a pattern covers."""
+    """A page of the assets or archives that match a pattern."""
 
     pattern: Pattern = ""
     after: After = ""
@@ -80,7 +80,7 @@ def require_one(verb: str, **given: object) -> None:
 
 
 def require_not_both(verb: str, **given: object) -> None:
-    """InvalidParamsError when more than one of these params is given (None: it is not)."""
+    """InvalidParamsError when more than one of these params is given (None means: not given)."""
     if sum(value is not None for value in given.values()) > 1:
         raise _not_both(verb, given)
 
@@ -90,7 +90,7 @@ def _not_both(verb: str, names: Iterable[str]) -> InvalidParamsError:
 
 
 async def require_folder(context: Context, doing: str) -> None:
-    """ArchiveFolderNotSetError, WriteError when there is no archive folder. `doing`: for the message, as "archived"."""
+    """ArchiveFolderNotSetError, WriteError: no archive folder can be used. `doing`: a word for the error's text."""
     if not context.archive_folder.path:
         raise ArchiveFolderNotSetError(
             f"no genome_archive_folder is set, so nothing can be {doing}",
@@ -103,7 +103,7 @@ async def require_folder(context: Context, doing: str) -> None:
 
 
 def selection(pattern: str) -> Callable[[Asset], bool]:
-    """Tells whether the pattern covers an asset; an empty one covers all. BadRegistryPathError when it is wrong."""
+    """A function that tells whether an asset matches the pattern; "" matches every asset. BadRegistryPathError."""
     whole = pattern if "/" in pattern else f"{pattern or '*'}/*"
     check_pattern(whole)
     return lambda asset: not pattern or matches(whole, asset)

@@ -1,4 +1,4 @@
-"""Who has connected to the socket, and what that user may do. This is asked once, when the connection begins."""
+"""Finds out who has connected to the socket, and what that user may do: once, at the connection's start."""
 
 import grp
 import os
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from refgenied.model import PermissionDeniedError, Requester
 
 SO_PEERGROUPS = 59
-"""All groups of the peer (since Linux 4.13). SO_PEERCRED has only the primary group. Python has no name for this."""
+"""The socket option for all groups of the peer (since Linux 4.13); Python has no name for it. SO_PEERCRED has only the
+primary group."""
 _GROUPS_BYTES = 1024
-"""The most that Python's getsockopt takes: 256 groups."""
+"""The most bytes that Python's getsockopt takes: 256 groups."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class Peer:
     uid: int
     pid: int
     name: str
-    """The user's name; the uid as text when it has none."""
+    """The user's name, or the uid as text if the user has no name."""
     may_write: bool
     group: str
     """The group whose members may write."""
     may_record: bool = False
-    """It may report downloads, also if it may not write."""
+    """Whether it may report downloads, even if it may not write."""
 
     @property
     def requester(self) -> Requester:

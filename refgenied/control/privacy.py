@@ -1,4 +1,4 @@
-"""Who may see what is inside the archive of a private asset: root, the daemon's user, and the asset's owner."""
+"""Who may see the content of a private asset's archive: root, the daemon's user, and the asset's owner."""
 
 import os
 from contextlib import suppress
@@ -14,9 +14,9 @@ from refgenied.policy import access_now
 
 
 async def readable_place(context: Context, peer: Peer, path: str) -> Place:
-    """Where the archive that a registry path means lies.
+    """The place of the archive with this registry path.
 
-    PermissionDeniedError when it is private and the peer is nobody who could read its files; and as `lookup.find`.
+    PermissionDeniedError: it is private, and the peer may not read its files. Other errors as `lookup.find`.
     """
     record, _ = await lookup.find(context, path)
     why_not = await why_hidden(context, peer, record)
@@ -26,7 +26,7 @@ async def readable_place(context: Context, peer: Peer, path: str) -> Place:
 
 
 async def why_hidden(context: Context, peer: Peer, record: ArchiveRecord) -> str:
-    """Why the peer must not see what is inside; empty when it may."""
+    """Why the peer must not see the archive's content; empty when it may."""
     if context.current.settings.archive.publish_private or peer.uid in (0, os.geteuid()):
         return ""
     asset = context.reconciler.look.assets.get(record.key)

@@ -1,4 +1,4 @@
-"""Tells a peer how far the reading of one archive is."""
+"""Sends a peer the progress of reading one archive."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,12 +11,12 @@ from refgenied.model import AssetKey
 from refgenied.shared.progress import Meter, Progress
 
 READING_PROGRESS_SECONDS = 0.1
-"""Between two readings."""
+"""Seconds between two progress notifications."""
 
 
 @asynccontextmanager
 async def told(call: Call, key: AssetKey, *, wanted: bool) -> AsyncGenerator[OnProgress]:
-    """A callback for any thread. While this is open, what it is given is sent to the peer, if that is wanted."""
+    """A context with a callback for any thread. If `wanted`, the callback's progress is sent to the peer."""
     meter = Meter()
     latest: list[Progress] = []
 
@@ -37,5 +37,5 @@ async def told(call: Call, key: AssetKey, *, wanted: bool) -> AsyncGenerator[OnP
             group.start_soon(tell)
             yield on_progress
             group.cancel_scope.cancel()
-    except BaseExceptionGroup as several:  # made by the task group; the callers expect the error itself
+    except BaseExceptionGroup as several:  # the task group makes it, but the callers expect the error itself
         raise several.exceptions[0] from None

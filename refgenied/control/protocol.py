@@ -1,7 +1,7 @@
 """The wire format: JSON-RPC 2.0, one object a line, UTF-8. No sockets here.
 
-A *watch*, and a request that asked for progress, send notifications. Each has the `id` of its request as `watch`, so
-that several of them may run on one connection. The last notification of a watch is always `end`.
+A *watch*, and a request that asked for progress, send notifications. Each notification has the `id` of its request as
+`watch`, so several may run on one connection. The last notification of a watch is always `end`.
 """
 
 import json
@@ -15,16 +15,16 @@ from msgspec import Meta
 from refgenied.model import RefgeniedError
 
 MAX_REQUEST = 64 * 1024
-"""Bytes of a request line, its newline included."""
+"""The most bytes of a request line, with its newline."""
 MAX_REPLY = 1024 * 1024
-"""Bytes of a line that the daemon sends, its newline included."""
+"""The most bytes of a line from the daemon, with its newline."""
 
 Id = Annotated[str, Meta(max_length=128)] | int
 P = TypeVar("P", bound=msgspec.Struct)
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One request as it came. The params are decoded when the verb is known."""
+    """One request as it came. Its params are decoded later, when the verb is known."""
 
     jsonrpc: Literal["2.0"]
     id: Id
@@ -61,7 +61,7 @@ _FORM = 'send one object a line: {"jsonrpc": "2.0", "id": 1, "method": "server.i
 
 
 def decode_request(line: bytes) -> Request:
-    """Raises ParseError for what is not JSON, InvalidRequestError for JSON that is not a request."""
+    """Decode a line. ParseError: it is not JSON. InvalidRequestError: it is JSON, but not a request."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -86,7 +86,7 @@ def _invalid_request(text: str, error: msgspec.ValidationError) -> RefgeniedErro
 
 
 def id_of(line: bytes) -> str | int | None:
-    """The id of a line that is no valid request, so that its sender knows which request the error is about."""
+    """The id in a line that is not a valid request. With it the client knows which request the error is about."""
 
     class Anything(msgspec.Struct):
         id: Id | None = None
@@ -127,8 +127,7 @@ def _plain(message: str) -> str:
 def reply(request: str | int, result: object) -> bytes:
     """A result line, never longer than MAX_REPLY.
 
-    Verbs give long lists in pages. If a result is too long all the same, its texts and lists are cut, and it has
-    `shortened`.
+    Verbs give long lists in pages. If a result is still too long, its texts and lists are cut, and it has `shortened`.
     """
     return _fitting(lambda body: {"jsonrpc": "2.0", "id": request, "result": body}, result)
 
@@ -159,7 +158,7 @@ def _fitting(message: Callable[[object], dict[str, object]], body: object) -> by
 
 
 def _shortened(body: object, most: int) -> object:
-    """The same, but texts have at most so many characters; and lists and objects inside of others, so many items.
+    """The body, but with at most `most` characters in each text, and `most` items in each inner list or object.
 
     A list of the body itself stays whole: it is a page, and the next page begins after its last item.
     """

@@ -1,6 +1,6 @@
-"""Keeps archives open between two ranges of one file.
+"""Keeps archives open between two reads of one file.
 
-Otherwise a stream without a block table would be read from its beginning for every range.
+Without this, a stream without a block table would be read from its beginning for every range.
 """
 
 import threading
@@ -11,9 +11,9 @@ from refgenied.archive.reader import MemberReader
 from refgenied.files.regular import identity
 
 MOST_KEPT = 4
-"""Readers that stay open. The room of an archive that was removed becomes free when its reader is closed."""
+"""The most readers that stay open. The disk space of a removed archive becomes free when its reader is closed."""
 IDLE_SECONDS = 30.0
-"""After so long without a read, all are closed."""
+"""After this long without a read, all readers are closed."""
 
 Key = tuple[str, str, tuple[int, ...]]
 """The archive's path, the file in it, and the identity of the archive's file."""
@@ -28,7 +28,7 @@ class Readers:
         self._timer: threading.Timer | None = None
 
     def read(self, place: Place, member: str, start: int, length: int) -> tuple[MemberReader, bytes]:
-        """The file's reader, and bytes of the file. Errors as `MemberReader`."""
+        """The file's reader, and the wanted bytes of the file. Errors as `MemberReader`."""
         key = (str(place.archive), member, identity(place.archive))
         with self._lock:
             reader = self._idle.pop(key, None)
@@ -59,7 +59,7 @@ class Readers:
                 gone.close()
 
     def close(self) -> None:
-        """Close the readers that nobody uses now."""
+        """Close the readers that are not in use."""
         with self._lock:
             idle, self._idle = self._idle, OrderedDict[Key, MemberReader]()
         for reader in idle.values():

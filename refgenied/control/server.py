@@ -24,15 +24,15 @@ from refgenied.model import BusyError
 log = structlog.get_logger("control")
 
 DRAIN_SECONDS = 5.0
-"""Requests that run when the daemon drains get so long to end."""
+"""When the daemon drains, running requests have this long to end."""
 ACCEPT_RETRY_SECONDS = 0.2
-"""How long to wait when the process has no file descriptor left for another connection."""
+"""Seconds to wait when the process has no file descriptor left for another connection."""
 ACCEPT_LOG_SECONDS = 60.0
-"""While that lasts, it is logged so often."""
+"""Seconds between two log lines while descriptors are missing."""
 
 
 class Server:
-    """Serves `verbs` on a listening socket (see `listener.listening`). The settings are asked at each accept."""
+    """Serves `verbs` on a listening socket (see `listener.listening`). It reads the settings at each accept."""
 
     def __init__(self, listener: socket.socket, verbs: Verbs, context: Any, settings: Callable[[], Control]) -> None:
         self._listener = listener
@@ -48,14 +48,14 @@ class Server:
         self._said = -ACCEPT_LOG_SECONDS
 
     async def run(self) -> None:
-        """Serve until `drain` is called and what ran then has ended, or by cancellation."""
+        """Serve until `drain` was called and the running requests have ended, or until cancellation."""
         try:
             async with anyio.create_task_group() as group:
                 with self._accepting:
                     while True:
                         raw = await self._accept()
                         group.start_soon(self._serve, raw)
-                self._listener.close()  # new clients are refused at once, and do not wait for an answer
+                self._listener.close()  # now new clients are refused at once, and do not wait for an answer
                 for connection in self._connections:
                     connection.drain()
                 with anyio.move_on_after(DRAIN_SECONDS):
@@ -68,13 +68,13 @@ class Server:
             self._ended.set()
 
     async def drain(self) -> None:
-        """Stop accepting, end watches with `shutting_down`, let short requests end; returns when `run` has ended."""
+        """Stop accepting, end watches with `shutting_down`, let short requests end. Return when `run` has ended."""
         self._accepting.cancel()
         await self._ended.wait()
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """How many connections are open."""
         return self._users.total()
 
     async def _accept(self) -> socket.socket:
@@ -92,7 +92,7 @@ class Server:
             return raw
 
     def _say(self, why: str) -> None:
-        """Log that no connection could be accepted; once a minute as long as that lasts."""
+        """Log that no connection could be accepted, at most once a minute."""
         now = time.monotonic()
         if now - self._said >= ACCEPT_LOG_SECONDS:
             self._said = now
@@ -105,7 +105,7 @@ class Server:
             refusal = self._refusal(uid, settings)
             if refusal is not None:
                 log.warning("control.busy", uid=uid, connections=self.connections)
-                with suppress(OSError):  # the client learns why if its socket takes the line at once
+                with suppress(OSError):  # the client gets the reason only if its socket takes the line at once
                     raw.send(protocol.error_reply(None, refusal))
                 return
             self._users[uid] += 1
@@ -128,7 +128,7 @@ class Server:
                     self._connections.discard(connection)
 
     def _refusal(self, uid: int, settings: Control) -> BusyError | None:
-        if uid == 0:  # other users together must not lock the administrator out
+        if uid == 0:  # the other users together must not lock out the administrator
             return None
         if self.connections >= settings.max_connections:
             return BusyError(
@@ -146,9 +146,9 @@ class Server:
 
 @asynccontextmanager
 async def serving(context: Context) -> AsyncGenerator[Server]:
-    """The daemon's control socket, where and for whom the settings say; `Server.run` serves it meanwhile.
+    """A context with the daemon's control socket, as the settings say. `Server.run` serves it.
 
-    Raises ConfigError and ConflictError as `listener.listening` does, which makes the socket and removes it.
+    `listener.listening` makes and removes the socket. ConfigError and ConflictError as there.
     """
     current = context.current
     with listening(current.settings.control) as listener:

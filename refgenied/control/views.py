@@ -1,4 +1,4 @@
-"""What the verbs answer with: the model's things as JSON objects, and pages of them.
+"""The answers of the verbs: objects of the model as JSON objects, and pages of them.
 
 Times are Unix seconds, sizes are bytes, paths are absolute.
 """
@@ -16,23 +16,23 @@ from refgenied.policy import Standing
 from refgenied.shared.progress import Progress
 
 PAGE_BYTES = MAX_REPLY * 3 // 4
-"""The rows of one reply; the rest is left for what stands beside them."""
+"""The most bytes of the rows in one reply. The rest of the reply is for its other fields."""
 PAGE_ROWS = 1000
 MOST_ALIASES = 20
-"""Of a genome, in each row about something of it; `aliases_total` tells how many there are."""
+"""The most aliases of a genome in one row; `aliases_total` has their number."""
 LONGEST_TEXT = 4096
-"""Characters of one text in a row."""
+"""The most characters of one text in a row."""
 
 T = TypeVar("T")
 V = TypeVar("V", bound=msgspec.Struct)
 
 
 class View(msgspec.Struct, frozen=True):
-    """What a verb answers with, or a part of that."""
+    """The answer of a verb, or a part of it."""
 
 
 class NamedView(View, frozen=True):
-    """Something of one asset, and what the asset is called."""
+    """An answer about one asset, with the asset's names."""
 
     registry_path: str
     aliases: tuple[str, ...]
@@ -48,17 +48,17 @@ class AssetNamesView(NamedView, frozen=True):
 
 
 class OriginView(View, frozen=True):
-    """What an asset is and what it comes from."""
+    """The description of an asset and its origin."""
 
     description: str
     seek_keys_total: int
     parents: tuple[str, ...]
-    """The first of them, as of the children."""
+    """The first parents. The children are limited in the same way."""
     children: tuple[str, ...]
 
 
 def text(value: str) -> str:
-    """As much of it as a row may hold."""
+    """The text, cut to the length that a row may hold."""
     return value if len(value) <= LONGEST_TEXT else f"{value[: LONGEST_TEXT - 1]}…"
 
 
@@ -69,9 +69,9 @@ class JobView(NamedView, frozen=True):
     force: bool
     attempts: int
     crashes: int
-    """How many of them took the daemon down, in a row."""
+    """How many attempts in a row have ended because the daemon died."""
     crashed_at: tuple[float, ...]
-    """When; the last three times at most."""
+    """When the daemon died; at most the last three times."""
     requested_by: str
     created_at: float
     not_before: float
@@ -92,11 +92,11 @@ class AssetView(AssetNamesView, frozen=True):
     """queued, running or null."""
     wanted: bool
     why_not: str
-    """Why it is not archived by itself; with a job: what that waits for besides its turn. Empty: nothing."""
+    """Why it is not archived automatically. With a job: what the job waits for besides its turn. Empty: no reason."""
     built_at: float | None
     folder: str
     access: str
-    """Who may read all its files, by their permission bits: everyone, group or owner (it is private then)."""
+    """Who may read all its files, by their permission bits: everyone, group or owner (then it is private)."""
 
 
 class ArchiveView(AssetNamesView, frozen=True):
@@ -112,13 +112,13 @@ class ArchiveView(AssetNamesView, frozen=True):
     proved_at: float | None
     requested_by: str
     state: str
-    """archived; stale: the asset has changed since, or the file is not as recorded; or removed, when asked for."""
+    """archived; stale (the asset has changed since, or the file is not as recorded); removed (only on request)."""
     problem: str
     """What is wrong with the file; empty when it is as recorded."""
     damaged: bool
-    """The last verify found it damaged; `problem` says where."""
+    """Whether the last verify found it damaged; `problem` says where."""
     access: str | None
-    """Who may read the asset's files: everyone, group or owner (private: not served); null: not known yet."""
+    """Who may read the asset's files: everyone, group or owner (private, not served); null: not known yet."""
 
 
 class EventView(View, frozen=True):
@@ -133,14 +133,14 @@ class EventView(View, frozen=True):
 
 
 def shaped(shape: type[V], thing: msgspec.Struct, **more: object) -> V:
-    """A thing of the model in this shape: its own fields, and `more`. Texts are cut to LONGEST_TEXT."""
+    """An object of the model in this shape: its own fields, and `more`. Texts are cut to LONGEST_TEXT."""
     fields = msgspec.structs.asdict(thing) | more
     cut = {name: text(value) if isinstance(value, str) else value for name, value in fields.items()}
     return msgspec.convert(cut, shape)
 
 
 def row(shape: type[V], thing: msgspec.Struct, key: AssetKey | None, aliases: Sequence[str], /, **more: object) -> V:
-    """`shaped`, with the names of the asset that the thing is about."""
+    """`shaped`, with the names of the object's asset."""
     names = msgspec.structs.asdict(key) | {"registry_path": key.registry_path} if key else {"registry_path": None}
     shown = tuple(aliases[:MOST_ALIASES])
     return shaped(shape, thing, **names | {"aliases": shown, "aliases_total": len(aliases)} | more)
@@ -184,7 +184,7 @@ def event_view(context: Context, event: Event) -> EventView:
 
 
 class Page(Generic[T]):
-    """As many rows as one reply holds."""
+    """The rows of one reply, as many as fit."""
 
     def __init__(self, rows: Iterable[T], limit: int = PAGE_ROWS, room: int = PAGE_BYTES) -> None:
         self.rows: list[T] = []
@@ -198,12 +198,12 @@ class Page(Generic[T]):
             self.rows.append(row)
 
     def next_after(self, skip: int) -> int | None:
-        """How many rows the next page skips, when this one skipped so many; None for the last page."""
+        """How many rows the next page skips, if this page skipped `skip`; None: this is the last page."""
         return skip + len(self.rows) if self.more else None
 
 
 def key_after(text: str) -> AssetKey | None:
-    """Where a page begins: behind the row with this registry path (that row need not exist any more)."""
+    """The key after which a page begins, from its registry path. The row with this path need not exist any more."""
     genome, slash, rest = text.partition("/")
     group, _, asset = rest.partition(":")
     return AssetKey(genome, group, asset) if slash else None

@@ -1,4 +1,4 @@
-"""Waiting for an asset or a job: what changes, how far the job is, and why it does not run yet."""
+"""Helps verbs that wait for an asset or a job: its changes, the job's progress, and why the job does not run yet."""
 
 import time
 
@@ -14,21 +14,21 @@ from refgenied.shared.progress import Progress
 from refgenied.store import jobs as rows
 
 JOB_PROGRESS_SECONDS = 0.25
-"""Between two readings of a job's progress."""
+"""Seconds between two readings of a job's progress."""
 REASON_SECONDS = 1.0
-"""A peer is told why it waits after this time; and the reason is looked at again so often."""
+"""A peer is told after this time why it waits. The reason is then checked again at this interval."""
 
 
 async def changed(subscription: Subscription, key: AssetKey, seconds: float) -> bool:
-    """Return when the asset's jobs or archive may have changed: True. False after so many seconds.
+    """Wait until the asset's jobs or archive may have changed (True), or for this many seconds (False).
 
-    Subscribe before you read the state: then you see what changes in between.
+    Subscribe before you read the state, so you get the changes after that.
     """
     with anyio.move_on_after(seconds):
         while True:
             events = await subscription.take()
             if subscription.lagged:
-                subscription.skip()  # events are lost: the caller reads the state again
+                subscription.skip()  # some events are lost, but the caller reads the whole state again
                 return True
             if any(event.key == key for event in events):
                 return True
@@ -36,15 +36,15 @@ async def changed(subscription: Subscription, key: AssetKey, seconds: float) -> 
 
 
 class WaitingNotice(View, frozen=True):
-    """What is waited for."""
+    """Why a request waits."""
 
     cause: str
-    """The same while only numbers change."""
+    """A text that stays the same while only numbers in the reason change."""
     reason: str
 
 
 async def why_waiting(context: Context, job: Job) -> WaitingNotice:
-    """What an unfinished job waits for. A running job waits for nothing."""
+    """Why an unfinished job waits. A running job does not wait."""
     named = f"job {job.id} is {job.state}"
     if job.state is not JobState.QUEUED:
         return WaitingNotice(job.state, named)
@@ -62,7 +62,7 @@ async def why_waiting(context: Context, job: Job) -> WaitingNotice:
 
 
 class JobNews:
-    """Tells a peer how far a job is (`progress`) and, when it lasts, what it waits for (`waiting`)."""
+    """Sends a peer the progress of a job (`progress`) and, after a while, why the job waits (`waiting`)."""
 
     def __init__(self, context: Context, call: Call, *, progress: bool, waiting: bool) -> None:
         self._context = context
@@ -71,11 +71,11 @@ class JobNews:
         self._waiting = waiting
         self._told_progress: Progress | None = None
         self.told_cause = ""
-        """What the peer was told last that it waits for."""
+        """The cause that the peer was told last."""
         self._next_reason = time.monotonic() + REASON_SECONDS
 
     async def tell(self, job: Job | None, otherwise: str = "") -> None:
-        """Say what is new. `otherwise`: what is waited for while there is no job."""
+        """Send the news. `otherwise`: the reason for waiting while there is no job."""
         if job is not None and self._progress:
             await self._tell_progress(job)
         if self._waiting and time.monotonic() >= self._next_reason:

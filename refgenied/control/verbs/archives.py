@@ -1,4 +1,4 @@
-"""Verbs about archives that are there: `archive.list`, `archive.get`, `archive.files`, `archive.seek_keys`."""
+"""Verbs about existing archives: `archive.list`, `archive.get`, `archive.files`, `archive.seek_keys`."""
 
 import itertools
 from typing import Annotated
@@ -26,9 +26,9 @@ from refgenied.model import (
 )
 
 BUILD_BYTES = 200_000
-"""Of commands and recipe together in one reply."""
+"""The most bytes of commands and recipe together in one reply."""
 FILES_BYTES = 400_000
-"""Of the first files in `archive.get`."""
+"""The most bytes of the first files in `archive.get`."""
 
 
 class ArchiveList(View, frozen=True):
@@ -57,19 +57,19 @@ class ArchiveGetParams(PathParams, frozen=True):
 
 
 class Contents(OriginView, frozen=True):
-    """What the manifest beside the archive says."""
+    """The facts in the manifest beside the archive."""
 
     seek_keys: dict[str, str]
-    """The first of them; `archive.seek_keys` has all."""
+    """The first seek keys; `archive.seek_keys` has all."""
     recorded_asset_digest: str | None
     build: BuildRecord
     build_cut: bool
-    """Commands or recipe are too long for a reply; the manifest has them."""
+    """Whether commands or recipe are too long for a reply; the manifest has them."""
     codec: dict[str, str | int]
     versions: dict[str, str]
     totals: dict[str, int]
     files: list[Entry]
-    """The first members, folders and links too."""
+    """The first members: files, folders and links."""
     files_total: int
     manifest: str
     """Path of the manifest."""
@@ -124,7 +124,7 @@ def _contents(place: Place) -> tuple[Contents | None, str]:
 
 
 def _build(build: BuildRecord) -> tuple[BuildRecord, bool]:
-    """Commands and recipe, as far as they fit into a reply, and whether something was left out."""
+    """Commands and recipe, if they fit into a reply, and whether a part was left out."""
     if len(encode(build)) <= BUILD_BYTES:
         return build, False
     commands = Page(build.commands, limit=len(build.commands) + 1, room=BUILD_BYTES)
@@ -144,7 +144,7 @@ class ArchiveFiles(View, frozen=True):
 
 @Verb("archive.files", errors=(*READING_ERRORS, PermissionDeniedError))
 async def archive_files(context: Context, call: Call, params: PathPageParams) -> ArchiveFiles:
-    """What is inside an archive, in its order: path, type, size, mode, mtime, md5, link target; a page of it."""
+    """The members of an archive, in its order: path, type, size, mode, mtime, md5, link target; a page of them."""
     place = await privacy.readable_place(context, call.peer, params.path)
 
     def read() -> ArchiveFiles:
@@ -158,6 +158,6 @@ async def archive_files(context: Context, call: Call, params: PathPageParams) ->
 
 @Verb("archive.seek_keys", errors=READING_ERRORS)
 async def archive_seek_keys(context: Context, call: Call, params: PathPageParams) -> SeekKeys:
-    """The seek keys of one archive and where they lead, as its manifest has them; a page of them."""
+    """The seek keys of one archive and their targets, from its manifest; a page of them."""
     place = await privacy.readable_place(context, call.peer, params.path)
     return await anyio.to_thread.run_sync(lambda: seek_keys_page(read_manifest(place.manifest).seek_keys, params))

@@ -1,4 +1,4 @@
-"""Verbs about what is in the genome folder: `asset.list`, `asset.get`, `asset.seek_keys`."""
+"""Verbs about the assets in the genome folder: `asset.list`, `asset.get`, `asset.seek_keys`."""
 
 import itertools
 
@@ -23,9 +23,9 @@ from refgenied.genomes.registry_path import resolve
 from refgenied.model import Asset, AssetState, BadRegistryPathError, BusyError
 
 RELATIVES_BYTES = 50_000
-"""Of parents, and of children, in one reply."""
+"""The most bytes of parents, and of children, in one reply."""
 SEEK_KEY_BYTES = 100_000
-"""Of the first seek keys in `asset.get` and `archive.get`."""
+"""The most bytes of the first seek keys in `asset.get` and `archive.get`."""
 
 
 class AssetListParams(PatternPageParams, frozen=True):
@@ -39,7 +39,7 @@ class AssetList(View, frozen=True):
 
 @Verb("asset.list", errors=(BadRegistryPathError, BusyError))
 async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:
-    """Every asset that the last look found, its state and why, and where its archive stands; a page of them."""
+    """Every asset of the last look: its state, the reason, and the state of its archive; a page of them."""
     selects, after = selection(params.pattern), key_after(params.after)
     await context.reconciler.first_looked()
     listed = await context.reconciler.standings.after(after)
@@ -80,7 +80,7 @@ class AssetDetails(OriginView, frozen=True):
     asset: AssetView
     asset_digest: str | None
     seek_keys: dict[str, str]
-    """The first of them; `asset.seek_keys` has all."""
+    """The first seek keys; `asset.seek_keys` has all."""
     archive: ArchiveView | None
     newest_job: JobView | None
 
@@ -111,5 +111,5 @@ async def asset_get(context: Context, call: Call, params: PathParams) -> AssetDe
 
 @Verb("asset.seek_keys", errors=ASSET_ERRORS)
 async def asset_seek_keys(context: Context, call: Call, params: PathPageParams) -> SeekKeys:
-    """The seek keys of one asset and where they lead, in the config's order; a page of them."""
+    """The seek keys of one asset and their targets, in the config's order; a page of them."""
     return seek_keys_page((await _found(context, params.path)).seek_keys, params)

@@ -12,7 +12,7 @@ from refgenied.control.views import Page, View, text
 
 
 class RefgenieConfig(View, frozen=True):
-    """What refgenie 1's `config get` prints."""
+    """The values that refgenie 1's `config get` prints."""
 
     genome_folder: str
     version: str
@@ -34,7 +34,7 @@ class Configuration(View, frozen=True):
 
 @Verb("config.get")
 async def config_get(context: Context, call: Call, params: Nothing) -> Configuration:
-    """refgenie's own settings, and every setting in force with where it came from."""
+    """refgenie's own settings, and every setting in force with its source."""
     settings = context.current.settings
     look = context.reconciler.look
     return Configuration(

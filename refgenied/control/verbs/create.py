@@ -35,13 +35,13 @@ class ArchiveCreateParams(Params, frozen=True):
 
 class Wish(View, frozen=True):
     path: str
-    """As it was asked for."""
+    """The registry path as it was given."""
     registry_path: str | None
     job: int | None
     state: str
-    """queued or running; `archived` when it is archived as it is; `refused` with an error."""
+    """queued or running; `archived`: the archive is up to date; `refused`: there is an error."""
     created: bool
-    """Whether the job is a new one."""
+    """Whether the job is new."""
     error: dict[str, object] | None = None
 
 
@@ -94,7 +94,7 @@ async def _wish(context: Context, path: str, requester: Requester, *, force: boo
 async def _with_way_back(
     context: Context, path: str, error: RefgeniedError, removals: Mapping[AssetKey, Removal]
 ) -> RefgeniedError:
-    """The error. When the asset's archive was removed but is still there, it tells of that."""
+    """The error. If the asset's archive was removed but its file still exists, the error says so."""
     removal = await lookup.removed(context, path, removals)
     if removal is None:
         return error

@@ -19,7 +19,7 @@ from refgenied.store import downloads, weblogs
 ALIAS_BYTES = 100_000
 MOST_EDITIONS = 1000
 MOST_DOWNLOADS = 500
-"""In one request: its line must not pass 64 KiB."""
+"""The most downloads in one request, because its line may have 64 KiB at most."""
 MOST_FIRST_LINES = 500
 
 Bytes = Annotated[int, Meta(ge=0, le=2**62)]
@@ -34,15 +34,15 @@ class DownloadRecordParams(Params, frozen=True):
 class DownloadsRecorded(View, frozen=True):
     recorded: int
     known: int
-    """Were recorded before."""
+    """Downloads that were recorded before."""
     unknown: int
-    """Of assets that were never archived here; they are not counted."""
+    """Downloads of assets that were never archived here; they are not counted."""
 
 
 @Verb("download.record")
 async def download_record(context: Context, call: Call, params: DownloadRecordParams) -> DownloadsRecorded:
-    """Count downloads, each id once. A right of its own: for control.download_users, and for those who
-    may give orders.
+    """Count downloads, each id once. Allowed for users in control.download_users, and for users who may give
+    orders.
     """
     call.peer.require_record("download.record")
     reported = [downloads.Download(report.id, report.key, report.digest, report.at) for report in params.downloads]
@@ -56,13 +56,13 @@ class DownloadEditionsParams(Params, frozen=True):
 
 class EditionView(AssetNamesView, frozen=True):
     aliases: tuple[str, ...]
-    """More of them than in other rows: a line of a log may have any."""
+    """More aliases than in other rows, because a line of a log may have any of them."""
     default: bool
-    """Whether a request that names no asset means this one."""
+    """Whether this is the asset of a request that names only the group."""
     editions: dict[str, int]
-    """md5 → bytes of the archives that there ever were, at most 1,000; the newest first."""
+    """md5 → bytes, for all archives that ever existed, at most 1,000; the newest first."""
     published: dict[str, float]
-    """md5 → since when, Unix seconds."""
+    """md5 → when the archive was published, Unix seconds."""
 
 
 class DownloadEditions(View, frozen=True):
@@ -72,7 +72,7 @@ class DownloadEditions(View, frozen=True):
 
 @Verb("download.editions")
 async def download_editions(context: Context, call: Call, params: DownloadEditionsParams) -> DownloadEditions:
-    """Every archive that is or was under an asset's name, with its size: what a line of a log can be held against."""
+    """Every archive that an asset has or had, with its size: lines of a log are compared with these."""
     after = key_after(params.after)
     assets: dict[AssetKey, list[downloads.Edition]] = {}
     for edition in await context.store.ask(downloads.editions):
@@ -103,19 +103,19 @@ class LogBeginParams(Params, frozen=True):
     first_line: LineHash
     repeated: Annotated[int, Meta(ge=1, description="equal lines that it begins with")]
     lines: Annotated[tuple[LineHash, ...], Meta(max_length=MOST_FIRST_LINES)]
-    """Its first lines that tell of archives: those of one second, and the one after them."""
+    """Its first lines about archives: all lines of one second, and the next line."""
     half: Annotated[bool, Meta(description="there are only equal lines, and one of them lacks its twin")] = False
 
 
 class LogBegun(View, frozen=True):
     before: dict[str, int]
-    """For each of the lines: how many equal ones were in the logs before this one."""
+    """For each of the lines: how many equal lines earlier logs had."""
 
 
 @Verb("download.log")
 async def download_log(context: Context, call: Call, params: LogBeginParams) -> LogBegun:
-    """Begin with a web server's log. Where rotation cut between equal lines, says how many of them came
-    before the cut.
+    """Begin with a web server's log. If a rotation has cut the log between equal lines, the answer says how
+    many of them came before the cut.
     """
     call.peer.require_record("download.log")
     start = weblogs.Start(params.start, params.first_line, params.repeated)
@@ -150,8 +150,8 @@ class DownloadRequestsParams(Params, frozen=True):
 
 @Verb("download.requests")
 async def download_requests(context: Context, call: Call, params: DownloadRequestsParams) -> DownloadsRecorded:
-    """Take requests for archives from a web server's log, each line once and in order, and count what they make up. For
-    those who may call download.record.
+    """Take requests for archives from a web server's log, each line once and in order, and count the downloads in them.
+    Allowed for users who may call download.record.
     """
     call.peer.require_record("download.requests")
     requests = [_logged(request) for request in params.requests]
@@ -161,7 +161,7 @@ async def download_requests(context: Context, call: Call, params: DownloadReques
 def _logged(request: LoggedRequest) -> LogLine:
     key = AssetKey(request.genome_digest, request.asset_group, request.asset)
     download = downloads.Download(request.id, key, request.digest, request.at)
-    # Only a hash of the client is kept.
+    # The database keeps only a hash of the client.
     who = msgspec.json.encode((request.client, request.agent, key.registry_path, request.digest))
     told = {name: value for name, value in msgspec.structs.asdict(request).items() if name in pulls.Answer._fields}
     answer = pulls.Answer(**told, twice=pulls.asks_twice(request.agent))

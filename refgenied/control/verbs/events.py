@@ -1,4 +1,4 @@
-"""Watches, `event.watch` and `job.watch`: the state now, then what happens, in order, until `end` says why it ends."""
+"""The watches `event.watch` and `job.watch`: first the present state, then all events in order, then `end`."""
 
 from typing import Annotated
 
@@ -15,16 +15,16 @@ from refgenied.store import events
 from refgenied.store import jobs as rows
 
 FOLDED = "folded"
-"""The error kind of a job that was cancelled because another job of the same asset has taken its place."""
+"""The error kind of a job that was cancelled because another job of the same asset has replaced it."""
 
 
 class End(View, frozen=True):
-    """What the last notification of a watch says."""
+    """The last notification of a watch."""
 
     reason: str
-    """done, or lagged: the peer was too slow, and comes back with `since`."""
+    """done, or lagged (the peer was too slow: it must come back with `since`)."""
     seq: int
-    """Of the last event that was sent."""
+    """The number of the last event that was sent."""
     job: JobView | None = None
 
 
@@ -38,18 +38,18 @@ class EventWatchParams(Params, frozen=True):
 
 class EventWatch(View, frozen=True):
     seq: int
-    """Of the newest event there is."""
+    """The number of the newest event."""
     oldest: int
-    """Of the oldest event that is remembered; 0 for an empty log."""
+    """The number of the oldest event that is remembered; 0 for an empty log."""
     lagged: bool
-    """Events after `since` are forgotten: read the state anew."""
+    """Whether events after `since` are forgotten. Then read the state again."""
     since: int
-    """After which event it begins."""
+    """The watch begins after the event with this number."""
 
 
 @Verb("event.watch", lasts=True, begins=EventWatch, notifies=("event",))
 async def event_watch(context: Context, call: Call, params: EventWatchParams) -> End:
-    """What happened after `since`, and what happens from now on: an `event` notification for each."""
+    """All events after `since`, and new events: an `event` notification for each."""
     require_not_both("event.watch", since=params.since, at=params.at)
     with context.jobs.feed.subscribed() as subscription:
         first = None if params.at is None else await context.store.ask(events.before, params.at)
@@ -75,7 +75,7 @@ async def _tell_logged(context: Context, call: Call, last: int) -> int:
 
 
 async def _tell(context: Context, call: Call, arrived: list[Event], last: int) -> int:
-    """Send the events that come after `last`; the new last one."""
+    """Send the events after `last`. Returns the number of the last event."""
     for event in arrived:
         if event.seq > last:
             await call.notify("event", event_view(context, event))
@@ -95,8 +95,8 @@ class JobWatch(View, frozen=True):
 
 @Verb("job.watch", lasts=True, begins=JobWatch, notifies=("event", "progress", "waiting"), errors=(JobNotFoundError,))
 async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End:
-    """A job until it ends: its events and about 4 `progress` notifications a second; `end` has the job as it ended.
-    When another job of the asset takes its place, that one is watched on.
+    """A job until it ends: its events and about 4 `progress` notifications a second; `end` has the ended job. If
+    another job of the asset replaces it, the watch goes on with that job.
     """
     with context.jobs.feed.subscribed() as subscription:
         job = await context.store.ask(rows.required, params.job)
@@ -121,7 +121,7 @@ async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End
 
 
 async def _successor(context: Context, job: Job) -> Job:
-    """The job that has taken this one's place; else this one."""
+    """The job that has replaced this job; else this job."""
     if job.state is not JobState.CANCELLED or job.error_kind != FOLDED:
         return job
     return await context.store.ask(rows.latest_of, job.key) or job

@@ -1,4 +1,4 @@
-"""`archive.import`: takes archives that are there already into the database. It may take long."""
+"""`archive.import`: records archives that exist already. It may take long."""
 
 import time
 from typing import Annotated
@@ -19,7 +19,7 @@ from refgenied.model import AssetNotFoundError, NoSpaceError, ShortageError, Sta
 class ArchiveImportParams(Params, frozen=True):
     folder: Annotated[str, Meta(max_length=4096, description="absolute; empty: the archive folder itself")] = ""
     path: Annotated[str, Meta(max_length=4096)] = ""
-    """instead of a folder one archive, also one that was removed: its registry path, or the absolute path of its .tgz
+    """instead of a folder one archive, which may have been removed: its registry path, or the absolute path of its .tgz
     """
     progress: Annotated[bool, Meta(description="send `progress` and `imported` notifications meanwhile")] = False
 
@@ -27,9 +27,9 @@ class ArchiveImportParams(Params, frozen=True):
 class ImportView(View, frozen=True):
     registry_path: str
     maker: str
-    """Who made it: refgenied, refgenieserver or refgenie 1."""
+    """The program that made it: refgenied, refgenieserver or refgenie 1."""
     path: str
-    """Where it was found."""
+    """The path where it was found."""
     taken: str
     """imported, known (it was recorded already), removed (its manifest says so) or refused."""
     size: int
@@ -38,11 +38,11 @@ class ImportView(View, frozen=True):
 
 class ImportResult(View, frozen=True):
     folder: str
-    """Where was looked: a folder, or the one archive that was named."""
+    """The folder that was searched, or the one archive that was named."""
     counts: dict[str, int]
     seconds: float
     refused: list[ImportView]
-    """The first of them; each was also told by `imported`."""
+    """The first refused archives; an `imported` notification was sent for each too."""
 
 
 @Verb(
@@ -53,7 +53,7 @@ class ImportResult(View, frozen=True):
     errors=(*KEEPING_ERRORS, AssetNotFoundError, NoSpaceError, ShortageError, StateError, UnreadableError),
 )
 async def archive_import(context: Context, call: Call, params: ArchiveImportParams) -> ImportResult:
-    """Take archives that lie in a folder into the database, and into the archive folder; nothing is compressed."""
+    """Record the archives in a folder, and bring them into the archive folder; nothing is compressed."""
     if params.folder and not params.folder.startswith("/"):
         raise InvalidParamsError("archive.import: `folder` must be an absolute path")
     require_not_both("archive.import", folder=params.folder or None, path=params.path or None)

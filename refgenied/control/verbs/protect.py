@@ -18,23 +18,23 @@ class ArchiveProtectParams(Params, frozen=True):
 
 class GivenView(NamedView, frozen=True):
     before: str
-    """Who could read it: everyone, group or owner."""
+    """Who could read it before: everyone, group or owner."""
     access: str
-    """Who may read its asset, and so the archive now."""
+    """Who may read its asset, and so may read the archive now."""
     problem: str
-    """Why it could not be changed; empty when it was."""
+    """Why its rights could not be changed; empty when they were."""
 
 
 class ProtectResult(View, frozen=True):
     changed: int
     failed: int
     archives: list[GivenView]
-    """The first of them."""
+    """The first archives that were changed or could not be changed."""
 
 
 @Verb("archive.protect", writes=True, errors=KEEPING_ERRORS)
 async def archive_protect(context: Context, call: Call, params: ArchiveProtectParams) -> ProtectResult:
-    """Let no more people read archives than may read their assets; what is as it should be stays as it is."""
+    """Let no more people read archives than may read their assets; archives with the right access stay as they are."""
     require_one("archive.protect", paths=params.paths, all=params.all)
     await require_folder(context, "protected")
     keys = None if params.all else [(await lookup.find(context, path))[0].key for path in params.paths]

@@ -27,7 +27,7 @@ class JobList(View, frozen=True):
 
 @Verb("job.list")
 async def job_list(context: Context, call: Call, params: JobListParams) -> JobList:
-    """Running jobs, then queued ones in the order in which they will run, then `ended` ended ones; a page of them."""
+    """Running jobs, then queued jobs in the order in which they will run, then `ended` ended jobs; a page of them."""
     jobs = await context.store.ask(rows.listed, params.ended)
     page = Page((job_view(context, job) for job in jobs[params.skip :]), limit=params.limit)
     return JobList(jobs=page.rows, next=page.next_after(params.skip), paused=context.pause.reason)
@@ -45,13 +45,13 @@ async def job_get(context: Context, call: Call, params: JobParams) -> JobView:
 
 @Verb("job.cancel", writes=True, errors=(JobNotFoundError, ConflictError))
 async def job_cancel(context: Context, call: Call, params: JobParams) -> JobView:
-    """Cancel a queued job at once, or ask a running one to stop."""
+    """Cancel a queued job at once, or ask a running job to stop."""
     return job_view(context, await context.jobs.cancel(params.job, call.peer.requester))
 
 
 @Verb("job.retry", writes=True, errors=(JobNotFoundError, ConflictError))
 async def job_retry(context: Context, call: Call, params: JobParams) -> JobView:
-    """Queue an ended job again, or try one at once that waits to be tried again."""
+    """Queue an ended job again, or try a waiting job at once."""
     return job_view(context, await context.jobs.retry(params.job, call.peer.requester))
 
 
@@ -63,7 +63,7 @@ class PauseState(View, frozen=True):
 
 @Verb("queue.pause", writes=True)
 async def queue_pause(context: Context, call: Call, params: Nothing) -> PauseState:
-    """Start no more jobs; a running one goes on."""
+    """Start no more jobs; a running job continues."""
     changed = await context.pause.pause(call.peer.requester)
     return PauseState(paused=context.pause.reason, changed=changed)
 

@@ -14,7 +14,7 @@ from refgenied.control.views import View
 from refgenied.model import MemberNotFoundError, PermissionDeniedError
 
 MOST_RANGE_BYTES = 720 * 1024
-"""Of one range: in base64 they fit into one reply."""
+"""The most bytes of one range: in base64 they fit into one reply."""
 
 
 class ArchiveReadParams(PathParams, frozen=True):
@@ -25,21 +25,21 @@ class ArchiveReadParams(PathParams, frozen=True):
 
 class Range(View, frozen=True):
     data: str
-    """base64; empty at the file's end and behind it."""
+    """The bytes in base64; empty at the file's end and after it."""
     start: int
     length: int
     """Bytes in `data`."""
     size: int
     """Bytes of the whole file."""
     md5: str
-    """Of the whole file."""
+    """The md5 of the whole file."""
     file: str
-    """The file that was read: where a link leads."""
+    """The path of the file that was read: for a link, its target."""
 
 
 @Verb("archive.read", errors=(*READING_ERRORS, MemberNotFoundError, PermissionDeniedError))
 async def archive_read(context: Context, call: Call, params: ArchiveReadParams) -> Range:
-    """Bytes of one file in an archive, at most 737280 at once; only the blocks that hold them are read."""
+    """Bytes of one file in an archive, at most 737280 at once; only the blocks with these bytes are read."""
     place = await privacy.readable_place(context, call.peer, params.path)
 
     def read() -> Range:

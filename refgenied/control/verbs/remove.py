@@ -1,4 +1,4 @@
-"""`archive.remove`: forgets an archive, and deletes its file when that is wanted."""
+"""`archive.remove`: forgets an archive, and deletes its file on request."""
 
 from contextlib import suppress
 from typing import Annotated
@@ -31,9 +31,9 @@ from refgenied.store import archives
 from refgenied.store import jobs as rows
 
 STOP_SECONDS = 60.0
-"""So long may a running job take to end when it is cancelled: a publish that has begun is brought to its end."""
+"""A running job may take this long to end after it was cancelled, because a publish that has begun is finished."""
 STOP_LOOK_SECONDS = 1.0
-"""Between two looks whether it has ended, when no event tells of it."""
+"""Seconds between two checks whether the job has ended, if no event says so."""
 
 
 class ArchiveRemoveParams(PathParams, frozen=True):
@@ -52,7 +52,7 @@ class ArchiveRemoved(View, frozen=True):
 
 @Verb("archive.remove", writes=True, errors=(*ARCHIVE_ERRORS, BusyError, WriteError))
 async def archive_remove(context: Context, call: Call, params: ArchiveRemoveParams) -> ArchiveRemoved:
-    """Forget an archive, and with `delete_file` delete it; it comes back when the asset is rebuilt or asked for."""
+    """Forget an archive, and with `delete_file` delete it. It comes back when the asset is built again or requested."""
     await context.reconciler.look_again()
     await require_folder(context, "removed")
     try:
@@ -69,27 +69,27 @@ async def archive_remove(context: Context, call: Call, params: ArchiveRemovePara
 async def _remove(
     context: Context, record: ArchiveRecord, requester: Requester, *, delete_file: bool
 ) -> ArchiveRemoved:
-    """The caller has reserved the asset, so that a job that is stopped here does not begin again."""
+    """The caller has reserved the asset. So a job that is stopped here does not begin again."""
     asset = context.reconciler.look.assets.get(record.key)
     await _stop_jobs(context, record, requester)
     removal = Removal(
         key=record.key,
         stamp=(asset and asset.stamp) or record.stamp,  # an asset that cannot be read now has no stamp
-        removed_at=max(context.clock(), record.created_at),  # also when the clock was set back
+        removed_at=max(context.clock(), record.created_at),  # the clock may have been set back
         removed_by=requester.name,
     )
     place = context.archive_folder.place(record.key)
     there_before = await anyio.to_thread.run_sync(place.archive.exists)
-    with anyio.CancelScope(shield=True):  # the peer may hang up, but a removal is not left half done
+    with anyio.CancelScope(shield=True):  # a removal is finished even if the peer hangs up
         try:
             await _forget(context, place, removal, requester, delete_file=delete_file)
         except NoSpaceError:
             if not delete_file:
                 raise
-            async with context.archive_folder.publishing:  # this makes room for the note in the manifest
+            async with context.archive_folder.publishing:  # a deleted file makes room for the mark in the manifest
                 await anyio.to_thread.run_sync(_delete, place)
             await _forget(context, place, removal, requester, delete_file=True)
-        await _stop_jobs(context, record, requester)  # a look may have queued one before the removal was recorded
+        await _stop_jobs(context, record, requester)  # a look may have queued a job before the removal was recorded
         await context.catalog.refresh()
     there = await anyio.to_thread.run_sync(place.archive.exists)
     return ArchiveRemoved(record.key.registry_path, str(place.archive), there_before and not there, there)
@@ -97,7 +97,7 @@ async def _remove(
 
 async def _forget(context: Context, place: Place, removal: Removal, requester: Requester, *, delete_file: bool) -> None:
     async with context.archive_folder.changing(removal.key, context.store) as generation:
-        # First the manifest: after a crash the next start reads it, and the database follows.
+        # The manifest is changed first: after a crash the next start reads it and corrects the database.
         await anyio.to_thread.run_sync(_take_away, place, removal, delete_file)
         await context.jobs.records.removed(removal, requester, generation)
 
@@ -107,7 +107,7 @@ async def _delete_left_file(context: Context, removal: Removal) -> ArchiveRemove
     place = context.archive_folder.place(removal.key)
     with context.jobs.reserved(removal.key), anyio.CancelScope(shield=True):
         async with context.archive_folder.publishing:
-            # a job or an import may have put another archive there
+            # a job or an import may have published another archive meanwhile
             if removal.key not in await context.store.ask(archives.removals):
                 raise BusyError(f"{removal.key.registry_path} was archived again a moment ago", hint="look at it again")
             await anyio.to_thread.run_sync(_take_away, place, removal, True)
@@ -118,7 +118,7 @@ async def _delete_left_file(context: Context, removal: Removal) -> ArchiveRemove
 def _take_away(place: Place, removal: Removal, delete_file: bool) -> None:  # noqa: FBT001
     try:
         remove(place, at=removal.removed_at, by=removal.removed_by, stamp=removal.stamp, delete_file=delete_file)
-    except (ArchiveNotFoundError, DamagedArchiveError):  # there is no manifest for the note; record and file still go
+    except (ArchiveNotFoundError, DamagedArchiveError):  # there is no manifest to mark
         if delete_file:
             _delete(place)
 
@@ -135,10 +135,10 @@ async def _stop_jobs(context: Context, record: ArchiveRecord, requester: Request
     """Cancel the jobs that would bring the archive back, and wait until they have ended."""
     with anyio.move_on_after(STOP_SECONDS), context.jobs.feed.subscribed() as subscription:
         while True:
-            job = (await context.store.ask(rows.latest, record.key)).get(record.key)  # first those not ended
+            job = (await context.store.ask(rows.latest, record.key)).get(record.key)  # jobs that have not ended win
             if job is None or job.state in ENDED:
                 return
-            with suppress(ConflictError):  # it has just ended
+            with suppress(ConflictError):  # the job has just ended
                 await context.jobs.cancel(job.id, requester)
             await changed(subscription, record.key, STOP_LOOK_SECONDS)
     raise BusyError(f"the job of {record.key.registry_path} does not end", hint="try again in a minute")

@@ -19,9 +19,9 @@ from refgenied.store import jobs as rows
 from refgenied.store.overview import overview
 
 MOST_TRIED_AGAIN = 5
-"""Jobs that wait to be tried again, in one status."""
+"""The most jobs in one status that wait for another attempt."""
 MOST_PROBLEMS = 20
-"""Problems of the genome folder, in one status."""
+"""The most problems of the genome folder in one status."""
 
 
 class GenomeFolderInfo(View, frozen=True):
@@ -32,7 +32,7 @@ class GenomeFolderInfo(View, frozen=True):
 
 class ArchiveFolderInfo(View, frozen=True):
     path: str
-    """Empty: none is set."""
+    """Empty: no archive folder is set."""
     free: int
 
 
@@ -51,24 +51,24 @@ class QueueInfo(View, frozen=True):
     queued: int
     running: int
     failed: int
-    """Failed ones that are remembered (30 days, and each asset's newest)."""
+    """Failed jobs that are remembered (for 30 days, and each asset's newest job)."""
     paused: str
     """Why nothing is claimed; empty when jobs run."""
 
 
 class LookInfo(View, frozen=True):
     at: float
-    """0 before the first one."""
+    """0 before the first look."""
     took: float
 
 
 class ServingInfo(View, frozen=True):
     config: str
-    """refgenieserver's genome_config.yaml; empty: none is kept."""
+    """The path of refgenieserver's genome_config.yaml; empty: the daemon does not keep one."""
     archives: int
-    """How many it names."""
+    """The number of archives in it."""
     left_out: tuple[str, ...]
-    """What it does not name, and why: one plain line each."""
+    """The archives that are not in it, and why, in plain lines."""
 
 
 class Condition(View, frozen=True):
@@ -99,7 +99,7 @@ class ServerInfo(View, frozen=True):
 
 @Verb("server.info")
 async def server_info(context: Context, call: Call, params: Nothing) -> ServerInfo:
-    """How the daemon is: folders, counts, queue, last look, health."""
+    """The state of the daemon: folders, counts, queue, last look, health."""
     reconciler = context.reconciler
     look = reconciler.look
     standings = await reconciler.standings.all()
@@ -143,7 +143,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
 
 
 def _tried_again(context: Context, jobs: list[Job], total: int) -> Iterator[Condition]:
-    """What is wrong with single assets: their jobs wait, and others go on."""
+    """Faults of single assets. Their jobs wait, and other jobs continue."""
     now = context.clock()
     for job in jobs:
         name = job.key.named(context.aliases(job.key.genome_digest))
@@ -164,13 +164,13 @@ class ScanResult(View, frozen=True):
     assets: int
     states: dict[str, int]
     queued: list[str]
-    """Registry paths of the assets that were queued meanwhile; at most 1,000 of them."""
+    """Registry paths of the assets that were queued meanwhile; at most 1,000."""
     queued_total: int
 
 
 @Verb("server.scan", writes=True, errors=(BusyError,))
 async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResult:
-    """Look at the genome folder now, and queue what is due."""
+    """Look at the genome folder now, and queue the assets that are due."""
     before = {job.id for job in await context.store.ask(rows.unfinished)}
     await context.reconciler.look_again()
     unfinished = await context.store.ask(rows.unfinished)
@@ -187,7 +187,7 @@ async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResu
 
 class Reloaded(View, frozen=True):
     restart_needed: list[str]
-    """Settings that changed and that only a restart brings into force."""
+    """Settings that have changed, but need a restart."""
 
 
 @Verb("server.reload", writes=True, errors=(ConfigError,))

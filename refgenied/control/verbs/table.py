@@ -37,14 +37,14 @@ ANY_VERB = (*PROTOCOL_ERRORS, PermissionDeniedError, BusyError, ShuttingDownErro
 
 
 class ProgressNotice(View, frozen=True):
-    """How far a job is, or the archive that is read now."""
+    """The progress of a job, or of reading an archive."""
 
     phase: str
     """`packing`, `proving` or `reading`."""
     done: int
-    """Source bytes, as `total`."""
+    """Source bytes that are done."""
     total: int
-    """0: not known yet."""
+    """All source bytes; 0: not known yet."""
     rate: float
     """Bytes a second, over the last seconds; 0: not known yet."""
     job: int | None = None
@@ -57,11 +57,11 @@ class EndNotice(View, frozen=True):
     reason: str
     """done, lagged (you were too slow: come back with `since`), shutting_down, or an error's kind."""
     seq: int | None = None
-    """Of the last event that was sent."""
+    """The number of the last event that was sent."""
     job: JobView | None = None
-    """Of job.watch: the job as it is now."""
+    """For job.watch: the job as it is now."""
     error: dict[str, object] | None = None
-    """When it ended with an error: code, message and data, as in a reply."""
+    """If it ended with an error: code, message and data, as in a reply."""
 
 
 NOTICES: dict[str, type] = {
@@ -72,7 +72,7 @@ NOTICES: dict[str, type] = {
     "imported": ImportView,
     "end": EndNotice,
 }
-"""Every notification also has `watch` in its params: the id of the request that it belongs to."""
+"""Every notification also has `watch` in its params: the id of its request."""
 
 
 @Verb("rpc.describe")

@@ -26,27 +26,27 @@ class VerdictView(NamedView, frozen=True):
     seconds: float
     quick: bool
     damage: str
-    """What is wrong, with the first bad member; empty when all is well."""
+    """What is wrong, with the first bad member; empty when nothing is wrong."""
     hint: str
     job: int | None
-    """The job that makes it anew."""
+    """The job that makes it again."""
     mended: str
-    """What was put right in its manifest or in the database, in one line; empty when nothing was wrong there."""
+    """What was repaired in its manifest or in the database, in one line; empty when nothing was wrong there."""
 
 
 class VerifyResult(View, frozen=True):
     verified: int
-    """How many archives were looked at."""
+    """How many archives were read or checked."""
     bytes: int
     seconds: float
     damaged: list[VerdictView]
-    """The first of them; each was also told by `verified`."""
+    """The first damaged archives; a `verified` notification was sent for each too."""
     damaged_total: int
 
 
 @Verb("archive.verify", writes=True, lasts=True, notifies=("progress", "verified"), errors=KEEPING_ERRORS)
 async def archive_verify(context: Context, call: Call, params: ArchiveVerifyParams) -> VerifyResult:
-    """Read archives back and compare every byte with their manifests; a damaged one is marked, and made anew."""
+    """Read archives back and compare every byte with their manifests; a damaged archive is marked and made again."""
     require_one("archive.verify", paths=params.paths, all=params.all)
     await require_folder(context, "verified")
     records = await _records(context, params)
@@ -58,7 +58,7 @@ async def archive_verify(context: Context, call: Call, params: ArchiveVerifyPara
                 verdict = await context.verifier.verify(
                     record.key, call.peer.requester, quick=params.quick, on_progress=on_progress
                 )
-        except (UnreadableError, BadRegistryPathError) as error:  # of this one archive; a shortage ends the whole verb
+        except (UnreadableError, BadRegistryPathError) as error:  # only this archive is at fault
             verdict = Verdict(record.key, record.size, 0.0, params.quick, error.message, "it is not marked as damaged")
         except ArchiveNotFoundError:  # it was removed meanwhile
             continue

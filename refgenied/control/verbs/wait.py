@@ -1,4 +1,4 @@
-"""`archive.wait`: waits until the archive of an asset, as it is now, is there."""
+"""`archive.wait`: waits until the archive of an asset, as it is now, exists."""
 
 from typing import Annotated
 
@@ -39,9 +39,9 @@ class ArchiveWaitParams(PathParams, frozen=True):
 class Waited(View, frozen=True):
     registry_path: str
     state: str
-    """archived, failed (the job did), or timeout."""
+    """archived, failed (the job has failed), or timeout."""
     reason: str
-    """Of failed and timeout, one line."""
+    """Why it failed or timed out, in one line."""
     archive: ArchiveView | None = None
     job: JobView | None = None
 
@@ -58,7 +58,7 @@ async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) 
         return Waited(params.path, "timeout", "time is over: waiting for a look at the genome folder")
     key = resolve(context.reconciler.look, params.path)
     wait = _Wait(context, call, key, params)
-    at_once = await wait.done()  # an archive that is there is told also when no time is left
+    at_once = await wait.done()  # an existing archive is reported even if no time is left
     if at_once is not None:
         return at_once
     with anyio.move_on_after(params.timeout):
@@ -67,7 +67,7 @@ async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) 
 
 
 async def _look_again(context: Context) -> None:
-    """Look now. When the database does not take the difference, wait for it, as the queue does."""
+    """Look now. If the database takes no writes, wait for it, as the queue does."""
     try:
         await context.reconciler.look_again()
     except StateError as error:
@@ -82,7 +82,7 @@ class _Wait:
         self._news = JobNews(context, call, progress=params.progress, waiting=params.waiting)
         self._job: Job | None = None
         self._without_job = "the first look"
-        """What is waited for while there is no job."""
+        """The reason for waiting while there is no job."""
 
     async def waiting_for(self) -> str:
         """One plain line."""
@@ -102,9 +102,9 @@ class _Wait:
                     looked = self._context.reconciler.last.at != looked_at
 
     async def done(self, *, looked: bool = True) -> Waited | None:
-        """The result, when there is one. AssetNotWantedError when there will never be one."""
+        """The result, if there is one already. AssetNotWantedError: there will never be one."""
         asset, facts, stands = await self._standing()
-        if stands.due and not looked:  # its job has just ended, or is not queued yet: the last look is older than that
+        if stands.due and not looked:  # a job has just ended, or is not queued yet, after the last look
             await _look_again(self._context)
             asset, facts, stands = await self._standing()
         self._job = stands.job
@@ -124,7 +124,7 @@ class _Wait:
 
     def _require_wanted(self, asset: Asset, facts: Facts, stands: Standing) -> None:
         why_not = stands.why_not
-        if asset.state is AssetState.BUILDING:  # what counts is the asset that the build will have made
+        if asset.state is AssetState.BUILDING:  # judge the asset as it will be after the build
             finished = msgspec.structs.replace(asset, state=AssetState.COMPLETE, stamp="the build's result")
             why_not = standing(finished, facts, self._context.current.settings.archive).why_not
         if why_not:
