@@ -29,7 +29,7 @@ manifest.
 
 *Rights* compares the permission bits of archives with those of their assets, after the first look and once a day. It
 reports archives that more people can read than their assets. Only `archive protect` changes them. With
-`archive.publish_private` everybody may read every archive, and private ones are opened.
+`archive.publish_private` everybody may read the archives of private assets, so the check opens them.
 
 *Tidier* walks over the archive folder at start and once a day. It deletes partial files with names that only refgenied
 uses, and empty asset folders, when nobody works on them. It finishes a publish that a crash has interrupted. It proves
