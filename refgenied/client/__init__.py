@@ -1,4 +1,4 @@
-"""`Client`: talks to the daemon over its socket, with the standard library alone. `main` is `refgeniectl`.
+"""`Client` talks to the daemon over its socket, and uses only the standard library. `main` is `refgeniectl`.
 
     from refgenied.client import Client
     with Client.connect() as client:
@@ -19,24 +19,24 @@ from contextlib import suppress
 
 from refgenied.client.sockets import socket_paths
 
-TYPE_CHECKING = False  # to import `typing` takes a third of the time of this import
+TYPE_CHECKING = False  # an import of `typing` would take a third of the time of this import
 if TYPE_CHECKING:
     from typing import Any, Self
 
     Json = dict[str, Any]
-    """A JSON object, as `json` gives it."""
+    """A JSON object, as `json` reads it."""
 else:
     Json = dict
 
 SILENCE_POLL_MS = 500
-"""Between two calls of `on_silence`."""
+"""Milliseconds between two calls of `on_silence`."""
 
 
 class ClientError(Exception):
-    """What went wrong, in one line for a person, and a hint what to do."""
+    """An error: one line for a person, and a hint that says what to do."""
 
     kind = "error"
-    """Stable, for programs."""
+    """The kind never changes, so programs can use it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class ClientError(Exception):
 
 
 class UsageError(ClientError):
-    """The command makes no sense as it was written."""
+    """The command line makes no sense."""
 
     kind = "usage"
 
@@ -57,7 +57,7 @@ class NoDaemonError(ClientError):
 
 
 class NotPermittedError(ClientError):
-    """The socket is there, and this user may not connect to it."""
+    """The socket exists, but this user may not connect to it."""
 
     kind = "not_permitted"
 
@@ -69,7 +69,7 @@ class HungUpError(NoDaemonError):
 
 
 class DaemonError(ClientError):
-    """The daemon refused. `kind` is stable, e.g. `asset_not_found`."""
+    """The daemon refused. `kind` never changes, e.g. `asset_not_found`."""
 
     def __init__(self, error: Json) -> None:
         data: Json = error.get("data") or {}
@@ -79,18 +79,19 @@ class DaemonError(ClientError):
 
 
 class Client:
-    """One connection; one request at a time. A context manager."""
+    """One connection with one request at a time. A context manager."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._lines = connection.makefile("rb")
         self._last = 0
         self.on_silence: Callable[[], bool] | None = None
-        """It is called again and again until the daemon has sent something, or it returns True. It may raise."""
+        """A function that is called repeatedly until the daemon has sent something, or until it returns True. It may
+        raise."""
 
     @classmethod
     def connect(cls, path: str | None = None, *, timeout: float | None = None) -> Self:
-        """Connect to the first daemon that answers. NoDaemonError names what was tried, NotPermittedError the group.
+        """Connect to the first daemon that answers. NoDaemonError names the tried sockets, NotPermittedError the group.
 
         A daemon that sends nothing for `timeout` seconds counts as gone. None: the client waits for ever.
         """
@@ -120,7 +121,7 @@ class Client:
         )
 
     def call(self, method: str, on_notice: Callable[[str, Json], None] | None = None, **params: Any) -> Any:
-        """Ask, and wait for the result. Notifications before it go to `on_notice`. DaemonError, HungUpError."""
+        """Send a request, wait for the result. Earlier notifications go to `on_notice`. DaemonError, HungUpError."""
         return self.request(method, params, on_notice)
 
     def request(self, method: str, params: Json, on_notice: Callable[[str, Json], None] | None = None) -> Any:
@@ -135,7 +136,7 @@ class Client:
                 return _result(message)
 
     def watch(self, method: str, **params: Any) -> Watch:
-        """Begin a watch: it has a `state`, and iterating it gives its notifications."""
+        """Begin a watch. It has a `state`, and it can be iterated for its notifications."""
         return self.watch_with(method, params)
 
     def watch_with(self, method: str, params: Json) -> Watch:
@@ -154,7 +155,7 @@ class Client:
     def _send(self, method: str, params: Json) -> int:
         self._last += 1
         request = {"jsonrpc": "2.0", "id": self._last, "method": method, "params": params}
-        with suppress(OSError):  # the daemon may have said why before it hung up: the caller reads that next
+        with suppress(OSError):  # the daemon may have sent a reason before it hung up: the caller reads it next
             self._connection.sendall(json.dumps(request).encode() + b"\n")
         return self._last
 
@@ -191,7 +192,7 @@ class Client:
 
 
 class Watch:
-    """A watch that has begun. Iterate it for (method, params). Afterwards `end` says why it ended."""
+    """A watch that has begun. Iterate it for (method, params). After that, `end` says why it ended."""
 
     def __init__(self, state: Json, notices: Iterator[tuple[str, Json]]) -> None:
         self.state = state

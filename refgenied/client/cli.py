@@ -1,7 +1,7 @@
 """`refgeniectl`: the command line.
 
-A group's commands are imported only when the group is named, which saves half the time of a start. What argparse finds
-goes to a command as keyword parameters of the same names.
+A group's commands are imported only if the group is named. This saves half the time of a start. The values from
+argparse go to a command as keyword parameters of the same names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Run = Callable[..., int]
-    """A command: takes the session and its own arguments, and returns the exit status."""
+    """A command. It takes the session and its own arguments, and returns the exit status."""
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, DaemonError) and _is_of_another_version(error):
             error.hint = "the daemon that runs is of another version: restart it (`systemctl restart refgenied`)"
         return complain(error)
-    except OSError as error:  # of stdout, on a full disk: all others are caught where they happen
+    except OSError as error:  # stdout on a full disk; all other OSErrors are caught where they happen
         output.let_go_of(sys.stdout)
         complain(ClientError(f"the output cannot be written: {error.strerror or error}"))
         return REFUSED
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _is_of_another_version(error: DaemonError) -> bool:
-    """Whether the daemon does not know what this version of the client asks for."""
+    """Whether the daemon does not know this request, because it has another version than the client."""
     return error.kind == "unknown_verb" or (error.kind == "invalid_params" and "unknown field" in error.message)
 
 
@@ -99,7 +99,7 @@ class _Commands:
         self._path = path
 
     def add(self, name: str, run: Run, example: str = "") -> Parser:
-        """`run`: its docstring begins with what the command does."""
+        """Add a command. The first paragraph of `run`'s docstring is its help."""
         command = f"{self._path} {name}"
         what = " ".join((run.__doc__ or "").partition("\n\n")[0].split())
         child = self._children.add_parser(

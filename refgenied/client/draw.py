@@ -1,4 +1,4 @@
-"""Tables and progress. rich is imported only for a terminal. Elsewhere lines are plain, uncut and without colour."""
+"""Tables and progress. rich is imported only for a terminal. Otherwise lines are plain, uncut and without colour."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from refgenied.shared import output
 class Column(NamedTuple):
     title: str
     least: int = 0
-    """It is never cut to fewer characters; 0: it is not cut."""
+    """The column is never cut to fewer characters; 0: it is never cut."""
     cut: Callable[[str, int], str] | None = None
-    """How it is cut. None: its text is wrapped between words."""
+    """The function that cuts a text. None: the text is wrapped between words."""
     right: bool = False
 
 
@@ -27,7 +27,7 @@ _STYLES = {"archived": "green", "complete": "green", "succeeded": "green", "fail
 
 
 def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, none: str = "") -> None:
-    """Print a table, at most as wide as the terminal, or uncut without one. `none`: what to say without rows."""
+    """Print a table, at most as wide as the terminal; without a terminal it is not cut. `none`: for no rows."""
     if not rows and none:
         output.say(none)
         return
@@ -82,7 +82,7 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
             for text, wide, column in zip(row, widths, columns, strict=True)
         )
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-    # Without a height, rich takes a terminal that knows only lines for 80 columns wide.
+    # Without a height, rich assumes 80 columns for a terminal that can only print lines.
     Console(width=width, height=25, highlight=False).print(drawn)
 
 
@@ -98,7 +98,7 @@ def _stacked(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Widths that fit into `room` characters. The widest column that may shrink is cut first."""
+    """Widths of the columns that fit into `room` characters. The widest column that may be cut is cut first."""
     widths = [
         max([output.columns(column.title), *(output.columns(row[n]) for row in rows)], default=0)
         for n, column in enumerate(columns)
@@ -113,13 +113,13 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) 
 
 
 Show = Callable[[Json], None]
-"""Takes one reading: a row with `phase`, `done`, `total` and `rate`, as the daemon sends it."""
+"""A function that shows one reading: a row with `phase`, `done`, `total` and `rate`, as the daemon sends it."""
 
 
 @contextmanager
 def progress(label: str, *, quiet: bool = False) -> Generator[Show]:
-    """Show a bar with source bytes, rate and time left. Without a terminal, or on one that knows only lines, one line
-    for each phase.
+    """Show a bar with source bytes, rate and time left. Without a terminal, or if it can only print lines: show one
+    line for each phase.
     """
     label = output.spelled(label, output.encoding())
     if quiet:
@@ -135,9 +135,9 @@ def progress(label: str, *, quiet: bool = False) -> Generator[Show]:
 def notices(
     label: str, *, json: bool, tell: Callable[[Json], None] | None = None
 ) -> Generator[Callable[[str, Json], None]]:
-    """Take the notifications of an order that lasts: draw its progress, and say what it waits for.
+    """Handle the notifications of a long request: draw its progress, and say why it waits.
 
-    The rows of other notifications are for `tell`, or with `json` printed for programs.
+    The rows of other notifications go to `tell`, or with `json` they are printed for programs.
     """
 
     def heard(method: str, row: Json) -> None:
@@ -204,7 +204,7 @@ def _bar(label: str) -> Generator[Show]:
 
 
 def _told(reading: Json) -> str:
-    """Source bytes, rate and time left, without those that are not known."""
+    """Source bytes, rate and time left; values that are not known are left out."""
     done, total, rate = reading["done"], reading["total"], reading["rate"]
     of = f"/{words.size(total)}" if total else ""
     speed = f" {words.size(rate)}/s" if rate > 0 else ""

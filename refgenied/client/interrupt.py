@@ -1,4 +1,4 @@
-"""When a person presses Ctrl-C, one line says what goes on and what is undone."""
+"""After Ctrl-C one line says what continues and what is undone."""
 
 import signal
 import threading
@@ -10,9 +10,9 @@ from refgenied.shared import output
 
 @contextmanager
 def told(what: str | Callable[[], str]) -> Generator[None]:
-    """Say `what` when Ctrl-C is pressed meanwhile, and pass Ctrl-C on.
+    """A context: if Ctrl-C is pressed in it, say `what`, and pass Ctrl-C on.
 
-    SIGTERM and a terminal that is closed count as Ctrl-C, so that a bar leaves the terminal as it was.
+    SIGTERM and a closed terminal count as Ctrl-C. So a bar leaves the terminal as it was.
     """
     before = _caught(signal.SIGTERM, signal.SIGHUP)
     try:
@@ -26,7 +26,7 @@ def told(what: str | Callable[[], str]) -> Generator[None]:
 
 
 def _caught(*numbers: signal.Signals) -> dict[signal.Signals, signal.Handlers]:
-    """Those that would have ended the process at once. A signal that `nohup` ignores stays ignored."""
+    """The signals that would have ended the process at once. A signal that `nohup` ignores stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]

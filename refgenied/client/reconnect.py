@@ -1,4 +1,4 @@
-"""What the client does when the daemon is silent, or goes away and comes back."""
+"""Handles a daemon that is silent, or that goes away and comes back."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 SILENCE_TOLD_SECONDS = 3.0
-"""After so long without an answer, a person is told."""
+"""After this long without an answer, a person is told."""
 SILENCE_SECONDS = 120.0
-"""After so long without an answer, there is no daemon. systemd's watchdog needs 70 s to end one that hangs."""
+"""After this long without an answer, the daemon counts as gone. systemd's watchdog needs 70 s to end a hanging one."""
 PROBE_SECONDS = 1.0
 """A daemon that works answers a simple question within this time."""
 RESTART_SECONDS = 60.0
-"""A daemon that went away may take so long to come back."""
+"""A daemon that went away may take this long to come back."""
 RETRY_SECONDS = 0.5
-"""Between two tries to connect again."""
+"""Seconds between two attempts to connect again."""
 
 
 class Silence:
-    """An `on_silence` for `Client`. systemd accepts connections for a daemon that does not start, and nobody answers.
+    """An `on_silence` for `Client`. It is needed because systemd also accepts connections for a daemon that does not
+    start, and then nobody answers.
 
-    True when the daemon works, and only the answer takes long.
+    It returns True when the daemon works, and only the answer takes long.
     """
 
     def __init__(self, socket: str | None, *, deadline: float | None = None) -> None:
@@ -68,14 +69,14 @@ class Silence:
 
 
 def reached(socket: str | None, *, deadline: float | None = None) -> Client:
-    """Connect as `Client.connect` does, but do not wait for a silent daemon without an end."""
+    """Connect as `Client.connect`, but do not wait for ever for a silent daemon."""
     client = Client.connect(socket)
     client.on_silence = Silence(socket, deadline=deadline)
     return client
 
 
 class Lasting:
-    """Asks questions that may be asked twice. If the daemon stops in between, it connects again and asks again."""
+    """Sends requests that may be sent twice. If the daemon stops before the answer, it connects and sends again."""
 
     def __init__(self, session: Session, *, deadline: float | None = None) -> None:
         self._session = session
@@ -84,7 +85,7 @@ class Lasting:
         session.client.on_silence = Silence(session.socket, deadline=deadline)
 
     def ask(self, question: Callable[[Client], T]) -> T:
-        """The answer. HungUpError, NoDaemonError when the daemon does not come back (before the deadline)."""
+        """The answer. HungUpError, NoDaemonError: the daemon does not come back (before the deadline)."""
         while True:
             try:
                 answer = question(self._session.client)

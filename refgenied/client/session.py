@@ -1,4 +1,4 @@
-"""What each command is given: the daemon it asks, and how it answers, and the exit statuses it may return."""
+"""The session of a command: the connection to the daemon, the printing of answers, and the exit statuses."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ STATUS_OF_KIND = {
     "permission_denied": NOT_PERMITTED,
     "archive_damaged": DAMAGED,
 }
-"""Of an error; all other kinds are REFUSED."""
+"""The exit status for each kind of error; all other kinds have REFUSED."""
 FIELD_WIDTH = 15
-"""Columns of the names in `say_fields`."""
+"""The columns of the names in `say_fields`."""
 
 
 class Session:
-    """One run of `refgeniectl`. A context manager, which closes the connection."""
+    """One run of `refgeniectl`. A context manager that closes the connection."""
 
     def __init__(self, socket: str | None = None, *, json: bool = False, client: Client | None = None) -> None:
         self.socket = socket
         self.json = json
-        """Whether programs read what is printed on stdout."""
+        """Whether stdout is for programs (JSON)."""
         self._client = client
 
     @property
     def client(self) -> Client:
-        """The connection to the daemon, made when it is first asked for. NoDaemonError, NotPermittedError."""
+        """The connection to the daemon, made at the first use. NoDaemonError, NotPermittedError."""
         if self._client is None:
             self._client = reached(self.socket)
         return self._client
 
     def replace_client(self, client: Client) -> None:
-        """Go on with a new connection."""
+        """Continue with a new connection."""
         self.client.close()
         self._client = client
 
@@ -51,7 +51,7 @@ class Session:
         return self.client.call(method, **params)
 
     def pages(self, method: str, key: str, cursor: str = "after", **params: Any) -> Iterator[Json]:
-        """The rows of all pages. `key`: where a page has them; `cursor`: the parameter that takes the page's `next`."""
+        """The rows of all pages. `key`: a page's field with the rows. `cursor`: the parameter for the page's `next`."""
         while True:
             page = self.ask(method, **params)
             yield from page[key]
@@ -90,6 +90,6 @@ def say_fields(fields: Iterable[tuple[str, str]]) -> None:
 
 
 def complain(error: ClientError) -> int:
-    """Say what went wrong; the exit status for it."""
+    """Print the error. Returns its exit status."""
     output.complain("refgeniectl", error.message, error.hint, kind=error.kind)
     return STATUS_OF_KIND.get(error.kind, REFUSED)

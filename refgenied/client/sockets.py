@@ -1,6 +1,6 @@
-"""Where the daemon's socket may be: as it was named, as the daemon's configuration says, or in the usual places.
+"""Finds the daemon's socket: by its given name, in the daemon's configuration, or in the usual places.
 
-The client does this at each start, so it must be quick. It uses the standard library alone.
+The client does this at each start, so it must be quick. It uses only the standard library.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import stat
 
 from refgenied.shared.paths import MAX_CONFIG_BYTES, SYSTEM_CONFIG, SYSTEM_SOCKET, with_variables
 
-TYPE_CHECKING = False  # to import `typing` takes a third of the time of an import of the client
+TYPE_CHECKING = False  # an import of `typing` takes a third of the time of an import of the client
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -20,8 +20,8 @@ def socket_paths(
 ) -> tuple[list[str], list[str]]:
     """The paths to try in order, and one line for each configuration that could not be read.
 
-    If `named` or else `$REFGENIED_SOCKET` gives a socket, this one alone is tried. Otherwise the sockets in the
-    configurations that the daemon would read are tried, and the usual places.
+    If `named` or `$REFGENIED_SOCKET` gives a socket, only this socket is tried. Otherwise the sockets in the
+    configurations that the daemon would read are tried, and then the usual places.
     """
     env = os.environ if env is None else env
     given = named or env.get("REFGENIED_SOCKET")
@@ -40,7 +40,7 @@ def socket_paths(
 
 
 def _configured(path: str, env: Mapping[str, str], problems: list[str], *, required: bool = False) -> Iterator[str]:
-    """The socket that a configuration names, if it names one."""
+    """The socket in a configuration, if there is one."""
     try:
         text = _read(os.path.expanduser(path))
         import tomllib  # noqa: PLC0415 - only where there is a configuration
@@ -62,7 +62,7 @@ def _read(path: str) -> str:
 
 
 def _expanded(path: str, env: Mapping[str, str]) -> str:
-    """With `~`, `$NAME` and `$$` filled in, as the daemon does it. ValueError when it cannot be a path."""
+    """The path with `~`, `$NAME` and `$$` replaced, as the daemon does. ValueError: it cannot be a path."""
     full = with_variables("control.socket", os.path.expanduser(path), env)
     if "\0" in full or not os.path.isabs(full):
         raise ValueError("control.socket is not an absolute path")

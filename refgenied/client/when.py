@@ -10,7 +10,7 @@ _SPAN = re.compile(r"(\d+)\s*(s|min|m|h|d|w)(?![a-z])\s*")
 
 
 def since(text: str) -> int | float:
-    """An event's number as an int, a time as Unix seconds in a float. ValueError when it is neither."""
+    """An event's number as an int, or a time as a float in Unix seconds. ValueError: it is neither."""
     return int(text) if text.isdecimal() else moment(text.strip().lower(), datetime.now().astimezone())
 
 
@@ -35,5 +35,5 @@ def moment(text: str, now: datetime) -> float:
 
 
 def _days_before(at: datetime, days: int) -> datetime:
-    """The same time of day, also when the clocks were changed in between."""
+    """The same time of day, even if the clocks were changed in between (summer time)."""
     return (at.replace(tzinfo=None) - timedelta(days=days)).astimezone()

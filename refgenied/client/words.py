@@ -1,4 +1,4 @@
-"""Numbers, times and events as people read them. Standard library only."""
+"""Writes numbers, times and events for people. It uses only the standard library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def size(number: float) -> str:
 
 
 def moment(at: float | None) -> str:
-    """Local time, as `output.moment` writes it; `-` for none."""
+    """Local time, as `output.moment` writes it; `-` for no time."""
     return output.moment(at) if at else "-"
 
 
@@ -45,7 +45,7 @@ def archive(row: Json) -> str:
 
 
 def without_watch(row: Json) -> Json:
-    """A notification's row, without the number of the request that it belongs to."""
+    """A notification's row, without the number of its request."""
     return {name: value for name, value in row.items() if name != "watch"}
 
 
@@ -58,7 +58,7 @@ def middle(text: str, width: int) -> str:
 
 
 def registry_path(text: str, width: int) -> str:
-    """Cut the genome digest of a registry path; and the rest only when that is not enough."""
+    """Cut the genome digest of a registry path. If this is not enough, cut the rest too."""
     genome, _, rest = text.partition("/")
     room = width - output.columns(rest) - 1
     if room >= 3 or output.columns(text) <= width:
@@ -72,7 +72,7 @@ def counts(numbers: Json) -> str:
 
 
 def first(texts: list[str], total: int, most: int = 20) -> str:
-    """`3, 4, 5 and 2 more`. `total`: how many there are."""
+    """`3, 4, 5 and 2 more`. `total`: the number of all texts."""
     shown = texts[:most]
     more = f" and {total - len(shown)} more" if total > len(shown) else ""
     return ", ".join(shown) + more or "-"

@@ -23,7 +23,7 @@ def create(session: Session, *, paths: list[str], force: bool, no_wait: bool) ->
 
 
 def _what_goes_on(jobs: list[int]) -> str:
-    """What to say when a person stops waiting for these jobs."""
+    """The text for a person who stops waiting for these jobs."""
     if not jobs:
         return "what was asked for may be queued: `refgeniectl queue list`"
     first, *others = jobs
@@ -55,7 +55,7 @@ def _follow(session: Session, lasting: Lasting, wish: Json, unfinished: list[int
 
 
 def _ended(client: Client, number: int, path: str, *, json: bool) -> Json:
-    """Watch a job; it is returned as it ended. HungUpError when the daemon stops before."""
+    """Watch a job until it ends, and return it. HungUpError: the daemon stops before that."""
     while True:
         with draw.notices(path, json=json) as heard:
             watch = client.watch("job.watch", job=number, waiting=True)

@@ -18,7 +18,7 @@ from refgenied.client.weblogs.targets import Targets
 from refgenied.shared import output
 
 LOOK_LINES = 20_000
-"""The first lines of a log are read before all others, to learn what its numbers mean."""
+"""This many first lines of a log are read before the import, to learn the meaning of its numbers."""
 
 
 def import_log(session: Session, *, log: str) -> int:
@@ -52,9 +52,9 @@ def import_log(session: Session, *, log: str) -> int:
 
 
 def _with_headers(name: str, targets: Targets) -> bool | None:
-    """Whether the log's numbers count headers; None if its beginning does not tell."""
+    """Whether the log's numbers count headers; None: its beginning does not show it."""
     reader = Reader(targets)
-    # the reader of the whole log says what is wrong with it; a pipe can be read only once
+    # a fault is reported when the whole log is read; a pipe can be read only once
     with suppress(OSError, EOFError, zlib.error), _opened(name if os.path.isfile(name) else os.devnull) as (log, _):
         for _ in reader.requests(islice(lines_of(log), LOOK_LINES)):
             if reader.with_headers is not None:
@@ -64,7 +64,7 @@ def _with_headers(name: str, targets: Targets) -> bool | None:
 
 @contextmanager
 def _opened(name: str) -> Generator[tuple[BinaryIO, str]]:
-    """The log, and an identity of the file; empty when it is no file."""
+    """The log, and an identity of the file; the identity is empty when it is not a file."""
     if name == "-":
         yield sys.stdin.buffer, ""
         return

@@ -1,4 +1,4 @@
-"""`events`: shows what happened, and with `--follow` what happens, also when the daemon restarts."""
+"""`events`: shows past events, and with `--follow` new events, even when the daemon restarts."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from refgenied.client.session import DONE, Session
 from refgenied.shared import output
 
 MOST_WITHOUT_SINCE = 50
-"""So many of the newest events are shown when no `--since` is given."""
+"""Without `--since`, this many of the newest events are shown."""
 
 
 def events(session: Session, *, follow: bool, since: float | None) -> int:
@@ -33,7 +33,7 @@ def events(session: Session, *, follow: bool, since: float | None) -> int:
 
 
 def _events(session: Session, begin: dict[str, float], *, follow: bool) -> Iterator[Json]:
-    """The events, over lags and restarts of the daemon, until the watch is done."""
+    """The events until the watch is done. The watch continues after lags and restarts of the daemon."""
     while True:
         try:
             watch = session.client.watch("event.watch", follow=follow, **begin)

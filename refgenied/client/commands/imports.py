@@ -1,4 +1,4 @@
-"""`archive import`: the daemon takes archives that are there already into its database, and tells of each one."""
+"""`archive import`: the daemon records archives that exist already, and reports each one."""
 
 import os
 
@@ -29,7 +29,7 @@ def import_archives(session: Session, *, what: str) -> int:
 
 
 def _where(what: str) -> dict[str, str]:
-    """A folder, or the one archive that is meant. A registry path is a text that names no file and no folder."""
+    """The params for a folder or for one archive. A text that names no file and no folder is a registry path."""
     if not what or os.path.isdir(what):
         return {"folder": os.path.abspath(what) if what else ""}
     if what.endswith(".tgz") or os.path.isfile(what):

@@ -9,7 +9,7 @@ from refgenied.client.session import DAMAGED, DONE, Session, complain
 
 def cat(session: Session, *, path: str, file: str) -> int:
     """Write one file of an archive to stdout."""
-    import hashlib  # noqa: PLC0415 (this takes 3 ms, which the other commands of the group need not wait for)
+    import hashlib  # noqa: PLC0415 (this takes 3 ms, and the other commands of the group do not need it)
 
     md5 = hashlib.md5(usedforsecurity=False)
     start = 0

@@ -10,7 +10,7 @@ from refgenied.shared import output
 def restore(session: Session, *, path: str, to: str, file: list[str], most: int | None, leave_out_stray: bool) -> int:
     """Extract an archive and prove what comes out."""
     archive = _archive(session, path)
-    from refgenied import archive as library  # noqa: PLC0415 - the only command that needs it
+    from refgenied import archive as library  # noqa: PLC0415 - only this command needs it
     from refgenied.model import DamagedArchiveError, RefgeniedError  # noqa: PLC0415
     from refgenied.shared.progress import Meter  # noqa: PLC0415
 
@@ -40,7 +40,7 @@ def restore(session: Session, *, path: str, to: str, file: list[str], most: int 
 
 
 def _archive(session: Session, path: str) -> str:
-    """The path of the archive: as given, or as the daemon knows it."""
+    """The path of the archive: the given path, or the path that the daemon knows."""
     if os.path.isfile(path) or path.endswith((".tgz", ".tar.gz")):
         return path
     return session.ask("archive.get", path=path, removed=True)["archive"]["path"]

@@ -1,4 +1,4 @@
-"""`status`, `scan`, `reload` and `call`. They draw nothing, and so start fast."""
+"""`status`, `scan`, `reload` and `call`. They draw nothing, so they start fast."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
 
 
 def _warnings(info: Json) -> list[str]:
-    """What is wrong, without what the list of problems says."""
+    """The health's warnings, without those that the list of problems shows too."""
     said = [f"{row['path']}: {row['message']}" for row in info["problems"][:1]]
     return [
         f"{row['name']}: {row['message']} (since {words.moment(row['since'])})"
@@ -107,7 +107,7 @@ def call(session: Session, *, method: str, params: str) -> int:
         show(watch.state)
         for name, row in watch:
             heard(name, row)
-    except DaemonError as error:  # a person chose method and params: not a matter of the versions
+    except DaemonError as error:  # a person chose method and params, so another version is not the reason
         return complain(error)
     heard("end", watch.end)
     return DONE

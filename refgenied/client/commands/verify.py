@@ -1,4 +1,4 @@
-"""`archive verify`: the daemon reads archives back, and tells of each one."""
+"""`archive verify`: the daemon reads archives back, and reports each one."""
 
 from refgenied.client import ClientError, Json, UsageError, draw, interrupt, words
 from refgenied.client.session import DAMAGED, DONE, Session, complain
@@ -6,7 +6,7 @@ from refgenied.shared import output
 
 
 def require_paths_or_all(command: str, paths: list[str], *, every: bool) -> None:
-    """UsageError unless exactly one of both is given."""
+    """UsageError unless exactly one of the two is given."""
     if bool(paths) == every:
         raise UsageError("name archives, or give --all", f"refgeniectl archive {command} hg38/fasta")
 

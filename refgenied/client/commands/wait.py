@@ -1,4 +1,4 @@
-"""`archive wait`: waits until the archive of an asset is there."""
+"""`archive wait`: waits until the archive of an asset exists."""
 
 import time
 

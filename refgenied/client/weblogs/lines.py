@@ -1,12 +1,12 @@
 """Lines of access logs: the combined format of nginx and Apache, and Caddy's JSON.
 
-What their numbers mean was measured with the servers of Debian 12: nginx 1.22, Apache 2.4, Caddy 2.6.
+The meaning of the numbers was measured with the servers of Debian 12: nginx 1.22, Apache 2.4, Caddy 2.6.
 
-* nginx writes a line when the answer has ended, with the time of its end. `$body_bytes_sent` counts the bytes that it
-  gave to the kernel, so there are fewer when a transfer was broken off.
+* nginx writes a line at the end of an answer, with the time of the end. `$body_bytes_sent` counts the bytes that nginx
+  gave to the kernel. So after an interrupted transfer the number is smaller.
 * Apache writes the line at the end too, but with the time of the beginning. `%O`, which is in Debian's own formats,
-  counts the bytes that it gave to the kernel, with the headers. `%b` counts the bytes that it wanted to send: there, a
-  transfer that was broken off looks like a whole one.
+  counts the bytes that Apache gave to the kernel, with the headers. `%b` counts the bytes that Apache wanted to send:
+  with it an interrupted transfer looks like a whole one.
 * Caddy's `ts` is the time of the end, `duration` the length, `size` the bytes of the body that it gave to the kernel.
 """
 
@@ -17,10 +17,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 LONGEST_NAME = 200
-"""Characters of a client's address, and of its user agent, that are kept."""
+"""The most characters of a client's address, and of its user agent, that are kept."""
 
 LAST_MOMENT = 2.0**33
-"""Unix seconds, in the year 2242. A later time is an error in the log."""
+"""A time in the year 2242, in Unix seconds. A later time is an error in the log."""
 MOST_SENT_BYTES = 10**18
 
 LINE = re.compile(
@@ -28,12 +28,12 @@ LINE = re.compile(
     rb'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<bytes>\d{1,18}|-)(?!\d)'
     rb'(?: "(?:[^"\\]|\\.)*" "(?P<agent>(?:[^"\\]|\\.)*)"(?P<more>.*))?'
 )
-"""Combined log format, also with the server's name before it and more after it; and the common log format."""
+"""The combined log format, also with the server's name in front and more fields at the end; and the common format."""
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 CONTENT_RANGE = re.compile(rb"\bbytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 RANGE = re.compile(rb"\bbytes=(\d{0,18})-(\d{0,18})(?![\d,])")
 CONNECTION = re.compile(rb'" ([X+-])\s*$')
-"""Apache's %X as the last field: X means that the transfer was broken off."""
+"""Apache's %X as the last field: X means that the transfer was interrupted."""
 
 
 class StrangeLineError(ValueError):
@@ -44,11 +44,11 @@ class Span(NamedTuple):
     """A range of bytes of an archive."""
 
     first: int | None
-    """None: the last bytes, as many as `end` says."""
+    """The first byte; None: the range is the last `end` bytes."""
     end: int | None
-    """After the last byte; None for the archive's end."""
+    """The byte after the last one; None: the archive's end."""
     total: int | None
-    """Bytes of the archive, if the line has them."""
+    """The size of the archive in bytes, if the line has it."""
 
 
 class Hit(NamedTuple):
@@ -56,7 +56,7 @@ class Hit(NamedTuple):
 
     client: str
     agent: str
-    """Empty when the format has none. A client without a user agent is `-`."""
+    """Empty when the format has no user agents. `-` means a client without a user agent."""
     target: str
     ranged: bool
     sent: int | None
@@ -65,13 +65,13 @@ class Hit(NamedTuple):
     span: Span | None
     begun: float | None = None
     broken: bool | None = None
-    """Whether the transfer was broken off. None: only the number of bytes can tell."""
+    """Whether the transfer was interrupted. None: only the number of bytes can show it."""
     with_headers: bool | None = None
     """Whether `sent` counts headers too; None when that is not known."""
 
 
 def hit_of(line: bytes) -> Hit | None:
-    """None for a line that is no answered GET. StrangeLineError."""
+    """The GET in a line; None: the line is not a GET with an answer. StrangeLineError."""
     return _of_json(line) if line.startswith(b"{") else _of_combined(line)
 
 
@@ -84,12 +84,12 @@ def is_complete(line: bytes) -> bool:
 
 
 class Clues(NamedTuple):
-    """What any line, also one that is no GET, may tell about the format of its log."""
+    """Facts about the format of a log that any line may show, even a line that is not a GET."""
 
     headers: bool = False
-    """Numbers of bytes count headers: an answer without a body has bytes."""
+    """Whether numbers of bytes count headers: then an answer without a body has bytes."""
     apache_b: bool = False
-    """0 bytes are written as `-`, as Apache's `%b` does."""
+    """Whether 0 bytes are written as `-`, like Apache's `%b`."""
 
 
 def clues_of(line: bytes) -> Clues:
@@ -133,14 +133,14 @@ def _time(text: bytes) -> float:
 
 
 def _possible(at: float) -> float:
-    """ValueError for a time that cannot be right."""
+    """The same time. ValueError: it cannot be right."""
     if not 0 <= at < LAST_MOMENT:
         raise ValueError
     return at
 
 
 def _text(raw: bytes) -> str:
-    r"""Without escapes: nginx writes `"` as \x22, Apache writes it as \"."""
+    r"""The text without escapes: nginx writes `"` as \x22, Apache writes it as \"."""
 
     def plain(found: re.Match[bytes]) -> bytes:
         escaped = found[1]
@@ -185,7 +185,7 @@ def _of_json(line: bytes) -> Hit | None:
 
 
 def _sendable(text: str) -> str:
-    """Without half surrogates, which UTF-8 cannot hold."""
+    """The text without half surrogates, which UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode()
 
 

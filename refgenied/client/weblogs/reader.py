@@ -1,4 +1,4 @@
-"""Goes through an access log and makes the requests for archives that are reported to the daemon."""
+"""Reads an access log and makes the requests for archives that are reported to the daemon."""
 
 import hashlib
 import json
@@ -14,35 +14,35 @@ from refgenied.shared.pulls import BUFFERED_BYTES, asks_twice
 
 BATCH = 150
 BATCH_BYTES = 48 * 1024
-"""Of the requests in one message. Its line must not pass 64 KiB, and names may be long."""
+"""The most bytes of the requests in one message. Its line may have 64 KiB, and names may be long."""
 LONGEST_LINE = 64 * 1024
 MOST_EQUAL = 200_000
-"""Different lines that are counted. When there are more, the oldest is forgotten."""
+"""The most different lines that are counted. If there are more, the oldest is forgotten."""
 MOST_FIRST = 400
-"""Requests of a log's first second are held back, at most so many, until the next second is there."""
+"""Requests of a log's first second are held back until the next second comes; at most this many."""
 
 FORMATS = "the README, under Serving, shows a log format that says it"
 
 
 class Reader:
-    """Goes through a log and finds the requests for archives in it."""
+    """Reads a log and finds the requests for archives in it."""
 
     def __init__(self, targets: Targets, *, with_headers: bool | None = None) -> None:
         self._targets = targets
         self.with_headers = with_headers
-        """Whether the numbers of bytes count headers; None as long as no line has shown it."""
+        """Whether the numbers of bytes count headers; None: no line has shown it yet."""
         self.first_line = b""
         self.lines = 0
         self.strange = 0
-        """Lines in another format."""
+        """The number of lines in another format."""
         self._dashes = self._exact = self._parts = self._lengths_only = self._no_agent = 0
 
     def requests(self, lines: Iterable[bytes]) -> Iterator[tuple[bytes, Json]]:
-        """Each with its line."""
+        """The requests, each with its line."""
         for raw in lines:
             line = raw.strip()
             if not raw.endswith(b"\n") and not is_complete(line):
-                continue  # the server was still writing it; the next import reads the whole line
+                continue  # the server was still writing this line; the next import reads it completely
             self.first_line = self.first_line or line
             self.lines += 1
             try:
@@ -59,7 +59,7 @@ class Reader:
 
     @property
     def notes(self) -> list[str]:
-        """What this log does not tell, for a person."""
+        """For a person: the facts that are missing in this log."""
         notes: list[str] = []
         if self._exact and (self._dashes or not self._parts):
             who = "Apache's %b wrote this log" if self._dashes else "if Apache's %b wrote this log"
@@ -76,7 +76,7 @@ class Reader:
     def _request(self, hit: Hit, target: Target) -> Json:
         sent = sent_of(target, hit, with_headers=bool(self.with_headers))
         self._watch(hit, sent)
-        # A number with headers is Apache's, and Apache's time is that of the beginning.
+        # Only Apache's numbers count headers, and Apache writes the time of the beginning.
         begun = hit.at if hit.begun is None and sent.with_headers else hit.begun
         return {
             "client": hit.client,
@@ -96,7 +96,7 @@ class Reader:
         }
 
     def _watch(self, hit: Hit, sent: Sent) -> None:
-        """Learn from this line what the numbers of the whole log mean."""
+        """Learn from this line the meaning of the numbers in the whole log."""
         if sent.with_headers is not None:
             self.with_headers = sent.with_headers
         if hit.with_headers is None and not hit.ranged and hit.broken is None:
@@ -112,8 +112,8 @@ def numbered(
     """Give each request the identity of its line, in bounded memory.
 
     An identity depends on the line's text alone, so the same line in another file has the same identity. Equal lines
-    are numbered. Rotation may cut a log between equal lines: `begin` is given the requests of the log's first second
-    and the next line, and says how many equal lines were in the logs before.
+    are numbered. A rotation may cut a log between equal lines. So `begin` gets the requests of the log's first second
+    and the next line, and returns how many equal lines earlier logs had.
     """
     rest = iter(requests)
     first: list[tuple[bytes, Json]] = []
@@ -156,7 +156,7 @@ def batches(requests: Iterable[Json]) -> Iterator[list[Json]]:
 
 
 def beginning(first_line: bytes, identity: str, first: list[tuple[bytes, Json]], following: bytes | None) -> Json:
-    """What the daemon must know to recognize this log. `identity`: of the file; empty when it is no file."""
+    """The facts with which the daemon recognizes this log. `identity`: of the file; empty when it is not a file."""
     lines = [line for line, _ in first]
     request = first[0][1]
     repeated = len(list(takewhile(lambda line: line == first_line, lines)))
@@ -172,6 +172,6 @@ def beginning(first_line: bytes, identity: str, first: list[tuple[bytes, Json]],
 
 
 def lines_of(log: BinaryIO) -> Iterator[bytes]:
-    """No line is longer than LONGEST_LINE; the rest of a longer one is a line of its own."""
+    """The lines of a log. A line has at most LONGEST_LINE bytes; the rest of a longer line becomes another line."""
     while line := log.readline(LONGEST_LINE):
         yield line

@@ -1,4 +1,4 @@
-"""Which archive a line of an access log is about, and which of its bytes were sent."""
+"""Finds the archive of a line in an access log, and the bytes of it that were sent."""
 
 import re
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ API = re.compile(
     r"|(?:.*/)?v[12]/asset/(?P<genome2>[^/]+)/(?P<group2>[^/]+)/archive"
 )
 HEADERS = (200, 450)
-"""The headers of a range have at least and at most so many bytes. Those of Apache have about 310."""
+"""The least and the most bytes that the headers of a range have. Apache's headers have about 310 bytes."""
 MOST_HEADERS = 8192
 TLS_SHARE = 50
-"""Encryption, which Apache's %O counts too, may add one byte for each so many."""
+"""Apache's %O counts the bytes of encryption too: at most one byte for each 50 bytes."""
 
 
 class KnownArchive(NamedTuple):
@@ -27,7 +27,7 @@ class KnownArchive(NamedTuple):
 
 
 class Target:
-    """One asset, with its archive of now and those of before."""
+    """One asset, with its present and its earlier archives."""
 
     def __init__(self, row: Json) -> None:
         self.row = row
@@ -36,30 +36,30 @@ class Target:
             KnownArchive(digest, size, published.get(digest, 0)) for digest, size in row["editions"].items()
         ]
         self._sizes = {edition.size: edition for edition in reversed(self._editions)}
-        """The newest of each size."""
+        """The newest archive of each size."""
 
     def of_size(self, size: int | None) -> KnownArchive | None:
         return self._sizes.get(size) if size is not None else None
 
     def at(self, moment: float) -> KnownArchive:
-        """The archive that was there at this moment; before the first one was made, the first one."""
+        """The archive that existed at this moment; for a moment before all archives, the first archive."""
         return next((edition for edition in self._editions if edition.published_at <= moment), self._editions[-1])
 
     def around(self, hit: Hit) -> list[KnownArchive]:
-        """The archives that this can have been; newest first. The line's time may be its end or its beginning."""
+        """The possible archives of a line, newest first. The line's time may be the end or the beginning."""
         newest = self.at(hit.at)
         oldest = self.at(hit.at - remembered(newest.size))
         return [newest] if oldest == newest else [newest, oldest]
 
 
 class Targets:
-    """Finds the asset that a request was for. A genome digest goes before an alias that is the same text."""
+    """Finds the asset of a request. If a genome digest and an alias are the same text, the digest wins."""
 
     def __init__(self, rows: Iterable[Json]) -> None:
         self._by_names: dict[tuple[str, str, str], Target] = {}
-        """By genome, asset group and asset. An empty asset stands for the default one of its group."""
+        """By genome, asset group and asset. An empty asset means the default asset of its group."""
         self._by_file: dict[tuple[str, str], Target] = {}
-        """Two assets may have one file name (`a__b:c` and `a:b__c`); then it means the first one, which is served."""
+        """By genome and file name. If two assets have the same (`a__b:c` and `a:b__c`), the first one is served."""
         named = [(Target(row), row["genome_digest"], row["aliases"]) for row in rows]
         for target, genome, _ in named:
             self._add(target, genome)
@@ -92,14 +92,14 @@ class Targets:
 
 
 class Sent(NamedTuple):
-    """What was sent of an archive. `first` is None when the line does not say where it begins."""
+    """The bytes of an archive that were sent. `first` is None when the line does not show the first byte."""
 
     edition: KnownArchive
     first: int | None
     least: int
     most: int
     with_headers: bool | None
-    """Whether the number of bytes counts headers; None when it cannot be seen."""
+    """Whether the number of bytes counts headers; None: not known."""
 
 
 def sent_of(target: Target, hit: Hit, *, with_headers: bool) -> Sent:
@@ -137,7 +137,7 @@ def _ranged(target: Target, hit: Hit, number: int, *, with_headers: bool) -> Sen
         return Sent(edition, None, least, most, None)
     size = edition.size
     first, end = hit.span.first, min(size if hit.span.end is None else hit.span.end, size)
-    if first is None:  # the last `end` bytes
+    if first is None:  # the range is the last `end` bytes
         first, end = size - end, size
     length = max(0, end - first)
     come = length if number >= length and not hit.broken else min(least, max(0, length - 1))
