@@ -40,8 +40,9 @@ async def connect(path: Path) -> aiosqlite.Connection:
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             await connection.close()
-        if rescue.is_damage(error):
-            raise DamagedError(str(error)) from None
+        for reason in (error, error.__cause__):  # the cause, when the file was damaged before its schema was raised
+            if reason is not None and rescue.is_damage(reason):
+                raise DamagedError(str(reason)) from None
         if isinstance(error, sqlite3.Error):
             raise StateError(
                 f"{path}: {error}",
@@ -129,4 +130,4 @@ async def _keep_older(connection: aiosqlite.Connection, path: Path, version: int
         raise StateError(
             f"{path} cannot be copied to {kept}, which is done before a newer refgenied changes it: {error}",
             hint="make room in the state folder, and start again: nothing was changed",
-        ) from None
+        ) from error

@@ -242,6 +242,24 @@ def has_dbstat(connection: sqlite3.Connection) -> bool:
     return True
 
 
+async def test_a_damaged_file_of_an_older_version_is_kept_too(tmp_path: Path) -> None:
+    path = await filled(tmp_path / "state")
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("log_line", "log_pull", "log_start"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
+        connection.commit()
+        if not has_dbstat(connection):
+            pytest.skip("this SQLite cannot tell which page is whose")
+        *_, (page,) = connection.execute("SELECT pageno FROM dbstat WHERE name = 'download'")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    async with Store.opened(path.parent) as store:
+        assert "was damaged" in store.trouble
+        assert await downloads(store)
+
+
 async def test_damage_that_is_met_while_it_runs_has_the_next_start_read_all_of_it(tmp_path: Path) -> None:
     path = await filled(tmp_path / "state")
     with closing(sqlite3.connect(path)) as connection:
