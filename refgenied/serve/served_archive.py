@@ -2,13 +2,13 @@
 
 No descriptor is kept open. The file is found by its flat name. When another archive has that name already, the file is
 found by the hidden name with its digest, which the daemon keeps for a while (`catalog/kept.py`). A file is sent only if
-its inode, size and mtime are the same as when the config was read.
+its device, inode, size and mtime are the same as when the config was read.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -50,9 +50,14 @@ class OpenedArchive:
 
     def md5(self, check: Check) -> str:
         """The md5. This reads the whole file, and calls `check` once per MiB."""
-        offsets = itertools.count(0, _PROOF_READ_BYTES)
-        digest, _ = md5_of(iter(lambda: self.read(_PROOF_READ_BYTES, next(offsets)), b""), check)
+        digest, _ = md5_of(self._content(), check)
         return digest
+
+    def _content(self) -> Iterator[bytes]:
+        offset = 0
+        while data := self.read(_PROOF_READ_BYTES, offset):  # a network file system may give fewer bytes than asked
+            offset += len(data)
+            yield data
 
     @property
     def untouched(self) -> bool:

@@ -1,5 +1,6 @@
 """What `refgenied serve` takes from a config that anybody may have written."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import pytest
 import yaml
 
 from refgenied.archive.place import Place
+from refgenied.archive.run import no_check
 from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
 from refgenied.serve import editions
-from refgenied.serve.served_archive import ServedArchive
+from refgenied.serve.served_archive import OpenedArchive, ServedArchive
 
 pytest.importorskip("refgenieserver", reason="an extra")
 
@@ -51,3 +53,17 @@ def test_reading_a_whole_archive_once_more_can_be_stopped(tmp_path: Path) -> Non
 
     with pytest.raises(StoppedError):
         archive.prove_again(stop)
+
+
+class ShortReads(OpenedArchive):
+    """A file on a disk that gives fewer bytes than were asked for, as network file systems may."""
+
+    def read(self, size: int, offset: int) -> bytes:
+        return super().read(min(size, 3), offset)
+
+
+def test_a_disk_that_gives_less_than_was_asked_for_does_not_change_the_md5(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"an archive")
+    archive = ServedArchive(tmp_path, AssetKey(GENOME, "fasta", "default"), "0" * 32, ())
+    opened = ShortReads(archive, os.open(tmp_path / "file", os.O_RDONLY))
+    assert opened.md5(no_check) == hashlib.md5(b"an archive", usedforsecurity=False).hexdigest()

@@ -356,8 +356,9 @@ def test_a_damaged_archive_leaves_nothing_and_names_the_member(share, tmp_path):
     data = bytearray(draft.place.archive.read_bytes())
     data[int(share * len(data))] ^= 4
     draft.place.archive.write_bytes(data)
-    with pytest.raises(DamagedArchiveError, match="member"):
+    with pytest.raises(DamagedArchiveError, match="member") as caught:
         restore(draft.place.archive, tmp_path / "out")
+    assert caught.value.message.count(str(draft.place.archive)) == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -162,7 +162,8 @@ def compare_members(
     except DamagedMemberError:
         raise
     except DamagedArchiveError as error:
-        raise damaged_at(archive, entry or next(to_come, None), error.message.removeprefix(f"{archive} ")) from error
+        what = error.message.removeprefix(str(archive)).lstrip(": ")
+        raise damaged_at(archive, entry or next(to_come, None), what) from error
     if next(to_come, None) is not None:
         raise damaged_at(archive, None, "it ends too early")
 
