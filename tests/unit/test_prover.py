@@ -13,6 +13,7 @@ from refgenied.archive.adopt import take_foreign
 from refgenied.archive.format import entries
 from refgenied.archive.format.manifest import About, BlockTable, Manifest, iter_files
 from refgenied.archive.format.members import check_size
+from refgenied.archive.format.stream import open_source
 from refgenied.archive.place import Place
 from refgenied.archive.prover import prove
 from refgenied.archive.run import Run
@@ -70,6 +71,13 @@ def test_a_cut_archive_is_found_by_its_size_alone(size, published):
     place.archive.write_bytes(data[:size])
     with pytest.raises(DamagedArchiveError, match="bytes"):
         check_size(place.archive, manifest)
+
+
+def test_an_archive_that_was_replaced_after_its_manifest_was_read_is_not_read_by_the_old_blocks(published):
+    place, manifest = published
+    place.archive.write_bytes(place.archive.read_bytes() + b"more")
+    with pytest.raises(DamagedArchiveError, match=f"bytes, not {manifest.size}"):
+        open_source(place.archive, manifest)
 
 
 def test_the_first_bad_member_is_named(published):

@@ -94,6 +94,10 @@ class BlockSource(Source):
         self._size = table.size
         self._begins = [0, *accumulate(table.compressed)]
         self._threads = threads
+        size = os.fstat(self._fd).st_size
+        if size != self._begins[-1]:  # another archive has taken its place since the manifest was read
+            os.close(self._fd)
+            raise DamagedArchiveError(f"{path} has {size} bytes, not {self._begins[-1]}")
 
     def pieces(self, begin: int = 0, length: int = ALL) -> Generator[memoryview]:
         first, last = begin // self._size, (begin + length - 1) // self._size
