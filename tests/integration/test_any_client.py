@@ -140,5 +140,5 @@ def test_every_reference_leads_somewhere_and_fields_are_explained(client: AnyCli
     for name in {part.split('"')[0] for part in text.split("#/types/")[1:]} - {"NAME`."}:
         assert name in client.described["types"] or name.startswith("NAME"), name
     waited = client.described["types"]["Waited"]["properties"]
-    assert waited["state"]["description"] == "archived, failed (the job did), or timeout."
+    assert waited["state"]["description"] == "archived, failed (the job has failed), or timeout."
     assert len(text) < 100_000
