@@ -1,6 +1,6 @@
 """`refgenied`: runs the daemon, writes a configuration, shows the settings, serves archives, installs units.
 
-Each command imports what it needs when it runs, so that `--help` and `--version` stay quick.
+Each command imports its modules when it runs. So `--help` and `--version` stay quick.
 """
 
 from __future__ import annotations

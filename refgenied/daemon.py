@@ -64,7 +64,7 @@ def _end_in(seconds: float) -> None:
 
 
 class StartAgainError(RefgeniedError):
-    """The daemon ended in order and wants to be started again: exit 75 (EX_TEMPFAIL)."""
+    """The daemon has ended in an orderly way and must be started again: exit status 75 (EX_TEMPFAIL)."""
 
     kind = "start_again"
 

@@ -1,4 +1,4 @@
-"""Compares an asset's files with what an archive holds. The files are read and hashed, but not compressed."""
+"""Compares an asset's files with an archive. The files are read and hashed, but not compressed."""
 
 import os
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ _READ_BYTES = 1 << 20
 def same_content(tree: Tree, archive: Path, manifest: Manifest, run: Run, *, listing: str | None = None) -> bool:
     """Whether the tree (entered by the caller) has the content that a manifest describes; times do not count.
 
-    Names, kinds, modes and sizes are compared first, so that a difference there costs no reading. `listing` as for
-    `prove`. Raises what the tree raises, and DamagedArchiveError for the list of members.
+    Names, kinds, modes and sizes are compared first. If they differ, no file is read. `listing` as for `prove`. Errors
+    of the tree, and DamagedArchiveError for the list of members.
     """
 
     def pairs() -> Iterator[tuple[Member | None, Entry | None]]:

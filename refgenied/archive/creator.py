@@ -75,7 +75,7 @@ def pack_asset(tree: Tree, place: Place, about: About, run: Run, *, codec: Codec
     """Pack the tree (entered by the caller) into partial files in the archive folder, and prove them.
 
     The call blocks, and calls `run.check` and `run.on_progress` in this thread only. On any error nothing is left:
-    what `check` raises, UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError, NoSpaceError,
+    errors of `check`, UnsafeTreeError, SourceChangedError, UnreadableError, DigestMismatchError, NoSpaceError,
     WriteError, DamagedArchiveError (the disk gave back other bytes than were written).
     """
     codec = codec or ContentAware()

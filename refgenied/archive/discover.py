@@ -41,7 +41,7 @@ class Found(msgspec.Struct, frozen=True):
     archive: Path
     key: AssetKey
     about: About
-    """What the files beside the archive say of the asset. For REFGENIED this comes from the manifest."""
+    """Facts about the asset from the files beside the archive. For REFGENIED they come from the manifest."""
     digest: str | None
     """The md5 that its maker recorded."""
 

@@ -26,8 +26,8 @@ def pack_tree(tree: Tree, place: Place, total: int, *, codec: Codec, run: Run, m
     """Write the archive and its list of members under their partial names, with the permission bits `mode`.
 
     `total` bytes of source files are expected. The bytes of the archive depend on the tree and the codec, never on the
-    number of threads. Raises what the tree raises, SourceChangedError, UnreadableError, NoSpaceError, WriteError, and
-    whatever `run.check` raises; the partial files then stay.
+    number of threads. Errors of the tree and of `run.check`, SourceChangedError, UnreadableError, NoSpaceError,
+    WriteError. After an error the partial files stay.
     """
     reporter = run.reporter(Phase.PACKING, total)
     asset_digest, content_digest = AssetDigest(), ContentDigest()

@@ -1,4 +1,4 @@
-"""Where an asset's archive is: refgenie 1's nested path, and the names beside it."""
+"""The place of an asset's archive: refgenie 1's nested path, and the names beside it."""
 
 import os
 from pathlib import Path

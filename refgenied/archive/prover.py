@@ -30,7 +30,7 @@ def prove(archive: Path, manifest: Manifest, run: Run, *, members: bool = True, 
     proved before: an archive with the same md5 holds the same bytes, and its blocks have checksums too. When this
     comparison fails, the archive is read again to name the first bad member.
     `listing`: the name of the file with the list of members, when it does not have its final name yet.
-    DamagedArchiveError names the first bad member; ArchiveNotFoundError, UnreadableError, and what `run.check` raises.
+    DamagedArchiveError names the first bad member. ArchiveNotFoundError, UnreadableError, and errors of `run.check`.
     """
     if not is_seekable(manifest):
         _prove_stream(archive, manifest, run, listing)
@@ -94,7 +94,7 @@ def _prove_stream(archive: Path, manifest: Manifest, run: Run, listing: str | No
 
 
 class _Comparison:
-    """Takes the tar stream in pieces and compares it with what is expected."""
+    """Takes the tar stream in pieces and compares it with the expected stream."""
 
     def __init__(self, archive: Path, manifest: Manifest, entries: Iterable[Entry], *, members: bool) -> None:
         self._archive = archive

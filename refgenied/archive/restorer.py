@@ -75,7 +75,7 @@ def restore(
     (None: 200 times its size). `leave_out_stray` leaves out links that lead out of the asset instead of refusing
     the archive. `threads` decompress; 0: all cores.
 
-    Nothing is ever overwritten, and on any error (also what `check` raises) nothing is left: ConflictError
+    Nothing is ever overwritten, and after any error (also one of `check`) nothing is left: ConflictError
     (something is in the way), UnsafeTreeError (a member that must not be extracted, named), DamagedArchiveError,
     ArchiveNotFoundError, MemberNotFoundError, UnreadableError, NoSpaceError, WriteError; BadArgumentError for an
     argument that makes no sense.
@@ -231,7 +231,7 @@ class _Restoring:
 
 
 def _target(to: Path, top: bytes) -> Path:
-    """Where the asset's folder will be."""
+    """The path that the asset's folder will have."""
     name = os.fsdecode(top)
     if to.name != name:
         return to / name

@@ -44,7 +44,7 @@ def verify(
     `quick` looks at sizes and the block table only. Without `members` the archive's own md5, the blocks' checksums and
     all headers are compared, but not the md5 of each file: this is much faster, and enough for an archive that was
     proved before (one with the same md5 holds the same bytes). `threads` decompress; 0: all cores.
-    What is wrong is raised: DamagedArchiveError (with the first bad member), UnsafeTreeError (there is no manifest, and
+    A fault is raised as an error: DamagedArchiveError (with the first bad member), UnsafeTreeError (no manifest, and
     a member must not be extracted), ArchiveNotFoundError, UnreadableError; BadArgumentError for an argument that makes
     no sense.
     """
@@ -82,7 +82,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(place: Place, record: ArchiveRecord, run: Run, *, quick: bool = False) -> Finding:
-    """Compare an archive, its manifest and its record. UnreadableError, and what `run.check` raises.
+    """Compare an archive, its manifest and its record. UnreadableError, and errors of `run.check`.
 
     `quick` looks at sizes, the block table, the seal and the record. Even then the archive is read, when only its bytes
     can tell whether the record or the manifest is right.
@@ -113,7 +113,7 @@ def _examined(place: Place, record: ArchiveRecord, run: Run, *, quick: bool) -> 
 
 
 def _manifest(place: Place, record: ArchiveRecord) -> tuple[Manifest, str]:
-    """The place's manifest, repaired from the record when its seal is broken; and what was wrong with it, or ""."""
+    """The place's manifest, repaired from the record if its seal is broken; and its fault, or ""."""
     try:
         return manifest_at(place), ""
     except BrokenSealError:
@@ -126,7 +126,7 @@ def _manifest(place: Place, record: ArchiveRecord) -> tuple[Manifest, str]:
 def _first_seal(
     place: Place, record: ArchiveRecord, manifest: Manifest, differing: tuple[str, ...], check: Check
 ) -> Finding:
-    """What to seal and to record, when an archive agrees with a manifest that has no seal yet.
+    """The sealed manifest and the record, for an archive that agrees with a manifest without a seal.
 
     No byte proves when the archive was made and who asked for it. For these two fields the database is believed.
     """

@@ -53,7 +53,7 @@ class ServedNames:
         self.recipe = self.folder / f"build_recipe_{name}.json"
         self.log = self.folder / f"build_log_{name}.md"
         self.files = LinkedFiles(self.folder / name, genomes)
-        """Where the server looks for unpacked files."""
+        """The folder where the server looks for unpacked files."""
 
     def kept(self, digest: str) -> Path | None:
         """The hidden name for an archive with this md5 that has lost its flat name; None: this is not an md5.

@@ -1,4 +1,4 @@
-"""What refgenieserver needs in the archive folder: side files, flat names and its `genome_config.yaml`.
+"""Makes the files that refgenieserver needs in the archive folder: side files, flat names and `genome_config.yaml`.
 
 One call, `updater.refresh`, makes all of it from the database, the manifests and the last look. It may be repeated, and
 writes nothing when nothing has changed. The order is: side files, the flat name (a hard link), the config. Each file is
@@ -19,5 +19,5 @@ Entries of archives that another program made (a flat file without a manifest of
 group}__{asset}.{md5}.tgz` (`kept`; a name that is too long is cut and a hash replaces the rest). The hidden name is
 deleted after 15 minutes by a monotonic clock; if an earlier run left it, the file's ctime counts. So `archive remove
 --delete-file` frees the disk a quarter of an hour later. On a file system without hard links the flat name is a
-symbolic link and nothing can be kept: a client that was told of the old archive gets 503.
+symbolic link and nothing can be kept: a client that knows the digest of the old archive gets 503.
 """

@@ -56,7 +56,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """Whether archives that only their owner may read are served too."""
 
     def private(self, record: ArchiveRecord) -> bool:
-        """Whether nobody may see the archive, because only the owner may read some file in it."""
+        """Whether the archive must stay hidden, because only the owner may read some file in it."""
         access = access_now(record, self.look.assets.get(record.key))
         return access is Access.OWNER and not self.publish_private
 
@@ -242,7 +242,7 @@ class ServedFolder:
         entry = self._entries.get(record.key)
         return entry if entry is not None and entry.archive_digest == record.digest else None
 
-    # ----------------------------------------------------------------- what was removed
+    # ----------------------------------------------------------------- removed archives
 
     def _clear_removed(self, wanted: Wanted, flat: set[Path]) -> None:
         """Delete the other names and the pages of removed archives. The config does not name them any more.

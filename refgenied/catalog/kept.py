@@ -1,4 +1,4 @@
-"""Keeps archives that were replaced or removed a moment ago, for clients that were told of them.
+"""Keeps archives that were replaced or removed a moment ago, for clients that were told their digests.
 
 `refgenie pull` asks for the digest first and then for the archive. A server may promise the old archive for up to 10
 minutes after it was replaced (`serve/editions.py`). The file of the old archive is kept longer than that.
@@ -94,7 +94,7 @@ def _link(path: Path, hidden: Path) -> None:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What is in a folder; nothing when it cannot be read: others that need it tell of it."""
+    """The names in a folder; none if it cannot be read, because other parts use the folder too, and report it."""
     try:
         return list(folder.iterdir())
     except OSError:

@@ -18,7 +18,7 @@ from refgenied.store import archives
 log = structlog.get_logger("serving")
 
 _CAUSES = ("archive.", "database.")
-"""Kinds of events that change what is served."""
+"""Events of these kinds change the served archives."""
 REPAIR_SECONDS = 60.0
 """Seconds between two refreshes while something is wrong, or while replaced archives are kept."""
 REST_PER_REFRESH = 4.0

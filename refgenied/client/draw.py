@@ -87,7 +87,7 @@ def _drawn(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]],
 
 
 def _stacked(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """For a terminal that is too narrow for a table: one line for each cell, and nothing is cut."""
+    """Print one line for each cell, without cuts, for a terminal that is too narrow for a table."""
     output.say(title)
     widest = max(len(column.title) for column in columns)
     for row in rows:

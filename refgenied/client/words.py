@@ -50,7 +50,7 @@ def without_watch(row: Json) -> Json:
 
 
 def middle(text: str, width: int) -> str:
-    """Cut the middle out of a digest or a path, so that both ends stay. `width`: columns of a terminal."""
+    """Cut the middle out of a digest or a path; both ends stay. `width`: columns of a terminal."""
     if output.columns(text) <= width:
         return text
     head = max(1, (width - 1) // 3) if "/" in text else width // 2

@@ -27,7 +27,7 @@ class Toml(NamedTuple):
 
 
 def read_toml(path: Path) -> Toml:
-    """Read a configuration file. Never raises."""
+    """Read a configuration file. It never raises an error."""
     try:
         return parse_toml(read_regular(path, MAX_CONFIG_BYTES).decode("utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -35,7 +35,7 @@ def read_toml(path: Path) -> Toml:
 
 
 def parse_toml(text: str, name: str) -> Toml:
-    """Read a configuration; `name` is what the messages call it. Never raises."""
+    """Read a configuration; `name` is its name in messages. It never raises an error."""
     try:
         tree = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # Python itself raises ValueError for a number of 5,000 digits

@@ -98,7 +98,7 @@ def id_of(line: bytes) -> str | int | None:
 
 
 def decode_params(verb: str, params: msgspec.Raw, shape: type[P]) -> P:
-    """The params of a verb. InvalidParamsError says what is wrong and where, and which params the verb takes."""
+    """The params of a verb. InvalidParamsError names the fault and its place, and the params that the verb takes."""
     try:
         return msgspec.json.decode(params, type=shape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -121,7 +121,7 @@ def _plain(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-# --------------------------------------------------------------------------- what the daemon sends
+# --------------------------------------------------------------------------- lines from the daemon
 
 
 def reply(request: str | int, result: object) -> bytes:

@@ -89,7 +89,7 @@ def read_flags(folders: Iterable[str]) -> Flags:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]] | None:
-    """None when there is no such folder."""
+    """The entries of a folder; None when there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             found = list(islice(entries, MAX_BUILD_NAMES + 1))

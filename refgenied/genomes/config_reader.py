@@ -1,4 +1,4 @@
-"""Reads `genome_config.yaml` so that a half-written file is never believed.
+"""Reads `genome_config.yaml`, and never believes a half-written file.
 
 refgenie rewrites the file in place: it is empty for 8 to 11 ms each time, and a file that is cut off can be valid YAML.
 So a read counts only if the file's stat is the same before and after it. If the new content lacks an entry of the last
@@ -34,7 +34,7 @@ class KnownConfig(NamedTuple):
     """The config as far as it is known now."""
 
     config: GenomeConfig | None
-    """None: it could not be read, now or before."""
+    """The content; None: the file could never be read."""
     fresh: bool
     """True: the file has this content now. False: it had this content at `read_at`."""
     read_at: float

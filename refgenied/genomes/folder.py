@@ -1,4 +1,4 @@
-"""One look at the genome folder: which assets there are, and in what state each is."""
+"""One look at the genome folder: it finds the assets and the state of each."""
 
 import os
 import stat

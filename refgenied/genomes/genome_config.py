@@ -34,7 +34,7 @@ class ConfigEntry(msgspec.Struct, frozen=True):
     parents: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
     archive_digest: str | None = None
-    """In the config of an archive folder: the md5 of the archive."""
+    """The md5 of the archive (only in the config of an archive folder)."""
 
 
 class GenomeConfig(msgspec.Struct, frozen=True):

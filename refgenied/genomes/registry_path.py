@@ -24,7 +24,7 @@ class RegistryPath(NamedTuple):
     """A digest or an alias."""
     asset_group: str
     asset: str | None
-    """None: the group's default asset is meant."""
+    """The asset's name; None means the group's default asset."""
 
 
 def is_name(text: str) -> bool:

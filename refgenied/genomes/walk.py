@@ -49,7 +49,7 @@ class _Frame:
 
 
 class _Source(NamedTuple):
-    """From where the last member is opened: a name in an open folder, or a place in the genome folder."""
+    """The source of the last member: a name in an open folder, or a place in the genome folder."""
 
     member: Member
     identity: tuple[int, ...]

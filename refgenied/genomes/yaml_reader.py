@@ -222,7 +222,7 @@ class _Builder:
             into.key = value if isinstance(value, _Mark) else self._key(value, event)
             return
         if value is _Mark.MERGE:
-            value = "<<"  # as a value it is text
+            value = "<<"  # as a value, `<<` is text
         if isinstance(into.value, list):
             if value is not _Mark.LEFT:
                 into.value.append(value)

@@ -208,7 +208,7 @@ def _removed(found: Found, there: Settled) -> Removed | None:
 
 
 def _source(found: Found) -> Place:
-    """Where an archive of ours was found."""
+    """The place where an archive of ours was found."""
     return Place(found.archive.parents[3], found.key)
 
 

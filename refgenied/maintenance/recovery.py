@@ -1,4 +1,4 @@
-"""At start, before anything else runs: makes the records and the archive folder agree."""
+"""Makes the records and the archive folder agree, at start, before anything else runs."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Tidier:
         tidied = Tidied()
 
         def pass_over(error: OSError) -> None:
-            if _GENOME.fullmatch(Path(error.filename).relative_to(path).parts[0]):  # not lost+found
+            if _GENOME.fullmatch(Path(error.filename).relative_to(path).parts[0]):  # skip lost+found
                 tidied.unreadable.append(f"{error.filename}: {error.strerror}")
 
         found = await anyio.to_thread.run_sync(find_leftovers, path, pass_over)

@@ -12,7 +12,7 @@ class ArchiveRecord(msgspec.Struct, frozen=True):
     key: AssetKey
     aliases: tuple[str, ...]
     path: str
-    """Relative to the archive folder, so that the folder can be moved."""
+    """The path relative to the archive folder, so the folder can be moved."""
     size: int
     digest: str
     """md5 of the `.tgz`, which refgenie uses too."""

@@ -64,7 +64,7 @@ class Asset(msgspec.Struct, frozen=True):
     files_stamp: str = ""
     """The part of `stamp` that covers the files alone (path, type, mode, size, mtime, ctime, inode)."""
     built_at: float | None = None
-    """When the build finished (mtime of its completed flag, Unix seconds); None without a flag."""
+    """When the build finished (mtime of its completed flag, Unix seconds); None when there is no flag."""
     asset_digest: str | None = None
     """refgenie's own digest of the files, from its config."""
     description: str = ""
@@ -109,7 +109,7 @@ class Look(msgspec.Struct, frozen=True):
     genomes: dict[str, Genome]
     problems: tuple[Problem, ...]
     layout: str
-    """For people: `refgenie 0.13 (genome_config.yaml)`, `refgenie 1`, or that the folder is empty."""
+    """A text for people: `refgenie 0.13 (genome_config.yaml)`, `refgenie 1`, or a note that the folder is empty."""
     root: tuple[int, int] | None
     """(device, inode) of the genome folder; None when it does not exist."""
     watch: tuple[str, ...]

@@ -29,8 +29,8 @@ class Arrow(StrEnum):
     HAND_BACK = "hand_back"  # shutdown, or a condition that stops every job: the attempt does not count
     CRASHED = "crashed"  # it was running when the daemon started: the attempt counts
     FOLD = "fold"  # it cannot be handed back, because the same asset has a queued job already
-    CANCEL_QUEUED = "cancel_queued"  # by a user
-    CANCEL_RUNNING = "cancel_running"  # by a user
+    CANCEL_QUEUED = "cancel_queued"  # a user cancels a queued job
+    CANCEL_RUNNING = "cancel_running"  # a user cancels a running job
     REVIVE = "revive"  # a user retries a job that ended, or one that waits for its next attempt
 
 

@@ -69,7 +69,7 @@ class Jobs:
         self.progress: dict[int, Progress] = {}
         """The progress of each running job."""
 
-    # ----------------------------------------------------------------- what users and the reconciler ask for
+    # ----------------------------------------------------------------- requests of users and the reconciler
 
     async def enqueue(
         self, key: AssetKey, *, stamp: str, priority: int, force: bool = False, requester: Requester | None = None

@@ -84,7 +84,7 @@ class ArchiveResponse(Response):
         finally:
             self._opened.close()
 
-    # ----------------------------------------------------------------- what is asked for
+    # ----------------------------------------------------------------- the request
 
     def _condition(self, fields: Mapping[str, str]) -> int:
         """The status 412 or 304 if a condition demands it, in the order of RFC 9110 (13.2.2); else 0."""
@@ -121,7 +121,7 @@ class ArchiveResponse(Response):
             return None
         return spans_of(asked, size)
 
-    # ----------------------------------------------------------------- what is sent
+    # ----------------------------------------------------------------- the answer
 
     async def _send_body(self, receive: Receive, send: Send, spans: list[ByteRange] | None) -> None:
         size = self._opened.stat.st_size

@@ -151,7 +151,7 @@ class _Exchange:
             self._given_out_at = time.monotonic()
 
     async def _take(self, message: Message) -> None:
-        """Pass on what the app sends. The end of an archive is held back until the client has all of it."""
+        """Pass on the app's messages. The end of an archive is held back until the client has all of it."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             if self._opened is not None:

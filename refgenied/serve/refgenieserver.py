@@ -85,7 +85,7 @@ def build(folder: Path, shelf: Shelf) -> ASGIApp:
     return _asked(app, shelf)
 
 
-# ----------------------------------------------------------------- what it answers
+# ----------------------------------------------------------------- its answers
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
@@ -193,7 +193,7 @@ class _InView:
         return name in self._rgc()
 
 
-# ----------------------------------------------------------------- what it is asked
+# ----------------------------------------------------------------- its requests
 
 
 def in_origin_form(scope: Scope) -> Scope:

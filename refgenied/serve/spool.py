@@ -71,7 +71,7 @@ class Spool:
         """What is wrong with the disk, and with the daemon; empty when nothing is wrong."""
 
     def open(self) -> None:
-        """Make the folder, and count what an earlier process has left there. OSError."""
+        """Make the folder, and count the downloads that earlier processes have left there. OSError."""
         self._left = self._segments.open()
 
     @property

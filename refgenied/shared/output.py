@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 PLAIN = {"…": "~", "·": "-"}
-"""Our own marks, and what replaces them when the encoding does not have them. Each is one column wide."""
+"""Our own marks, and their replacements for encodings that do not have them. Each is one column wide."""
 WORD = re.compile(r"(?:`[^`]*`|\S)+")
 """A word, a path or a command in backquotes. It is never broken over two lines, so people can copy it."""
 
@@ -210,7 +210,7 @@ def let_go_of(stream: TextIO) -> None:
 
 
 def print_json(row: object, *, indent: int | None = None) -> None:
-    """Print JSON for programs: one line, in ASCII, so that a name that is not UTF-8 can be printed too."""
+    """Print JSON for programs: one line in ASCII. So even a name that is not UTF-8 can be printed."""
     print(json.dumps(row, indent=indent), flush=True)
 
 

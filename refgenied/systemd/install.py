@@ -41,7 +41,7 @@ class Installation:
     root: Path
     user: bool
     live: bool
-    """False below another root (an image, a package): then only files are written: no accounts, owners, systemd."""
+    """False: the root is an image or a package. Then only files are written, and accounts, owners and systemd stay."""
     dry_run: bool
     """True: nothing is changed, and only `say` is called for each step."""
     say: Callable[[str], None]

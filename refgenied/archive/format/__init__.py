@@ -1,4 +1,4 @@
-"""What an archive is made of. No code here knows the operations (pack, prove, restore) that use it.
+"""The parts of an archive. No code here knows the operations (pack, prove, restore) that use them.
 
 *Tar.* `tar` makes headers by hand: GNU format, always the same bytes for the same member. `tar_reader` is a
 strict reader of our own: Python's `tarfile` believes the sizes in headers (a long name of 10 GB), passes over damage,

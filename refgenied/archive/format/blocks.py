@@ -1,4 +1,4 @@
-"""The tar stream, cut into blocks of 1 MiB as it is made.
+"""Cuts the tar stream into blocks of 1 MiB while it is made.
 
 Where a block ends depends on the stream alone. Each block knows which of its parts belong to which file. So one read
 serves both the md5 of each file and the compression.

@@ -108,8 +108,8 @@ _LONG_RUN = re.compile(rb"[^A-Z]{40,}|[^a-z]{40,}")
 def huffman_by_case() -> Method:
     """For soft-masked DNA: each run of one case gets a deflate block with its own Huffman codes.
 
-    So no base needs a bit for its case. Python finds the runs, and only one thread at a time can do this, so many cores
-    help less here.
+    So no base needs a bit for its case. Python finds the runs, and only one thread at a time can do this. Therefore a
+    large number of cores helps less here.
     """
 
     def compress(block: Buffer) -> Buffer:

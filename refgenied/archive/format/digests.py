@@ -127,7 +127,7 @@ def _matches_lacking_one(lines: list[bytes], digest: str, check: Check) -> bool:
 
 
 class ContentDigest:
-    """Identifies what an archive holds: a sha256 over the members in the order of their names in the tar.
+    """Identifies the content of an archive: a sha256 over the members in the order of their names in the tar.
 
     For each member: type, mode (octal), size, md5 of a file or target of a link, path. A NUL follows each of these,
     because none of them can hold a NUL. Times are left out: an asset that is built again with the same content has the
@@ -162,7 +162,7 @@ def md5sum_lines(entries: Iterable[Entry], check: Check) -> Iterator[Line]:
 
 
 def _md5sum_line(entry: Entry) -> Line:
-    """What md5sum prints for a file: the sum and the name (coreutils 9; older ones do not escape carriage returns)."""
+    """A line as md5sum prints it: the sum and the name (coreutils 9; older ones do not escape carriage returns)."""
     path = entry.raw_path
     if not _ESCAPED.search(path):
         return entry.md5.encode(), path

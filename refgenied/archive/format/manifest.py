@@ -67,7 +67,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockTable(msgspec.Struct, frozen=True):
-    """Each block is a gzip member of its own, so that it can be read without the others.
+    """The table of blocks. Each block is a separate gzip member, so it can be read without the others.
 
     The table is empty for an archive that another program made: such an archive can only be read from its beginning.
     """
@@ -210,7 +210,7 @@ class _Formatted(msgspec.Struct):
 
 
 def _require_known_format(path: Path, data: bytes, number: int | None = None) -> None:
-    """UnreadableError for a manifest that a newer refgenied wrote. It is not damaged: the archive stays as it is."""
+    """UnreadableError: a newer refgenied wrote the manifest. It is not damaged, so the archive is not made again."""
     if number is None:
         try:
             number = msgspec.json.decode(data, type=_Formatted).format

@@ -146,7 +146,7 @@ class ArchiveMembers:
 def compare_members(
     archive: Path, members: ArchiveMembers, expected: Iterable[Entry], take: Callable[[Entry], None], check: Check
 ) -> None:
-    """Compare the members of an archive with the expected ones, in order. `take` reads the content of each.
+    """Compare the members of an archive with the expected members, in order. `take` reads the content of each.
 
     DamagedArchiveError names the first member that differs, is damaged or is missing.
     """

@@ -44,7 +44,7 @@ class Output:
 
     @property
     def digest(self) -> str:
-        """The md5 of what was written, in hex."""
+        """The md5 of the written bytes, in hex."""
         return self._md5.hexdigest()
 
     def append(self, data: Buffer) -> None:

@@ -42,7 +42,7 @@ def _cells(row: Json) -> list[str]:
 
 
 def pause(session: Session) -> int:
-    """Start no more jobs; a running one goes on."""
+    """Start no more jobs; a running job continues."""
     found = session.ask("queue.pause")
     said = found["paused"] if found["changed"] else f"already {found['paused']}"
     return session.tell(found, said, "it goes on with: `refgeniectl queue resume`")

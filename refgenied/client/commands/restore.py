@@ -8,7 +8,7 @@ from refgenied.shared import output
 
 
 def restore(session: Session, *, path: str, to: str, file: list[str], most: int | None, leave_out_stray: bool) -> int:
-    """Extract an archive and prove what comes out."""
+    """Extract an archive and prove the files."""
     archive = _archive(session, path)
     from refgenied import archive as library  # noqa: PLC0415 - only this command needs it
     from refgenied.model import DamagedArchiveError, RefgeniedError  # noqa: PLC0415

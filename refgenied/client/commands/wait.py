@@ -9,7 +9,7 @@ from refgenied.shared import output
 
 
 def wait(session: Session, *, path: str, timeout: float | None) -> int:
-    """Wait until the archive of an asset, as it is now, is there."""
+    """Wait until the archive of an asset, as it is now, exists."""
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def waited(client: Client) -> Json:

@@ -60,7 +60,7 @@ class Hit(NamedTuple):
     target: str
     ranged: bool
     sent: int | None
-    """None for Apache's `-`, which means 0."""
+    """The number of bytes; None: Apache's `-`, which means 0."""
     at: float
     span: Span | None
     begun: float | None = None

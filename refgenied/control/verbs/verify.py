@@ -58,7 +58,7 @@ async def archive_verify(context: Context, call: Call, params: ArchiveVerifyPara
                 verdict = await context.verifier.verify(
                     record.key, call.peer.requester, quick=params.quick, on_progress=on_progress
                 )
-        except (UnreadableError, BadRegistryPathError) as error:  # only this archive is at fault
+        except (UnreadableError, BadRegistryPathError) as error:  # this archive only; a shortage ends the verb
             verdict = Verdict(record.key, record.size, 0.0, params.quick, error.message, "it is not marked as damaged")
         except ArchiveNotFoundError:  # it was removed meanwhile
             continue

@@ -50,7 +50,7 @@ class Waited(View, frozen=True):
     "archive.wait", lasts=True, notifies=("progress", "waiting"), errors=(*ASSET_ERRORS, AssetNotWantedError, BusyError)
 )
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
-    """Wait until the archive of the asset as it is now exists, its job failed, or time is over."""
+    """Wait until there is an archive of the asset as it is now, or its job has failed, or the time is over."""
     looking = anyio.move_on_after(None if params.timeout is None else max(params.timeout, FOLDER_ANSWER_SECONDS))
     with looking:
         await _look_again(context)
