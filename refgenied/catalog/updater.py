@@ -83,7 +83,7 @@ class Updater:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        began = time.monotonic()
+        began, was_unwell = time.monotonic(), self._unwell
         self._causes.skip()
         if self._again.is_set():
             self._again = anyio.Event()
@@ -105,6 +105,8 @@ class Updater:
             self._core.health.note(
                 "serving", f"{them} not served; `not served` in the status says why" if number else ""
             )
+        if self._unwell and not was_unwell:
+            self._again.set()  # `run` may wait without an end; from now on it looks every minute
         ended = time.monotonic()
         self._rested_at = ended + REST_PER_REFRESH * (ended - began)
 

@@ -545,6 +545,32 @@ async def test_what_was_mended_is_served_by_itself(genomes: Genomes, monkeypatch
         group.cancel_scope.cancel()
 
 
+async def test_a_fault_that_a_client_met_is_looked_at_again_by_itself(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updater, "REPAIR_SECONDS", 0.01)
+    monkeypatch.setattr(kept, "KEPT_SECONDS", 0.0)
+    key = genomes.build()
+    async with archived(genomes, key) as parts, anyio.create_task_group() as group:
+        names = names_of(parts, key)
+        os.link(names.archive, names.folder / f".fasta__default.{'0' * 32}.tgz")
+        group.start_soon(parts.catalog.run)
+        with anyio.fail_after(20):
+            while kept_files(parts):  # it has nothing to do once they are gone
+                await anyio.sleep(0.01)
+        async with parts.archive_folder.publishing:
+            pass
+        names.archive.unlink()
+        names.archive.joinpath("x").mkdir(parents=True)
+        await parts.catalog.refresh()  # as `archive wait` does
+        assert parts.catalog.served.archives == 0
+        shutil.rmtree(names.archive)
+        with anyio.fail_after(20):
+            await parts.health.well("serving")
+        agree(parts, key)
+        group.cancel_scope.cancel()
+
+
 async def test_kept_archives_go_while_the_daemon_idles(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(updater, "REPAIR_SECONDS", 0.01)
     monkeypatch.setattr(kept, "KEPT_SECONDS", 0.0)
