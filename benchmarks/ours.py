@@ -12,9 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-from refgenied.archive import About, Compression, ContentAware, Place, Run, pack_asset
+from refgenied.archive.creator import pack_asset
+from refgenied.archive.format.codec import Compression, ContentAware
+from refgenied.archive.format.manifest import About
 from refgenied.archive.packer import pack_tree
+from refgenied.archive.place import Place
 from refgenied.archive.publisher import make_folders
+from refgenied.archive.run import Run
 from refgenied.genomes.walk import Tree
 from refgenied.model import AssetKey
 
