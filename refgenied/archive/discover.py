@@ -88,7 +88,7 @@ def find_archive(path: str | os.PathLike[str]) -> Found:
             if found.archive.is_file() and found.archive.samefile(archive):
                 return found
     raise UnreadableError(
-        f"{archive} does not lie as an archive does, so nobody knows of which asset it is",
+        f"{archive} does not have the path of an archive, so its asset is not known",
         hint="an archive lies at GENOME/GROUP/ASSET/GROUP__ASSET.tgz, with GENOME as its digest; "
         "refgenieserver's at GENOME/GROUP__ASSET.tgz beside its genome_config.yaml",
     )

@@ -120,7 +120,7 @@ def _manifest(place: Place, record: ArchiveRecord) -> tuple[Manifest, str]:
         manifest = mended_manifest(place.manifest, record)
         if manifest is None:
             raise
-        return manifest, "its manifest had another value in one field, and was put right from the database"
+        return manifest, "its manifest had a wrong value in one field, and was repaired from the database"
 
 
 def _first_seal(

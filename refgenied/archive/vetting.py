@@ -56,13 +56,13 @@ class Vetting:
             raise self._refused(path, f"is one of more than {MAX_MEMBERS} members")
         self._names += len(path) + len(target)
         if self._names > MAX_NAME_BYTES:
-            raise self._refused(path, f"takes all names over {MAX_NAME_BYTES} bytes")
+            raise self._refused(path, f"makes all names together longer than {MAX_NAME_BYTES} bytes")
         self._kinds[path] = kind
         self._implied.discard(path)
         self.total += entry.size
         if self._most is not None and self.total > self._most:
             raise self._refused(
-                path, f"takes it over {self._most} bytes, far more than an archive of its size should hold"
+                path, f"brings the total over {self._most} bytes, far more than an archive of its size should hold"
             )
         if kind is Kind.LINK:
             if not target or b"\0" in target or len(target) > _MAX_TARGET_BYTES:

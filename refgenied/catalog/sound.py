@@ -108,7 +108,7 @@ class Sound:
             if alias in aliases or alias == digest or not alias.isprintable() or not alias.strip():
                 continue
             if alias in self._known:
-                self._lines.append(f"genome {digest}: its alias {alias} leads to another genome, which has it, too")
+                self._lines.append(f"genome {digest}: its alias {alias} belongs to another genome already")
             else:
                 aliases[alias] = None
         self._known.update(aliases)

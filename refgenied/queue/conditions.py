@@ -102,7 +102,7 @@ class Folder(Requirement):
         if since is None or time.monotonic() - since < DISK_ANSWER_SECONDS:  # else we know that it does not answer
             with anyio.move_on_after(DISK_ANSWER_SECONDS):
                 return await self.disk.run(question)
-        raise WriteError(f"{self._folder.path} does not answer: is its disk well?")
+        raise WriteError(f"{self._folder.path} does not answer: does its disk work?")
 
 
 class Room(Requirement):

@@ -113,7 +113,7 @@ class ServedArchive:
         opened = self._at(names.archive)
         if opened is None or not self._is_made_anew(opened, names):
             self.in_doubt = True
-            raise ReplacedError(f"{names.archive} is not the archive that was told of")
+            raise ReplacedError(f"{names.archive} is not the archive that the config names")
         self._identity = opened.identity
         return opened
 

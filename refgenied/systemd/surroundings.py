@@ -51,4 +51,4 @@ class Surroundings:
         self._health.set("database_file", f"{lost}; the daemon starts again")
         with suppress(StateError):
             await self._store.rescue()
-        self._restart(f"{lost}: the daemon must start again, and agrees with the manifests then")
+        self._restart(f"{lost}: the daemon must start again, and then reads the manifests")

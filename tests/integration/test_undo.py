@@ -169,7 +169,7 @@ async def test_what_is_no_archive_is_refused_and_said(parts: Parts, tmp_path: Pa
     stray = tmp_path / "stray.tgz"
     stray.touch()
     for what, why in (
-        (str(stray), "does not lie as an archive does"),
+        (str(stray), "does not have the path of an archive"),
         (str(tmp_path / "none.tgz"), "is not a file that the daemon can read"),
         (str(tmp_path / "none"), "is not a folder"),
         ("t7/none", "no asset group 'none'"),

@@ -315,7 +315,7 @@ async def test_a_disk_that_does_not_answer_is_said_and_holds_no_other_look_up(
         answered = threading.Event()
         condition = conditions.Folder(parts.archive_folder)
         for _ in range(3):
-            with pytest.raises(WriteError, match=f"{parts.archive_folder.path} does not answer: is its disk well"):
+            with pytest.raises(WriteError, match=f"{parts.archive_folder.path} does not answer: does its disk work"):
                 await condition.answer(lambda: answered.wait(20))
         answered.set()
         await until(lambda: condition.disk.busy_since is None)

@@ -210,7 +210,7 @@ def test_a_genome_without_an_alias_of_its_own_is_called_by_its_digest() -> None:
     found = sound(**{D: genome("hg38"), E: genome("hg38")})
     assert found.tree["genomes"][E]["aliases"] == [E]
     assert found.lines == (
-        f"genome {E}: its alias hg38 leads to another genome, which has it, too",
+        f"genome {E}: its alias hg38 belongs to another genome already",
         f"genome {E}: it has no alias of its own, and is called by its digest",
     )
     assert sound(**{D: genome("hg38", aliases=[]), E: genome(D)}).tree["genomes"][E]["aliases"] == [E]

@@ -193,8 +193,8 @@ def read_manifest(path: str | os.PathLike[str], *, believed: bool = True) -> Man
     if believed and manifest.seal and not seal.holds(data, manifest.seal):
         raise BrokenSealError(
             f"{path} was changed since it was written (its seal does not agree)",
-            hint="`refgeniectl archive verify` mends it, or has the archive made anew; without a daemon move it away: "
-            "the archive can be read without it",
+            hint="`refgeniectl archive verify` repairs it, or the archive is made again; without a daemon, move this "
+            "file away: the archive can be read without it",
         )
     if (manifest.entries is None) == (manifest.entries_file is None):
         raise DamagedArchiveError(f"{path} is not a manifest (it has no list of files, or two)")

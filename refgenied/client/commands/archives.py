@@ -42,7 +42,7 @@ def show(session: Session, *, path: str) -> int:
     if archive["state"] == "removed":
         output.say(f"it comes back with: `refgeniectl archive import {path}`")
     if found["contents"] is None:
-        output.say(f"what is inside is not shown: {found['problem']}")
+        output.say(f"the content is not shown: {found['problem']}")
         return DONE
     contents: Json = found["contents"]
     say_fields(_contents(contents))

@@ -25,7 +25,7 @@ def create(session: Session, *, paths: list[str], force: bool, no_wait: bool) ->
 def _what_goes_on(jobs: list[int]) -> str:
     """The text for a person who stops waiting for these jobs."""
     if not jobs:
-        return "what was asked for may be queued: `refgeniectl queue list`"
+        return "the request may have queued jobs: `refgeniectl queue list`"
     first, *others = jobs
     if not others:
         return f"job {first} goes on; cancel with: `refgeniectl queue cancel {first}`"

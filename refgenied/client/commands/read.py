@@ -24,6 +24,6 @@ def cat(session: Session, *, path: str, file: str) -> int:
     sys.stdout.buffer.flush()
     if start == part["size"] and part["md5"] in ("", md5.hexdigest()):
         return DONE
-    told = f"{file}: what was written is not what was packed (md5 {md5.hexdigest()}, not {part['md5']})"
+    told = f"{file}: the written bytes differ from the packed file (md5 {md5.hexdigest()}, not {part['md5']})"
     complain(ClientError(told, f"refgeniectl archive verify {path}"))
     return DAMAGED
