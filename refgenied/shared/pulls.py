@@ -103,7 +103,7 @@ class Pull:
 
     @property
     def is_over(self) -> bool:
-        """Whether no other answer can complete a download now."""
+        """Whether there are no parts that another answer could complete."""
         return not (self.dropped or self.whole or self.covered or self.lengths)
 
     def take(self, answer: Answer) -> bool:

@@ -59,7 +59,10 @@ def _text(value: bytes) -> str:
 
 
 def _keep_from_others(path: Path) -> None:
-    """Let no other user read the file or its log: a reader can lock it, and SQLite would wait for ever. OSError."""
+    """Let only the owner and the group open the file. Others could lock it, and SQLite would wait for ever.
+
+    OSError.
+    """
     with descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)) as file:
         close_to_others(file)
 
