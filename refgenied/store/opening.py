@@ -40,7 +40,7 @@ async def connect(path: Path) -> aiosqlite.Connection:
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             await connection.close()
-        for reason in (error, error.__cause__):  # the cause, when the file was damaged before its schema was raised
+        for reason in (error, error.__cause__):  # the cause matters if the schema could not be raised
             if reason is not None and rescue.is_damage(reason):
                 raise DamagedError(str(reason)) from None
         if isinstance(error, sqlite3.Error):

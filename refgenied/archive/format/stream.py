@@ -95,7 +95,7 @@ class BlockSource(Source):
         self._begins = [0, *accumulate(table.compressed)]
         self._threads = threads
         size = os.fstat(self._fd).st_size
-        if size != self._begins[-1]:  # another archive has taken its place since the manifest was read
+        if size != self._begins[-1]:  # another archive has replaced it since the manifest was read
             os.close(self._fd)
             raise DamagedArchiveError(f"{path} has {size} bytes, not {self._begins[-1]}")
 
