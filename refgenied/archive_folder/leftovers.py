@@ -5,27 +5,20 @@ its running job, or to the request that has reserved the asset. The files for th
 the folder's lock.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from refgenied.archive.place import Place
+from refgenied.archive.presence import PassedOver
 from refgenied.files.regular import unreadable
 from refgenied.model import AssetKey, BadRegistryPathError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from refgenied.archive.presence import PassedOver
 
 _OF_FOLDER = re.compile(r"\.(\.refgenied.*|genome_config\.yaml.*)\.partial")
 _OF_GENOME = re.compile(
