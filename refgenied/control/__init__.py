@@ -6,8 +6,8 @@
 
 *Who may give orders.* The socket's mode decides who may connect. Every user who may connect may read. `peer` asks the
 kernel who has connected. Orders are taken from root, from the daemon's own user, and from members of `control.group`
-that are not in `control.download_users`. Users in `control.download_users` may only report downloads. `dispatch` checks
-this for a verb that writes before its handler runs.
+that are not in `control.download_users`. The only order that users in `control.download_users` may give is to count
+downloads. `dispatch` checks this for a verb that writes before its handler runs.
 
 *The protocol* is JSON-RPC 2.0: one object in each line, UTF-8, params by name. A verb answers at once; or late, with
 one reply when it is done (`archive.wait`); or it is a watch. A watch is answered first. Its notifications (`event`,

@@ -4,9 +4,9 @@ This is a library with blocking calls. It knows no asyncio, no SQL and no socket
 
 *When a build is complete.* `folder.GenomeFolder` asks these questions in this order:
 
-1. Do all build folders of the asset have no failed flag?
-2. Is no build running: no running, waiting or partial flag, no `lock.*`, no `recover.*`? A build folder also needs a
-   completed flag. Without it the asset is building, or it is interrupted after 30 minutes without a change.
+1. Does any build folder of the asset have a failed flag? Then the build has failed.
+2. Does a build run? It does if there is a running, waiting or partial flag, a `lock.*`, a `recover.*`, or a build
+   folder without a completed flag. Then the asset is building, or interrupted after 30 minutes without a change.
 3. Does the asset's folder exist, without files of a `refgenie pull` that is still running?
 4. Does the layout agree? `refgenie0`: the config has an entry with `asset_digest` and `seek_keys`. `refgenie1`:
    `alias/` has links to the asset, and all of them lead into this one folder.

@@ -17,18 +17,19 @@ archive is up to date, an existing archive is adopted, or a new one is packed. T
 names and records it, inside `ArchiveFolder.changing`. `feed` sends the events to subscribers; the catalog is one of
 them. `records` and `downloads` write the changes of archives that do not come from jobs.
 
-*Whose fault is an error?* A permanent error (an unsafe tree, a wrong digest) ends the job. After any other error the
-daemon writes, syncs, renames and deletes a small file at the top of the archive folder. If this fails too, the error is
-a *condition* (`conditions`). Every job needs the archive folder, room in it, the database, and descriptors and memory.
-During a condition no job is charged, one line of the health says what is wrong and where, and the queue waits. Each
-condition is checked every 3 seconds, even when no job waits, and without a write while all is well. When it is over,
-the queue continues by itself. If the small file can be written, the asset is at fault: only its job waits, each time
-twice as long, up to an hour. It is tried again without end, and `status` names it.
+*Whose fault is an error?* A permanent error (an unsafe tree, a wrong digest) ends the job. After any other error, but
+for a full disk, the daemon writes, syncs, renames and deletes a small file at the top of the archive folder. If this
+fails too, the error is a *condition* (`conditions`). Every job needs the archive folder, room in it, the database,
+and descriptors and memory. During a condition no job is charged, one line of the health says what is wrong and where,
+and the queue waits. Each condition is checked every 3 seconds, even when no job waits, and without a write while all
+is well. When it is over, the queue continues by itself. If the small file can be written, the asset is at fault: only
+its job waits, each time twice as long, up to an hour. It is tried again without end, and `status` names it.
 
 *A full disk.* When packing fills the archive disk, the partial files are deleted; the old archive stays. The job is
-handed back, and no job is claimed until `conditions.Room` sees room. This is so when the free bytes have grown by 1/16
-of the bytes that were free (64 KiB to 16 MiB), when a small file can be written again (a quota, a disk without inodes),
-after 10 minutes, or after a user's `queue resume`. In the last two cases smaller jobs go first.
+handed back, and no job is claimed until `conditions.Room` sees room. This is so when the free bytes have grown by
+1/16 of the bytes that were free (64 KiB to 16 MiB), after 10 minutes, or after a user's `queue resume`; in the last
+two cases smaller jobs go first. If not even a small file could be written (a quota, a disk without inodes), it is
+also so when a small file can be written again.
 
 A job that was running when the daemon was killed goes behind all others. After the third kill in a row it waits for a
 day, then for two, four … (at most 32), also over restarts, until the asset is built again or `queue retry` is given.
@@ -37,7 +38,7 @@ Waits do not depend on the clock: when somebody sets the clock, the times of wai
 
 *How an archive is published.* `worker` does it, shielded from cancellation, under the one lock of `archive_folder/`:
 
-1. Raise the generation in the folder, with the name of the asset.
+1. Raise the generation in the folder, and write the name of the asset beside it.
 2. Give files of other programs another name, so they are not overwritten.
 3. Rename the `.tgz`, the list of members, the manifest, and sync the folder (`archive/publisher`).
 4. One transaction: record, generation, the job's end, events. If the database takes no write, try again.
@@ -47,6 +48,6 @@ After a kill during these steps, `maintenance/recovery` looks at the assets that
 
 *Order.* Jobs that a user asked for come first, then new builds, then assets that were built before the first start;
 within each group the oldest comes first. After a failed or cancelled job, no look queues the asset again while its
-stamp stays the same: it must be built again, or a user must ask. An error that is only true for a moment (the asset is
-being built again) has no such effect.
+stamp stays the same: it must be built again, or a user must ask. An error that is only true for a moment (the asset
+is being built again) has no such effect.
 """
