@@ -1,6 +1,7 @@
 """The house: imports go one way, and the client needs nothing but the standard library."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,18 @@ def test_imports_go_down_only(path: Path) -> None:
         if part in CALLERS and imported in ALONE:
             continue
         assert RANK[imported] < RANK[part], f"{path.name} imports {imported}, which is above it or beside it"
+
+
+def test_the_client_imports_what_it_shares_and_restore_the_archive_engine_too() -> None:
+    for path in PACKAGE.glob("client/**/*.py"):
+        more = {"archive", "model"} if path.name == "restore.py" else set()
+        assert imports_of(path) - {"refgenied", "client", "shared"} <= more, path.name
+
+
+def test_the_format_of_an_archive_knows_none_of_the_acts() -> None:
+    for path in PACKAGE.glob("archive/format/*.py"):
+        named = {name for name in re.findall(r"from refgenied\.archive\.(\w+)", path.read_text()) if name != "format"}
+        assert named <= {"run"}, f"{path.name} imports {named}"
 
 
 def test_nobody_but_store_and_queue_opens_a_transaction() -> None:
