@@ -355,4 +355,4 @@ async def test_a_shared_alias_leads_to_one_genome_and_is_said(site: Site) -> Non
     listed = json.loads((await ask(site.app, "/v3/assets/list")).body)
     assert sorted(listed) == [DIGEST, OTHER]
     assert (await ask(site.app, "/v3/genomes/genome_digest/t7")).body.decode() == DIGEST
-    assert "its alias t7 leads to another genome" in site.shelf.current.mended[0]
+    assert "its alias t7 belongs to another genome" in site.shelf.current.mended[0]
