@@ -67,7 +67,7 @@ def open_archive(path: Path) -> int:
     try:
         return open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArchiveNotFoundError(f"there is no archive {path}") from error
+        raise ArchiveNotFoundError(f"{path} is missing ({error.strerror})") from error
     except OSError as error:
         raise unreadable(path, error) from error
 
