@@ -15,7 +15,8 @@ from refgenie_cli import DEMO
 from synthetic import DIGEST
 
 PROBE = HELPERS / "probe.py"
-BIG = 3 << 30
+BIG = 24 << 30
+"""Bytes that take longer to pack than a restart or an installation by pip."""
 NAME = f"{DIGEST}/fasta:default"
 
 
