@@ -37,17 +37,9 @@ class ServedEntry(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, key: AssetKey, manifest: Manifest) -> ServedEntry:
         """The facts from the manifest, which stay true when the asset changes."""
-        return cls(
-            key,
-            manifest.description,
-            manifest.digest,
-            manifest.size,
-            manifest.asset_digest,
-            manifest.totals.source_size,
-            manifest.seek_keys,
-            manifest.parents,
-            manifest.children,
-        )
+        named = {"archive_digest": manifest.digest, "archive_size": manifest.size}
+        sized = {"key": key, "asset_size": manifest.totals.source_size}
+        return msgspec.convert(msgspec.structs.asdict(manifest) | named | sized, cls)
 
     def brought_up(self, record: ArchiveRecord, asset: Asset | None) -> ServedEntry:
         """The same entry with the record's values, and with the description and relatives that the last look has found.
@@ -83,11 +75,10 @@ class ServedEntry(msgspec.Struct, frozen=True):
 
 def human_size(size: float) -> str:
     """The size as refgenie writes it: base 1024, two digits (`8.58 MB`)."""
-    for unit in _SIZE_UNITS[:-1]:
-        if size < 1024:
-            return f"{size:.2f} {unit}"
-        size /= 1024
-    return f"{size:.2f} {_SIZE_UNITS[-1]}"
+    power = 0
+    while size >= 1024 and power < len(_SIZE_UNITS) - 1:
+        size, power = size / 1024, power + 1
+    return f"{size:.2f} {_SIZE_UNITS[power]}"
 
 
 def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: Faults) -> bool:
