@@ -1,5 +1,7 @@
 """What a person did can be undone, and every answer says how."""
 
+import os
+import pwd
 import shlex
 import shutil
 from collections.abc import AsyncGenerator
@@ -104,7 +106,8 @@ async def test_what_is_asked_of_a_removed_archive_tells_of_the_way_back(parts: P
         assert "removed" in said.err.splitlines()[0], said
         assert "`refgeniectl archive import t7/fasta` brings it back" in said.err.splitlines()[1], said
     shown = await ctl(parts, "archive", "show", "t7/fasta")
-    assert "state           removed (removed by root)" in shown.out
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"state           removed (removed by {me})" in shown.out
     assert "it comes back with: `refgeniectl archive import t7/fasta`" in shown.out
     restored = await ctl(parts, "archive", "restore", "t7/fasta", "--to", str(tmp_path / "out"))
     assert restored.code == 0, restored

@@ -28,7 +28,7 @@ def owner(path: Path) -> tuple[int, int]:
 
 
 def test_accounts_that_are_there_are_not_made() -> None:
-    assert accounts.missing(Users(ME, "no-such-user"), "no-such-group") == [
+    assert accounts.missing(Users("root", "no-such-user"), "no-such-group") == [
         "user no-such-user",
         "group no-such-user",
         "group no-such-group",

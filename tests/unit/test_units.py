@@ -206,7 +206,7 @@ def test_an_installation_is_made_and_taken_away(tmp_path: Path, tools: Path) -> 
     root, said = tmp_path / "root", list[str]()
     own_installation(tmp_path, said).install()
     made = ("sysusers.d", "tmpfiles.d")
-    assert [line for line in (root / SYSUSERS).read_text().splitlines() if "made here" in line] == [
+    assert [line for line in (root / SYSUSERS).read_text().splitlines() if "made here: folder" in line] == [
         f"# made here: folder {root}/etc/{name}" for name in made
     ]
     assert f"give {tmp_path}/archives to {ME}:{MY_GROUP}" in said
