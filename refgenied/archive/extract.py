@@ -15,10 +15,10 @@ from pathlib import Path
 
 from refgenied.archive import restore_folders
 from refgenied.archive.format.entries import Entry
-from refgenied.files.durable import DISK_FULL_ERRNOS, NEW_FILE_FLAGS, sync_folder
-from refgenied.files.regular import descriptor, is_shortage
+from refgenied.files.durable import DISK_FULL_ERRNOS, NEW_FILE_FLAGS, sync_folder, unwritable
+from refgenied.files.regular import descriptor
 from refgenied.genomes.enclosure import FOLDER_FLAGS, shown
-from refgenied.model import ConflictError, NoSpaceError, ShortageError, UnsafeTreeError, WriteError
+from refgenied.model import ConflictError, NoSpaceError, UnsafeTreeError
 
 _ZEROS = bytes(1 << 20)
 _HOLE = 1 << 16
@@ -77,9 +77,7 @@ def writing_to(target: Path) -> Generator[None]:
             raise NoSpaceError(
                 f"there is no room for {target} ({reason}); nothing is left of it", hint="make room, then try again"
             ) from error
-        if is_shortage(error):
-            raise ShortageError(f"{target} cannot be written: {reason}") from error
-        raise WriteError(f"{target} cannot be written: {reason}", hint="look at the rights of that folder") from error
+        raise unwritable(target, error, hint="look at the rights of that folder") from error
 
 
 class Extraction:

@@ -182,11 +182,13 @@ def writing(path: Path, written: int = 0) -> Generator[None]:
                 f"needs more than the {written} bytes written so far ({reason})",
                 hint="make room on that disk, or raise the quota: the archive is then tried again",
             ) from error
-        if is_shortage(error):
-            raise ShortageError(f"{path} cannot be written: {reason}") from error
-        raise WriteError(
-            f"{path} cannot be written: {reason}", hint="look at the archive folder's rights and its disk"
-        ) from error
+        raise unwritable(path, error, hint="look at the archive folder's rights and its disk") from error
+
+
+def unwritable(path: Path, error: OSError, *, hint: str) -> ShortageError | WriteError:
+    """The error for a `path` that cannot be written, but not because the disk is full. `hint`: for a WriteError."""
+    message = f"{path} cannot be written: {error.strerror or error}"
+    return ShortageError(message) if is_shortage(error) else WriteError(message, hint=hint)
 
 
 def _free(folder: Path) -> int:
