@@ -20,4 +20,9 @@ class Overview(NamedTuple):
 
 async def overview(tx: Transaction, most_tried_again: int) -> Overview:
     tried_again = await jobs.again(tx, most_tried_again)
-    return Overview(await jobs.counts(tx), await jobs.running(tx), *tried_again, *await archives.totals(tx))
+    return Overview(*await at_work(tx), *tried_again, *await archives.totals(tx))
+
+
+async def at_work(tx: Transaction) -> tuple[dict[str, int], list[Job]]:
+    """The number of jobs in each state, and the running jobs."""
+    return await jobs.counts(tx), await jobs.running(tx)

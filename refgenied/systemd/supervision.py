@@ -9,7 +9,7 @@ from refgenied.model import Job, JobState, StateError
 from refgenied.queue.core import Core
 from refgenied.queue.pause import Pause
 from refgenied.reconciler import Reconciler
-from refgenied.store import jobs as rows
+from refgenied.store.overview import at_work
 from refgenied.systemd.notify import notify, watchdog_seconds
 from refgenied.systemd.surroundings import Surroundings
 
@@ -52,8 +52,7 @@ class Supervision:
         """The queue and the running job's progress in one line. It waits for the database."""
         counts, running = dict.fromkeys(map(str, JobState), 0), list[Job]()
         try:
-            counts = await self._core.jobs.store.ask(rows.counts)
-            running = await self._core.jobs.store.ask(rows.running)
+            counts, running = await self._core.jobs.store.ask(at_work)
         except StateError as error:
             await self._pause.caused(error)
         return "; ".join(self._parts(counts, running))
