@@ -146,6 +146,15 @@ async def parts(genomes: Genomes) -> AsyncGenerator[Parts]:
 
 
 @pytest.fixture
+async def archived(genomes: Genomes) -> AsyncGenerator[Parts]:
+    """The same with one asset, `t7/fasta`, that is archived."""
+    genomes.build()
+    async with running(genomes) as parts:
+        await parts.settle()
+        yield parts
+
+
+@pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     """Folders and a configuration; daemons started in it are stopped, and their end is checked."""
     lab = Lab(tmp_path)

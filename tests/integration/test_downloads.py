@@ -6,14 +6,13 @@ import gzip
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio.to_thread
 import pytest
 from controlled import served
-from parts import Parts, running
-from synthetic import DIGEST, Genomes
+from parts import Parts
+from synthetic import DIGEST
 
 from refgenied.model import AssetKey
 
@@ -27,12 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncGenerator[Parts]:
-    genomes = Genomes(tmp_path / "genomes")
-    genomes.build()
-    async with running(genomes) as parts:
-        await parts.settle()
-        yield parts
+async def parts(archived: Parts) -> Parts:
+    return archived
 
 
 async def count(parts: Parts) -> int:

@@ -8,14 +8,13 @@ import os
 import re
 import socket
 import sqlite3
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from controlled import ANN, BOB, Desk, context_of
-from parts import Parts, running
-from synthetic import ALIAS, DIGEST, Genomes
+from parts import Parts
+from synthetic import ALIAS, DIGEST
 
 from refgenied.client import Client, ClientError
 from refgenied.client.commands.downloads import import_log
@@ -36,12 +35,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncGenerator[Parts]:
-    genomes = Genomes(tmp_path / "genomes")
-    genomes.build()
-    async with running(genomes) as parts:
-        await parts.settle()
-        yield parts
+async def parts(archived: Parts) -> Parts:
+    return archived
 
 
 def report(number: int, asset: str = "default") -> dict[str, Any]:
