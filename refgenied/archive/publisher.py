@@ -112,9 +112,26 @@ def finish(place: Place, manifest: Manifest) -> None:
 
     The archive is renamed first. From then on only the partial manifest describes it, so `settle` can finish.
     """
+    name_archive(place, manifest)
+    name_manifest(place, manifest)
+
+
+def name_archive(place: Place, manifest: Manifest) -> None:
+    """The first step of publishing: give the archive and its list of members their final names, durably. WriteError.
+
+    The folder is synced before the manifest is renamed. A disk may bring two renames to its plates in any order, and
+    after a power cut a manifest must not describe an archive that has no name yet.
+    """
     with writing(place.archive):
         _rename(place.archive_partial, place.archive)
-        _rename(place.entries_partial, place.entries)
+        if manifest.entries_file is not None:
+            _rename(place.entries_partial, place.entries)
+        sync_folder(place.folder)
+
+
+def name_manifest(place: Place, manifest: Manifest) -> None:
+    """The last step of publishing, after `name_archive`: give the manifest its final name, durably. WriteError."""
+    with writing(place.manifest):
         _rename(place.manifest_partial, place.manifest)
         if manifest.entries_file is None:
             place.entries.unlink(missing_ok=True)

@@ -40,7 +40,8 @@ Waits do not depend on the clock: when somebody sets the clock, the times of wai
 
 1. Raise the generation in the folder, and write the name of the asset beside it.
 2. Give files of other programs another name, so they are not overwritten.
-3. Rename the `.tgz`, the list of members, the manifest, and sync the folder (`archive/publisher`).
+3. Rename the `.tgz` and the list of members, sync the folder, rename the manifest, sync the folder again
+   (`archive/publisher`). A power cut may keep the later of two renames and lose the earlier one.
 4. One transaction: record, generation, the job's end, events. If the database takes no write, try again.
 
 After a kill during these steps, `maintenance/recovery` looks at the assets that the generation names, and

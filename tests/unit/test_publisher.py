@@ -103,6 +103,40 @@ def test_two_links_of_one_file_are_no_trap(tmp_path):
     prove(draft.place.archive, draft.manifest, Run())
 
 
+@pytest.mark.parametrize("before", [{}, OLD, MANY], ids=["first", "again", "after-a-long-list"])
+@pytest.mark.parametrize("after", [NEW, MANY], ids=["short", "long"])
+def test_the_folder_is_on_the_disk_before_the_manifest_gets_its_name(before, after, tmp_path, monkeypatch):
+    """A power cut may keep the later of two renames and lose the earlier one, unless a sync lies between them."""
+    if before:
+        publish(make_tree(tmp_path / "before", before), tmp_path / "archives")
+    draft = draft_of(make_tree(tmp_path / "after", after), tmp_path / "archives")
+    place, calls = draft.place, []
+    rename, unlink, fsync = os.rename, os.unlink, os.fsync
+    said = {place.archive: "tgz", place.entries: "list", place.manifest: "json"}
+
+    def renamed(old: Path, new: Path) -> None:
+        calls.append(said[Path(new)])
+        rename(old, new)
+
+    def unlinked(path: Path) -> None:
+        unlink(path)
+        calls.append(f"no {said[Path(path)]}")
+
+    def synced(fd: int) -> None:
+        assert os.readlink(f"/proc/self/fd/{fd}") == str(place.folder)
+        calls.append("sync")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(os, "unlink", unlinked)
+    monkeypatch.setattr(os, "fsync", synced)
+    draft.publish()
+    if after is MANY:
+        assert calls == ["tgz", "list", "sync", "json", "sync"]
+    else:
+        assert calls == ["tgz", "sync", "json", *(["no list"] if before is MANY else []), "sync"]
+
+
 @pytest.mark.parametrize("name", ["rename", "fsync"])
 def test_a_disk_that_fails_in_publish_is_a_write_error_and_reconciled(name, old, tmp_path, monkeypatch):
     draft = draft_of(make_tree(tmp_path / "new", NEW), tmp_path / "archives")
