@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Collection
 
 from refgenied.genomes.build_folder import Flags, moved_lately, read_build_record, read_flags, why_unreadable
 from refgenied.genomes.enclosure import Enclosure, shown
@@ -10,7 +11,7 @@ from refgenied.genomes.layout import Judge, Judgement, Sighting, Survey, build_f
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.refgenie0 import CONFIG_NAME, Refgenie0Layout
 from refgenied.genomes.refgenie1 import Refgenie1Layout
-from refgenied.genomes.stamps import stamp_files, stamp_of
+from refgenied.genomes.stamps import FilesStamp, stamp_files, stamp_of
 from refgenied.genomes.walk import Tree
 from refgenied.model import (
     ARCHIVABLE,
@@ -31,6 +32,7 @@ Layout = Refgenie0Layout | Refgenie1Layout
 NOTHING = "empty: nothing built yet"
 _NO_FLAGS = Flags(found=False, completed=(), failed="", log="", working="", mapped=False)
 _NO_ENTRY = ConfigEntry()
+_NOT_AT_REST = FilesStamp("", Access.EVERYONE, 0)
 
 
 class GenomeFolder:
@@ -47,9 +49,14 @@ class GenomeFolder:
         self._config = config or f"{self.root}/{CONFIG_NAME}"
         self._interrupted_after = interrupted_after
         self._layout: Layout | None = None
+        self._found: dict[AssetKey, Asset] = {}
+        """The assets of the last look, because an asset that is as it was stays the same object."""
 
     def look(self, now: float) -> Look:
-        """Look at the whole folder. `now` in Unix seconds. No content of the tree raises an error."""
+        """Look at the whole folder. `now` in Unix seconds. No content of the tree raises an error.
+
+        An asset that is as the last look found it is the same object, so what has changed is found with `is`.
+        """
         problems = Problems()
         root = self._identity(problems)
         layout = self._choose_layout()
@@ -60,6 +67,10 @@ class GenomeFolder:
         if any(asset.state is AssetState.UNREGISTERED for asset in assets.values()) and survey.judge.outdated():
             survey = layout.survey(now)  # an asset was registered after the config was read and before the flags were
             assets = self._assess_all(survey, now)
+        known_before, self._found = self._found, assets
+        for key, asset in assets.items():
+            if known_before.get(key) == asset:
+                assets[key] = known_before[key]
         builds = [
             build
             for key, asset in assets.items()
@@ -79,6 +90,22 @@ class GenomeFolder:
             survey.servers,
             survey.config_version,
         )
+
+    def look_again(
+        self,
+        before: Look,  # noqa: ARG002
+        now: float,
+        *,
+        noticed: Collection[str] = (),  # noqa: ARG002
+        keys: Collection[AssetKey] = (),  # noqa: ARG002
+    ) -> Look:
+        """Look at what may have changed since the look `before`: refgenie's entries that differ, what lies under the
+        `noticed` paths (absolute, as the kernel names them in a watched folder), the assets with these `keys`, and
+        every asset that was being built.
+
+        All other assets are the same objects as in `before`. Where this cannot tell, it is a full look.
+        """
+        return self.look(now)
 
     def asset(self, key: AssetKey, now: float) -> Asset | None:
         """A new, full test of one asset; None when there is no such asset. No content of the tree raises an error."""
@@ -127,7 +154,7 @@ class GenomeFolder:
         return {key: self._assess(survey.judge, sighting, now) for key, sighting in survey.sightings.items()}
 
     def _assess(self, judge: Judge, sighting: Sighting, now: float) -> Asset:
-        files_stamp, access = "", Access.EVERYONE
+        files = _NOT_AT_REST
         flags = _NO_FLAGS
         try:
             flags = read_flags(sighting.builds)
@@ -136,15 +163,15 @@ class GenomeFolder:
                 outside = self._outside(sighting) if state is AssetState.ADDED else ""
                 reason = outside or reason
                 if not outside:
-                    files_stamp, access = stamp_files(sighting.folder, self.root)
+                    files = stamp_files(sighting.folder, self.root)
                 if read_flags(sighting.builds) != flags:
-                    state, reason, files_stamp = AssetState.BUILDING, "at work: its build flags just changed", ""
+                    state, reason, files = AssetState.BUILDING, "at work: its build flags just changed", _NOT_AT_REST
         except OSError as error:
             state, reason = AssetState.UNREADABLE, why_unreadable(error, sighting.folder)
         except UnreadableError as error:
             state, reason = AssetState.UNREADABLE, error.message
         except SourceChangedError as error:
-            state, reason, files_stamp = AssetState.BUILDING, f"at work: {error.message}", ""
+            state, reason, files = AssetState.BUILDING, f"at work: {error.message}", _NOT_AT_REST
         entry = sighting.entry or _NO_ENTRY
         digest = entry.asset_digest if state is not AssetState.UNREGISTERED else None
         return Asset(
@@ -153,15 +180,16 @@ class GenomeFolder:
             reason=reason,
             folder=sighting.folder,
             aliases=sighting.aliases,
-            stamp=stamp_of(files_stamp, flags.completed, digest, entry.seek_keys) if files_stamp else "",
-            files_stamp=files_stamp,
+            stamp=stamp_of(files.stamp, flags.completed, digest, entry.seek_keys) if files.stamp else "",
+            files_stamp=files.stamp,
             built_at=flags.built_at,
             asset_digest=digest,
             description=entry.description,
             seek_keys=entry.seek_keys,
             parents=entry.parents,
             children=entry.children,
-            access=access,
+            access=files.access,
+            size=files.size,
         )
 
     def _state(self, judge: Judge, sighting: Sighting, flags: Flags, now: float) -> Judgement:

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Mapping
 from hashlib import blake2b
+from typing import NamedTuple
 
 from refgenied.files.regular import is_shortage
 from refgenied.genomes.build_folder import BUILD_FOLDER, Flag
@@ -14,24 +15,34 @@ from refgenied.genomes.walk import Tree
 from refgenied.model import Access, UnsafeTreeError
 
 
-def stamp_files(folder: str, within: str) -> tuple[str, Access]:
-    """A hash over an asset's files (path, type, mode, size, mtime, ctime, inode, link target), and who may read them
-    all.
+class FilesStamp(NamedTuple):
+    stamp: str
+    """A hash over an asset's files: path, type, mode, size, mtime, ctime, inode, link target."""
+    access: Access
+    """Who may read them all."""
+    size: int
+    """Bytes of all files together; 0 for a tree that the walk refuses."""
+
+
+def stamp_files(folder: str, within: str) -> FilesStamp:
+    """What an asset's files are now.
 
     If the walk refuses the tree, the hash covers everything that is visible without following links: the refusal holds
     as long as the tree stays as it is. UnreadableError, SourceChangedError, ShortageError.
     """
     digest = blake2b(digest_size=16)
     access = access_above(folder, within)
+    size = 0
     try:
         with Tree(folder, within=within) as tree:
             for member in tree:
                 access = access.narrowed(access_to(member)) if member.mode & 0o055 != 0o055 else access
                 numbers = f"{member.kind}{member[2:7]}{member.foreign:d}"
                 digest.update(b"%b\0%b\0%b\0" % (member.path, numbers.encode(), member.target))
+                size += member.size
     except UnsafeTreeError:
-        return _stamp_as_seen(os.fsencode(folder)), access
-    return digest.hexdigest(), access
+        return FilesStamp(_stamp_as_seen(os.fsencode(folder)), access, 0)
+    return FilesStamp(digest.hexdigest(), access, size)
 
 
 def access_above(folder: str, within: str) -> Access:

@@ -75,6 +75,8 @@ class Asset(msgspec.Struct, frozen=True):
     access: Access = Access.EVERYONE
     """Who may read all its files, by their permission bits and those of the folders above them in the genome folder.
     It means nothing while the files are not at rest."""
+    size: int = 0
+    """Bytes of all its files, as the walk sees them; 0 while the files are not at rest."""
 
 
 class BuildRecord(msgspec.Struct, frozen=True):
@@ -116,6 +118,8 @@ class Look(msgspec.Struct, frozen=True):
     """Folders whose changes are worth another look."""
     servers: tuple[str, ...] = ()
     config_version: str = ""
+    full: bool = True
+    """False: only at what may have changed since an earlier look; all else is taken from that one."""
 
     @property
     def ok(self) -> bool:

@@ -16,8 +16,9 @@ from refgenied.genomes import config_reader
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.genomes.genome_config import parse_config
 from refgenied.genomes.refgenie0 import read_header
+from refgenied.genomes.stamps import FilesStamp
 from refgenied.genomes.yaml_reader import GarbledError
-from refgenied.model import Access, Asset, AssetState, ConfigError, UnsafeTreeError
+from refgenied.model import Asset, AssetState, ConfigError, UnsafeTreeError
 
 
 def only(tree: Tree013, later: float = 0.0) -> Asset:
@@ -243,6 +244,30 @@ def test_stamps_change_with_what_they_stand_for(tree: Tree013) -> None:
     assert only(tree).files_stamp != before.files_stamp
 
 
+def test_the_size_is_that_of_all_files(tree: Tree013) -> None:
+    folder = tree.asset()
+    (folder / "sub").mkdir()
+    (folder / "sub" / "b").write_bytes(b"12345")
+    tree.entry()
+    tree.write()
+    assert only(tree).size == len(">a\nACGT\n") + 5
+    tree.flags("fasta", "default", "running")
+    assert only(tree).size == 0
+
+
+def test_what_is_as_it_was_is_the_same_object(tree: Tree013) -> None:
+    for group in ("same", "changed"):
+        tree.asset(group)
+        tree.entry(group)
+    tree.write()
+    folder = tree.folder()
+    first = folder.look(time.time())
+    (tree.root / "data" / DIGEST / "changed" / "default" / "more").touch()
+    for second in (folder.look(time.time()), folder.look_again(first, time.time(), keys=[key("changed")])):
+        assert second.assets[key("same")] is first.assets[key("same")]
+        assert second.assets[key("changed")].stamp != first.assets[key("changed")].stamp
+
+
 def test_an_unsafe_tree_keeps_its_state_and_a_steady_stamp(tree: Tree013) -> None:
     folder = tree.asset()
     (folder / "out").symlink_to("/etc/passwd")
@@ -270,7 +295,7 @@ def test_flags_that_change_while_the_files_are_read(tree: Tree013, monkeypatch) 
 
     real = module.stamp_files
 
-    def rebuilt_meanwhile(folder: str, within: str) -> tuple[str, Access]:
+    def rebuilt_meanwhile(folder: str, within: str) -> FilesStamp:
         found = real(folder, within)
         tree.flags("fasta", "default", "running")
         return found
