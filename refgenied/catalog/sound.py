@@ -2,11 +2,13 @@
 
 One genome without an alias makes its list of all assets fail (500). One description that is a number makes its front
 page fail. Such values are repaired or left out, and `lines` names them.
+
+What is sound already is not copied: `tree` shares it with the given config. Of two configs that share most of their
+groups (the same objects), the second costs what differs when the first one's `Sound` is given as `before`.
 """
 
 import re
-from collections import Counter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from refgenied.catalog.faults import first_lines
 
@@ -16,12 +18,44 @@ _RELATIVE = re.compile(r"(?:[^/:\s]+/)?[^/:\s]+(?::[^/:\s]+)?")
 """A parent or child that its pages can show."""
 
 
-class Sound:
-    """`tree` is a new config; the given config is not changed. `lines`: which values were repaired or left out."""
+class _Told(NamedTuple):
+    """What was found wrong in a part of the config."""
 
-    def __init__(self, config: ConfigTree) -> None:
+    lines: tuple[str, ...] = ()
+    left_out: int = 0
+    """Entries without the digest or size of their archives."""
+    mended: int = 0
+    """Entries with a value that was replaced."""
+
+    def and_(self, other: "_Told") -> "_Told":
+        return _Told(self.lines + other.lines, self.left_out + other.left_out, self.mended + other.mended)
+
+
+_NOTHING = _Told()
+
+
+class _Group(NamedTuple):
+    given: object
+    body: ConfigTree
+    told: _Told
+
+
+class _Genome(NamedTuple):
+    given: object
+    groups: dict[str, _Group]
+    body: ConfigTree
+    """With the aliases as they are in the config: another genome may have them already."""
+    told: _Told
+
+
+class Sound:
+    """`tree` is the sound config; the given config is not changed, and neither may be changed afterwards.
+
+    `before`: the `Sound` of an earlier config. Genomes and groups that are the same objects as in it are not looked at.
+    """
+
+    def __init__(self, config: ConfigTree, before: "Sound | None" = None) -> None:
         self._lines: list[str] = []
-        self._filled: Counter[str] = Counter()
         self._known: set[str] = set()
         """Digests and aliases that are in use."""
         self.tree = dict(config)
@@ -33,73 +67,38 @@ class Sound:
         remotes = self._remotes(self.tree.pop("remotes", None))
         if remotes:  # with an empty mapping refgenieserver finds no file at all
             self.tree["remotes"] = remotes
-        genomes = mapping(config.get("genomes"))
-        whole = {str(digest): self._genome(str(digest), mapping(body)) for digest, body in genomes.items()}
-        whole = {digest: body for digest, body in whole.items() if body["assets"]}
+        old: dict[str, _Genome] = before._genomes if before else {}  # noqa: SLF001 - of its own class
+        given = {str(digest): body for digest, body in mapping(config.get("genomes")).items()}
+        self._genomes = {digest: _genome(digest, body, old.get(digest)) for digest, body in given.items()}
+        whole = {digest: genome.body for digest, genome in self._genomes.items() if genome.body["assets"]}
+        told = _NOTHING
+        for genome in self._genomes.values():
+            if genome.told is not _NOTHING:
+                told = told.and_(genome.told)
+        self._told = told
+        self._lines += told.lines
         self._known.update(whole)
         for digest, body in whole.items():
-            body["aliases"] = self._aliases(digest, body["aliases"])
+            aliases = self._aliases(digest, body["aliases"])
+            if aliases != body["aliases"]:
+                was = mapping(before.tree["genomes"].get(digest)) if before else {}
+                same = was.get("aliases") == aliases and old[digest].body is body
+                whole[digest] = was if same else {**body, "aliases": aliases}
         self.tree["genomes"] = whole
 
     @property
     def lines(self) -> tuple[str, ...]:
-        filled = [f"{what} ({number})" for what, number in sorted(self._filled.items())]
-        return (*first_lines(self._lines, "more such lines"), *filled)
+        """Which values were repaired or left out."""
+        counts = (
+            ("entries with values that refgenieserver cannot show are mended", self._told.mended),
+            ("entries without the digest or size of their archives are left out", self._told.left_out),
+        )
+        return (
+            *first_lines(self._lines, "more such lines"),
+            *(f"{what} ({number})" for what, number in counts if number),
+        )
 
     # ----------------------------------------------------------------- parts
-
-    def _genome(self, digest: str, body: ConfigTree) -> ConfigTree:
-        assets = mapping(body.get("assets")).items()
-        groups = {str(name): self._group(f"{digest}/{name}", str(name), mapping(group)) for name, group in assets}
-        groups = {name: group for name, group in groups.items() if group["tags"]}
-        sound = {
-            "aliases": sequence(body.get("aliases")),
-            "genome_description": self._text(body.get("genome_description", "")),
-            "assets": groups,
-        }
-        others = {name: value for name, value in body.items() if name not in sound}
-        if not isinstance(others.get("genome_digest", ""), str):
-            others["genome_digest"] = digest
-        return sound | others
-
-    def _group(self, path: str, name: str, body: ConfigTree) -> ConfigTree:
-        tags = {str(tag): self._tag(name, mapping(value)) for tag, value in mapping(body.get("tags")).items()}
-        servable = {tag: value for tag, value in tags.items() if value["archive_digest"] and value["archive_size"]}
-        if len(servable) < len(tags):
-            what = "entries without the digest or size of their archives are left out"
-            self._filled[what] += len(tags) - len(servable)
-        default = str(body.get("default_tag", "default"))
-        if servable and default not in servable:
-            self._lines.append(f"{path}: its default asset {default} is not served; {next(iter(servable))} stands in")
-            default = next(iter(servable))
-        sound = {
-            "asset_description": self._text(body.get("asset_description", "")),
-            "default_tag": default,
-            "tags": servable,
-        }
-        return sound | {key: value for key, value in body.items() if key not in sound}
-
-    def _tag(self, group: str, body: ConfigTree) -> ConfigTree:
-        seek_keys = mapping(body.get("seek_keys"))
-        sound: ConfigTree = {
-            "asset_path": self._text(body.get("asset_path", group)),
-            "asset_digest": self._text(body.get("asset_digest", "")),
-            "archive_digest": self._text(body.get("archive_digest", "")),
-            "asset_size": self._text(body.get("asset_size", "")),
-            "archive_size": self._text(body.get("archive_size", "")),
-            "seek_keys": {str(key): str(path) for key, path in seek_keys.items() if _is_scalar(path)},
-            "asset_parents": self._relatives(body.get("asset_parents")),
-            "asset_children": self._relatives(body.get("asset_children")),
-        }
-        if any(key not in body or body[key] != value for key, value in sound.items()):
-            self._filled["entries with values that refgenieserver cannot show are mended"] += 1
-        return body | sound
-
-    def _text(self, value: object) -> str:
-        return str(value) if _is_scalar(value) else ""
-
-    def _relatives(self, value: object) -> list[str]:
-        return [path for path in sequence(value) if isinstance(path, str) and _RELATIVE.fullmatch(path)]
 
     def _aliases(self, digest: str, wanted: list[Any]) -> list[str]:
         """The aliases that are texts and lead to no other genome. A genome without an alias is called by its digest."""
@@ -128,6 +127,93 @@ class Sound:
         if sound and "http" not in sound:
             self._lines.append("no remote is called http: the plain refgenieserver finds no file then")
         return sound
+
+
+# ----------------------------------------------------------------- genomes, groups, tags
+
+
+def _genome(digest: str, given: object, old: _Genome | None) -> _Genome:
+    if old is not None and old.given is given:
+        return old
+    body = mapping(given)
+    there = old.groups if old else {}
+    groups: dict[str, _Group] = {}
+    told = _NOTHING
+    for name, value in mapping(body.get("assets")).items():
+        group = there.get(str(name))
+        if group is None or group.given is not value:
+            group = _group(f"{digest}/{name}", str(name), value)
+        groups[str(name)] = group
+        if group.told is not _NOTHING:
+            told = told.and_(group.told)
+    assets = {name: group.body for name, group in groups.items() if group.body["tags"]}
+    sound: ConfigTree = {
+        "aliases": sequence(body.get("aliases")),
+        "genome_description": _text(body.get("genome_description", "")),
+        "assets": _same(body.get("assets"), assets),
+    }
+    if not isinstance(body.get("genome_digest", ""), str):
+        sound["genome_digest"] = digest
+    return _Genome(given, groups, _with(sound, body), told)
+
+
+def _group(path: str, name: str, given: object) -> _Group:
+    body = mapping(given)
+    given_tags = mapping(body.get("tags"))
+    tags = {str(tag): _tag(name, mapping(value)) for tag, value in given_tags.items()}
+    servable = {tag: value for tag, value in tags.items() if value["archive_digest"] and value["archive_size"]}
+    lines: tuple[str, ...] = ()
+    default = str(body.get("default_tag", "default"))
+    if servable and default not in servable:
+        lines = (f"{path}: its default asset {default} is not served; {next(iter(servable))} stands in",)
+        default = next(iter(servable))
+    mended = sum(1 for tag, value in given_tags.items() if tags[str(tag)] is not value)
+    told = _Told(lines, len(tags) - len(servable), mended)
+    sound: ConfigTree = {
+        "asset_description": _text(body.get("asset_description", "")),
+        "default_tag": default,
+        "tags": _same(given_tags, servable),
+    }
+    return _Group(given, _with(sound, body), _NOTHING if told == _NOTHING else told)
+
+
+def _tag(group: str, body: ConfigTree) -> ConfigTree:
+    seek_keys = mapping(body.get("seek_keys"))
+    sound: ConfigTree = {
+        "asset_path": _text(body.get("asset_path", group)),
+        "asset_digest": _text(body.get("asset_digest", "")),
+        "archive_digest": _text(body.get("archive_digest", "")),
+        "asset_size": _text(body.get("asset_size", "")),
+        "archive_size": _text(body.get("archive_size", "")),
+        "seek_keys": {str(key): str(path) for key, path in seek_keys.items() if _is_scalar(path)},
+        "asset_parents": _relatives(body.get("asset_parents")),
+        "asset_children": _relatives(body.get("asset_children")),
+    }
+    return body if _has(body, sound) else body | sound
+
+
+def _with(sound: ConfigTree, body: ConfigTree) -> ConfigTree:
+    """The sound values and the other values of `body`; `body` itself when it has the sound values already."""
+    return body if _has(body, sound) else sound | {name: value for name, value in body.items() if name not in sound}
+
+
+def _has(body: ConfigTree, sound: ConfigTree) -> bool:
+    return all(name in body and (body[name] is value or body[name] == value) for name, value in sound.items())
+
+
+def _same(given: object, made: ConfigTree) -> ConfigTree:
+    """`given` when it has the very same values under the same names, else `made`."""
+    there = mapping(given)
+    same = len(there) == len(made) and all(there.get(name) is value for name, value in made.items())
+    return there if same else made
+
+
+def _text(value: object) -> str:
+    return str(value) if _is_scalar(value) else ""
+
+
+def _relatives(value: object) -> list[str]:
+    return [path for path in sequence(value) if isinstance(path, str) and _RELATIVE.fullmatch(path)]
 
 
 def _is_scalar(value: object) -> bool:
