@@ -125,5 +125,21 @@ def test_only_the_workers_step_back():
     here, seen, asides = niceness(), [], []
     with pipeline(niceness, seen.append, lambda _: asides.append(niceness())) as line:
         line.push(1)
+        line.push(2)
         line.finish()
-    assert (seen, asides, niceness()) == ([min(19, max(here + STEP, NICENESS))], [here], here)
+    assert (seen, asides, niceness()) == ([min(19, max(here + STEP, NICENESS))] * 2, [here] * 2, here)
+
+
+@pytest.mark.parametrize("items", [0, 1, 2])
+def test_a_single_item_needs_no_thread(items):
+    done, me, asked = [], threading.current_thread(), []
+
+    def then(number: int) -> None:
+        done.append((number, threading.current_thread() is me))
+
+    with pipeline(lambda number: -number, then, check=lambda: asked.append(1)) as line:
+        for number in range(1, items + 1):
+            line.push(number)
+        line.finish()
+    assert done == [(-number, items == 1) for number in range(1, items + 1)]
+    assert bool(asked) is (items > 0), "also a single item can be cancelled"

@@ -5,6 +5,7 @@ serves both the md5 of each file and the compression.
 """
 
 import hashlib
+import mmap
 import os
 from collections.abc import Callable
 from functools import partial
@@ -39,7 +40,8 @@ class Block:
     __slots__ = ("buffer", "ended", "files", "length", "source_bytes", "spans")
 
     def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(BLOCK_SIZE))
+        # The kernel gives memory only for the pages that are used: a small asset needs a few of them.
+        self.buffer = memoryview(mmap.mmap(-1, BLOCK_SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self.clear()
 
     def clear(self) -> None:
@@ -136,9 +138,9 @@ class BlockWriter:
         self._block.ended.append(passing)
 
     def flush(self) -> None:
-        """Push the last block."""
+        """Push the last block. Nothing may be written after it."""
         if self._block.length:
-            self._push_block()
+            self._push(self._block)
 
     def _open_block(self) -> Block:
         if self._block.length == BLOCK_SIZE:

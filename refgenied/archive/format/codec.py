@@ -7,7 +7,8 @@ import platform
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import Protocol
 
 import deflate  # its stubs need Python 3.12, so its calls have ignores
@@ -23,6 +24,10 @@ Buffer = bytes | bytearray | memoryview
 
 GZIP = 16
 """Added to zlib's window bits: zlib then makes a gzip member, with no time and no name in its header."""
+
+
+version = cache(metadata.version)
+"""A package's version. To find it, files are read and parsed."""
 
 
 class CodecRecord(msgspec.Struct, frozen=True):
@@ -214,12 +219,13 @@ def decompress(member: Buffer, limit: int) -> Buffer | None:
     `limit`: the most bytes that it may hold. A member that claims more is damaged, and gets no memory.
     """
     view = memoryview(member)
-    if len(view) < 18 or int.from_bytes(view[-4:], "little") > limit:
+    size = int.from_bytes(view[-4:], "little")
+    if len(view) < 18 or size > limit:
         return None
     try:
         if bytes(view[8:10]) == _HUFFMAN_ONLY:
             return _igunzip(member, limit)
-        return deflate.gzip_decompress(member, limit)  # pyright: ignore[reportUnknownMemberType]
+        return deflate.gzip_decompress(member, size)  # pyright: ignore[reportUnknownMemberType]
     except (deflate.DeflateError, igzip_lib.IsalError):  # pyright: ignore[reportGeneralTypeIssues] (a stub)
         return None
 

@@ -164,6 +164,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.convert(msgspec.structs.asdict(self) | said, ArchiveRecord)
 
 
+_SEALED_FIELDS = tuple(name for name in Manifest.__struct_fields__ if name != "seal")
+
+
 class BrokenSealError(DamagedArchiveError):
     """The file can be read as a manifest, but somebody or something changed it after it was written."""
 
@@ -251,16 +254,14 @@ def iter_files(manifest_path: str | os.PathLike[str]) -> Iterator[Entry]:
 def encode(manifest: Manifest) -> bytes:
     """The manifest as its file has it, sealed."""
     lines: list[bytes] = []
-    for field in msgspec.structs.fields(Manifest):
-        if field.name == "seal":
-            continue
-        value: object = getattr(manifest, field.name)
-        if field.name == "entries" and manifest.entries:
+    for name in _SEALED_FIELDS:
+        value: object = getattr(manifest, name)
+        if name == "entries" and manifest.entries:
             listed = b",\n    ".join(msgspec.json.encode(entry) for entry in manifest.entries)
             text = b"[\n    " + listed + b"\n  ]"
         else:
             text = _json(value)
-        lines.append(b'  "%b": %b' % (field.encode_name.encode(), text))
+        lines.append(b'  "%b": %b' % (name.encode(), text))
     return seal.sealed(b"{\n" + b",\n".join(lines))
 
 

@@ -4,7 +4,11 @@ For every item `work` runs on one of the worker threads. One separate thread cal
 Another one calls `aside` with the items, in order, at the same time as the work (for hashes, whose order matters). The
 caller's thread pushes items, waits, takes items back and asks whether to go on. Every error of the other threads is
 raised in the caller's thread, and no thread lives longer than the `with`.
+
+No thread is started for a single item, because the caller would only wait for them: most small assets are one block.
 """
+
+from __future__ import annotations
 
 import os
 import threading
@@ -44,16 +48,16 @@ class Pipeline(Generic[ItemT, ResultT]):
         retire: Callable[[ItemT], None],
         run: Run,
     ) -> None:
-        threads = min(run.threads, MAX_THREADS)
-        self.depth = threads + min(threads, 8) + 2
+        self._threads = min(run.threads, MAX_THREADS)
+        self.depth = self._threads + min(self._threads, 8) + 2
         self._work = work
         self._then = then
         self._aside = aside
         self._retire = retire
         self._check = run.check
-        self._workers = ThreadPoolExecutor(threads, "archive-work", step_back)
-        self._follower = ThreadPoolExecutor(1, "archive-then")
-        self._bystander = ThreadPoolExecutor(1, "archive-aside")
+        self._pools: _Pools | None = None
+        self._held: list[ItemT] = []
+        """The first item, until there is a second one."""
         self._flying: deque[tuple[ItemT, Future[None], Future[None]]] = deque()
 
     def __enter__(self) -> Self:
@@ -62,27 +66,41 @@ class Pipeline(Generic[ItemT, ResultT]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The follower thread may wait for work that was never begun. It wakes when the workers' queue is cancelled.
-        for pool in (self._bystander, self._follower, self._workers):
-            pool.shutdown(wait=False, cancel_futures=True)
-        for pool in (self._workers, self._follower, self._bystander):
-            pool.shutdown(wait=True)
+        if self._pools is not None:
+            self._pools.end()
 
     def push(self, item: ItemT) -> None:
         """Hand over the next item; waits while too many are in flight. Raises the errors of earlier items."""
+        if self._pools is None:
+            self._held.append(item)
+            if len(self._held) == 1:
+                return
+            self._pools = _Pools(self._threads)
+            first, item = self._held
+            self._held.clear()
+            self._submit(first, self._pools)
         while len(self._flying) >= self.depth:
             self._settle_oldest()
-        result = self._workers.submit(self._work, item)
-        followed = self._follower.submit(lambda: self._then(result.result()))
-        seen = self._bystander.submit(self._aside, item)
-        self._flying.append((item, followed, seen))
+        self._submit(item, self._pools)
         while self._flying and self._flying[0][1].done() and self._flying[0][2].done():
             self._settle_oldest()
 
     def finish(self) -> None:
         """Wait until everything that was pushed has gone through."""
+        for only in self._held:
+            self._check()
+            self._then(self._work(only))
+            self._aside(only)
+            self._retire(only)
+        self._held.clear()
         while self._flying:
             self._settle_oldest()
+
+    def _submit(self, item: ItemT, pools: _Pools) -> None:
+        result = pools.workers.submit(self._work, item)
+        followed = pools.follower.submit(lambda: self._then(result.result()))
+        seen = pools.bystander.submit(self._aside, item)
+        self._flying.append((item, followed, seen))
 
     def _settle_oldest(self) -> None:
         item, followed, seen = self._flying[0]
@@ -93,6 +111,20 @@ class Pipeline(Generic[ItemT, ResultT]):
         seen.result()
         self._flying.popleft()
         self._retire(item)
+
+
+class _Pools:
+    def __init__(self, threads: int) -> None:
+        self.workers = ThreadPoolExecutor(threads, "archive-work", step_back)
+        self.follower = ThreadPoolExecutor(1, "archive-then")
+        self.bystander = ThreadPoolExecutor(1, "archive-aside")
+
+    def end(self) -> None:
+        # The follower thread may wait for work that was never begun. It wakes when the workers' queue is cancelled.
+        for pool in (self.bystander, self.follower, self.workers):
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.workers, self.follower, self.bystander):
+            pool.shutdown(wait=True)
 
 
 def step_back() -> None:
