@@ -82,7 +82,7 @@ _PASSING_KINDS = frozenset(error.kind for error in RefgeniedError.__subclasses__
 
 
 def standing(asset: Asset, facts: Facts, policy: Archive) -> Standing:
-    archive = _archive_state(asset, facts)
+    archive = archive_state(asset, facts.archives.get(asset.key), facts.lost.get(asset.key, ""))
     newest = facts.jobs.get(asset.key)
     job = newest if newest and newest.state in (JobState.QUEUED, JobState.RUNNING) else None
     why_not = _why_not(asset, facts, policy)
@@ -104,13 +104,13 @@ def _waits_for(job: Job, facts: Facts) -> str:
     return "; ".join(filter(None, (facts.paused, failed)))
 
 
-def _archive_state(asset: Asset, facts: Facts) -> ArchiveState:
-    record = facts.archives.get(asset.key)
+def archive_state(asset: Asset | None, record: ArchiveRecord | None, problem: str) -> ArchiveState:
+    """The state of an asset's archive. `asset`: None when the genome folder has lost it; `problem`: of the file."""
     if record is None:
         return ArchiveState.NONE
-    if asset.key in facts.lost or record.damaged is not None:
+    if problem or record.damaged is not None:
         return ArchiveState.STALE
-    return ArchiveState.ARCHIVED if _is_as_archived(asset, record) else ArchiveState.STALE
+    return ArchiveState.ARCHIVED if asset is None or _is_as_archived(asset, record) else ArchiveState.STALE
 
 
 def _is_as_archived(asset: Asset, record: ArchiveRecord) -> bool:

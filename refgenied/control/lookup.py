@@ -2,7 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import anyio.to_thread
 
@@ -20,24 +21,24 @@ from refgenied.model import (
     RefgeniedError,
     Removal,
 )
-from refgenied.policy import ArchiveState, Facts, standing
+from refgenied.policy import Facts, archive_state
 from refgenied.store import archives
 
 
 async def find(context: Context, path: str) -> tuple[ArchiveRecord, Facts]:
     """The record of the archive with this registry path. ArchiveNotFoundError, BadRegistryPathError.
 
-    If the archive was removed, the error says so, and says how to get it back.
+    If the archive was removed, the error says so, and says how to get it back. The facts are about this asset alone.
     """
-    facts = await context.reconciler.standings.facts()
     none = ArchiveNotFoundError(f"there is no archive of {path}", hint="`refgeniectl archive list` shows them")
     try:
-        key = _key(context, path, facts)
+        key = await _key(context, path)
+        facts = await context.reconciler.standings.facts(key)
         if key in facts.archives:
             return facts.archives[key], facts
     except ArchiveNotFoundError as error:
         none = error
-    removal = await _removal(context, path, facts.removals)
+    removal = await _removal(context, path)
     raise none if removal is None else await how_back(context, path, removal)
 
 
@@ -52,13 +53,9 @@ async def how_back(context: Context, path: str, removal: Removal) -> ArchiveNotF
     )
 
 
-async def removed(context: Context, path: str, known: Mapping[AssetKey, Removal] | None = None) -> Removal | None:
-    """The removal of the archive that a registry path means, when its file is still there.
-
-    `known`: all removals; a caller with many paths reads them only once.
-    """
-    known = await context.store.ask(archives.removals) if known is None else known
-    removal = await _removal(context, path, known)
+async def removed(context: Context, path: str) -> Removal | None:
+    """The removal of the archive that a registry path means, when its file is still there."""
+    removal = await _removal(context, path)
     return removal if removal is not None and await _is_there(context, removal) else None
 
 
@@ -67,38 +64,42 @@ async def key_of(context: Context, path: str) -> AssetKey:
 
     AssetNotFoundError, ArchiveNotFoundError, BadRegistryPathError.
     """
-    facts = await context.reconciler.standings.facts()
-    removal = await _removal(context, path, facts.removals)
-    return removal.key if removal is not None else _key(context, path, facts)
+    removal = await _removal(context, path)
+    return removal.key if removal is not None else await _key(context, path)
 
 
-async def _removal(context: Context, path: str, removals: Mapping[AssetKey, Removal]) -> Removal | None:
+async def _removal(context: Context, path: str) -> Removal | None:
     """The removal of the asset with this registry path; None when there is none, or several fit."""
-    if not removals:
-        return None
-
-    def aliases(key: AssetKey) -> tuple[str, ...]:
-        try:
-            return read_manifest(context.archive_folder.place(key).manifest).aliases
-        except RefgeniedError:
-            return ()
-
     try:
-        return removals.get(resolve(context.reconciler.look, path))
+        return await context.store.ask(archives.removal, resolve(context.reconciler.look, path))
     except AssetNotFoundError:
-        found = await anyio.to_thread.run_sync(_fitting, context, path, removals, aliases)
-        return removals[found[0]] if len(found) == 1 else None
+        pass
+
+    def fitting() -> list[Removal]:
+        return [one for one in known if _is_called(context, wanted.genome, one.key, partial(_aliases, context, one))]
+
+    wanted = parse(path)
+    known = await context.store.ask(archives.removals_of, wanted.asset_group, wanted.asset)
+    found = await anyio.to_thread.run_sync(fitting) if known else []
+    return found[0] if len(found) == 1 else None
+
+
+def _aliases(context: Context, removal: Removal) -> tuple[str, ...]:
+    try:
+        return read_manifest(context.archive_folder.place(removal.key).manifest).aliases
+    except RefgeniedError:
+        return ()
 
 
 async def _is_there(context: Context, removal: Removal) -> bool:
     return await anyio.to_thread.run_sync(context.archive_folder.place(removal.key).archive.exists)
 
 
-def _key(context: Context, path: str, facts: Facts) -> AssetKey:
+async def _key(context: Context, path: str) -> AssetKey:
     try:
         return resolve(context.reconciler.look, path)
     except AssetNotFoundError as error:
-        found = _fitting(context, path, facts.archives, lambda key: facts.archives[key].aliases)
+        found = await _recorded(context, path)
         if len(found) == 1:
             return found[0]
         if not found:
@@ -107,31 +108,31 @@ def _key(context: Context, path: str, facts: Facts) -> AssetKey:
         raise ArchiveNotFoundError(f"{path} may mean {len(found)} archives", hint=f"write one of {names}") from None
 
 
-def _fitting(
-    context: Context, path: str, keys: Iterable[AssetKey], aliases: Callable[[AssetKey], tuple[str, ...]]
-) -> list[AssetKey]:
-    """The assets that fit the path. `aliases`: of the genome, if the last look has no such genome any more."""
-    wanted = parse(path)
-    return [
-        key
-        for key in keys
-        if wanted.asset_group == key.asset_group
-        and wanted.asset in (None, key.asset)
-        and (
-            wanted.genome == key.genome_digest or wanted.genome in (context.aliases(key.genome_digest) or aliases(key))
-        )
-    ]
+async def _recorded(context: Context, path: str) -> list[AssetKey]:
+    """The recorded archives that fit the path, of assets that are gone from the last look."""
+    wanted, look = parse(path), context.reconciler.look
+    digests = [one.digest for one in look.genomes.values() if wanted.genome in (one.digest, *one.aliases)]
+    found = await context.store.ask(
+        archives.named, {wanted.genome, *digests}, wanted.genome, wanted.asset_group, wanted.asset
+    )
+    return [key for key, aliases in found if _is_called(context, wanted.genome, key, lambda known=aliases: known)]
+
+
+def _is_called(context: Context, genome: str, key: AssetKey, aliases: Callable[[], tuple[str, ...]]) -> bool:
+    """Whether the asset's genome has this name. `aliases`: its aliases if the last look has no such genome any more."""
+    return genome == key.genome_digest or genome in (context.aliases(key.genome_digest) or aliases())
 
 
 def view(context: Context, record: ArchiveRecord, facts: Facts) -> ArchiveView:
     """The record, with the state of the archive: whether it is up to date, and whether its file exists."""
+    return view_with(context, record, facts.lost)
+
+
+def view_with(context: Context, record: ArchiveRecord, lost: Mapping[AssetKey, str]) -> ArchiveView:
+    """The same, from the part of the facts that it needs."""
     asset = context.reconciler.look.assets.get(record.key)
-    problem = facts.lost.get(record.key, "")
-    if asset is None:
-        state = ArchiveState.STALE if problem or record.damaged is not None else ArchiveState.ARCHIVED
-    else:
-        state = standing(asset, facts, context.current.settings.archive).archive
-    return archive_view(context, record, state, problem)
+    problem = lost.get(record.key, "")
+    return archive_view(context, record, archive_state(asset, record, problem), problem)
 
 
 async def removed_record(context: Context, removal: Removal) -> ArchiveRecord:

@@ -186,16 +186,23 @@ def event_view(context: Context, event: Event) -> EventView:
 class Page(Generic[T]):
     """The rows of one reply, as many as fit."""
 
-    def __init__(self, rows: Iterable[T], limit: int = PAGE_ROWS, room: int = PAGE_BYTES) -> None:
+    def __init__(self, rows: Iterable[T] = (), limit: int = PAGE_ROWS, room: int = PAGE_BYTES) -> None:
         self.rows: list[T] = []
         self.more = False
         """Whether there are rows that did not fit."""
+        self._limit = limit
+        self._room = room
         for row in itertools.islice(rows, limit + 1):
-            room -= len(encode(row)) + 1
-            if len(self.rows) == limit or (room < 0 and self.rows):
-                self.more = True
+            if not self.take(row):
                 return
+
+    def take(self, row: T) -> bool:
+        """Take one more row, if it fits."""
+        self._room -= len(encode(row)) + 1
+        self.more = len(self.rows) == self._limit or (self._room < 0 and bool(self.rows))
+        if not self.more:
             self.rows.append(row)
+        return not self.more
 
     def next_after(self, skip: int) -> int | None:
         """How many rows the next page skips, if this page skipped `skip`; None: this is the last page."""

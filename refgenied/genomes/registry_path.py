@@ -67,6 +67,10 @@ def resolve(look: Look, text: str) -> AssetKey:
     """
     path = parse(text)
     digest = _genome(look, path)
+    named = path.asset or look.genomes[digest].default_assets.get(path.asset_group, "")
+    key = AssetKey(digest, path.asset_group, named)
+    if key in look.assets:  # without reading all keys, which only an error or a group without a default needs
+        return key
     groups = {key.asset_group for key in look.assets if key.genome_digest == digest}
     if path.asset_group not in groups:
         raise _no_group(path, groups)

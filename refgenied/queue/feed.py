@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from refgenied.model import Event
+from refgenied.model import AssetKey, Event
 
 MOST_EVENTS_WAITING = 1000
 """Events that may wait for one subscriber. A subscriber that is slower is told `lagged` and gets nothing more."""
@@ -47,9 +47,29 @@ class Subscription:
         self.lagged = False
 
 
+class Touched(Subscription):
+    """The assets that events were about, each once, for who reads them again later. It cannot lag: it holds at most
+    one key of each asset.
+    """
+
+    def __init__(self, kinds: tuple[str, ...]) -> None:
+        super().__init__(kinds)
+        self.keys: set[AssetKey] = set()
+
+    def offer(self, event: Event) -> None:
+        if event.key is not None and event.kind.startswith(self._kinds):
+            self.keys.add(event.key)
+
+
 class Feed:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
+
+    def touched(self, *kinds: str) -> Touched:
+        """The assets of all events of these kinds from now on, until the daemon ends."""
+        touched = Touched(kinds or ("",))
+        self._subscriptions.add(touched)
+        return touched
 
     def subscribe(self, *kinds: str) -> Subscription:
         """Events of which the kind begins with one of `kinds` (no kinds: all events), until the daemon ends."""

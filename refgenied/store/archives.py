@@ -1,5 +1,7 @@
 """Statements about archives, removals and the few facts that the daemon remembers."""
 
+import json
+from collections.abc import Collection
 from typing import Any
 
 from refgenied.model import Access, ArchiveRecord, AssetKey, Job, Removal
@@ -8,13 +10,21 @@ from refgenied.store.jobs import latest
 from refgenied.store.tables import ASSET, OF_ASSET, Table, json_or, names
 from refgenied.store.transaction import Transaction
 
+
+def aliases_of(text: object) -> tuple[str, ...]:
+    """The value of the column `aliases`."""
+    return tuple(alias for alias in json_or(text, list[str]()) if isinstance(alias, str))
+
+
 ARCHIVES = Table(
     "archive",
     ArchiveRecord,
-    aliases=lambda text: tuple(alias for alias in json_or(text, list[str]()) if isinstance(alias, str)),
+    aliases=aliases_of,
     access=lambda access: None if access is None else Access(access) if access in set(Access) else Access.OWNER,
 )
 REMOVALS = Table("removal", Removal)
+_CALLED = "instr(aliases, ?)"
+"""Its value is an alias as JSON: the column is a JSON list."""
 _THIS_ARCHIVE = f"{OF_ASSET} AND digest = ? AND created_at = ?"
 
 
@@ -107,18 +117,65 @@ async def removals(tx: Transaction) -> dict[AssetKey, Removal]:
     return {removal.key: removal for removal in await REMOVALS.all(tx)}
 
 
+async def removal(tx: Transaction, key: AssetKey) -> Removal | None:
+    return await REMOVALS.of(tx, key)
+
+
+async def removals_of(tx: Transaction, asset_group: str, asset: str | None) -> list[Removal]:
+    """The removals of assets with these names, of all genomes. `asset`: None for all assets of the group."""
+    return await REMOVALS.all(tx, "WHERE asset_group = ? AND asset = COALESCE(?, asset)", (asset_group, asset))
+
+
 async def known(tx: Transaction) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Removal]]:
     """Every archive and every removal at one moment."""
     return await everything(tx), await removals(tx)
 
 
+async def keys(tx: Transaction, after: AssetKey | None, until: AssetKey | None, limit: int) -> list[AssetKey]:
+    """The first assets after `after` and before `until` that have a recorded archive, in order."""
+    before = f"AND ({ASSET}) < (?, ?, ?)" if until else ""
+    rows = await tx.all(
+        f"SELECT {ASSET} FROM archive WHERE ({ASSET}) > (?, ?, ?) {before} ORDER BY {ASSET} LIMIT ?",
+        (*names(after or AssetKey("", "", "")), *(names(until) if until else ()), limit),
+    )
+    return [AssetKey(*row) for row in rows]
+
+
+async def after(tx: Transaction, key: AssetKey | None, limit: int) -> list[ArchiveRecord]:
+    """The first archives after this key, in order."""
+    low = names(key or AssetKey("", "", ""))
+    return await ARCHIVES.all(tx, f"WHERE ({ASSET}) > (?, ?, ?) ORDER BY {ASSET} LIMIT ?", (*low, limit))
+
+
+async def named(
+    tx: Transaction, digests: Collection[str], alias: str, asset_group: str, asset: str | None
+) -> list[tuple[AssetKey, tuple[str, ...]]]:
+    """The recorded assets with these names, of genomes with one of these digests or with this recorded alias; and
+    their recorded aliases. `asset`: None for all assets of the group.
+    """
+    rows = await tx.all(
+        f"SELECT {ASSET}, aliases FROM archive WHERE asset_group = ? {'' if asset is None else 'AND asset = ?'} "
+        f"AND (genome_digest IN (SELECT value FROM json_each(?)) OR {_CALLED}) ORDER BY {ASSET}",
+        (asset_group, *([] if asset is None else [asset]), json.dumps([*digests]), json.dumps(alias)),
+    )
+    return [(AssetKey(*of), aliases_of(text)) for *of, text in rows]
+
+
+async def genomes_called(tx: Transaction, alias: str) -> list[str]:
+    """The digests of genomes with archives that were recorded with this alias."""
+    rows = await tx.all(f"SELECT DISTINCT genome_digest FROM archive WHERE {_CALLED}", (json.dumps(alias),))
+    return [str(digest) for (digest,) in rows]
+
+
 async def history(
-    tx: Transaction, key: AssetKey | None = None
+    tx: Transaction, keys: Collection[AssetKey]
 ) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Job], dict[AssetKey, Removal]]:
-    """The archives and the newest jobs of all assets, or of one asset, and all removals, at one moment."""
-    record = await get(tx, key) if key else None
-    recorded = await everything(tx) if key is None else {key: record} if record else {}
-    return recorded, await latest(tx, key), await removals(tx)
+    """The archives, newest jobs and removals of these assets at one moment."""
+    return (
+        {record.key: record for record in await ARCHIVES.some(tx, keys)},
+        await latest(tx, keys),
+        {removal.key: removal for removal in await REMOVALS.some(tx, keys)},
+    )
 
 
 async def fact(tx: Transaction, name: str) -> str | None:

@@ -17,7 +17,7 @@ from refgenied.model import (
     Priority,
     waits,
 )
-from refgenied.store.tables import ASSET, OF_ASSET, Table, json_or, names
+from refgenied.store.tables import ASSET, OF_ASSET, ONE_OF, Table, json_or, names, these
 from refgenied.store.transaction import Transaction
 
 JOBS = Table(
@@ -175,11 +175,16 @@ async def before(tx: Transaction, job: Job, now: float) -> int:
     )
 
 
-async def latest(tx: Transaction, key: AssetKey | None = None) -> dict[AssetKey, Job]:
-    """The newest job of each asset, or of one asset. A job that has not ended (an old job that was retried) wins."""
-    which = OF_ASSET if key else f"state IN ('queued', 'running') OR {_NEWEST}"
+async def latest(tx: Transaction, keys: Collection[AssetKey]) -> dict[AssetKey, Job]:
+    """The newest job of each of these assets. A job that has not ended (an old job that was retried) wins."""
+    which = (
+        f"SELECT MAX(id) FROM job WHERE {ONE_OF} GROUP BY {ASSET} "
+        f"UNION ALL SELECT id FROM job WHERE state = 'queued' AND {ONE_OF} "
+        f"UNION ALL SELECT id FROM job WHERE state = 'running' AND {ONE_OF}"
+    )
     order = "ORDER BY state = 'running', state = 'queued', id"  # the last one of an asset stays in the dict
-    return {job.key: job for job in await JOBS.all(tx, f"WHERE {which} {order}", names(key) if key else ())}
+    found = await JOBS.all(tx, f"WHERE id IN ({which}) {order}", (these(keys),) * 3)
+    return {job.key: job for job in found}
 
 
 async def latest_of(tx: Transaction, key: AssetKey) -> Job | None:

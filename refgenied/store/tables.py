@@ -13,11 +13,21 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 OF_ASSET = "genome_digest = ? AND asset_group = ? AND asset = ?"
 ASSET = "genome_digest, asset_group, asset"
+ONE_OF = (
+    f"({ASSET}) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') "
+    "FROM json_each(?))"
+)
+"""Its value is `these(keys)`. The index of the assets is searched once for each key."""
 
 
 def names(key: AssetKey | None) -> tuple[str | None, str | None, str | None]:
     """The values of `ASSET`."""
     return (key.genome_digest, key.asset_group, key.asset) if key else (None, None, None)
+
+
+def these(keys: Iterable[AssetKey]) -> str:
+    """The value of `ONE_OF`."""
+    return json.dumps([names(key) for key in keys])
 
 
 def json_or(text: object, otherwise: Any) -> Any:
@@ -57,6 +67,10 @@ class Table(Generic[T]):
     async def of(self, tx: Transaction, key: AssetKey) -> T | None:
         """The one row of this asset."""
         return await self.one(tx, f"WHERE {OF_ASSET}", names(key))
+
+    async def some(self, tx: Transaction, keys: Iterable[AssetKey]) -> list[T]:
+        """The rows of these assets."""
+        return await self.all(tx, f"WHERE {ONE_OF}", (these(keys),))
 
     async def put(self, tx: Transaction, struct: T, *, insert: str = "INSERT", conflict: str = "", **more: Any) -> int:
         """Insert a row, with `more` columns. A tuple becomes JSON. Returns how many rows were changed."""

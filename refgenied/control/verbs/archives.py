@@ -24,6 +24,8 @@ from refgenied.model import (
     PermissionDeniedError,
     RefgeniedError,
 )
+from refgenied.reconciler.standings import STEP
+from refgenied.store import archives
 
 BUILD_BYTES = 200_000
 """The most bytes of commands and recipe together in one reply."""
@@ -40,15 +42,16 @@ class ArchiveList(View, frozen=True):
 async def archive_list(context: Context, call: Call, params: PatternPageParams) -> ArchiveList:
     """Every recorded archive; a page of them."""
     selects, after = selection(params.pattern), key_after(params.after)
-    facts = await context.reconciler.standings.facts()
-    page = Page(
-        (
-            lookup.view(context, record, facts)
-            for key, record in facts.archives.items()
-            if (after is None or key > after) and selects(lookup.named(context, record))
-        ),
-        limit=params.limit,
-    )
+    page = Page[ArchiveView](limit=params.limit)
+    while True:
+        records = await context.store.ask(archives.after, after, STEP)
+        chosen = {record.key: record for record in records if selects(lookup.named(context, record))}
+        lost = await context.reconciler.standings.lost(chosen)
+        if not all(page.take(lookup.view_with(context, record, lost)) for record in chosen.values()):
+            break
+        if len(records) < STEP:
+            break
+        after = records[-1].key
     return ArchiveList(archives=page.rows, next=page.rows[-1].registry_path if page.more else None)
 
 

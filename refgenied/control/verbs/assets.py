@@ -1,6 +1,7 @@
 """Verbs about the assets in the genome folder: `asset.list`, `asset.get`, `asset.seek_keys`."""
 
 import itertools
+from contextlib import aclosing
 
 from refgenied.archive.format.manifest import Manifest
 from refgenied.control.context import Context
@@ -21,6 +22,7 @@ from refgenied.control.views import (
 )
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import Asset, AssetState, BadRegistryPathError, BusyError
+from refgenied.reconciler.standings import STEP
 
 RELATIVES_BYTES = 50_000
 """The most bytes of parents, and of children, in one reply."""
@@ -42,15 +44,16 @@ async def asset_list(context: Context, call: Call, params: AssetListParams) -> A
     """Every asset of the last look: its state, the reason, and the state of its archive; a page of them."""
     selects, after = selection(params.pattern), key_after(params.after)
     await context.reconciler.first_looked()
-    listed = await context.reconciler.standings.after(after)
-    page = Page(
-        (
-            asset_view(asset, stands)
-            for asset, stands in listed
-            if (params.state is None or asset.state is params.state) and selects(asset)
-        ),
-        limit=params.limit,
-    )
+
+    def wanted(asset: Asset) -> bool:
+        return (params.state is None or asset.state is params.state) and selects(asset)
+
+    step = min(params.limit + 1, STEP)
+    page = Page[AssetView](limit=params.limit)
+    async with aclosing(context.reconciler.standings.after(after, selects=wanted, step=step)) as listed:
+        async for asset, stands in listed:
+            if not page.take(asset_view(asset, stands)):
+                break
     return AssetList(assets=page.rows, next=page.rows[-1].registry_path if page.more else None)
 
 

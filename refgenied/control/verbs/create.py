@@ -1,6 +1,5 @@
 """`archive.create`: asks for the archives of assets."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta
@@ -15,16 +14,13 @@ from refgenied.genomes.registry_path import resolve
 from refgenied.model import (
     ARCHIVABLE,
     AssetIncompleteError,
-    AssetKey,
     AssetNotFoundError,
     BusyError,
     Priority,
     RefgeniedError,
-    Removal,
     Requester,
 )
 from refgenied.policy import ArchiveState
-from refgenied.store import archives
 
 
 class ArchiveCreateParams(Params, frozen=True):
@@ -55,13 +51,12 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     require_one("archive.create", path=params.path, paths=params.paths)
     await require_folder(context, "archived")
     await context.reconciler.look_again()
-    removals = await context.store.ask(archives.removals)
 
     async def wish(path: str) -> Wish:
         try:
             return await _wish(context, path, call.peer.requester, force=params.force)
         except (AssetNotFoundError, AssetIncompleteError) as error:
-            raise await _with_way_back(context, path, error, removals) from None
+            raise await _with_way_back(context, path, error) from None
 
     if params.path:
         return await wish(params.path)
@@ -91,11 +86,9 @@ async def _wish(context: Context, path: str, requester: Requester, *, force: boo
     return Wish(path, name, job.id, job.state, created=created)
 
 
-async def _with_way_back(
-    context: Context, path: str, error: RefgeniedError, removals: Mapping[AssetKey, Removal]
-) -> RefgeniedError:
+async def _with_way_back(context: Context, path: str, error: RefgeniedError) -> RefgeniedError:
     """The error. If the asset's archive was removed but its file still exists, the error says so."""
-    removal = await lookup.removed(context, path, removals)
+    removal = await lookup.removed(context, path)
     if removal is None:
         return error
     told = await lookup.how_back(context, path, removal)

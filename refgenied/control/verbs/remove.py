@@ -108,7 +108,7 @@ async def _delete_left_file(context: Context, removal: Removal) -> ArchiveRemove
     with context.jobs.reserved(removal.key), anyio.CancelScope(shield=True):
         async with context.archive_folder.publishing:
             # a job or an import may have published another archive meanwhile
-            if removal.key not in await context.store.ask(archives.removals):
+            if await context.store.ask(archives.removal, removal.key) is None:
                 raise BusyError(f"{removal.key.registry_path} was archived again a moment ago", hint="look at it again")
             await anyio.to_thread.run_sync(_take_away, place, removal, True)
         await context.catalog.refresh()
@@ -135,7 +135,7 @@ async def _stop_jobs(context: Context, record: ArchiveRecord, requester: Request
     """Cancel the jobs that would bring the archive back, and wait until they have ended."""
     with anyio.move_on_after(STOP_SECONDS), context.jobs.feed.subscribed() as subscription:
         while True:
-            job = (await context.store.ask(rows.latest, record.key)).get(record.key)  # jobs that have not ended win
+            job = (await context.store.ask(rows.latest, [record.key])).get(record.key)  # jobs that have not ended win
             if job is None or job.state in ENDED:
                 return
             with suppress(ConflictError):  # the job has just ended

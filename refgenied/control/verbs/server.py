@@ -102,11 +102,9 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
     """The state of the daemon: folders, counts, queue, last look, health."""
     reconciler = context.reconciler
     look = reconciler.look
-    standings = await reconciler.standings.all()
+    counts = await reconciler.standings.counts()
     recorded = await context.store.ask(overview, MOST_TRIED_AGAIN)
     jobs = recorded.jobs
-    states = Counter(asset.state for asset, _ in standings.values())
-    archive = Counter(stands.archive for _, stands in standings.values())
     free = await anyio.to_thread.run_sync(context.archive_folder.free) if context.archive_folder.path else 0
     conditions = context.health.conditions
     genome_folder = context.current.settings.refgenie.genome_folder
@@ -118,9 +116,9 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
         genome_folder=GenomeFolderInfo(genome_folder, look.layout, look.ok and "genome_folder" not in conditions),
         archive_folder=ArchiveFolderInfo(path=context.archive_folder.path, free=free),
         assets=AssetCounts(
-            total=len(standings),
-            states={state.value: states[state] for state in AssetState if states[state]},
-            archive={state.value: archive[state] for state in ArchiveState},
+            total=counts.total,
+            states={state.value: counts.states[state] for state in AssetState if counts.states[state]},
+            archive={state.value: counts.archive[state] for state in ArchiveState},
         ),
         archives=ArchiveTotals(recorded.archives, recorded.archive_bytes),
         serving=ServingInfo(

@@ -12,6 +12,7 @@ from refgenied.control.params import KEEPING_ERRORS, Params, SeveralPaths, requi
 from refgenied.control.views import NamedView, Page, View, row
 from refgenied.maintenance.verifier import Verdict
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, BadRegistryPathError, UnreadableError
+from refgenied.store import archives
 
 
 class ArchiveVerifyParams(Params, frozen=True):
@@ -78,6 +79,6 @@ async def archive_verify(context: Context, call: Call, params: ArchiveVerifyPara
 
 async def _records(context: Context, params: ArchiveVerifyParams) -> list[ArchiveRecord]:
     if params.all:
-        facts = await context.reconciler.standings.facts()
-        return sorted(facts.archives.values(), key=lambda record: (record.proved_before(context.clock()), record.key))
+        records = await context.store.ask(archives.everything)
+        return sorted(records.values(), key=lambda record: (record.proved_before(context.clock()), record.key))
     return [(await lookup.find(context, path))[0] for path in params.paths]
