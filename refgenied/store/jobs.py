@@ -102,7 +102,7 @@ async def cut_waits(tx: Transaction, now: float) -> None:
 
 async def again(tx: Transaction, limit: int) -> tuple[list[Job], int]:
     """The first of the queued jobs that were tried before, and the number of all such jobs."""
-    which = "WHERE state = 'queued' AND attempts > 0"
+    which = "INDEXED BY job_again WHERE state = 'queued' AND attempts > 0"
     first = await JOBS.all(tx, f"{which} ORDER BY id LIMIT ?", (limit,))
     return first, await tx.number(f"SELECT COUNT(*) FROM job {which}")
 
@@ -155,22 +155,21 @@ async def next_time(tx: Transaction, *, but_not: Collection[AssetKey] = ()) -> f
     return next((when for *of, when in rows if AssetKey(*of) not in but_not), None)
 
 
-async def unfinished(tx: Transaction) -> list[Job]:
-    """The running jobs, then the queued jobs in the order in which they will run."""
-    return await JOBS.all(
-        tx, "WHERE state IN ('running', 'queued') ORDER BY state = 'queued', crashes > 0, priority, id"
-    )
-
-
 async def running(tx: Transaction) -> list[Job]:
-    return await JOBS.all(tx, "WHERE state = 'running' ORDER BY id")
+    return await JOBS.all(tx, "WHERE state = 'running' ORDER BY +id")  # without the plus all jobs would be read
+
+
+async def queued(tx: Transaction, skip: int = 0, limit: int = -1) -> list[Job]:
+    """The queued jobs in the order in which they will run, without the first `skip`. `limit`: -1 for all."""
+    which = "WHERE state = 'queued' ORDER BY crashes > 0, priority, id LIMIT ? OFFSET ?"
+    return await JOBS.all(tx, which, (limit, skip))
 
 
 async def before(tx: Transaction, job: Job, now: float) -> int:
     """How many jobs are before a queued job: the running jobs, and the due jobs that go first."""
     return await tx.number(
-        "SELECT COUNT(*) FROM job WHERE state = 'running' OR "
-        "(state = 'queued' AND not_before <= ? AND (crashes > 0, priority, id) < (?, ?, ?))",
+        "SELECT (SELECT COUNT(*) FROM job WHERE state = 'running') + (SELECT COUNT(*) FROM job "
+        "WHERE state = 'queued' AND not_before <= ? AND (crashes > 0, priority, id) < (?, ?, ?))",
         (now, job.crashes > 0, job.priority, job.id),
     )
 
@@ -192,21 +191,40 @@ async def latest_of(tx: Transaction, key: AssetKey) -> Job | None:
     return await JOBS.one(tx, f"WHERE {OF_ASSET} ORDER BY id DESC LIMIT 1", names(key))
 
 
-async def ended(tx: Transaction, limit: int) -> list[Job]:
-    """The last ended jobs, newest first."""
-    which = "WHERE state IN ('succeeded', 'failed', 'cancelled') ORDER BY ended_at DESC, id DESC LIMIT ?"
-    return await JOBS.all(tx, which, (limit,))
+async def ended(tx: Transaction, limit: int, skip: int = 0) -> list[Job]:
+    """The last ended jobs, newest first, without the first `skip`."""
+    which = "WHERE ended_at IS NOT NULL ORDER BY ended_at DESC, id DESC LIMIT ? OFFSET ?"
+    return await JOBS.all(tx, which, (limit, skip))
 
 
-async def listed(tx: Transaction, most_ended: int) -> list[Job]:
-    """The unfinished jobs, then the last ended ones."""
-    return [*await unfinished(tx), *await ended(tx, most_ended)]
+async def listed(tx: Transaction, most_ended: int, *, skip: int, limit: int) -> list[Job]:
+    """A page of the unfinished jobs and then the last ended ones: at most `limit`, without the first `skip`."""
+    page = (await running(tx))[skip : skip + limit]
+    skip = max(0, skip - await _number(tx, JobState.RUNNING))
+    page += await queued(tx, skip, limit - len(page)) if len(page) < limit else []
+    skip = max(0, skip - await _number(tx, JobState.QUEUED))
+    left = min(limit - len(page), most_ended - skip)
+    return page + (await ended(tx, left, skip) if left > 0 else [])
 
 
 async def counts(tx: Transaction) -> dict[str, int]:
-    rows = await tx.all("SELECT state, COUNT(*) FROM job GROUP BY state")
-    found = {str(state): int(number) for state, number in rows}
-    return {state.value: found.get(state, 0) for state in JobState}
+    """How many jobs are queued, running and failed."""
+    return {state.value: await _number(tx, state) for state in (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)}
+
+
+async def _number(tx: Transaction, state: JobState) -> int:
+    return await tx.number(f"SELECT COUNT(*) FROM job WHERE state = '{state.value}'")  # each has a partial index
+
+
+async def newest(tx: Transaction) -> int:
+    """The highest id of a job; 0 when there was never one."""
+    return await tx.number("SELECT seq FROM sqlite_sequence WHERE name = 'job'")
+
+
+async def since(tx: Transaction, newest: int, limit: int) -> tuple[list[AssetKey], int]:
+    """The first assets with a job that has an id above `newest`, and the number of these jobs."""
+    rows = await tx.all(f"SELECT {ASSET} FROM job WHERE id > ? ORDER BY id LIMIT ?", (newest, limit))
+    return [AssetKey(*of) for of in rows], await tx.number("SELECT COUNT(*) FROM job WHERE id > ?", (newest,))
 
 
 async def prune(tx: Transaction, *, before: float) -> int:

@@ -142,4 +142,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX log_start_line ON log_start (first_line)",
     ),
+    (
+        # So that neither the next job nor a status reads all jobs or all archives.
+        "CREATE INDEX job_due ON job (not_before) WHERE state = 'queued'",
+        "CREATE INDEX job_failed ON job (id) WHERE state = 'failed'",
+        "CREATE INDEX job_ended ON job (ended_at, id) WHERE ended_at IS NOT NULL",
+        "CREATE INDEX archive_size ON archive (size)",
+        # To find the archive of an asset whose genome has gone from the genome folder.
+        "CREATE INDEX archive_of_group ON archive (asset_group, asset)",
+    ),
 )

@@ -28,8 +28,8 @@ class JobList(View, frozen=True):
 @Verb("job.list")
 async def job_list(context: Context, call: Call, params: JobListParams) -> JobList:
     """Running jobs, then queued jobs in the order in which they will run, then `ended` ended jobs; a page of them."""
-    jobs = await context.store.ask(rows.listed, params.ended)
-    page = Page((job_view(context, job) for job in jobs[params.skip :]), limit=params.limit)
+    jobs = await context.store.ask(rows.listed, params.ended, skip=params.skip, limit=params.limit + 1)
+    page = Page((job_view(context, job) for job in jobs), limit=params.limit)
     return JobList(jobs=page.rows, next=page.next_after(params.skip), paused=context.pause.reason)
 
 

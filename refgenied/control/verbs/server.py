@@ -11,7 +11,7 @@ from refgenied import __version__
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import Nothing
-from refgenied.control.views import JobView, Page, View, job_view, text
+from refgenied.control.views import PAGE_ROWS, JobView, Page, View, job_view, text
 from refgenied.model import AssetState, BusyError, ConfigError, Job, Problem
 from refgenied.policy import ArchiveState
 from refgenied.shared.output import moment
@@ -169,17 +169,16 @@ class ScanResult(View, frozen=True):
 @Verb("server.scan", writes=True, errors=(BusyError,))
 async def server_scan(context: Context, call: Call, params: Nothing) -> ScanResult:
     """Look at the genome folder now, and queue the assets that are due."""
-    before = {job.id for job in await context.store.ask(rows.unfinished)}
+    before = await context.store.ask(rows.newest)
     await context.reconciler.look_again()
-    unfinished = await context.store.ask(rows.unfinished)
-    queued = [job.key.registry_path for job in unfinished if job.id not in before]
+    queued, total = await context.store.ask(rows.since, before, PAGE_ROWS)
     assets = context.reconciler.look.assets.values()
     return ScanResult(
         took=context.reconciler.last.took,
         assets=len(assets),
         states=dict(Counter(asset.state.value for asset in assets)),
-        queued=Page(queued).rows,
-        queued_total=len(queued),
+        queued=Page(key.registry_path for key in queued).rows,
+        queued_total=total,
     )
 
 
