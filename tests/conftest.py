@@ -123,7 +123,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    return "asyncio"  # aiosqlite and the daemon's signal handling are written for it
+    return "asyncio"  # the database and the daemon's signal handling are written for it
 
 
 @pytest.fixture

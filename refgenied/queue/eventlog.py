@@ -1,15 +1,18 @@
 """Makes a change and its events one transaction. If somebody sets the clock, no job waits longer or shorter."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from refgenied.health import Clock
 from refgenied.model import AssetKey, Event
 from refgenied.queue.feed import Feed
 from refgenied.store import Store, Transaction, events
 from refgenied.store import jobs as rows
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CLOCK_WAS_SET_SECONDS = 1.0
 """If the clock jumps by more than this from one change to the next, somebody has set it."""
@@ -40,17 +43,40 @@ class EventLog:
         self._steady = steady
         self._set_by = self._set_by_at_start = clock() - steady()
 
+    async def write(
+        self, body: Callable[Concatenate[Change, P], Coroutine[Any, Any, T]], *arguments: P.args, **named: P.kwargs
+    ) -> T:
+        """One transaction with its events. `body` waits for the transaction alone, as for `Store.ask`.
+
+        If the clock was set, the times of waiting jobs are first moved as much.
+        """
+
+        async def whole(tx: Transaction) -> tuple[Change, float, T]:
+            change, set_by = await self._begin(tx)
+            return change, set_by, await body(change, *arguments, **named)
+
+        change, set_by, result = await self.store.ask(whole)
+        self._done(change, set_by)
+        return result
+
     @asynccontextmanager
     async def change(self) -> AsyncGenerator[Change]:
-        """One transaction with its events. If the clock was set, the times of waiting jobs are first moved as much."""
+        """The same as a context that may wait for other things too."""
         async with self.store.transaction() as tx:
-            now, set_by = self._clock(), self._clock() - self._steady()
-            jump = set_by - self._set_by
-            if abs(jump) > CLOCK_WAS_SET_SECONDS:
-                await rows.shift(tx, jump)
-            change = Change(tx, now)
+            change, set_by = await self._begin(tx)
             yield change
-        if abs(jump) > CLOCK_WAS_SET_SECONDS:  # after the commit, because a rollback also undoes the move
+        self._done(change, set_by)
+
+    async def _begin(self, tx: Transaction) -> tuple[Change, float]:
+        now, set_by = self._clock(), self._clock() - self._steady()
+        jump = set_by - self._set_by
+        if abs(jump) > CLOCK_WAS_SET_SECONDS:
+            await rows.shift(tx, jump)
+        return Change(tx, now), set_by
+
+    def _done(self, change: Change, set_by: float) -> None:
+        """Call it after the commit, because a rollback also undoes the move."""
+        if abs(set_by - self._set_by) > CLOCK_WAS_SET_SECONDS:
             self._set_by = set_by
         self._feed.publish(change.events)
 

@@ -1,9 +1,9 @@
 """Jobs, archives, removals and the event log, in one SQLite database.
 
-`connection` owns the one connection and its transactions; `opening` opens the file; `schema` has the tables and their
-migrations; `rescue` saves data from a file that is damaged or gone; `state_folder` has the lock. `jobs`,
-`archives`, `events`, `downloads` and `weblogs` hold every SQL statement, as functions of a transaction. `tables` turns
-rows into structs.
+`connection` owns the one connection and its transactions, which run in one `thread`; `opening` opens the file; `schema`
+has the tables and their migrations; `rescue` saves data from a file that is damaged or gone; `state_folder` has the
+lock. `jobs`, `archives`, `events`, `downloads` and `weblogs` hold every SQL statement, as functions of a transaction.
+`tables` turns rows into structs.
 
 *The database's file.* Each start reads all of it (`quick_check`: 0.2 s for 10,000 archives and 200,000 downloads). A
 damaged file is kept as `refgenied.sqlite3.damaged-…`. A new file is filled from the manifests and with the downloads

@@ -1,21 +1,24 @@
-"""The one connection and the one way to a transaction.
+"""The one connection, its thread, and the one way to a transaction.
 
-Three things about aiosqlite were measured: a process with a connection that was not closed never ends; a cancelled
+Three things were measured: a process must not wait for a thread with a connection that was not closed; a cancelled
 statement still runs; and a commit by one task includes the unfinished changes of another. So there is a lock around
 each transaction, a shield inside it, and one place that owns the connection. SQLite before 3.51.3 can damage a WAL
 database that two connections write, so one connection is used for everything.
+
+`Store.ask` runs a whole function in the connection's thread, with all its statements, its commit and its sync: one
+visit to that thread takes longer than ten statements. Everything that runs often goes this way.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import aiosqlite
 import anyio
 import anyio.to_thread
 
@@ -24,7 +27,8 @@ from refgenied.files.regular import identity
 from refgenied.model import StateError
 from refgenied.store import opening, rescue
 from refgenied.store.state_folder import refuse_network_disk
-from refgenied.store.transaction import Transaction, transaction
+from refgenied.store.thread import DatabaseThread
+from refgenied.store.transaction import Transaction, run_through, transaction
 
 CHECKPOINT_ROWS = 1000
 """After this many changed rows SQLite's log is written into the file."""
@@ -36,8 +40,9 @@ T = TypeVar("T")
 class Store:
     """An open database: `async with Store.opened(folder) as store`."""
 
-    def __init__(self, connection: aiosqlite.Connection, path: Path, trouble: str = "") -> None:
+    def __init__(self, connection: sqlite3.Connection, thread: DatabaseThread, path: Path, trouble: str = "") -> None:
         self._connection = connection
+        self._thread = thread
         self._lock = anyio.Lock()
         self.path = path
         self.trouble = trouble
@@ -59,65 +64,77 @@ class Store:
         refuse_network_disk(folder)
         path = folder / DATABASE
         rescue.bring_back(path)
-        trouble = ""
+        thread = DatabaseThread()
         try:
-            connection = await opening.connect(path)
-        except opening.DamagedError as error:
-            aside = await anyio.to_thread.run_sync(rescue.put_aside, path)
-            connection = await opening.connect(path)
-            await connection.close()  # only one connection may be open
-            saved = await anyio.to_thread.run_sync(rescue.salvage, path, aside)
-            connection = await opening.connect(path)
-            trouble = (
-                f"the database was damaged ({error.message}) and is kept as {aside}: records are read anew from the "
-                f"manifests, {saved} counted downloads could be saved"
-            )
-        rescue.clear(path)
-        store = cls(connection, path, trouble)
-        try:
-            await store._checkpoint()
-            yield store
+            connection, trouble = await thread.run(partial(_open, path))
+            rescue.clear(path)
+            store = cls(connection, thread, path, trouble)
+            try:
+                await thread.run(store._checkpoint)
+                yield store
+            finally:
+                with anyio.CancelScope(shield=True):
+                    store.lost()  # before the files are closed, so our log does not stay beside another file
+                    await thread.run(connection.close)
+                    rescue.bring_back(path)
         finally:
-            with anyio.CancelScope(shield=True):
-                store.lost()  # before the files are closed, so our log does not stay beside another file
-                await connection.close()
-                rescue.bring_back(path)
+            thread.end()
 
     # ----------------------------------------------------------------- statements
 
+    async def ask(
+        self,
+        statement: Callable[Concatenate[Transaction, P], Coroutine[Any, Any, T]],
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """Call a function of a transaction; all its statements are done, or none. It waits for the transaction alone.
+
+        A cancellation takes effect before or after, never inside. StateError: SQLite fails, for example on a full disk.
+        A sqlite3.IntegrityError is raised as it is, because the statement is at fault.
+        """
+
+        def visit() -> T:
+            with self._whole() as tx:
+                return run_through(statement(tx, *arguments, **named))
+
+        async with self._lock:
+            return await self._thread.run(visit)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
-        """All statements in this context are done, or none. A cancellation takes effect before or after, never inside.
-
-        StateError: SQLite fails, for example on a full disk. A sqlite3.IntegrityError is raised as it is, because the
-        statement is at fault.
-        """
+        """The same as a context that may wait for other things too. Each of its statements visits the thread."""
         async with self._lock:
             with anyio.CancelScope(shield=True):
+                whole = self._whole()
+                await self._thread.run(whole.__enter__)
                 try:
-                    async with transaction(self._connection, self.path) as tx:
-                        yield tx
-                except StateError as error:
-                    if error.__cause__ is not None and rescue.is_damage(error.__cause__):
-                        self._damaged = True
-                        rescue.suspect(self.path)
+                    yield Transaction(self._connection, self._thread.run)
+                except BaseException as error:
+                    await self._thread.run(partial(whole.__exit__, type(error), error, error.__traceback__))
                     raise
-                if self._connection.total_changes - self._changes >= CHECKPOINT_ROWS:
-                    await self._checkpoint()
+                await self._thread.run(partial(whole.__exit__, None, None, None))
 
-    async def ask(
-        self, statement: Callable[Concatenate[Transaction, P], Awaitable[T]], *arguments: P.args, **named: P.kwargs
-    ) -> T:
-        """Call one statement function of this package in a separate transaction. StateError."""
-        async with self.transaction() as tx:
-            return await statement(tx, *arguments, **named)
+    @contextmanager
+    def _whole(self) -> Generator[Transaction]:
+        """One transaction, in the connection's thread."""
+        try:
+            with transaction(self._connection, self.path) as tx:
+                yield tx
+        except StateError as error:
+            if error.__cause__ is not None and rescue.is_damage(error.__cause__):
+                self._damaged = True
+                rescue.suspect(self.path)
+            raise
+        if self._connection.total_changes - self._changes >= CHECKPOINT_ROWS:
+            self._checkpoint()
 
-    async def _checkpoint(self) -> None:
+    def _checkpoint(self) -> None:
         """Write SQLite's log into the file, but not if another program has written the file: data would be mixed."""
         self._changes = self._connection.total_changes
         with suppress(sqlite3.Error):  # for example a full disk: the log grows, and nothing is lost
             if not self._overwritten:
-                await self._connection.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 self._written = identity(self.path)
 
     # ----------------------------------------------------------------- the file
@@ -160,6 +177,20 @@ class Store:
                     rescued = rescue.rescued_of(self.path)
                     try:
                         os.makedirs(rescued.parent, mode=0o750, exist_ok=True)
-                        await opening.copy(self._connection, rescued, 0o640)
+                        await self._thread.run(partial(opening.copy, self._connection, rescued, 0o640))
                     except (sqlite3.Error, OSError) as error:
                         raise StateError(f"{rescued}: {error}") from error
+
+
+def _open(path: Path) -> tuple[sqlite3.Connection, str]:
+    """The open database, and what was wrong with its file. StateError."""
+    try:
+        return opening.connect(path), ""
+    except opening.DamagedError as error:
+        aside = rescue.put_aside(path)
+        opening.connect(path).close()  # only one connection may be open
+        saved = rescue.salvage(path, aside)
+        return opening.connect(path), (
+            f"the database was damaged ({error.message}) and is kept as {aside}: records are read anew from the "
+            f"manifests, {saved} counted downloads could be saved"
+        )

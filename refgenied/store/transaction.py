@@ -1,43 +1,46 @@
 """One transaction on one connection."""
 
 import sqlite3
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import aiosqlite
+from typing import Any, TypeVar
 
 from refgenied.model import StateError
 from refgenied.store import rescue
 
+T = TypeVar("T")
 Row = Sequence[Any]
 
 
 class Transaction:
-    """Statements inside one transaction. The transaction ends with its `async with`."""
+    """Statements inside one transaction.
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    `visit` calls a function in the connection's thread. There are two kinds: one waits for that thread, the other is in
+    it already and never waits. So a function with many statements can be run there as a whole, see `run_through`.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, visit: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
+    ) -> None:
+        """Without `visit` the transaction is used in the connection's thread."""
         self._connection = connection
+        self._visit = visit
 
     async def execute(self, sql: str, values: Iterable[Any] = ()) -> int:
         """Run one statement. Returns the number of rows that it changed."""
-        cursor = await self._connection.execute(sql, tuple(values))
-        changed = cursor.rowcount
-        await cursor.close()
-        return changed
+        return await self._run(_changed, sql, values)
 
     async def insert(self, sql: str, values: Iterable[Any] = ()) -> int:
         """Run one INSERT. Returns the new row's id."""
-        cursor = await self._connection.execute(sql, tuple(values))
-        row = cursor.lastrowid
-        await cursor.close()
+        row = await self._run(_inserted, sql, values)
         if row is None:
             raise StateError("the database gave no row id")
         return row
 
     async def all(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
-        return list(await self._connection.execute_fetchall(sql, tuple(values)))
+        return await self._run(_rows, sql, values)
 
     async def one(self, sql: str, values: Iterable[Any] = ()) -> Row | None:
         rows = await self.all(sql, values)
@@ -48,17 +51,46 @@ class Transaction:
         row = await self.one(sql, values)
         return int(row[0]) if row and row[0] is not None else 0
 
+    async def _run(
+        self, statement: Callable[[sqlite3.Connection, str, tuple[Any, ...]], T], sql: str, values: Iterable[Any]
+    ) -> T:
+        if self._visit is None:
+            return statement(self._connection, sql, tuple(values))
+        return await self._visit(partial(statement, self._connection, sql, tuple(values)))
 
-@asynccontextmanager
-async def transaction(connection: aiosqlite.Connection, path: Path) -> AsyncGenerator[Transaction]:
-    """As `Store.transaction`, without its lock and shield."""
+
+def _changed(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> int:
+    return connection.execute(sql, values).rowcount
+
+
+def _inserted(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> int | None:
+    return connection.execute(sql, values).lastrowid
+
+
+def _rows(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[Row]:
+    return connection.execute(sql, values).fetchall()
+
+
+def run_through(body: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing but a transaction that never waits."""
     try:
-        await connection.execute("BEGIN IMMEDIATE")
+        body.send(None)
+    except StopIteration as done:
+        return done.value
+    body.close()
+    raise RuntimeError("a function of a transaction waited for something else")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Generator[Transaction]:
+    """As `Store.ask`, in the connection's thread: all statements in this context are done, or none."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
         yield Transaction(connection)
-        await connection.execute("COMMIT")
+        connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:  # on a full disk SQLite may have rolled back already
-            await connection.execute("ROLLBACK")
+            connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(
             error, sqlite3.IntegrityError | sqlite3.ProgrammingError
         ):

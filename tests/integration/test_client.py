@@ -449,7 +449,7 @@ def test_the_client_imports_only_the_standard_library_until_it_draws() -> None:
     code = (
         "import sys; import refgenied.client; "
         "third = [m for m in sys.modules if m.split('.')[0] in "
-        "('msgspec','anyio','rich','yaml','structlog','watchfiles','aiosqlite','deflate')]; "
+        "('msgspec','anyio','rich','yaml','structlog','watchfiles','deflate')]; "
         "print(third); sys.exit(bool(third))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,21 +1,26 @@
 """The one connection: its file, its schema, its transactions."""
 
+import asyncio
 import os
 import sqlite3
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from refgenied.files import mounts
 from refgenied.model import AssetKey, JobState, StateError
-from refgenied.store import Store, archives, rescue
+from refgenied.store import Store, Transaction, archives, rescue
 from refgenied.store import jobs as rows
 from refgenied.store.connection import CHECKPOINT_ROWS
 from refgenied.store.schema import APPLICATION_ID, MIGRATIONS
 from refgenied.store.state_folder import NETWORK_FILE_SYSTEM
+from refgenied.store.thread import DatabaseThread
 
 pytestmark = pytest.mark.anyio
 KEY = AssetKey("d" * 48, "fasta", "default")
@@ -383,3 +388,55 @@ def test_a_network_disk_is_known_by_its_kind_of_file_system(kind: str, *, remote
     table.write_text(f"36 35 {os.major(device)}:{os.minor(device)} / /x rw shared:1 - {kind} host:/x rw\n")
     assert mounts.file_system(tmp_path, table) == kind
     assert bool(NETWORK_FILE_SYSTEM.fullmatch(kind)) is remote
+
+
+async def test_a_question_of_many_statements_is_one_visit_to_the_databases_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A visit takes longer than ten statements, and a job has thirty of them."""
+    visits = 0
+    real = DatabaseThread.run
+
+    async def counted(thread: DatabaseThread, function: Callable[[], object]) -> object:
+        nonlocal visits
+        visits += 1
+        return await real(thread, function)
+
+    async def many(tx: Transaction) -> list[str | None]:
+        for number in range(10):
+            await archives.put_fact(tx, str(number), "x")
+        return [await archives.fact(tx, str(number)) for number in range(10)]
+
+    async with Store.opened(tmp_path) as store:
+        monkeypatch.setattr(DatabaseThread, "run", counted)
+        assert await store.ask(many) == ["x"] * 10
+        assert visits == 1
+        monkeypatch.undo()
+
+
+async def test_a_question_that_waits_for_something_else_changes_nothing(tmp_path: Path) -> None:
+    async def waits(tx: Transaction) -> None:
+        await archives.put_fact(tx, "half", "done")
+        await asyncio.sleep(0)
+
+    async with Store.opened(tmp_path) as store:
+        with pytest.raises(RuntimeError, match="waited for something else"):
+            await store.ask(waits)
+        assert await store.ask(archives.fact, "half") is None
+
+
+async def test_a_cancelled_question_is_done_before_the_next_one_begins(tmp_path: Path) -> None:
+    async with Store.opened(tmp_path) as store:
+        begun, go_on = threading.Event(), threading.Event()
+
+        async def slow(tx: Transaction) -> None:
+            begun.set()
+            go_on.wait(20)
+            await archives.put_fact(tx, "whole", "done")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.ask, slow)
+            assert await anyio.to_thread.run_sync(begun.wait, 20)
+            group.cancel_scope.cancel()
+            go_on.set()
+        assert await store.ask(archives.fact, "whole") == "done"
