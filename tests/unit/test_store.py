@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 
 from refgenied.files import mounts
-from refgenied.model import AssetKey, JobState, StateError
+from refgenied.model import AssetKey, StateError
 from refgenied.store import Store, Transaction, archives, rescue
 from refgenied.store import jobs as rows
 from refgenied.store.connection import CHECKPOINT_ROWS
