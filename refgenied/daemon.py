@@ -102,7 +102,7 @@ class Daemon:
         await pause.load()
         first_started_at = await store.ask(archives.first_started_at, clock())
         reconciler = Reconciler(core, pause, first_started_at=first_started_at)
-        pause.on_end(reconciler.hint)  # queue the assets that could not be queued before
+        pause.on_end(reconciler.judge_again)  # queue the assets that could not be queued before
         logs.set_up(settings.log, reconciler.last.names)
         watcher = Watcher(reconciler, self._current, core.health)
         verifier = Verifier(core)
@@ -114,7 +114,7 @@ class Daemon:
         tidier = Tidier(core, importer)
         rights = Rights(core, reconciler)
         reload = Reload(self._current, self._load, reconciler.last.names)
-        reload.then(reconciler.hint)  # other assets may be wanted now
+        reload.then(reconciler.judge_again)  # other assets may be wanted now
         reload.then(rights.look_again)
         stop = anyio.Event()
         surroundings = Surroundings(core, restart=lambda why: self._start_anew(why, stop))

@@ -85,6 +85,12 @@ class Watching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the daemon looks at the genome folder."""
 
     enabled: Annotated[bool, "use the kernel's change notices as hints (regular looks happen in any case)"] = True
+    most_folders: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        "watch at most this many folders (refgenie 1 has some for each genome); regular looks find what is new in the "
+        "others; each takes a watch of fs.inotify.max_user_watches and 1 KiB of the kernel's memory",
+    ] = 8192
     sweep_seconds: Annotated[
         PositiveSeconds, "look at the whole genome folder once in this many seconds; choose less on a network disk"
     ] = 600.0

@@ -1,25 +1,34 @@
 """The genome folder as the last look has found it. Faults go to the health, and changes go to the log."""
 
-import os
-import stat
 import time
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import NamedTuple
 
+import anyio
 import structlog
 
 from refgenied.files.disk import DiskThread
-from refgenied.model import Look
+from refgenied.model import AssetKey, AssetState, Genome, Look, ShortageError
 from refgenied.queue.core import Core
+from refgenied.reconciler.watchable import Folders
 
 log = structlog.get_logger("reconciler")
 
 MOST_CHANGES_LOGGED = 200
 """If one look shows at most this many changes, each has a log line."""
 
-Watchable = tuple[tuple[str, tuple[int, int]], ...]
-"""Folders with (device, inode), because a folder that was made again under the same name is a new folder."""
-
 NO_LOOK = Look(assets={}, genomes={}, problems=(), layout="", root=None, watch=())
+
+
+class Changes(NamedTuple):
+    """What one look found changed since the look before it."""
+
+    assets: list[AssetKey]
+    every: bool
+    """Whether it was a look at the whole folder."""
+    any: bool
+    """False: nothing at all has changed, as far as it looked."""
 
 
 class LastLook:
@@ -28,35 +37,101 @@ class LastLook:
         self.disk = DiskThread("look")
         self.look = NO_LOOK
         """The last look that could read the genome folder."""
+        self.building: set[AssetKey] = set()
+        """The assets that are being built, by that look."""
         self.readable = True
         """Whether the newest look could read it."""
-        self.watchable: Watchable = ()
-        """The folders to watch, if they exist."""
+        self.folders = Folders()
+        self.cut = False
+        """Whether a look has begun and not come to its end. After it a look at a part cannot be trusted."""
+        self._lock = anyio.Lock()
         self.at = 0.0
         """When the newest look was done, in Unix seconds; 0.0 before the first look."""
         self.took = 0.0
         """How many seconds the newest look took."""
+        self._called: tuple[dict[str, Genome], dict[str, list[Genome]]] = ({}, {})
+        """The genomes of a look, and the same by digest and by alias."""
 
-    async def renew(self) -> None:
+    async def renew(self) -> Changes:
         """Look at the whole genome folder."""
-        began = time.monotonic()
-        found = await self.disk.run(self._core.genomes.look, self._core.clock())
+        async with self._lock:
+            return await self._whole()
+
+    async def renew_some(self, noticed: Collection[str], keys: Collection[AssetKey]) -> Changes:
+        """Look at what may have changed since the last look: see `GenomeFolder.look_again`.
+
+        It is a look at the whole folder if it fails, and after a look that did not come to its end.
+        """
+        async with self._lock:
+            if self.cut or not self.at:
+                return await self._whole()
+            try:
+                return await self._take(partial(self._again, noticed, keys), noticed)
+            except ShortageError:
+                raise
+            except Exception:
+                log.exception("look.failed")
+                return await self._whole()
+
+    async def first(self) -> None:
+        """Look, unless that was done before."""
+        if not self.at:
+            async with self._lock:
+                if not self.at:
+                    await self._whole()
+
+    async def _whole(self) -> Changes:
+        return await self._take(self._core.genomes.look, None)
+
+    def _again(self, noticed: Collection[str], keys: Collection[AssetKey], now: float) -> Look:
+        return self._core.genomes.look_again(self.look, now, noticed=noticed, keys=keys)
+
+    async def _take(self, look: Callable[[float], Look], noticed: Collection[str] | None) -> Changes:
+        began, began_at = time.monotonic(), time.time()
+        self.cut = True
+        found = await self.disk.run(look, self._core.clock())
         self._report(found)
         self.readable = found.ok
+        before, changed = self.look, list[AssetKey]()
         if found.ok:
-            before, self.look = self.look, found
-            self._log_changes(before)
-        self.watchable = await self.disk.run(identified, self.look.watch)
+            self.look = found
+            changed = differing(before, found)
+            self._note_builds(changed)
+            self._log_changes(before, changed)
+        most = self._core.current.settings.watch.most_folders
+        some = noticed if found.ok and not found.full else None
+        await self.disk.run(partial(self.folders.renew, self.look.watch, began_at, most=most, again=some))
         self.at, self.took = self._core.clock(), time.monotonic() - began
+        self.cut = False
+        others = before.genomes != self.look.genomes or before.watch != self.look.watch
+        return Changes(changed, every=found.full, any=bool(changed) or found.full or others)
+
+    def _note_builds(self, changed: Iterable[AssetKey]) -> None:
+        for key in changed:
+            asset = self.look.assets.get(key)
+            if asset is not None and asset.state is AssetState.BUILDING:
+                self.building.add(key)
+            else:
+                self.building.discard(key)
 
     def names(self, path: str) -> list[str]:
         """All registry paths of the asset with this path: first with the genome's digest, then with each alias."""
         genome, _, name = path.partition("/")
-        genomes = self.look.genomes
-        known = [genomes[genome]] if genome in genomes else [one for one in genomes.values() if genome in one.aliases]
+        known = self.genomes_called(genome)
         if not name or len(known) != 1:  # if two genomes have this alias, it is not clear which is meant
             return [path]
         return [f"{called}/{name}" for called in (known[0].digest, *known[0].aliases)]
+
+    def genomes_called(self, name: str) -> list[Genome]:
+        """The genome with this digest, or all genomes with this alias. The log asks for each line, in any thread."""
+        genomes = self.look.genomes
+        if self._called[0] is not genomes:
+            by_alias: dict[str, list[Genome]] = {}
+            for genome in genomes.values():
+                for alias in genome.aliases:
+                    by_alias.setdefault(alias, []).append(genome)
+            self._called = (genomes, by_alias | {digest: [genome] for digest, genome in genomes.items()})
+        return self._called[1].get(name, [])
 
     def _report(self, found: Look) -> None:
         health = self._core.health
@@ -69,26 +144,29 @@ class LastLook:
             missing = f"{self._core.current.settings.refgenie.genome_folder} is missing"
             health.set("genome_folder", found.problems[0].message if found.problems else missing)
 
-    def _log_changes(self, earlier: Look) -> None:
-        changed = [
-            asset
-            for key, asset in self.look.assets.items()
-            if (before := earlier.assets.get(key)) is None or before.state is not asset.state
-        ]
-        for asset in changed[:MOST_CHANGES_LOGGED]:
-            path = asset.key.named(asset.aliases)
-            log.info("asset.state", asset=path, state=asset.state, reason=asset.reason)
-        if len(changed) > MOST_CHANGES_LOGGED:
-            more = len(changed) - MOST_CHANGES_LOGGED
+    def _log_changes(self, earlier: Look, changed: Iterable[AssetKey]) -> None:
+        shown = 0
+        more = 0
+        for key in changed:
+            before, asset = earlier.assets.get(key), self.look.assets.get(key)
+            if asset is None or (before is not None and before.state is asset.state):
+                continue
+            if shown < MOST_CHANGES_LOGGED:
+                path = asset.key.named(asset.aliases)
+                log.info("asset.state", asset=path, state=asset.state, reason=asset.reason)
+                shown += 1
+            else:
+                more += 1
+        if more:
             log.info("asset.states_more", more=more, see="refgeniectl asset list")
 
 
-def identified(folders: tuple[str, ...]) -> Watchable:
-    """The folders that can be watched. A folder that cannot be read would end the watch on all of them."""
-    found: list[tuple[str, tuple[int, int]]] = []
-    for folder in folders:
-        with suppress(OSError):
-            info = os.stat(folder)
-            if stat.S_ISDIR(info.st_mode) and os.access(folder, os.R_OK):
-                found.append((folder, (info.st_dev, info.st_ino)))
-    return tuple(found)
+def differing(before: Look, after: Look) -> list[AssetKey]:
+    """The assets that came, went or changed between two looks. What is equal is the same object in both."""
+    if len(before.assets) == len(after.assets):  # nearly always, and then in the same order, so no key is compared
+        pairs = zip(before.assets.values(), after.assets.values(), strict=True)
+        others = [(old.key, new.key) for old, new in pairs if old is not new]
+        if all(old == new for old, new in others):
+            return [key for key, _ in others]
+    changed = [key for key, asset in after.assets.items() if before.assets.get(key) is not asset]
+    return [*changed, *(key for key in before.assets if key not in after.assets)]

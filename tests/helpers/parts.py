@@ -82,7 +82,7 @@ class Parts:
         self.core = Core(self.folder, archive_folder, self.jobs, self.current, self.health, clock=self._now)
         self.pause = Pause(self.core)
         self.reconciler = Reconciler(self.core, self.pause, first_started_at=0.0)
-        self.pause.on_end(self.reconciler.hint)
+        self.pause.on_end(self.reconciler.judge_again)
         self.verifier = Verifier(self.core)
         self.scrubber = Scrubber(self.core, self.verifier)
         self.damage = Damage(self.core, self.verifier)

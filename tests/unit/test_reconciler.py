@@ -7,12 +7,13 @@ import anyio
 import pytest
 from parts import running, until
 from synthetic import Genomes
+from watchfiles import Change
 
 from refgenied.config.settings import Watching
 from refgenied.model import AssetKey, AssetState, BusyError, Look, Priority
 from refgenied.queue import conditions
 from refgenied.reconciler import last_look, reconciler, standings
-from refgenied.watcher import Watcher
+from refgenied.watcher import Notices, Watcher
 
 pytestmark = pytest.mark.anyio
 
@@ -205,8 +206,9 @@ class Source:
         self.watched: list[tuple[str, ...]] = []
         self.fire = anyio.Event()
         self.breaks = 0
+        self.notices: Notices = ()
 
-    async def __call__(self, folders: tuple[str, ...], stop: anyio.Event) -> AsyncIterator[object]:
+    async def __call__(self, folders: tuple[str, ...], stop: anyio.Event) -> AsyncIterator[Notices]:
         self.watched.append(folders)
         if self.breaks:
             self.breaks -= 1
@@ -214,7 +216,7 @@ class Source:
         while not stop.is_set():
             await self.fire.wait()
             self.fire = anyio.Event()
-            yield None
+            yield self.notices
 
 
 async def test_notices_are_hints_and_a_broken_watch_is_built_anew(genomes: Genomes) -> None:
@@ -230,6 +232,7 @@ async def test_notices_are_hints_and_a_broken_watch_is_built_anew(genomes: Genom
         await parts.health.well("watch")
         assert source.watched == [(str(genomes.root),)] * 2
         key = genomes.build()
+        source.notices = {(Change.modified, str(genomes.config))}
         source.fire.set()
         await until(lambda: key in parts.reconciler.look.assets, parts.reconciler)
         group.cancel_scope.cancel()

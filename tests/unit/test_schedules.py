@@ -5,8 +5,9 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import msgspec
@@ -28,13 +29,14 @@ from refgenied.model import (
     AssetState,
     DigestMismatchError,
     JobState,
+    Look,
     Priority,
     StateError,
     UnreadableError,
 )
 from refgenied.queue import archiver, pause
 from refgenied.queue import worker as worker_module
-from refgenied.reconciler.last_look import identified
+from refgenied.reconciler.watchable import Folders
 from refgenied.store.state_folder import held
 from refgenied.watcher import Watcher
 
@@ -160,14 +162,14 @@ async def test_waiters_do_not_make_each_other_look(genomes: Genomes, monkeypatch
         async with parts.store.transaction() as tx:
             await tx.execute("DELETE FROM job")
         looks = 0
-        real = parts.reconciler.last.renew
+        real = parts.folder.look_again
 
-        async def counted() -> None:
+        def counted(before: Look, now: float, **what: Collection[Any]) -> Look:
             nonlocal looks
             looks += 1
-            await real()
+            return real(before, now, **what)
 
-        monkeypatch.setattr(parts.reconciler.last, "renew", counted)
+        monkeypatch.setattr(parts.folder, "look_again", counted)
         context = context_of(parts)
         async with anyio.create_task_group() as group:
             for path in ("t7/fasta", "t7/other"):
@@ -201,7 +203,9 @@ async def test_a_folder_that_cannot_be_watched_does_not_stop_the_others(genomes:
     closed, opened = tmp_path / "closed", tmp_path / "opened"
     closed.mkdir(mode=0o000)
     opened.mkdir()
-    assert [folder for folder, _ in identified((str(closed), str(opened)))] == [str(opened)]
+    folders = Folders()
+    folders.renew((str(closed), str(opened)), 0.0, most=9, again=None)
+    assert list(folders.watchable) == [str(opened)]
 
 
 # ----------------------------------------------------------------------- publishing, crashes and the folder

@@ -1,4 +1,4 @@
-"""`archive wait`: waits until the archive of an asset exists."""
+"""`archive wait`: waits until the archive of an asset exists, or until it can be pulled."""
 
 import time
 
@@ -8,14 +8,17 @@ from refgenied.client.session import JOB_FAILED, TIME_OVER, Session
 from refgenied.shared import output
 
 
-def wait(session: Session, *, path: str, timeout: float | None) -> int:
-    """Wait until the archive of an asset, as it is now, exists."""
+def wait(session: Session, *, path: str, timeout: float | None, served: bool) -> int:
+    """Wait until the archive of an asset, as it is now, is complete and recorded. With --served also until
+    refgenieserver's config has it: then `refgenie pull` gets it.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def waited(client: Client) -> Json:
+        more: Json = {"served": True} if served else {}  # refgenied 0.3 does not know it, and always waits for that
         left = {} if deadline is None else {"timeout": max(0.0, deadline - time.monotonic())}
         with draw.notices(path, json=session.json) as heard:
-            return client.call("archive.wait", on_notice=heard, path=path, progress=True, waiting=True, **left)
+            return client.call("archive.wait", on_notice=heard, path=path, progress=True, waiting=True, **left, **more)
 
     lasting = Lasting(session, deadline=deadline)
     try:

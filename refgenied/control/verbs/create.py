@@ -50,7 +50,7 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     """Ask for the archive of assets; answers with the job of each, one result for `path`, a list for `paths`."""
     require_one("archive.create", path=params.path, paths=params.paths)
     await require_folder(context, "archived")
-    await context.reconciler.look_again()
+    await context.reconciler.refreshed([params.path] if params.path else params.paths)
 
     async def wish(path: str) -> Wish:
         try:

@@ -86,6 +86,7 @@ async def _tell(context: Context, call: Call, arrived: list[Event], last: int) -
 class JobWatchParams(Params, frozen=True):
     job: JobNumber
     waiting: Annotated[bool, Meta(description="send `waiting` notifications that say what it waits for")] = False
+    served: Annotated[bool, Meta(description="wait until its archive is in the served config too")] = False
 
 
 class JobWatch(View, frozen=True):
@@ -106,7 +107,8 @@ async def job_watch(context: Context, call: Call, params: JobWatchParams) -> End
         while True:
             job = await _successor(context, job)
             if job.state in ENDED:
-                await context.catalog.catch_up()  # the client may want to pull the archive next
+                if params.served:  # the client wants to pull the archive next
+                    await context.catalog.catch_up()
                 return End("done", last, job_view(context, job))
             arrived: list[Event] = []
             with anyio.move_on_after(JOB_PROGRESS_SECONDS):

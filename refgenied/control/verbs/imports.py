@@ -72,7 +72,7 @@ async def archive_import(context: Context, call: Call, params: ArchiveImportPara
             refused.append(view)
         if params.progress:
             await call.notify("imported", view)
-    context.reconciler.hint()
+    context.reconciler.judge_again()
     if params.path:
         await context.catalog.refresh()  # the client may want to pull the archive next
     return ImportResult(

@@ -53,10 +53,11 @@ class ArchiveRemoved(View, frozen=True):
 @Verb("archive.remove", writes=True, errors=(*ARCHIVE_ERRORS, BusyError, WriteError))
 async def archive_remove(context: Context, call: Call, params: ArchiveRemoveParams) -> ArchiveRemoved:
     """Forget an archive, and with `delete_file` delete it. It comes back when the asset is built again or requested."""
-    await context.reconciler.look_again()
     await require_folder(context, "removed")
+    # the asset's present stamp is needed, and what its name means now; it may be gone, and only its archive is left
+    await context.reconciler.refreshed([params.path], thorough=False)
     try:
-        record, _ = await lookup.find(context, params.path)
+        record = await _found(context, params.path)
     except ArchiveNotFoundError:
         left = await lookup.removed(context, params.path) if params.delete_file else None
         if left is None:
@@ -64,6 +65,15 @@ async def archive_remove(context: Context, call: Call, params: ArchiveRemovePara
         return await _delete_left_file(context, left)
     with context.jobs.reserved(record.key):
         return await _remove(context, record, call.peer.requester, delete_file=params.delete_file)
+
+
+async def _found(context: Context, path: str) -> ArchiveRecord:
+    """ArchiveNotFoundError, also after a look at the whole genome folder if the path means no asset."""
+    try:
+        return (await lookup.find(context, path))[0]
+    except ArchiveNotFoundError:
+        await context.reconciler.refreshed([path])
+        return (await lookup.find(context, path))[0]
 
 
 async def _remove(
@@ -90,7 +100,7 @@ async def _remove(
                 await anyio.to_thread.run_sync(_delete, place)
             await _forget(context, place, removal, requester, delete_file=True)
         await _stop_jobs(context, record, requester)  # a look may have queued a job before the removal was recorded
-        await context.catalog.refresh()
+        await context.catalog.catch_up()
     there = await anyio.to_thread.run_sync(place.archive.exists)
     return ArchiveRemoved(record.key.registry_path, str(place.archive), there_before and not there, there)
 

@@ -1,4 +1,4 @@
-"""`archive.wait`: waits until the archive of an asset, as it is now, exists."""
+"""`archive.wait`: waits until the archive of an asset, as it is now, exists, and is served if that is asked for."""
 
 from typing import Annotated
 
@@ -34,6 +34,7 @@ class ArchiveWaitParams(PathParams, frozen=True):
     ) = None
     progress: Annotated[bool, Meta(description="send `progress` notifications meanwhile")] = False
     waiting: Annotated[bool, Meta(description="send `waiting` notifications that say what it waits for")] = False
+    served: Annotated[bool, Meta(description="wait until it is in the served config too, for `refgenie pull`")] = False
 
 
 class Waited(View, frozen=True):
@@ -50,26 +51,29 @@ class Waited(View, frozen=True):
     "archive.wait", lasts=True, notifies=("progress", "waiting"), errors=(*ASSET_ERRORS, AssetNotWantedError, BusyError)
 )
 async def archive_wait(context: Context, call: Call, params: ArchiveWaitParams) -> Waited:
-    """Wait until there is an archive of the asset as it is now, or its job has failed, or the time is over."""
+    """Wait until there is an archive of the asset as it is now, or its job has failed, or the time is over. With
+    `served` also until refgenieserver's config has it.
+    """
     looking = anyio.move_on_after(None if params.timeout is None else max(params.timeout, FOLDER_ANSWER_SECONDS))
     with looking:
-        await _look_again(context)
+        await _refresh(context, params.path)
     if looking.cancelled_caught:
         return Waited(params.path, "timeout", "time is over: waiting for a look at the genome folder")
     key = resolve(context.reconciler.look, params.path)
     wait = _Wait(context, call, key, params)
     at_once = await wait.done()  # an existing archive is reported even if no time is left
-    if at_once is not None:
-        return at_once
-    with anyio.move_on_after(params.timeout):
-        return await wait.run()
+    left = params.timeout
+    if at_once is not None and left is not None:
+        left = max(left, FOLDER_ANSWER_SECONDS)
+    with anyio.move_on_after(left):
+        return await wait.served(at_once or await wait.run())
     return Waited(key.registry_path, "timeout", f"time is over: {await wait.waiting_for()}")
 
 
-async def _look_again(context: Context) -> None:
-    """Look now. If the database takes no writes, wait for it, as the queue does."""
+async def _refresh(context: Context, path: str) -> None:
+    """Look at the asset now. If the database takes no writes, wait for it, as the queue does."""
     try:
-        await context.reconciler.look_again()
+        await context.reconciler.refreshed([path])
     except StateError as error:
         await context.pause.caused(error)
 
@@ -79,6 +83,7 @@ class _Wait:
         self._context = context
         self._asked = params.path
         self._key = key
+        self._until_served = params.served
         self._news = JobNews(context, call, progress=params.progress, waiting=params.waiting)
         self._job: Job | None = None
         self._without_job = "the first look"
@@ -87,6 +92,13 @@ class _Wait:
     async def waiting_for(self) -> str:
         """One plain line."""
         return (await why_waiting(self._context, self._job)).reason if self._job else self._without_job
+
+    async def served(self, waited: Waited) -> Waited:
+        """The same, when refgenieserver's config has the archive, if that was asked for."""
+        if self._until_served and waited.state == ArchiveState.ARCHIVED:
+            self._without_job = "its archive is not in the served config yet"
+            await self._context.catalog.catch_up()
+        return waited
 
     async def run(self) -> Waited:
         with self._context.jobs.feed.subscribed() as subscription:
@@ -105,12 +117,11 @@ class _Wait:
         """The result, if there is one already. AssetNotWantedError: there will never be one."""
         asset, facts, stands = await self._standing()
         if stands.due and not looked:  # a job has just ended, or is not queued yet, after the last look
-            await _look_again(self._context)
+            await _refresh(self._context, self._key.registry_path)
             asset, facts, stands = await self._standing()
         self._job = stands.job
         record = facts.archives.get(self._key)
         if record is not None and stands.archive is ArchiveState.ARCHIVED:
-            await self._context.catalog.refresh()  # the client may want to pull the archive next
             return Waited(self._key.registry_path, "archived", "", archive=lookup.view(self._context, record, facts))
         if stands.job is not None:
             return None
