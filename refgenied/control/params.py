@@ -1,6 +1,6 @@
 """Params that several verbs take, and the checks that they share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated
 
 import anyio.to_thread
@@ -10,11 +10,9 @@ from msgspec import Meta
 from refgenied.control.context import Context
 from refgenied.control.protocol import InvalidParamsError
 from refgenied.control.views import PAGE_ROWS
-from refgenied.genomes.registry_path import check_pattern, matches
 from refgenied.model import (
     ArchiveFolderNotSetError,
     ArchiveNotFoundError,
-    Asset,
     AssetNotFoundError,
     BadRegistryPathError,
     DamagedArchiveError,
@@ -100,10 +98,3 @@ async def require_folder(context: Context, doing: str) -> None:
     problem = await anyio.to_thread.run_sync(context.archive_folder.problem)
     if problem:
         raise WriteError(problem)
-
-
-def selection(pattern: str) -> Callable[[Asset], bool]:
-    """A function that tells whether an asset matches the pattern; "" matches every asset. BadRegistryPathError."""
-    whole = pattern if "/" in pattern else f"{pattern or '*'}/*"
-    check_pattern(whole)
-    return lambda asset: not pattern or matches(whole, asset)

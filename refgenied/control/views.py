@@ -4,8 +4,10 @@ Times are Unix seconds, sizes are bytes, paths are absolute.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from operator import attrgetter
+from typing import Generic, TypeVar, cast
 
 import msgspec
 
@@ -18,6 +20,8 @@ from refgenied.shared.progress import Progress
 PAGE_BYTES = MAX_REPLY * 3 // 4
 """The most bytes of the rows in one reply. The rest of the reply is for its other fields."""
 PAGE_ROWS = 1000
+STEP = 256
+"""The most rows that are made at once. Between two steps the daemon does other things."""
 MOST_ALIASES = 20
 """The most aliases of a genome in one row; `aliases_total` has their number."""
 LONGEST_TEXT = 4096
@@ -132,18 +136,33 @@ class EventView(View, frozen=True):
     data: dict[str, object]
 
 
+@cache
+def _own(shape: type[msgspec.Struct], source: type[msgspec.Struct]) -> Callable[[msgspec.Struct], dict[str, object]]:
+    """A function that gives the values of the fields that both have. A list calls it for each row."""
+    names = [name for name in source.__struct_fields__ if name in shape.__struct_fields__]
+    if len(names) < 2:  # attrgetter gives no tuple for them
+        return lambda thing: {name: getattr(thing, name) for name in names}
+    get = attrgetter(*names)
+    return lambda thing: dict(zip(names, get(thing), strict=True))
+
+
 def shaped(shape: type[V], thing: msgspec.Struct, **more: object) -> V:
     """An object of the model in this shape: its own fields, and `more`. Texts are cut to LONGEST_TEXT."""
-    fields = msgspec.structs.asdict(thing) | more
-    cut = {name: text(value) if isinstance(value, str) else value for name, value in fields.items()}
-    return msgspec.convert(cut, shape)
+    values = _own(shape, type(thing))(thing) | more
+    for name, value in values.items():
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            values[name] = text(value)
+    return shape(**values)
 
 
 def row(shape: type[V], thing: msgspec.Struct, key: AssetKey | None, aliases: Sequence[str], /, **more: object) -> V:
     """`shaped`, with the names of the object's asset."""
-    names = msgspec.structs.asdict(key) | {"registry_path": key.registry_path} if key else {"registry_path": None}
-    shown = tuple(aliases[:MOST_ALIASES])
-    return shaped(shape, thing, **names | {"aliases": shown, "aliases_total": len(aliases)} | more)
+    names: dict[str, object] = {"registry_path": key.registry_path if key else None}
+    if "aliases_total" in shape.__struct_fields__:
+        names |= {"aliases": tuple(aliases[:MOST_ALIASES]), "aliases_total": len(aliases)}
+    if key is not None and issubclass(shape, AssetNamesView):
+        names |= {"genome_digest": key.genome_digest, "asset_group": key.asset_group, "asset": key.asset}
+    return shaped(shape, thing, **names | more)
 
 
 def job_view(context: Context, job: Job) -> JobView:
@@ -190,6 +209,7 @@ class Page(Generic[T]):
         self.rows: list[T] = []
         self.more = False
         """Whether there are rows that did not fit."""
+        self._lines: list[msgspec.Raw] = []
         self._limit = limit
         self._room = room
         for row in itertools.islice(rows, limit + 1):
@@ -198,11 +218,23 @@ class Page(Generic[T]):
 
     def take(self, row: T) -> bool:
         """Take one more row, if it fits."""
-        self._room -= len(encode(row)) + 1
+        line = encode(row)
+        self._room -= len(line) + 1
         self.more = len(self.rows) == self._limit or (self._room < 0 and bool(self.rows))
         if not self.more:
             self.rows.append(row)
+            self._lines.append(msgspec.Raw(line))
         return not self.more
+
+    @property
+    def step(self) -> int:
+        """How many rows to make at once for the rest of the page."""
+        return min(self._limit + 1 - len(self.rows), STEP)
+
+    @property
+    def packed(self) -> list[T]:
+        """The rows, as they were written to learn their length: a reply does not write them a second time."""
+        return cast("list[T]", self._lines)
 
     def next_after(self, skip: int) -> int | None:
         """How many rows the next page skips, if this page skipped `skip`; None: this is the last page."""

@@ -15,7 +15,7 @@ from refgenied.model import ArchiveRecord, Asset, AssetKey, AssetState, Look
 from refgenied.policy import Facts, Standing, standing
 from refgenied.queue.core import Core
 from refgenied.queue.pause import Pause
-from refgenied.reconciler.key_order import SCANNED_AT_ONCE, KeyOrder
+from refgenied.reconciler.key_order import EVERYTHING, SCANNED_AT_ONCE, KeyOrder, Span, successor
 from refgenied.reconciler.last_look import NO_LOOK, LastLook
 from refgenied.reconciler.tally import Counts, Tally
 from refgenied.store import archives
@@ -77,7 +77,7 @@ class Standings:
             self._tally.follow(look)
             pending = self._take_changed()
             try:
-                found = {asset.key: (asset, stands) async for asset, stands in self.after(None)}
+                found = {asset.key: (asset, stands) async for asset, stands in self.within(EVERYTHING)}
             except BaseException:
                 self._tally.changed |= pending
                 raise
@@ -85,38 +85,35 @@ class Standings:
             self._tallied = self._tallied or look.ok
         return found
 
-    async def after(
-        self,
-        key: AssetKey | None,
-        *,
-        until: AssetKey | None = None,
-        selects: Callable[[Asset], bool] = every,
-        step: int = STEP,
+    def after(self, key: AssetKey | None) -> AsyncGenerator[Row]:
+        """The same one by one, in the order of keys, starting after `key`. Only the rows that are taken cost time."""
+        return self.within(EVERYTHING.rest(key) or EVERYTHING)
+
+    async def within(
+        self, span: Span, *, selects: Callable[[Asset], bool] = every, step: int = STEP
     ) -> AsyncGenerator[Row]:
-        """The selected assets one by one in the order of keys, after `key` and before `until`.
+        """The selected assets of a part of all keys, one by one in order.
 
         Only the rows that are taken cost time, in steps of `step` rows. Assets that come or go meanwhile may be in it
         or not; each other one is in it once.
         """
-        while True:
+        left: Span | None = span
+        while left is not None:
             look = self._last.look
             self._order.follow(look)
-            keys, last = self._order.after(key, until, step, selects)
+            keys, read = self._order.first(left, step, selects)
             if look.ok:
-                before = _after(last) if last is not None else until
-                recorded = await self._core.jobs.store.ask(archives.keys, key, before, SCANNED_AT_ONCE)
-                if len(recorded) == SCANNED_AT_ONCE:  # go on after the last one
-                    last = recorded[-1]
-                    keys = [one for one in keys if one <= last]
+                recorded = await self._core.jobs.store.ask(archives.keys, *read, SCANNED_AT_ONCE)
+                if len(recorded) == SCANNED_AT_ONCE:  # there may be more, and they come with the next step
+                    read = Span(read.begin, successor(recorded[-1]))
+                    keys = [one for one in keys if one <= recorded[-1]]
                 gone = [one for one in recorded if one not in look.assets]
                 keys = sorted(keys + gone) if gone else keys
             for begin in range(0, len(keys), step):
                 for row in await self._judged(keys[begin : begin + step]):
                     if selects(row[0]):
                         yield row
-            if last is None:
-                return
-            key = last
+            left = Span(read.until, span.until) if read.until is not None and read.until != span.until else None
 
     async def counts(self) -> Counts:
         """How many assets are in each state. Costs as much as has changed since the last call."""
@@ -187,11 +184,6 @@ class Standings:
             self._lost |= lost
             return lost
         return {key: self._lost[key] for key in recorded if key in self._lost}
-
-
-def _after(key: AssetKey) -> AssetKey:
-    """The smallest key after this one."""
-    return AssetKey(key.genome_digest, key.asset_group, f"{key.asset}\0")
 
 
 def _gone(key: AssetKey, record: ArchiveRecord, look: Look) -> Asset:

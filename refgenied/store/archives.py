@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from refgenied.model import Access, ArchiveRecord, AssetKey, Job, Removal
@@ -11,8 +12,9 @@ from refgenied.store.tables import ASSET, OF_ASSET, Table, json_or, names
 from refgenied.store.transaction import Transaction
 
 
+@lru_cache(maxsize=1024)
 def aliases_of(text: object) -> tuple[str, ...]:
-    """The value of the column `aliases`."""
+    """The value of the column `aliases`. The assets of a genome follow each other and share one tuple."""
     return tuple(alias for alias in json_or(text, list[str]()) if isinstance(alias, str))
 
 
@@ -20,8 +22,9 @@ ARCHIVES = Table(
     "archive",
     ArchiveRecord,
     aliases=aliases_of,
-    access=lambda access: None if access is None else Access(access) if access in set(Access) else Access.OWNER,
+    access=lambda access: None if access is None else _ACCESS.get(access, Access.OWNER),
 )
+_ACCESS = {access.value: access for access in Access}
 REMOVALS = Table("removal", Removal)
 _CALLED = "instr(aliases, ?)"
 """Its value is an alias as JSON: the column is a JSON list."""
@@ -131,20 +134,21 @@ async def known(tx: Transaction) -> tuple[dict[AssetKey, ArchiveRecord], dict[As
     return await everything(tx), await removals(tx)
 
 
-async def keys(tx: Transaction, after: AssetKey | None, until: AssetKey | None, limit: int) -> list[AssetKey]:
-    """The first assets after `after` and before `until` that have a recorded archive, in order."""
+async def keys(tx: Transaction, begin: AssetKey, until: AssetKey | None, limit: int) -> list[AssetKey]:
+    """The first assets with an archive from `begin` on and before `until`, in order."""
+    which, values = _within(begin, until, limit)
+    return [AssetKey(*row) for row in await tx.all(f"SELECT {ASSET} FROM archive {which}", values)]
+
+
+async def within(tx: Transaction, begin: AssetKey, until: AssetKey | None, limit: int) -> list[ArchiveRecord]:
+    """The first archives from `begin` on and before `until`, in order of their assets."""
+    return await ARCHIVES.all(tx, *_within(begin, until, limit))
+
+
+def _within(begin: AssetKey, until: AssetKey | None, limit: int) -> tuple[str, tuple[Any, ...]]:
     before = f"AND ({ASSET}) < (?, ?, ?)" if until else ""
-    rows = await tx.all(
-        f"SELECT {ASSET} FROM archive WHERE ({ASSET}) > (?, ?, ?) {before} ORDER BY {ASSET} LIMIT ?",
-        (*names(after or AssetKey("", "", "")), *(names(until) if until else ()), limit),
-    )
-    return [AssetKey(*row) for row in rows]
-
-
-async def after(tx: Transaction, key: AssetKey | None, limit: int) -> list[ArchiveRecord]:
-    """The first archives after this key, in order."""
-    low = names(key or AssetKey("", "", ""))
-    return await ARCHIVES.all(tx, f"WHERE ({ASSET}) > (?, ?, ?) ORDER BY {ASSET} LIMIT ?", (*low, limit))
+    which = f"WHERE ({ASSET}) >= (?, ?, ?) {before} ORDER BY {ASSET} LIMIT ?"
+    return which, (*names(begin), *(names(until) if until else ()), limit)
 
 
 async def named(

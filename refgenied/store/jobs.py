@@ -20,14 +20,19 @@ from refgenied.model import (
 from refgenied.store.tables import ASSET, OF_ASSET, ONE_OF, Table, json_or, names, these
 from refgenied.store.transaction import Transaction
 
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 JOBS = Table(
     "job",
     Job,
     state=JobState,
     force=bool,
-    outcome=lambda outcome: Outcome(outcome) if outcome in set(Outcome) else None,
-    crashed_at=lambda text: tuple(at for at in json_or(text, list[float]()) if isinstance(at, int | float)),
+    outcome=_OUTCOMES.get,
+    crashed_at=lambda text: () if text == "[]" else _times(text),
 )
+
+
+def _times(text: object) -> tuple[float, ...]:
+    return tuple(at for at in json_or(text, list[float]()) if isinstance(at, int | float))
 
 
 _NEWEST = f"id IN (SELECT MAX(id) FROM job GROUP BY {ASSET})"

@@ -52,8 +52,9 @@ class Table(Generic[T]):
         """
         self.name = name
         self._struct = struct
-        self._read = read
         self.fields = tuple(field for field in struct.__struct_fields__ if field != "key")
+        self._read = [(self.fields.index(field), how) for field, how in read.items()]
+        self._key_at = struct.__struct_fields__.index("key")
 
     async def all(self, tx: Transaction, which: str = "", values: Iterable[Any] = ()) -> list[T]:
         """`which` is the SQL after `FROM table`."""
@@ -92,9 +93,11 @@ class Table(Generic[T]):
         await tx.execute(f"DELETE FROM {self.name} WHERE {OF_ASSET}", names(key))
 
     def _row(self, genome: str | None, group: str, asset: str, *plain: Any) -> T:
-        fields = dict(zip(self.fields, plain, strict=True))
-        fields |= {field: read(fields[field]) for field, read in self._read.items()}
-        return self._struct(key=AssetKey(genome, group, asset) if genome else None, **fields)
+        fields = [*plain]
+        for at, read in self._read:
+            fields[at] = read(fields[at])
+        fields.insert(self._key_at, AssetKey(genome, group, asset) if genome else None)
+        return self._struct(*fields)
 
 
 def _stored(value: Any) -> Any:

@@ -13,10 +13,11 @@ from refgenied.archive.place import Place
 from refgenied.control import lookup, privacy
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import READING_ERRORS, PathPageParams, PathParams, PatternPageParams, selection
+from refgenied.control.params import READING_ERRORS, PathPageParams, PathParams, PatternPageParams
 from refgenied.control.protocol import encode
+from refgenied.control.selection import Selection
 from refgenied.control.verbs.assets import SeekKeys, origin, seek_keys_page
-from refgenied.control.views import ArchiveView, OriginView, Page, View, archive_view, key_after, shaped
+from refgenied.control.views import STEP, ArchiveView, OriginView, Page, View, archive_view, key_after, shaped
 from refgenied.model import (
     ArchiveNotFoundError,
     BadRegistryPathError,
@@ -24,7 +25,7 @@ from refgenied.model import (
     PermissionDeniedError,
     RefgeniedError,
 )
-from refgenied.reconciler.standings import STEP
+from refgenied.reconciler.key_order import Span
 from refgenied.store import archives
 
 BUILD_BYTES = 200_000
@@ -41,18 +42,25 @@ class ArchiveList(View, frozen=True):
 @Verb("archive.list", errors=(BadRegistryPathError,))
 async def archive_list(context: Context, call: Call, params: PatternPageParams) -> ArchiveList:
     """Every recorded archive; a page of them."""
-    selects, after = selection(params.pattern), key_after(params.after)
+    selects, after = Selection(params.pattern), key_after(params.after)
     page = Page[ArchiveView](limit=params.limit)
-    while True:
-        records = await context.store.ask(archives.after, after, STEP)
-        chosen = {record.key: record for record in records if selects(lookup.named(context, record))}
-        lost = await context.reconciler.standings.lost(chosen)
-        if not all(page.take(lookup.view_with(context, record, lost)) for record in chosen.values()):
+    for span in await selects.spans(context):
+        left = span.rest(after)
+        while left is not None and not page.more:
+            left = await _fill(page, context, left, selects)
+    return ArchiveList(archives=page.packed, next=page.rows[-1].registry_path if page.more else None)
+
+
+async def _fill(page: Page[ArchiveView], context: Context, span: Span, selects: Selection) -> Span | None:
+    """Take the first archives of the span. Returns the part of it that was not read."""
+    step = STEP if selects.pattern else page.step
+    records = await context.store.ask(archives.within, *span, step)
+    chosen = {record.key: record for record in records if selects(lookup.named(context, record))}
+    lost = await context.reconciler.standings.lost(chosen)
+    for record in chosen.values():
+        if not page.take(lookup.view_with(context, record, lost)):
             break
-        if len(records) < STEP:
-            break
-        after = records[-1].key
-    return ArchiveList(archives=page.rows, next=page.rows[-1].registry_path if page.more else None)
+    return span.rest(records[-1].key) if len(records) == step else None
 
 
 class ArchiveGetParams(PathParams, frozen=True):

@@ -1,12 +1,14 @@
 """Verbs about the assets in the genome folder: `asset.list`, `asset.get`, `asset.seek_keys`."""
 
 import itertools
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from refgenied.archive.format.manifest import Manifest
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
-from refgenied.control.params import ASSET_ERRORS, PathPageParams, PathParams, PatternPageParams, selection
+from refgenied.control.params import ASSET_ERRORS, PathPageParams, PathParams, PatternPageParams
+from refgenied.control.selection import Selection
 from refgenied.control.views import (
     ArchiveView,
     AssetView,
@@ -22,7 +24,7 @@ from refgenied.control.views import (
 )
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import Asset, AssetState, BadRegistryPathError, BusyError
-from refgenied.reconciler.standings import STEP
+from refgenied.policy import Standing
 
 RELATIVES_BYTES = 50_000
 """The most bytes of parents, and of children, in one reply."""
@@ -42,19 +44,21 @@ class AssetList(View, frozen=True):
 @Verb("asset.list", errors=(BadRegistryPathError, BusyError))
 async def asset_list(context: Context, call: Call, params: AssetListParams) -> AssetList:
     """Every asset of the last look: its state, the reason, and the state of its archive; a page of them."""
-    selects, after = selection(params.pattern), key_after(params.after)
+    selects, after = Selection(params.pattern, params.state), key_after(params.after)
     await context.reconciler.first_looked()
-
-    def wanted(asset: Asset) -> bool:
-        return (params.state is None or asset.state is params.state) and selects(asset)
-
-    step = min(params.limit + 1, STEP)
     page = Page[AssetView](limit=params.limit)
-    async with aclosing(context.reconciler.standings.after(after, selects=wanted, step=step)) as listed:
+    for span in await selects.spans(context):
+        left = span.rest(after)
+        if left is not None and not page.more:
+            await _fill(page, context.reconciler.standings.within(left, selects=selects, step=page.step))
+    return AssetList(assets=page.packed, next=page.rows[-1].registry_path if page.more else None)
+
+
+async def _fill(page: Page[AssetView], listed: AsyncGenerator[tuple[Asset, Standing]]) -> None:
+    async with aclosing(listed):
         async for asset, stands in listed:
             if not page.take(asset_view(asset, stands)):
-                break
-    return AssetList(assets=page.rows, next=page.rows[-1].registry_path if page.more else None)
+                return
 
 
 class SeekKeys(View, frozen=True):
