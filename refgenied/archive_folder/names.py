@@ -28,10 +28,15 @@ from refgenied.files.durable import (
     writing,
 )
 from refgenied.files.regular import read_regular
-from refgenied.model import RefgeniedError
+from refgenied.model import AssetKey, RefgeniedError
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _KEPT = re.compile(r"\..+\.[0-9a-f]{32}\.tgz")
+
+
+def flat_name(key: AssetKey) -> str:
+    """The name of the file that refgenieserver 0.8.0 sends, in the genome's folder."""
+    return f"{key.asset_group}__{key.asset}.tgz"
 
 
 def is_kept_name(name: str) -> bool:
@@ -47,8 +52,8 @@ class ServedNames:
         key = place.key
         self.place = place
         self.folder = place.archive_folder / key.genome_digest
-        name = f"{key.asset_group}__{key.asset}"
-        self.archive = self.folder / f"{name}.tgz"
+        name = flat_name(key).removesuffix(".tgz")
+        self.archive = self.folder / flat_name(key)
         self.contents = self.folder / f"asset_dir_contents_{name}.json"
         self.recipe = self.folder / f"build_recipe_{name}.json"
         self.log = self.folder / f"build_log_{name}.md"

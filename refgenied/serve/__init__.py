@@ -4,9 +4,14 @@ downloads.
 *Editions.* Each time the server's config is read, the result is an edition: refgenie's own config object, and which
 file each archive is (inode, mtime, size). When a client asks for an archive, it is opened by its flat name or its
 hidden name, and is sent only if it is the same file. Otherwise the answer is 503 with `Retry-After`. An edition accepts
-another file in two cases: the manifest says that the same bytes were archived again, or the file under the flat name
+another file in two cases: the manifest says that the same bytes were archived again, or the file under one of its names
 has the right md5 (it is read once, in the background). If the file under the flat name is newer than the config, the
 old file is found by its hidden name, or the edition waits for the new config.
+
+*Work follows change.* A new edition shares with the one before what has not changed (`edition_reader`), and a start
+looks once at each file and reads no manifest, except of archives that are about as new as the config. No archive is
+open before a client asks for it. A thread reads the config; it gives the requests their turn every half millisecond.
+Nothing is done once a second for each archive or each promise.
 
 A request sees one edition from its first line to its last. `refgenie pull` asks for the digest and then for the file.
 So a client that was told a digest sees the same edition until it has the file: for 2 minutes, and at most 10 minutes

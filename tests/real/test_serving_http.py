@@ -20,7 +20,7 @@ from synthetic import DIGEST
 
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.serve.delivery import spans_of
-from refgenied.serve.editions import load_edition
+from refgenied.serve.edition_reader import EditionReader
 from refgenied.serve.follower import Follower
 from refgenied.serve.middleware import Traffic
 from refgenied.serve.spool import Spool
@@ -87,7 +87,7 @@ class Site:
 
     def take(self, tree: dict[str, Any]) -> None:
         self._write(tree)
-        self.shelf.put(load_edition(self.folder, self.follower.config, None, patient=False))
+        self.shelf.put(EditionReader(self.folder).read(patient=False))
 
     def routes(self) -> list[str]:
         paths = [path for path in refgenieserver_paths() if not path.startswith("/v3")]  # they are those at the root

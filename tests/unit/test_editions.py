@@ -11,8 +11,8 @@ from refgenied.archive.place import Place
 from refgenied.archive.run import no_check
 from refgenied.archive_folder.names import ServedNames
 from refgenied.model import AssetKey
-from refgenied.serve import editions
-from refgenied.serve.served_archive import OpenedArchive, ServedArchive
+from refgenied.serve.edition_reader import EditionReader
+from refgenied.serve.served_archive import OpenedArchive, ServedArchive, ServedFolder
 
 pytest.importorskip("refgenieserver", reason="an extra")
 
@@ -33,7 +33,7 @@ def test_of_two_assets_with_one_file_name_the_one_is_given_out_whose_file_it_is(
     config.write_text(
         yaml.safe_dump({"config_version": 0.4, "genomes": {GENOME: {"aliases": ["t7"], "assets": assets}}})
     )
-    found = editions.load_edition(tmp_path, config, None)
+    found = EditionReader(tmp_path).read()
     assert list(found.archives) == [shown]
     assert list(found.rgc["genomes"][GENOME]["assets"]) == [shown.asset_group]
 
@@ -43,7 +43,7 @@ def test_reading_a_whole_archive_once_more_can_be_stopped(tmp_path: Path) -> Non
     flat = ServedNames(Place(tmp_path, key)).archive
     flat.parent.mkdir()
     flat.write_bytes(b"an archive")
-    archive = ServedArchive(tmp_path, key, "0" * 32, ())
+    archive = ServedArchive(ServedFolder(tmp_path), key, "0" * 32, ())
 
     class StoppedError(Exception):
         pass
@@ -64,6 +64,6 @@ class ShortReads(OpenedArchive):
 
 def test_a_disk_that_gives_less_than_was_asked_for_does_not_change_the_md5(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"an archive")
-    archive = ServedArchive(tmp_path, AssetKey(GENOME, "fasta", "default"), "0" * 32, ())
+    archive = ServedArchive(ServedFolder(tmp_path), AssetKey(GENOME, "fasta", "default"), "0" * 32, ())
     opened = ShortReads(archive, os.open(tmp_path / "file", os.O_RDONLY))
     assert opened.md5(no_check) == hashlib.md5(b"an archive", usedforsecurity=False).hexdigest()
