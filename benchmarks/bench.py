@@ -6,6 +6,7 @@ make bench ARGS="--only fasta-upper --preset fast"   one cell of the table
 make bench ARGS="publish"                            a whole publish against `refgenieserver archive`
 make bench ARGS="reading"                            1 GB: one small file out of it, verify, restore
 make bench ARGS="soak"                               3 GB: memory, cancel, and how quick the control API stays
+make bench ARGS="scale"                              growth with the number of assets: see scale.py
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import NamedTuple
 import inputs
 import publish
 import reading
+import scale
 import soak
 
 HERE = Path(__file__).parent
@@ -180,15 +182,16 @@ def table(names: list[str], presets: list[str], pairs: int, scale: float, thread
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("table", "publish", "reading", "soak"), default="table")
+    parser.add_argument("what", nargs="?", choices=("table", "publish", "reading", "soak", "scale"), default="table")
     parser.add_argument(
         "--only", action="append", choices=list(inputs.INPUTS), help="this input alone; may be repeated"
     )
     parser.add_argument("--preset", action="append", choices=PRESETS, help="this preset alone; may be repeated")
     parser.add_argument("--pairs", type=int, default=5, help="turns of peer and ours (5)")
     parser.add_argument("--quick", action="store_true", help="inputs of a tenth, one pair")
+    scale.arguments(parser.add_argument_group("scale"))
     options = parser.parse_args()
-    scale, pairs = (0.1, 1) if options.quick else (1.0, options.pairs)
+    size, pairs = (0.1, 1) if options.quick else (1.0, options.pairs)
     threads = len(os.sched_getaffinity(0))
     DATA.mkdir(exist_ok=True)
     try:
@@ -198,8 +201,10 @@ def main() -> int:
             reading.run(DATA, 100 if options.quick else 1000, pairs)
         elif options.what == "soak":
             soak.run(DATA, 300 if options.quick else 3000)
+        elif options.what == "scale":
+            scale.run(DATA, options)
         else:
-            table(options.only or list(inputs.INPUTS), options.preset or list(PRESETS), pairs, scale, threads)
+            table(options.only or list(inputs.INPUTS), options.preset or list(PRESETS), pairs, size, threads)
     except inputs.Missing as missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 1
