@@ -56,15 +56,23 @@ class Document(NamedTuple):
 
 def read(text: bytes) -> Document:
     """Read a text. GarbledError. A list or mapping with aliases is one object in several places: do not change it."""
+    stream = events(text)
+    builder = Builder(text)
+    builder.fill(stream)
+    return builder.document()
+
+
+def events(text: bytes) -> Iterator[yaml.Event]:
+    """The parser's events. GarbledError."""
     if len(text) > MAX_BYTES:
         raise GarbledError(f"it is too large ({len(text)} bytes, at most {MAX_BYTES})")
-    builder = _Builder(text)
+    return _parsed(text)
+
+
+def _parsed(text: bytes) -> Iterator[yaml.Event]:
     parse = cast("Callable[..., Iterator[yaml.Event]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType]
     try:
-        for event in parse(text, Loader=_LOADER):
-            if isinstance(event, yaml.DocumentEndEvent):
-                break
-            builder.take(event)
+        yield from parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise GarbledError(error.problem or "this is not YAML", line) from error
@@ -72,19 +80,18 @@ def read(text: bytes) -> Document:
         position = getattr(error, "position", None)
         line = text.count(b"\n", 0, position) + 1 if isinstance(position, int) else 1
         raise GarbledError(" ".join(str(getattr(error, "reason", error)).split()), line) from error
-    return builder.document()
 
 
-class _Mark(Enum):
+class Mark(Enum):
     LEFT = "a value that was left out"
     MERGE = "the name <<"
 
 
-_Taken: TypeAlias = Value | _Mark
+_Taken: TypeAlias = Value | Mark
 
 
 @dataclass(slots=True)
-class _Open:
+class Open:
     """A list or mapping whose end has not come yet."""
 
     value: list[Value] | dict[str, Value]
@@ -95,7 +102,7 @@ class _Open:
     """Why it will be left out at its end; empty when it stays."""
     height: int = 1
     """Lists and mappings inside one another, with this one."""
-    key: str | _Mark | None = None
+    key: str | Mark | None = None
     """In a mapping: the name whose value comes next; LEFT when this value must be left out."""
     merged: list[tuple[Value, yaml.Event]] = field(default_factory=list[tuple[Value, yaml.Event]])
     """In a mapping: the values that `<<` names."""
@@ -110,15 +117,17 @@ class _Anchored(NamedTuple):
     height: int
 
 
-class _Builder:
-    """Puts the values together, event by event."""
+class Builder:
+    """Puts the values of one document together, event by event."""
 
     def __init__(self, text: bytes) -> None:
-        self._stack = [_Open([])]
-        self._anchored: dict[str, _Anchored] = {}
+        self.stack = [Open([])]
+        """The lists and mappings around the next value; the first one holds the document's value."""
+        self.anchored: dict[str, _Anchored] = {}
         self._plain: dict[str, Value] = {}
         """Plain texts that have another type, such as numbers, and their values."""
-        self._values = 0
+        self.values = 0
+        """The number of values until now, with those of each alias."""
         self._characters = 0
         self._odd: list[Odd] = []
         self._left_out = 0
@@ -136,13 +145,17 @@ class _Builder:
             yaml.SequenceEndEvent: self._close,
         }
 
-    def take(self, event: yaml.Event) -> None:
-        handle = self._handlers.get(type(event))
-        if handle is not None:
-            handle(event)
+    def fill(self, events: Iterator[yaml.Event]) -> None:
+        """Take the events of one document. GarbledError."""
+        for event in events:
+            if isinstance(event, yaml.DocumentEndEvent):
+                break
+            handle = self._handlers.get(type(event))
+            if handle is not None:
+                handle(event)
 
     def document(self) -> Document:
-        top = cast("list[Value]", self._stack[0].value)
+        top = cast("list[Value]", self.stack[0].value)
         odd = tuple(self._odd)
         if self._left_out > len(odd):
             odd += (Odd(odd[-1].line, f"and {self._left_out - len(odd)} more values are left out"),)
@@ -156,7 +169,7 @@ class _Builder:
         self._note_end(event)
         value = self._value(event, text)
         if event.anchor is not None:
-            self._anchored[event.anchor] = _Anchored(value, 1, len(text), 0)
+            self.anchored[event.anchor] = _Anchored(value, 1, len(text), 0)
         self._put(value, 0, event)
 
     def _value(self, event: yaml.ScalarEvent, text: str) -> _Taken:
@@ -170,22 +183,22 @@ class _Builder:
             if tag is None:
                 return text
             if tag == MERGE:
-                return _Mark.MERGE
+                return Mark.MERGE
         try:
             value = constructed(tag, text)
         except ValueError as error:
             self._leave_out(f"'{text[:40]}' {error}", event)
-            return _Mark.LEFT
+            return Mark.LEFT
         if event.tag is None:
             self._plain[text] = value
         return value
 
     def _alias(self, event: yaml.AliasEvent) -> None:
-        found = self._anchored.get(event.anchor)
+        found = self.anchored.get(event.anchor)
         if found is None:
-            inside = any(above.anchor == event.anchor for above in self._stack)
+            inside = any(above.anchor == event.anchor for above in self.stack)
             self._leave_out(f"the alias *{event.anchor[:40]} {'contains itself' if inside else 'names nothing'}", event)
-            found = _Anchored(_Mark.LEFT, 1, 0, 0)
+            found = _Anchored(Mark.LEFT, 1, 0, 0)
         self._count(found.values, found.characters, event)
         self._check_depth(found.height - 1, event)
         self._note_end(event)
@@ -195,54 +208,54 @@ class _Builder:
         self, value: list[Value] | dict[str, Value], event: yaml.CollectionStartEvent, tags: frozenset[str | None]
     ) -> None:
         self._check_depth(0, event)
-        opened = _Open(value, event.anchor, (self._values, self._characters))
+        opened = Open(value, event.anchor, (self.values, self._characters))
         self._count(1, 0, event)
         if event.tag not in tags:
             opened.wrong = f"a list or mapping has the unknown tag {event.tag.removeprefix(TAG)[:40]!r}"
-        self._stack.append(opened)
+        self.stack.append(opened)
 
     def _close(self, event: yaml.Event) -> None:
-        done = self._stack.pop()
+        done = self.stack.pop()
         value: _Taken = self._with_merged(done) if done.merged else done.value
         if done.wrong:
             self._leave_out(done.wrong, event)
-            value = _Mark.LEFT
+            value = Mark.LEFT
         if done.anchor is not None:
             values, characters = done.began
-            inside = self._values - values, self._characters - characters
-            self._anchored[done.anchor] = _Anchored(value, *inside, done.height)
+            inside = self.values - values, self._characters - characters
+            self.anchored[done.anchor] = _Anchored(value, *inside, done.height)
         self._put(value, done.height, event)
 
     # ----------------------------------------------------------------- where a value goes
 
     def _put(self, value: _Taken, height: int, event: yaml.Event) -> None:
-        into = self._stack[-1]
+        into = self.stack[-1]
         into.height = max(into.height, height + 1)
         if isinstance(into.value, dict) and into.key is None:
-            into.key = value if isinstance(value, _Mark) else self._key(value, event)
+            into.key = value if isinstance(value, Mark) else self._key(value, event)
             return
-        if value is _Mark.MERGE:
+        if value is Mark.MERGE:
             value = "<<"  # as a value, `<<` is text
         if isinstance(into.value, list):
-            if value is not _Mark.LEFT:
+            if value is not Mark.LEFT:
                 into.value.append(value)
             return
         key, into.key = into.key, None
-        if value is _Mark.LEFT or not isinstance(key, str):
-            if key is _Mark.MERGE and value is not _Mark.LEFT:
+        if value is Mark.LEFT or not isinstance(key, str):
+            if key is Mark.MERGE and value is not Mark.LEFT:
                 into.merged.append((value, event))
         else:
             into.value[key] = value
 
-    def _key(self, value: Value, event: yaml.Event) -> str | _Mark:
+    def _key(self, value: Value, event: yaml.Event) -> str | Mark:
         """A value as a name in a mapping."""
         name = text_of(value)
         if name is None:
             self._leave_out("a list, a mapping or nothing stands where a name should", event)
-            return _Mark.LEFT
+            return Mark.LEFT
         return name
 
-    def _with_merged(self, done: _Open) -> dict[str, Value]:
+    def _with_merged(self, done: Open) -> dict[str, Value]:
         """Merge as PyYAML does: own values win, then values of a list's first mapping, then values of the last `<<`."""
         merged: dict[str, Value] = {}
         for source, event in done.merged:
@@ -257,19 +270,19 @@ class _Builder:
 
     def _note_end(self, event: yaml.Event) -> None:
         if self._end and event.end_mark.line == self._last_line and event.end_mark.column >= self._end:
-            self._cut_at = tuple(above.key for above in self._stack if isinstance(above.key, str))
+            self._cut_at = tuple(above.key for above in self.stack if isinstance(above.key, str))
 
     def _count(self, values: int, characters: int, event: yaml.Event) -> None:
-        self._values += values
+        self.values += values
         self._characters += characters
-        if self._values > MAX_VALUES or self._characters > MAX_BYTES:
+        if self.values > MAX_VALUES or self._characters > MAX_BYTES:
             raise GarbledError(
                 f"it holds too much: more than {MAX_VALUES} values, or {MAX_BYTES} bytes, with its aliases written out",
                 _line(event),
             )
 
     def _check_depth(self, height: int, event: yaml.Event) -> None:
-        if len(self._stack) + height > MAX_DEPTH:
+        if len(self.stack) + height > MAX_DEPTH:
             raise GarbledError(f"nested deeper than {MAX_DEPTH} levels", _line(event))
 
     def _leave_out(self, message: str, event: yaml.Event) -> None:
