@@ -110,7 +110,7 @@ class ConfigText:
             if before is None or now is None or following is None:
                 return None
             marks = following
-            values += now.count
+            values += now.amount
             parts.append(Part(window.digest, before.values, now.values))
         return (ConfigText(text, marks, values), parts[::-1]) if values <= MAX_VALUES else None
 
@@ -119,7 +119,7 @@ class _Reading(NamedTuple):
     """The lines of one window, read as a document of its own."""
 
     values: dict[str, Value]
-    count: int
+    amount: int
     block: Block | None
     """Where the keys are; None: there is none."""
     groups: list[Block | None]

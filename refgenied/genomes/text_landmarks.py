@@ -125,7 +125,7 @@ class MarkingBuilder(Builder):
 
     def __init__(self, text: bytes, inside: tuple[str, ...] = ()) -> None:
         super().__init__(text)
-        self.stack += [Open({}, key=name) for name in inside]
+        self.stack.extend(Open({}, key=name) for name in inside)
         self._text = text
         self._inside = inside
         self._line = self._line_at = 0

@@ -121,7 +121,7 @@ class Builder:
     """Puts the values of one document together, event by event."""
 
     def __init__(self, text: bytes) -> None:
-        self.stack = [Open([])]
+        self.stack: list[Open] = [Open([])]
         """The lists and mappings around the next value; the first one holds the document's value."""
         self.anchored: dict[str, _Anchored] = {}
         self._plain: dict[str, Value] = {}
