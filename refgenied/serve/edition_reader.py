@@ -23,12 +23,12 @@ import structlog
 
 from refgenied.archive.place import Place
 from refgenied.archive_folder.names import ServedNames, flat_name
-from refgenied.catalog.server_config import parse_server_config
-from refgenied.catalog.sound import ConfigTree, Sound, mapping
+from refgenied.catalog.sound import ConfigTree, Sound
 from refgenied.files.regular import identity_of, is_shortage, read_regular, unreadable
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.genomes.yaml_reader import MAX_BYTES
 from refgenied.model import AssetKey, BadRegistryPathError
+from refgenied.serve.config_content import ConfigContent
 from refgenied.serve.editions import ConfigEdition
 from refgenied.serve.served_archive import ServedArchive, ServedFolder, is_another
 
@@ -48,8 +48,6 @@ class NotReadyError(Exception):
 class _Basis(NamedTuple):
     """What the next reading builds upon."""
 
-    tree: ConfigTree
-    """The config as it stands in the file."""
     sound: Sound
     """With all archives of the config."""
     shown: Sound
@@ -61,7 +59,7 @@ class _Basis(NamedTuple):
     """Assets whose file name could also be the file name of an asset with other names (`a__b:c` and `a:b__c`)."""
 
 
-_NOTHING = _Basis({}, Sound({}), Sound({}), {}, frozenset(), frozenset())
+_NOTHING = _Basis(Sound({}), Sound({}), {}, frozenset(), frozenset())
 
 
 class EditionReader:
@@ -70,6 +68,7 @@ class EditionReader:
     def __init__(self, folder: Path) -> None:
         self.folder = ServedFolder(folder)
         self.config = folder / CONFIG_NAME
+        self._content = ConfigContent()
         self._basis = _NOTHING
         self._mended: tuple[str, ...] = ()
 
@@ -84,8 +83,7 @@ class EditionReader:
             state = os.stat(self.config)
         except OSError:
             return self.nothing()
-        tree = _shared(self._basis.tree, parse_server_config(_read(self.config))[0])
-        sound = Sound(tree, self._basis.sound)
+        sound = Sound(self._content.read(_read(self.config)), self._basis.sound)
         for line in sound.lines if sound.lines != self._mended else ():
             log.warning("serve.config_mended", what=line)
         self._mended = sound.lines
@@ -96,7 +94,7 @@ class EditionReader:
             left = _without(sound.tree["genomes"], search.not_served)
             shown = Sound(sound.tree | {"genomes": left}, self._basis.shown)
         edition = _edition(shown.tree, search.archives, identity_of(state), sound.lines)
-        self._basis = _Basis(tree, sound, shown, search.archives, frozenset(search.not_served), frozenset(search.alike))
+        self._basis = _Basis(sound, shown, search.archives, frozenset(search.not_served), frozenset(search.alike))
         return edition
 
     def nothing(self) -> ConfigEdition:
@@ -122,23 +120,6 @@ def _read(config: Path) -> bytes:
         if is_shortage(error):
             raise unreadable(config, error) from error
         raise
-
-
-def _shared(old: ConfigTree, new: ConfigTree) -> ConfigTree:
-    """`new` with the groups and genomes of `old` that are equal."""
-    there = mapping(old.get("genomes"))
-    genomes = mapping(new.get("genomes"))
-    return new | {"genomes": {digest: _shared_genome(there.get(digest), body) for digest, body in genomes.items()}}
-
-
-def _shared_genome(old: object, new: object) -> object:
-    if old == new:
-        return old
-    was, is_now = mapping(old), mapping(new)
-    groups, there = mapping(is_now.get("assets")), mapping(was.get("assets"))
-    if not groups or not there:
-        return new
-    return is_now | {"assets": {n: there[n] if n in there and there[n] == body else body for n, body in groups.items()}}
 
 
 # ----------------------------------------------------------------- which file each archive is
