@@ -129,7 +129,8 @@ class Lab:
         return [json.loads(line) for line in said.out.splitlines()]
 
     def wait(self, path: str, seconds: float = PATIENCE) -> Said:
-        return self.ctl("archive", "wait", path, "--timeout", str(seconds))
+        """`archive wait --served`: what is pulled next is there."""
+        return self.ctl("archive", "wait", path, "--served", "--timeout", str(seconds))
 
     def archived(self, path: str) -> Row:
         """Wait for the archive of the asset as it is now, and return its row."""

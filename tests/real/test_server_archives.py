@@ -45,6 +45,6 @@ def test_a_real_servers_archives_are_imported_and_restored(lab, refgenie):
         for name in names:
             assert (lab.root / "out/default" / name).read_bytes() == (folder / name).read_bytes()
         shutil.rmtree(lab.root / "out")
-    wished = lab.ctl("archive", "create", "demo/fasta")
+    wished = lab.ctl("archive", "create", "demo/fasta", "--served")
     assert wished.code == 0, wished
     assert flat.read_bytes() == before  # the same content: nothing was packed again

@@ -217,7 +217,7 @@ def test_fifty_pulls_from_four_clients_are_fifty(
     assert lab.archived("demo/parts")["digest"] != row["digest"]
     counted(lab, "demo/parts", 50)
     assert lab.ctl("archive", "remove", "demo/parts", "--delete-file").code == 0
-    assert lab.ctl("archive", "create", "demo/parts").code == 0
+    assert lab.ctl("archive", "create", "demo/parts", "--served").code == 0
     counted(lab, "demo/parts", 50)
 
 

@@ -424,7 +424,7 @@ def test_a_real_build_is_archived_served_and_restored(service: Service) -> None:
             "/srv/recipe.json",
         )
         machine.run("env", path, "refgenie", *order, seconds=60)
-        service.ctl("archive", "wait", "demo/fasta", "--timeout", "30", user="alice")
+        service.ctl("archive", "wait", "demo/fasta", "--served", "--timeout", "30", user="alice")
         archive = next(row for row in service.rows("archive", "list") if "demo" in row["aliases"])
         listed = machine.run("tar", "tzf", ARCHIVES / archive["path"]).out
         assert f"default/{archive['genome_digest']}.fa\n" in listed, listed

@@ -168,7 +168,7 @@ async def test_who_watched_a_job_to_its_end_finds_its_archive_served(
         served: list[str] = []
 
         async def watch() -> None:
-            await Desk(context_of(parts)).lines("job.watch", job=second.id)
+            await Desk(context_of(parts)).lines("job.watch", job=second.id, served=True)
             served.append(agree(parts, second.key))
 
         async with anyio.create_task_group() as group:
