@@ -83,7 +83,7 @@ class Client:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._lines = connection.makefile("rb")
+        self._lines = connection.makefile("rb", 1 << 16)
         self._last = 0
         self.on_silence: Callable[[], bool] | None = None
         """A function that is called repeatedly until the daemon has sent something, or until it returns True. It may
@@ -126,7 +126,14 @@ class Client:
 
     def request(self, method: str, params: Json, on_notice: Callable[[str, Json], None] | None = None) -> Any:
         """The same, with the params as one object."""
-        number = self._send(method, params)
+        return self.finish(self.begin(method, params), on_notice)
+
+    def begin(self, method: str, params: Json) -> int:
+        """Send a request and do not wait. Returns its number, for `finish`."""
+        return self._send(method, params)
+
+    def finish(self, number: int, on_notice: Callable[[str, Json], None] | None = None) -> Any:
+        """Wait for the result of a request. Answers to other requests are dropped: finish them in order."""
         while True:
             message = self._receive()
             if "method" in message:

@@ -26,6 +26,16 @@ FIELD_WIDTH = 15
 """The columns of the names in `say_fields`."""
 
 
+class Page:
+    """One page of a list."""
+
+    def __init__(self, answer: Json, rows: list[Json], *, more: bool) -> None:
+        self.answer = answer
+        self.rows = rows
+        self.more = more
+        """Whether another page follows."""
+
+
 class Session:
     """One run of `refgeniectl`. A context manager that closes the connection."""
 
@@ -50,14 +60,20 @@ class Session:
     def ask(self, method: str, **params: Any) -> Json:
         return self.client.call(method, **params)
 
-    def pages(self, method: str, key: str, cursor: str = "after", **params: Any) -> Iterator[Json]:
-        """The rows of all pages. `key`: a page's field with the rows. `cursor`: the parameter for the page's `next`."""
+    def pages(self, method: str, key: str, cursor: str = "after", **params: Any) -> Iterator[Page]:
+        """All pages of a list. `key`: a page's field with the rows. `cursor`: the parameter for the page's `next`.
+
+        The daemon makes the next page while this one is printed.
+        """
+        asked = self.client.begin(method, params)
         while True:
-            page = self.ask(method, **params)
-            yield from page[key]
-            if page["next"] is None:
+            found = self.client.finish(asked)
+            more = found["next"] is not None
+            if more:
+                asked = self.client.begin(method, params | {cursor: found["next"]})
+            yield Page(found, found[key], more=more)
+            if not more:
                 return
-            params[cursor] = page["next"]
 
     def tell(self, row: Json, *lines: str) -> int:
         """Print the row for programs, or the lines for people."""
@@ -76,10 +92,11 @@ class Session:
             self._client.close()
 
 
-def print_rows(rows: Iterable[Json]) -> int:
-    """One line of JSON for each row."""
-    for row in rows:
-        output.print_json(row)
+def print_rows(pages: Iterable[Page]) -> int:
+    """One line of JSON for each row; a page at a time."""
+    for page in pages:
+        if page.rows:
+            output.print_json(*page.rows)
     return DONE
 
 

@@ -15,6 +15,7 @@ from io import TextIOWrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TextIO
 
 PLAIN = {"…": "~", "·": "-"}
@@ -172,6 +173,13 @@ def say(text: str, *, indent: int = 2) -> None:
     print("\n".join(_lines(text, sys.stdout, indent)), flush=True)
 
 
+def say_all(lines: Iterable[str]) -> None:
+    """Print lines on stdout that fit it already, all at once."""
+    text = "\n".join(lines)
+    if text:
+        print(text, flush=True)
+
+
 def complain(program: str, message: str, hint: str = "", *, kind: str = "error") -> None:
     """Print on stderr an error and what to do."""
     _tell(complaint(program, message, hint, kind=kind))
@@ -209,9 +217,9 @@ def let_go_of(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def print_json(row: object, *, indent: int | None = None) -> None:
-    """Print JSON for programs: one line in ASCII. So even a name that is not UTF-8 can be printed."""
-    print(json.dumps(row, indent=indent), flush=True)
+def print_json(*rows: object, indent: int | None = None) -> None:
+    """Print JSON for programs: one line in ASCII for each row. So even a name that is not UTF-8 can be printed."""
+    print("\n".join(json.dumps(row, indent=indent) for row in rows), flush=True)
 
 
 def _lines(text: str, stream: TextIO, indent: int) -> list[str]:

@@ -21,7 +21,7 @@ from parts import Parts
 from synthetic import DIGEST, Genomes
 
 from refgenied import __version__
-from refgenied.client import Client, DaemonError, NoDaemonError, draw, reconnect, words
+from refgenied.client import Client, DaemonError, NoDaemonError, reconnect, tables, words
 from refgenied.client import main as refgeniectl
 from refgenied.model import AssetKey, UnsafeTreeError
 
@@ -416,11 +416,11 @@ def test_names_are_cut_in_the_middle_and_keep_the_asset() -> None:
 
 
 def test_widths_give_way_from_the_widest() -> None:
-    columns = [draw.DIGEST, draw.ASSET_NAME, draw.PATH, draw.SIZE]
+    columns = [tables.DIGEST, tables.ASSET_NAME, tables.PATH, tables.SIZE]
     rows = [["d" * 32, NAME, "/" * 90, "8.6 MB"]]
-    assert draw.fitted(columns, rows, 1000) == [32, len(NAME), 90, 6]
-    assert sum(draw.fitted(columns, rows, 120)) == 120
-    assert draw.fitted(columns, rows, 10) == [7, 17, 10, 6]
+    assert tables.fitted(columns, rows, 1000) == [32, len(NAME), 90, 6]
+    assert sum(tables.fitted(columns, rows, 120)) == 120
+    assert tables.fitted(columns, rows, 10) == [7, 17, 10, 6]
 
 
 def test_a_daemon_of_another_version_is_to_be_restarted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,9 @@
 """`archive list` and `archive show`."""
 
 from collections.abc import Iterator
+from itertools import chain
 
-from refgenied.client import Json, draw, words
+from refgenied.client import Json, tables, words
 from refgenied.client.session import DONE, Session, print_rows, say_fields
 from refgenied.shared import output
 
@@ -14,15 +15,18 @@ NO_ARCHIVES = (
 
 def list_archives(session: Session, *, pattern: str) -> int:
     """List the archives."""
-    found = session.pages("archive.list", "archives", pattern=pattern)
+    pages = session.pages("archive.list", "archives", pattern=pattern)
     if session.json:
-        return print_rows(found)
-    rows = list(found)
-    columns = [draw.DIGEST, draw.ASSET_NAME, draw.PATH, draw.SIZE, draw.PULLS]
-    if any(row["problem"] for row in rows):
-        columns.append(draw.Column("Problem", 18))
+        return print_rows(pages)
+    first = next(pages)
+    columns = [tables.DIGEST, tables.ASSET_NAME, tables.PATH, tables.SIZE, tables.PULLS]
+    if first.more or any(row["problem"] for row in first.rows):
+        columns.append(tables.Column("Problem", 18, usual=40))
     none = "no archive fits" if pattern else NO_ARCHIVES
-    draw.table("Asset Archives", columns, [_cells(row)[: len(columns)] for row in rows], none=none)
+    shown = (
+        tables.Page([_cells(row)[: len(columns)] for row in page.rows], page.more) for page in chain([first], pages)
+    )
+    tables.table("Asset Archives", columns, shown, none=none)
     return DONE
 
 

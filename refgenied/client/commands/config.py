@@ -1,6 +1,6 @@
 """`config get`."""
 
-from refgenied.client import Json, draw, words
+from refgenied.client import Json, tables, words
 from refgenied.client.session import DONE, Session
 
 
@@ -10,11 +10,12 @@ def get(session: Session) -> int:
     if session.json:
         return session.tell(found)
     refgenie: Json = found["refgenie"]
-    columns = [draw.Column(name, 10, words.middle) for name in refgenie]
-    draw.table("Refgenie configuration", columns, [[_value(value) for value in refgenie.values()]])
-    columns = [draw.Column("Setting"), draw.Column("Value", 12, words.middle), draw.Column("From", 10, words.middle)]
+    columns = [tables.Column(name, 10, words.middle) for name in refgenie]
+    tables.table("Refgenie configuration", columns, [tables.Page([[_value(value) for value in refgenie.values()]])])
+    value, origin = tables.Column("Value", 12, words.middle), tables.Column("From", 10, words.middle)
     title = f"refgenied ({found['path'] or 'no configuration file'})"
-    draw.table(title, columns, [[row["name"], _value(row["value"]), row["origin"]] for row in found["settings"]])
+    rows = [[row["name"], _value(row["value"]), row["origin"]] for row in found["settings"]]
+    tables.table(title, [tables.Column("Setting"), value, origin], [tables.Page(rows)])
     return DONE
 
 

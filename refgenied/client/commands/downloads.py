@@ -23,7 +23,7 @@ LOOK_LINES = 20_000
 
 def import_log(session: Session, *, log: str) -> int:
     """Count the downloads in an access log of nginx, Apache or Caddy; to do it twice does no harm."""
-    targets = Targets(session.pages("download.editions", "assets"))
+    targets = Targets(row for page in session.pages("download.editions", "assets") for row in page.rows)
     reader = Reader(targets, with_headers=_with_headers(log, targets))
     totals: Counter[str] = Counter(recorded=0, known=0, unknown=0)
     stopped = "nothing more is counted; what was counted stays, and the same command counts the rest"

@@ -1,8 +1,9 @@
 """`queue list`, `pause`, `resume`, `cancel`, `retry`."""
 
 import time
+from itertools import chain
 
-from refgenied.client import Json, draw, words
+from refgenied.client import Json, tables, words
 from refgenied.client.session import DONE, Session, print_rows
 from refgenied.shared import output
 
@@ -13,21 +14,22 @@ NO_JOBS_NOW = "no jobs now; `refgeniectl queue list --all` shows those that have
 
 def list_jobs(session: Session, *, every: bool) -> int:
     """List running and queued jobs."""
-    first = session.ask("job.list", ended=0, limit=1)
-    rows = session.pages("job.list", "jobs", "skip", ended=MOST_ENDED if every else 0)
+    pages = session.pages("job.list", "jobs", "skip", ended=MOST_ENDED if every else 0)
     if session.json:
-        return print_rows(rows)
+        return print_rows(pages)
     columns = [
-        draw.Column("Job", right=True),
-        draw.Column("Asset", 16, words.registry_path),
-        draw.Column("State"),
-        draw.Column("By", 6, words.middle),
-        draw.Column("Since"),
-        draw.Column("What", 12),
+        tables.Column("Job", right=True, usual=6),
+        tables.Column("Asset", 16, words.registry_path, usual=48),
+        tables.Column("State", usual=9),
+        tables.Column("By", 6, words.middle, usual=12),
+        tables.Column("Since", usual=16),
+        tables.Column("What", 12, usual=40),
     ]
-    draw.table("Jobs", columns, [_cells(row) for row in rows], none=NO_JOBS if every else NO_JOBS_NOW)
-    if first["paused"]:
-        output.say(first["paused"])
+    first = next(pages)
+    shown = (tables.Page([_cells(row) for row in page.rows], page.more) for page in chain([first], pages))
+    tables.table("Jobs", columns, shown, none=NO_JOBS if every else NO_JOBS_NOW)
+    if first.answer["paused"]:
+        output.say(first.answer["paused"])
     return DONE
 
 
