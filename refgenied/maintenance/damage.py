@@ -6,9 +6,9 @@ import anyio
 import structlog
 
 from refgenied.maintenance.verifier import Verifier
-from refgenied.model import AssetKey, RefgeniedError, Requester, ShortageError, StateError
+from refgenied.model import AssetKey, Event, RefgeniedError, Requester, ShortageError, StateError
 from refgenied.queue.core import Core
-from refgenied.store import archives
+from refgenied.store import archives, proofs
 
 log = structlog.get_logger("damage")
 
@@ -21,6 +21,8 @@ class Damage:
         self._verifier = verifier
         self._doubtful: set[AssetKey] = set()
         self._doubted = anyio.Event()
+        self._told: int | None = None
+        """How many damaged archives the health was told of; None: the database has not answered."""
 
     def doubt(self, keys: frozenset[AssetKey]) -> None:
         """The records, manifests and files of these archives do not agree: check them soon, with a quick check."""
@@ -52,18 +54,25 @@ class Damage:
                 log.warning("archive.not_checked", asset=key.registry_path, error=error.message)
 
     async def _watch(self) -> None:
-        """Tell the health again after each publish and removal, because it may replace a damaged archive."""
+        """Tell the health again when an archive was found to be damaged, and while there is one, after each publish,
+        proof and removal, because it may be right again.
+        """
         with self._core.jobs.feed.subscribed("archive.") as changes:
             while True:
                 with suppress(StateError):  # the next change tries again; other parts report the database's error
                     await self.tell()
-                await changes.take()
+                while not any(self._may_change(event) for event in await changes.take()) and not changes.lagged:
+                    pass
                 changes.lagged = False
+
+    def _may_change(self, event: Event) -> bool:
+        return self._told is None or bool(self._told) or event.kind == "archive.damaged"
 
     async def tell(self) -> None:
         """Tell the health which archives are marked as damaged."""
-        records = await self._core.jobs.store.ask(archives.everything)
-        damaged = [record for record in records.values() if record.damaged is not None]
-        more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
-        names = f"{damaged[0].key.named(damaged[0].aliases)}: {damaged[0].damaged}{more}" if damaged else ""
+        self._told = None
+        first, number = await self._core.jobs.store.ask(proofs.damaged)
+        self._told = number
+        more = f" (and {number - 1} more)" if number > 1 else ""
+        names = f"{first.key.named(first.aliases)}: {first.damaged}{more}" if first else ""
         self._core.health.note("damaged", names)

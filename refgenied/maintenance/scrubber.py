@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -15,9 +14,9 @@ from refgenied.archive.run import Run
 from refgenied.archive.verifier import Finding, examine
 from refgenied.maintenance import DAY
 from refgenied.maintenance.verifier import Verifier
-from refgenied.model import ArchiveRecord, AssetKey, RefgeniedError, Requester, ShortageError, StateError
+from refgenied.model import ArchiveRecord, RefgeniedError, Requester, ShortageError, StateError
 from refgenied.queue.core import Core
-from refgenied.store import archives
+from refgenied.store import proofs
 
 log = structlog.get_logger("scrubber")
 
@@ -27,20 +26,13 @@ JOB_LOOK_SECONDS = 0.2
 """Seconds between two checks whether jobs still run, while the scrub pauses."""
 
 
-def due(records: Iterable[ArchiveRecord], now: float, days: float, used: int) -> ArchiveRecord | None:
-    """The archive to prove next: the archive with the oldest proof, if it is overdue or fits into today's share.
+def is_due(oldest: ArchiveRecord, now: float, days: float, *, share: float, used: int) -> bool:
+    """Whether the archive with the oldest proof must be proved now: it is overdue, or fits into today's share.
 
-    `days`: all archives must be proved within this many days. `used`: bytes of today's share that are spent. Archives
-    that are known to be damaged are left out.
+    `days`: all archives must be proved within this many days. `share`: bytes for one day, `used`: those that are spent.
     """
-    sound = [record for record in records if record.damaged is None]
-    if not sound or not days:
-        return None
-    oldest = min(sound, key=lambda record: (record.proved_before(now), record.key))
     age = now - oldest.proved_before(now)
-    share = sum(record.size for record in sound) / days
-    fits = age >= DAY and used + oldest.size <= share
-    return oldest if fits or age >= days * DAY else None
+    return age >= days * DAY or (age >= DAY and used + oldest.size <= share)
 
 
 class _StoppedError(Exception):
@@ -54,9 +46,11 @@ class Scrubber:
         self._core = core
         self._verifier = verifier
         self._day = -1
+        self._sound_bytes = 0
+        """The bytes of all sound archives when the day began."""
         self._used = 0
-        self._passed_over: set[AssetKey] = set()
-        """Archives that could not be judged today."""
+        self._turn: proofs.Turn | None = None
+        """The turn of today's last archive. So an archive that cannot be judged is left out until tomorrow."""
 
     async def run(self) -> None:
         """Ends only by cancellation."""
@@ -71,31 +65,37 @@ class Scrubber:
         days = self._core.current.settings.archive.scrub_days
         if not days or not await self._core.archive_folder.usable():
             return False
-        today = int(self._core.clock() // DAY)
-        if today != self._day:
-            self._day, self._used = today, 0
-            self._passed_over.clear()
-        records = await self._core.jobs.store.ask(archives.everything)
-        left = [record for key, record in records.items() if key not in self._passed_over]
-        record = due(left, self._core.clock(), days, self._used)
-        if record is None:
+        now = self._core.clock()
+        if int(now // DAY) != self._day:
+            self._day, self._used, self._turn = int(now // DAY), 0, None
+            self._sound_bytes = await self._core.jobs.store.ask(proofs.sound_bytes)
+        record, turn = await self._next(now)
+        if record is None or not is_due(record, now, days, share=self._sound_bytes / days, used=self._used):
             return False
         self._used += record.size
         await self.scrub_one(record)
+        self._turn = turn
         return True
 
+    async def _next(self, now: float) -> tuple[ArchiveRecord | None, proofs.Turn | None]:
+        """The archive with the oldest proof that is not known to be damaged, and its turn."""
+        turn = self._turn
+        while True:
+            found, turn = await self._core.jobs.store.ask(proofs.page, now, 1, after=turn)
+            if not found or found[0].damaged is None:
+                return (found[0] if found else None), turn
+            self._turn = turn
+
     async def scrub_one(self, record: ArchiveRecord) -> None:
-        """Prove this archive. If it cannot be judged, it is left out until tomorrow, and the next one has its turn."""
+        """Prove this archive. If it cannot be judged, the log says so, and the next one has its turn."""
         asset = record.key.registry_path
         try:
             verdict = await self._verifier.verify_by(self._read_quietly, record.key, Requester())
         except (StateError, ShortageError):
             raise
         except RefgeniedError as error:
-            self._passed_over.add(record.key)
             log.warning("archive.not_scrubbed", asset=asset, error=error.message)
         except Exception:
-            self._passed_over.add(record.key)
             log.exception("archive.not_scrubbed", asset=asset)
         else:
             log.info("archive.scrubbed", asset=asset, seconds=round(verdict.seconds, 2))

@@ -1,7 +1,7 @@
 """Statements about archives, removals and the few facts that the daemon remembers."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -61,9 +61,10 @@ async def touch(tx: Transaction, record: ArchiveRecord) -> None:
     await ARCHIVES.change(tx, OF_ASSET, names(record.key), **now)
 
 
-async def put_access(tx: Transaction, key: AssetKey, access: Access) -> None:
-    """Record who may read the asset's files."""
-    await ARCHIVES.change(tx, OF_ASSET, names(key), access=access)
+async def put_accesses(tx: Transaction, access: Mapping[AssetKey, Access]) -> None:
+    """Record who may read these assets' files."""
+    for key, who in access.items():
+        await ARCHIVES.change(tx, OF_ASSET, names(key), access=who)
 
 
 async def put_right(tx: Transaction, old: ArchiveRecord, new: ArchiveRecord) -> bool:
@@ -169,6 +170,23 @@ async def genomes_called(tx: Transaction, alias: str) -> list[str]:
     """The digests of genomes with archives that were recorded with this alias."""
     rows = await tx.all(f"SELECT DISTINCT genome_digest FROM archive WHERE {_CALLED}", (json.dumps(alias),))
     return [str(digest) for (digest,) in rows]
+
+
+async def known_of(
+    tx: Transaction, keys: Collection[AssetKey]
+) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Removal]]:
+    """The archives and the removals of these assets at one moment."""
+    return (
+        {record.key: record for record in await ARCHIVES.some(tx, keys)},
+        {removal.key: removal for removal in await REMOVALS.some(tx, keys)},
+    )
+
+
+async def pages(tx: Transaction, after: AssetKey | None, limit: int) -> list[ArchiveRecord]:
+    """The first archives after this asset, in order of their assets: to read all of them in parts."""
+    if after is None:
+        return await ARCHIVES.all(tx, f"ORDER BY {ASSET} LIMIT ?", (limit,))
+    return await ARCHIVES.all(tx, f"WHERE ({ASSET}) > (?, ?, ?) ORDER BY {ASSET} LIMIT ?", (*names(after), limit))
 
 
 async def history(

@@ -151,4 +151,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # To find the archive of an asset whose genome has gone from the genome folder.
         "CREATE INDEX archive_of_group ON archive (asset_group, asset)",
     ),
+    (
+        # In the order in which archives are proved again, and those that are known to be damaged.
+        "CREATE INDEX archive_proved ON archive (proved_at, genome_digest, asset_group, asset)",
+        "CREATE INDEX archive_damaged ON archive (genome_digest, asset_group, asset) WHERE damaged IS NOT NULL",
+    ),
 )

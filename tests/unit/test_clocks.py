@@ -14,8 +14,8 @@ from synthetic import Genomes
 from refgenied.config.settings import Watching
 from refgenied.genomes.build_folder import moved_lately
 from refgenied.maintenance import DAY
-from refgenied.maintenance.scrubber import due
-from refgenied.store import Store, archives
+from refgenied.maintenance.scrubber import is_due
+from refgenied.store import Store, archives, proofs
 
 pytestmark = pytest.mark.anyio
 
@@ -38,11 +38,15 @@ async def test_uptime_and_the_next_sweep_follow_no_clock_that_is_set(genomes: Ge
         group.cancel_scope.cancel()
 
 
-def test_what_was_proved_in_the_future_is_due_and_comes_first() -> None:
+async def test_what_was_proved_in_the_future_is_due_and_comes_first(tmp_path: Path) -> None:
     now = 1e9
     ahead, old = record_of("ahead", 10**12, now + DAY), record_of("old", 10, now - 9 * DAY)
-    assert due([ahead], now, 10.0, 0) == ahead
-    assert due([old, ahead], now, 10.0, 0) == ahead
+    assert is_due(ahead, now, 10.0, share=1.0, used=0)
+    async with Store.opened(tmp_path) as store:
+        for record in (old, ahead):
+            await store.ask(archives.put, record)
+        page, _ = await store.ask(proofs.page, now, 9)
+    assert page == [ahead, old]
 
 
 @pytest.mark.parametrize(("age", "lately"), [(0, True), (1700, True), (1900, False), (-1700, True), (-DAY, False)])

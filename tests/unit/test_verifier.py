@@ -2,17 +2,20 @@
 
 import os
 import shutil
+import time
 
 import anyio
 import anyio.to_thread
 import msgspec
 import pytest
+from controlled import Desk, context_of
 from parts import Parts, record_of, running
 from synthetic import ALIAS
 
 from refgenied.archive.verifier import Finding
+from refgenied.control.verbs import verify
 from refgenied.maintenance import scrubber
-from refgenied.maintenance.scrubber import DAY, due
+from refgenied.maintenance.scrubber import DAY, is_due
 from refgenied.model import (
     ArchiveNotFoundError,
     ArchiveRecord,
@@ -301,23 +304,77 @@ async def test_no_record_no_verdict(genomes):
 
 def test_everything_is_proved_once_in_its_days_and_a_share_each_day():
     days, now = 10.0, 100 * DAY
-    records = {str(n): record_of(str(n), 100, now - DAY) for n in range(50)}
+    records = [record_of(str(n), 100, now - DAY) for n in range(50)]
     for _ in range(12):
         used = 0
-        while record := due(records.values(), now, days, used):
-            used += record.size
-            records[record.path] = msgspec.structs.replace(record, proved_at=now)
+        while is_due(records[0], now, days, share=5000 / days, used=used):
+            used += records[0].size
+            records.append(msgspec.structs.replace(records.pop(0), proved_at=now))
         assert used <= 500
         now += DAY
-    assert all(now - record.proved_at <= days * DAY for record in records.values())
+    assert all(now - record.proved_at <= days * DAY for record in records)
 
 
 def test_a_single_large_archive_is_proved_when_it_is_overdue():
-    now = 100 * DAY
-    assert due([record_of("a", 10**12, now - 9 * DAY)], now, 10.0, 0) is None
-    assert due([record_of("a", 10**12, now - 10 * DAY)], now, 10.0, 0)
-    assert due([record_of("a", 10**12, None)], now, 10.0, 0)
-    assert due([], now, 10.0, 0) is None
-    assert due([record_of("a", 1, None)], now, 0.0, 0) is None
-    damaged = msgspec.structs.replace(record_of("a", 1, None), damaged="x")
-    assert due([damaged], now, 10.0, 0) is None
+    now, share = 100 * DAY, 10**11
+    assert not is_due(record_of("a", 10**12, now - 9 * DAY), now, 10.0, share=share, used=0)
+    assert is_due(record_of("a", 10**12, now - 10 * DAY), now, 10.0, share=share, used=0)
+    assert is_due(record_of("a", 10**12, None), now, 10.0, share=share, used=0)
+
+
+async def test_the_scrub_is_done_when_nothing_is_left_that_is_sound(genomes):
+    damaged, sound = genomes.build("a"), genomes.build("b")
+    async with running(genomes) as parts:
+        assert not await parts.scrubber.scrub()
+        await parts.settle()
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 1")
+            await tx.execute("UPDATE archive SET damaged = 'x' WHERE asset_group = 'a'")
+        parts.clock = lambda: time.time() + DAY
+        assert await parts.scrubber.scrub()
+        assert not await parts.scrubber.scrub()
+        assert [(await parts.record(key)).proved_at > 1 for key in (damaged, sound)] == [False, True]
+
+
+async def test_the_health_asks_the_database_only_after_what_can_change_it(genomes, monkeypatch):
+    keys = [genomes.build(name) for name in "abcde"]
+    async with running(genomes) as parts:
+        asked, tell = [], parts.damage.tell
+
+        async def noted() -> None:
+            asked.append(None)
+            await tell()
+
+        monkeypatch.setattr(parts.damage, "tell", noted)
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.damage.run)
+            await anyio.wait_all_tasks_blocked()
+            await parts.settle()
+            for key in keys:
+                await parts.verifier.verify(key, ANN)
+            await anyio.wait_all_tasks_blocked()
+            assert len(asked) == 1
+            flip(parts, await parts.record(keys[0]))
+            await parts.verifier.verify(keys[0], ANN)
+            await parts.health.ill("damaged")
+            await parts.work()
+            await parts.health.well("damaged")
+            group.cancel_scope.cancel()
+
+
+async def test_verify_all_proves_each_archive_once_and_the_oldest_proof_first(genomes, monkeypatch):
+    monkeypatch.setattr(verify, "MOST_RECORDS", 2)
+    keys = [genomes.build(name) for name in "abcde"]
+    async with running(genomes) as parts:
+        await parts.settle()
+        desk = Desk(context_of(parts))
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET proved_at = 9 WHERE asset_group = 'a'")
+            await tx.execute("UPDATE archive SET proved_at = NULL WHERE asset_group = 'd'")
+            await tx.execute("UPDATE archive SET damaged = 'x' WHERE asset_group = 'b'")
+        quick = await desk.ask("archive.verify", all=True, quick=True)
+        assert (quick["verified"], quick["damaged_total"]) == (5, 0)
+        whole = await desk.ask("archive.verify", all=True)
+        assert (whole["verified"], whole["damaged_total"]) == (5, 0)
+        proved = [event.key for event in await parts.events("archive.verified")]
+        assert (sorted(proved), proved[:2]) == (keys, [keys[3], keys[0]])

@@ -1,6 +1,7 @@
 """`archive.verify`: reads archives back. It may take long."""
 
 import time
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from msgspec import Meta
@@ -9,10 +10,13 @@ from refgenied.control import lookup, progress
 from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import KEEPING_ERRORS, Params, SeveralPaths, require_folder, require_one
-from refgenied.control.views import NamedView, Page, View, row
+from refgenied.control.views import PAGE_ROWS, NamedView, Page, View, row
 from refgenied.maintenance.verifier import Verdict
 from refgenied.model import ArchiveNotFoundError, ArchiveRecord, BadRegistryPathError, UnreadableError
-from refgenied.store import archives
+from refgenied.store import proofs
+
+MOST_RECORDS = 100
+"""So many records are in memory at one time, when all are verified."""
 
 
 class ArchiveVerifyParams(Params, frozen=True):
@@ -50,10 +54,11 @@ async def archive_verify(context: Context, call: Call, params: ArchiveVerifyPara
     """Read archives back and compare every byte with their manifests; a damaged archive is marked and made again."""
     require_one("archive.verify", paths=params.paths, all=params.all)
     await require_folder(context, "verified")
-    records = await _records(context, params)
     began = time.monotonic()
+    verified = size = damaged_total = 0
     damaged: list[VerdictView] = []
-    for record in records:
+    async for record in _records(context, params):
+        verified, size = verified + 1, size + record.size
         try:
             async with progress.told(call, record.key, wanted=params.progress) as on_progress:
                 verdict = await context.verifier.verify(
@@ -65,20 +70,28 @@ async def archive_verify(context: Context, call: Call, params: ArchiveVerifyPara
             continue
         view = row(VerdictView, verdict, record.key, context.aliases(record.key.genome_digest) or record.aliases)
         if verdict.damage:
+            damaged_total += 1
             damaged.append(view)
+            del damaged[PAGE_ROWS:]
         if params.progress:
             await call.notify("verified", view)
     return VerifyResult(
-        verified=len(records),
-        bytes=sum(record.size for record in records),
+        verified=verified,
+        bytes=size,
         seconds=time.monotonic() - began,
         damaged=Page(damaged).rows,
-        damaged_total=len(damaged),
+        damaged_total=damaged_total,
     )
 
 
-async def _records(context: Context, params: ArchiveVerifyParams) -> list[ArchiveRecord]:
-    if params.all:
-        records = await context.store.ask(archives.everything)
-        return sorted(records.values(), key=lambda record: (record.proved_before(context.clock()), record.key))
-    return [(await lookup.find(context, path))[0] for path in params.paths]
+async def _records(context: Context, params: ArchiveVerifyParams) -> AsyncGenerator[ArchiveRecord]:
+    """The archives to verify. Of all, the one proved longest ago comes first, and few are in memory at one time."""
+    for record in [(await lookup.find(context, path))[0] for path in params.paths]:
+        yield record
+    began, turn = context.clock(), None
+    while params.all:
+        page, turn = await context.store.ask(proofs.page, context.clock(), MOST_RECORDS, after=turn, before=began)
+        for record in page:
+            yield record
+        if len(page) < MOST_RECORDS:
+            return
