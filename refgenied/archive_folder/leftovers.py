@@ -30,8 +30,12 @@ _PROBE_LASTS_SECONDS = 60.0
 """A probe is written without the lock. If it is older than this, a killed process has left it."""
 
 
+MOST_ARCHIVES = 500
+"""A part of the walk ends with the asset group in which it has found so many archives."""
+
+
 class Leftovers(msgspec.Struct):
-    """The result of the walk."""
+    """The result of one part of the walk."""
 
     unfinished: list[Place] = []
     """Asset folders with partial files, or with nothing in them."""
@@ -41,22 +45,22 @@ class Leftovers(msgspec.Struct):
     """Every asset folder with an archive and a manifest of ours, recorded in the database or not."""
 
 
-def find_leftovers(archive_folder: str | os.PathLike[str], passed_over: PassedOver) -> Leftovers:
-    """Walk once over the folder's three levels; links are not followed. UnreadableError: the folder itself.
+def find_leftovers(archive_folder: str | os.PathLike[str], passed_over: PassedOver) -> Generator[Leftovers]:
+    """Walk once over the folder's three levels, in parts; links are not followed. UnreadableError: the folder itself.
 
     `passed_over` is called for folders below it that cannot be read.
     """
-    found = Leftovers()
+    part = Leftovers()
     root = Path(archive_folder)
     try:
         entries = _entries(root)
     except OSError as error:
         raise unreadable(root, error) from error
     now = time.time()
-    found.files += [Path(entry.path) for entry in entries if _is_of_folder(entry, now)]
+    part.files += [Path(entry.path) for entry in entries if _is_of_folder(entry, now)]
     for genome in _folders(entries):
         inside = _read(genome, passed_over)
-        found.files += [Path(entry.path) for entry in inside if _OF_GENOME.fullmatch(entry.name) and _is_file(entry)]
+        part.files += [Path(entry.path) for entry in inside if _OF_GENOME.fullmatch(entry.name) and _is_file(entry)]
         for group in _folders(inside):
             for asset in _folders(_read(group, passed_over)):
                 try:
@@ -64,8 +68,11 @@ def find_leftovers(archive_folder: str | os.PathLike[str], passed_over: PassedOv
                 except BadRegistryPathError:
                     continue
                 with _passing_over(passed_over):
-                    _judge(place, {entry.name for entry in _entries(asset)}, found)
-    return found
+                    _judge(place, {entry.name for entry in _entries(asset)}, part)
+            if len(part.archives) >= MOST_ARCHIVES:
+                yield part
+                part = Leftovers()
+    yield part
 
 
 def _judge(place: Place, names: set[str], found: Leftovers) -> None:
@@ -121,6 +128,8 @@ def _read(folder: os.DirEntry[str], passed_over: PassedOver) -> list[os.DirEntry
 def _passing_over(passed_over: PassedOver) -> Generator[None]:
     try:
         yield
+    except FileNotFoundError:  # it was removed during the walk
+        return
     except OSError as error:
         passed_over(error)
 

@@ -41,14 +41,16 @@ async def recover(core: Core) -> None:
         return
     read_from = await jobs.store.ask(archives.fact, archives.READ_FROM)
     recorded = await jobs.store.ask(archives.generation)
-    records, removals = await jobs.store.ask(archives.known)
     age = generation.age(folder, recorded)
     if read_from != archive_folder.id:
         age = None
     if age is Age.SAME:
-        keys = {*(job.key for job in crashed), *(folder.unsettled if folder else removals)}
+        cut = folder.unsettled if folder else await jobs.store.ask(archives.removals)
+        keys = {*(job.key for job in crashed), *cut}
+        records, removals = await jobs.store.ask(archives.known_of, keys)
         await _settle(core, Differences(records, removals, newer=folder is None), keys, folder)
     else:
+        records, removals = await jobs.store.ask(archives.known)
         now = Generation(max(folder.number if folder else 0, recorded or 0) + 1)
         await _catch_up(core, Differences(records, removals, newer=age is Age.NEWER), now, age)
 

@@ -17,9 +17,13 @@ from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedErr
 from refgenied.policy import readers
 from refgenied.queue.core import Core
 from refgenied.reconciler import Reconciler
+from refgenied.reconciler.last_look import NO_LOOK
 from refgenied.store import archives
 
 log = structlog.get_logger("rights")
+
+MOST_RECORDS = 1000
+"""So many records are in memory at one time."""
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -44,8 +48,10 @@ class Rights:
         self._core = core
         self._reconciler = reconciler
         self._asked = False
-        self._seen: dict[AssetKey, Access] = {}
-        """Who could read each asset at the last check. Only assets at rest are in it."""
+        self._look = NO_LOOK
+        """The newest look whose assets were compared."""
+        self._seen: Mapping[AssetKey, Asset] = {}
+        """The assets at the last check."""
 
     def look_again(self) -> None:
         """Check after the next look."""
@@ -63,10 +69,21 @@ class Rights:
                     await self._reconciler.looked.wait()
 
     def _others_may_read(self) -> bool:
-        """Whether the last look shows new readers of an asset, because the rights of a folder above it have changed."""
-        assets = self._reconciler.look.assets
-        at_rest = ((assets[key], access) for key, access in self._seen.items() if key in assets)
-        return any(asset.stamp and asset.access is not access for asset, access in at_rest)
+        """Whether the last look shows new readers of an asset, because the rights of a folder above it have changed.
+
+        An asset that is the same object as at the last check has not changed.
+        """
+        before, look = self._look, self._reconciler.look
+        if look is before:
+            return False
+        self._look = look
+        changed = (
+            (self._seen.get(key), asset) for key, asset in look.assets.items() if before.assets.get(key) is not asset
+        )
+        return any(
+            seen is not None and seen.stamp and asset.stamp and asset.access is not seen.access
+            for seen, asset in changed
+        )
 
     async def check(self) -> list[Given]:
         """Learn who may read each asset, and note in the health which archives more people can read than their assets.
@@ -74,27 +91,43 @@ class Rights:
         A private archive is opened when its asset is private no more: its owner has opened the asset, or
         `archive.publish_private` was set. An archive that somebody has closed by hand stays closed.
         """
-        self._seen = {key: asset.access for key, asset in self._reconciler.look.assets.items() if asset.stamp}
-        recorded = await self._core.jobs.store.ask(archives.everything)
-        learned = await anyio.to_thread.run_sync(self._learned, recorded, self._reconciler.look.assets)
+        self._look = self._reconciler.look
+        self._seen = assets = self._look.assets
+        wide: list[Given] = []
+        any_learned, first, after = False, "", None
+        while page := await self._core.jobs.store.ask(archives.pages, after, MOST_RECORDS):
+            after = page[-1].key
+            records = {record.key: record for record in page}
+            learned, found = await self._checked(records, assets)
+            any_learned = any_learned or bool(learned)
+            wide += found
+            first = first or (found[0].key.named(records[found[0].key].aliases) if found else "")
+        if any_learned:
+            self._reconciler.hint()  # the catalog is refreshed after the next look
+        self._core.health.note("access", _line(first, len(wide)))
+        return wide
+
+    async def _checked(
+        self, recorded: dict[AssetKey, ArchiveRecord], assets: Mapping[AssetKey, Asset]
+    ) -> tuple[dict[AssetKey, Access], list[Given]]:
+        """What was learned about the assets of some archives, and the archives that more people can read."""
+        learned = await anyio.to_thread.run_sync(self._learned, recorded, assets)
         records = recorded | {
             key: msgspec.structs.replace(recorded[key], access=access) for key, access in learned.items()
         }
         found = await anyio.to_thread.run_sync(partial(self._compared, records))
-        wide = [given for given in found if given.before.file_mode > given.access.file_mode]
         for given in found:
             was_private = recorded[given.key].access is Access.OWNER
             if was_private and given.before.private and not given.access.private:
                 await anyio.to_thread.run_sync(self._give, given)
         if learned:  # this comes last: after a crash before it, the next check opens the archives again
             await self._core.jobs.records.learned(learned)
-            self._reconciler.hint()  # the catalog is refreshed after the next look
-        self._core.health.note("access", _line(wide, records))
-        return wide
+        return learned, [given for given in found if given.before.file_mode > given.access.file_mode]
 
     async def protect(self, keys: Sequence[AssetKey] | None, requester: Requester) -> list[Given]:
         """Let no more people read these archives (None: all) than their assets. Returns the change of each archive."""
-        wide = [given for given in await self.check() if keys is None or given.key in keys]
+        wanted = None if keys is None else set(keys)
+        wide = [given for given in await self.check() if wanted is None or given.key in wanted]
         done = [await anyio.to_thread.run_sync(self._give, given) for given in wide]
         changed = {given.key: (given.before, given.access) for given in done if given.changed}
         await self._core.jobs.records.protected(changed, requester)
@@ -142,12 +175,12 @@ class Rights:
         return msgspec.structs.replace(given, changed=changed)
 
 
-def _line(wide: Sequence[Given], records: Mapping[AssetKey, ArchiveRecord]) -> str:
-    if not wide:
+def _line(first: str, count: int) -> str:
+    """`first`: the name of one of them."""
+    if not count:
         return ""
-    name = wide[0].key.named(records[wide[0].key].aliases)
-    number = "1 archive" if len(wide) == 1 else f"{len(wide)} archives"
+    number = "1 archive" if count == 1 else f"{count} archives"
     return (
-        f"{number} can be read by more people than the files inside ({name}{' and others' if len(wide) > 1 else ''}); "
+        f"{number} can be read by more people than the files inside ({first}{' and others' if count > 1 else ''}); "
         f"`refgeniectl archive protect --all` changes that"
     )

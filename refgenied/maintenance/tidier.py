@@ -16,7 +16,7 @@ from refgenied.archive.presence import settle
 from refgenied.archive.prover import prove
 from refgenied.archive.publisher import discard
 from refgenied.archive.run import Run
-from refgenied.archive_folder.leftovers import find_leftovers, size_of
+from refgenied.archive_folder.leftovers import Leftovers, find_leftovers, size_of
 from refgenied.maintenance import DAY
 from refgenied.maintenance.importer import Importer, Taken
 from refgenied.maintenance.verifier import FileIdentities, files_of
@@ -82,19 +82,24 @@ class Tidier:
             if _GENOME.fullmatch(Path(error.filename).relative_to(path).parts[0]):  # skip lost+found
                 tidied.unreadable.append(f"{error.filename}: {error.strerror}")
 
-        found = await anyio.to_thread.run_sync(find_leftovers, path, pass_over)
-        finished = [place for place in found.unfinished if await self._finished(place, tidied)]
-        async with self._core.archive_folder.publishing:
-            await anyio.to_thread.run_sync(_delete, found.files, tidied)
-        records, removals = await self._core.jobs.store.ask(archives.known)
-        for place in (*found.archives, *finished):
-            if place.key not in records and place.key not in removals:
-                await self._adopt(place, tidied)
+        parts = find_leftovers(path, pass_over)
+        while (found := await anyio.to_thread.run_sync(next, parts, None)) is not None:
+            await self._tidy_part(found, tidied)
         if tidied.files or tidied.adopted:
             log.info("tidy.done", files=tidied.files, bytes=tidied.bytes, adopted=tidied.adopted)
         self._core.health.note("unrecorded", _told(tidied.refused))
         self._core.health.note("unreadable", _told_unreadable(tidied.unreadable))
         return tidied
+
+    async def _tidy_part(self, found: Leftovers, tidied: Tidied) -> None:
+        finished = [place for place in found.unfinished if await self._finished(place, tidied)]
+        async with self._core.archive_folder.publishing:
+            await anyio.to_thread.run_sync(_delete, found.files, tidied)
+        there = {place.key: place for place in (*found.archives, *finished)}
+        records, removals = await self._core.jobs.store.ask(archives.known_of, there)
+        for key, place in there.items():
+            if key not in records and key not in removals:
+                await self._adopt(place, tidied)
 
     async def _finished(self, place: Place, tidied: Tidied) -> bool:
         """Clear an asset's partial files, if nobody works on it. Returns whether this finished a publish."""

@@ -64,9 +64,7 @@ class Records:
 
     async def learned(self, access: Mapping[AssetKey, Access]) -> None:
         """Record who may read these assets, after a change or for the first time."""
-        async with self._log.store.transaction() as tx:
-            for key, who in access.items():
-                await archives.put_access(tx, key, who)
+        await self._log.store.ask(archives.put_accesses, access)
 
     async def protected(self, given: Mapping[AssetKey, tuple[Access, Access]], requester: Requester) -> None:
         """Log that fewer people can read these archives. `given`: who could read them before, and who can now."""
@@ -96,11 +94,14 @@ class Records:
         why: str,
     ) -> None:
         """Record all manifests of the archive folder with this id. `why`: what the database was before."""
-        async with self._log.change() as change:
+
+        async def rebuild(change: Change) -> None:  # all in one visit to the database's thread
             await archives.put_fact(change.tx, archives.READ_FROM, folder_id)
             await self._take(change, archives_, removals, generation)
             if archives_ or removals:
                 await change.log("database.rebuilt", archives=len(archives_), removals=len(removals), was=why)
+
+        await self._log.write(rebuild)
 
     async def _take(
         self,

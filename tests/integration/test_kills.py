@@ -203,11 +203,13 @@ async def settled(genomes: Genomes) -> dict[str, object]:
         async with parts.store.transaction() as tx:
             known, removed = await archives.everything(tx), await archives.removals(tx)
         root = Path(parts.archive_folder.path)
-        found = find_leftovers(root, print)
+        found = list(find_leftovers(root, print))
         return {
             "hidden": [name for name in hidden(root) if not name.endswith(".tgz")],  # those are kept for a while
-            "unfinished": found.unfinished,
-            "without a record": [place for place in found.archives if place.key not in {*known, *removed}],
+            "unfinished": [place for part in found for place in part.unfinished],
+            "without a record": [
+                place for part in found for place in part.archives if place.key not in {*known, *removed}
+            ],
             "another archive": [
                 key for key, record in known.items() if read_manifest(Place(root, key).manifest).digest != record.digest
             ],
