@@ -1,8 +1,9 @@
 """Records archives that exist already: ours with the help of their manifests, others after reading them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -37,6 +38,9 @@ from refgenied.store import archives
 log = structlog.get_logger("importer")
 
 T = TypeVar("T")
+
+MOST_FOUND = 100
+"""So many archives are looked for at once."""
 
 
 class Taken(StrEnum):
@@ -74,12 +78,18 @@ class Importer:
         self._turn = anyio.Lock()
         self._limiter = anyio.CapacityLimiter(1)
 
-    async def find(self, folder: str) -> list[Found]:
-        """The archives in a folder (empty: the archive folder itself). UnreadableError."""
+    async def find(self, folder: str) -> AsyncGenerator[Found]:
+        """The archives in a folder (empty: the archive folder itself); few are in memory at one time. UnreadableError.
+
+        Those that were given may be taken before the others are looked for.
+        """
         path = folder or self._core.archive_folder.path
         if not await self._run(lambda: os.path.isdir(path)):
             raise UnreadableError(f"{path} is not a folder that the daemon can read", hint="name an archive folder")
-        return await self._run(lambda: list(find_archives(path, log_unreadable_folder)))
+        looks = find_archives(path, log_unreadable_folder)
+        while batch := await self._run(lambda: list(islice(looks, MOST_FOUND))):
+            for found in batch:
+                yield found
 
     async def find_one(self, wanted: str | AssetKey) -> Found:
         """The archive in this file, or at the place of this asset. UnreadableError."""

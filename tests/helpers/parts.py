@@ -108,8 +108,8 @@ class Parts:
 
     async def bring(self, folder: Path | None = None) -> list[Import]:
         """`archive import`."""
-        found = await self.importer.find(str(folder or ""))
-        return [await self.importer.take(one, Requester("ann", 1, 2)) for one in found]
+        found = self.importer.find(str(folder or ""))
+        return [await self.importer.take(one, Requester("ann", 1, 2)) async for one in found]
 
     async def record(self, key: AssetKey) -> ArchiveRecord | None:
         async with self.store.transaction() as tx:

@@ -24,6 +24,7 @@ from refgenied.archive.place import Place
 from refgenied.archive.publisher import make_folders, remove
 from refgenied.archive.run import Run
 from refgenied.archive_folder.folder import PROBE
+from refgenied.maintenance import importer
 from refgenied.maintenance.importer import Taken
 from refgenied.model import AssetKey, Outcome, Requester, StateError, UnreadableError, WriteError
 from refgenied.policy import ArchiveState
@@ -87,6 +88,21 @@ async def test_another_folder_is_linked_from_and_left_as_it_is(genomes, tmp_path
         record = await parts.record(key)
         assert (tmp_path / "archives" / record.path).samefile(root / DIGEST / "fasta__default.tgz")
         assert told(await parts.bring(root)) == {"fasta": "known"}
+
+
+async def test_few_archives_are_looked_for_at_once_and_none_is_missed(genomes, tmp_path, monkeypatch):
+    """Those that were found are taken, which makes folders and names, before the next are looked for."""
+    monkeypatch.setattr(importer, "MOST_FOUND", 2)
+    ours, theirs = [genomes.build(name) for name in "abc"], [genomes.build(name) for name in "defgh"]
+    async with running(genomes) as parts:
+        await parts.settle()
+        await removed(parts)
+        for key in theirs:
+            shutil.rmtree(Place(tmp_path / "archives", key).folder)
+        server_folder(genomes, tmp_path / "archives", *theirs)
+        assert told(await parts.bring()) == dict.fromkeys("abcdefgh", "imported")
+        assert len(await parts.events("archive.imported")) == len([*ours, *theirs])
+        assert set(told(await parts.bring()).values()) == {"known"}
 
 
 def test_reading_a_large_member_can_be_stopped(tmp_path):

@@ -1,6 +1,7 @@
 """`archive.import`: records archives that exist already. It may take long."""
 
 import time
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,7 +12,7 @@ from refgenied.control.context import Context
 from refgenied.control.dispatch import Call, Verb
 from refgenied.control.params import KEEPING_ERRORS, Params, require_folder, require_not_both
 from refgenied.control.protocol import InvalidParamsError
-from refgenied.control.views import Page, View, row
+from refgenied.control.views import PAGE_ROWS, Page, View, row
 from refgenied.maintenance.importer import Taken
 from refgenied.model import AssetNotFoundError, NoSpaceError, ShortageError, StateError, UnreadableError
 
@@ -61,7 +62,7 @@ async def archive_import(context: Context, call: Call, params: ArchiveImportPara
     began = time.monotonic()
     counts = {taken.value: 0 for taken in Taken}
     refused: list[ImportView] = []
-    for found in await _to_import(context, params):
+    async for found in _to_import(context, params):
         async with progress.told(call, found.key, wanted=params.progress) as on_progress:
             taken = await context.importer.take(
                 found, call.peer.requester, by_name=bool(params.path), on_progress=on_progress
@@ -70,6 +71,7 @@ async def archive_import(context: Context, call: Call, params: ArchiveImportPara
         counts[taken.taken] += 1
         if taken.taken is Taken.REFUSED:
             refused.append(view)
+            del refused[PAGE_ROWS:]
         if params.progress:
             await call.notify("imported", view)
     context.reconciler.judge_again()
@@ -83,9 +85,10 @@ async def archive_import(context: Context, call: Call, params: ArchiveImportPara
     )
 
 
-async def _to_import(context: Context, params: ArchiveImportParams) -> list[Found]:
-    if not params.path:
-        return await context.importer.find(params.folder)
-    if params.path.startswith("/"):
-        return [await context.importer.find_one(params.path)]
-    return [await context.importer.find_one(await lookup.key_of(context, params.path))]
+async def _to_import(context: Context, params: ArchiveImportParams) -> AsyncGenerator[Found]:
+    if params.path:
+        wanted = params.path if params.path.startswith("/") else await lookup.key_of(context, params.path)
+        yield await context.importer.find_one(wanted)
+        return
+    async for found in context.importer.find(params.folder):
+        yield found
