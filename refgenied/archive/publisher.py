@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -108,34 +108,52 @@ def _mode_of(path: Path) -> int:
 
 
 def finish(place: Place, manifest: Manifest) -> None:
-    """Do the steps of publishing, beginning with the first that is not done yet.
+    """Do the steps of publishing, beginning with the first that is not done yet. WriteError.
 
-    The archive is renamed first. From then on only the partial manifest describes it, so `settle` can finish.
+    The archive is renamed first. From then on only the partial manifest describes it, so `settle` can finish. The
+    folder is synced before the manifest is renamed: a power cut may keep the later of two renames and lose the earlier
+    one, and a manifest must not describe an archive that has no name yet.
     """
-    name_archive(place, manifest)
-    name_manifest(place, manifest)
+    for step in _STEPS:
+        step(place, manifest)
 
 
-def name_archive(place: Place, manifest: Manifest) -> None:
-    """The first step of publishing: give the archive and its list of members their final names, durably. WriteError.
+def publish_together(drafts: Sequence[Draft]) -> list[Exception | None]:
+    """Publish several drafts, all of them step by step, so the disk can do their syncs at once.
 
-    The folder is synced before the manifest is renamed. A disk may bring two renames to its plates in any order, and
-    after a power cut a manifest must not describe an archive that has no name yet.
+    Returns the error of each, or None; an error of one does not touch the others.
     """
+    errors: list[Exception | None] = [None] * len(drafts)
+    for step in _STEPS:
+        for number, draft in enumerate(drafts):
+            if errors[number] is None:
+                try:
+                    step(draft.place, draft.manifest)
+                except Exception as error:  # noqa: BLE001 - the caller gets it
+                    errors[number] = error
+    return errors
+
+
+def _name_archive(place: Place, manifest: Manifest) -> None:
     with writing(place.archive):
         _rename(place.archive_partial, place.archive)
         if manifest.entries_file is not None:
             _rename(place.entries_partial, place.entries)
-        sync_folder(place.folder)
 
 
-def name_manifest(place: Place, manifest: Manifest) -> None:
-    """The last step of publishing, after `name_archive`: give the manifest its final name, durably. WriteError."""
+def _name_manifest(place: Place, manifest: Manifest) -> None:
     with writing(place.manifest):
         _rename(place.manifest_partial, place.manifest)
         if manifest.entries_file is None:
             place.entries.unlink(missing_ok=True)
+
+
+def _sync(place: Place, _: Manifest) -> None:
+    with writing(place.archive):
         sync_folder(place.folder)
+
+
+_STEPS = (_name_archive, _sync, _name_manifest, _sync)
 
 
 def _rename(partial: Path, final: Path) -> None:

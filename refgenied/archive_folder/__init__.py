@@ -2,13 +2,15 @@
 
 *The lock.* `folder.ArchiveFolder.publishing` is held from the first change of a final name to the commit of its
 record: by a publish, an import, a removal and an update of the catalog. `archive verify` takes it before it marks an
-archive as damaged. Nobody holds it during packing or reading. Partial files need no lock: they belong to the asset's
-running job, or to the request that has reserved the asset and waited until no job of it ran.
+archive as damaged. Nobody holds it during packing or reading. Archives that are ready at the same time are published
+under one hold of it. Partial files need no lock: they belong to the asset's running job, or to the request that has
+reserved the asset and waited until no job of it ran.
 
 *The generation.* Each publish, import, adoption and removal raises a number. It is raised first in the archive folder
-(`.refgenied.generation`, with the name of the asset), before anything else changes, and then in the database, in the
-transaction of the record. So after a kill the two numbers differ by one, and the next start reads the manifest of
-that one asset. After an orderly end the file names no asset, and the two numbers must be equal. Otherwise the database
+(`.refgenied.generation`, with the names of the assets that change together), before anything else changes, and then in
+the database, in the transaction of their records. So after a kill the two numbers differ by one, and the next start
+reads the manifests of those assets alone. The name of an asset whose change failed stays in the file until a start has
+looked at it. After an orderly end the file names no asset, and the two numbers must be equal. Otherwise the database
 or the folder came from a backup:
 
 - The folder's number is larger: the database came from a backup. All manifests are read once, and they are believed,

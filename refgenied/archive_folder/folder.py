@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 import uuid
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -60,12 +60,24 @@ class ArchiveFolder:
         Gives the number for the transaction that records the change (`archives.put_generation`). NoSpaceError,
         ShortageError, WriteError: nothing has been changed.
         """
+        async with self.changing_some([key], store) as (number, done):
+            yield number
+            done(key)
+
+    @asynccontextmanager
+    async def changing_some(
+        self, keys: Sequence[AssetKey], store: Store
+    ) -> AsyncGenerator[tuple[int, Callable[[AssetKey], None]]]:
+        """As `changing`, for several assets with one number.
+
+        Also gives a function that the caller calls for each asset whose change is finished and recorded: any of them
+        may fail without the others.
+        """
         async with self.publishing:
             recorded = await store.ask(archives.generation)
-            number = await anyio.to_thread.run_sync(self._raise_generation, key, recorded)
-            self._failed.add(key)
-            yield number
-            self._failed.discard(key)
+            number = await anyio.to_thread.run_sync(self._raise_generation, keys, recorded)
+            self._failed.update(keys)
+            yield number, self._failed.discard
 
     async def settle(self, store: Store) -> None:
         """At an orderly end: note in the folder that no change was interrupted. If it takes no writes, do nothing."""
@@ -82,9 +94,9 @@ class ArchiveFolder:
             left = tuple(key for key in now.unsettled if key in self._failed)
             generation.write(self.path, Generation(now.number, left))
 
-    def _raise_generation(self, key: AssetKey, recorded: int | None) -> int:
+    def _raise_generation(self, keys: Sequence[AssetKey], recorded: int | None) -> int:
         before = generation.read(self.path) or Generation(recorded or 0)
-        now = before.next(key, recorded=recorded, failed=self._failed)
+        now = before.next(*keys, recorded=recorded, failed=self._failed)
         generation.write(self.path, now)
         return now.number
 

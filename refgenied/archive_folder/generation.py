@@ -1,8 +1,8 @@
 """A number that each publish and each removal raises, in the archive folder and in the database.
 
 When the two numbers differ, one of them came from a backup. The folder's number is raised first, together with the
-name of the asset that will change; the database's number is raised with the record. So after a crash between the two
-the numbers differ by one, and only the named asset must be looked at.
+names of the assets that will change; the database's number is raised with their records. So after a crash between the
+two the numbers differ by one, and only the named assets must be looked at.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class Generation(msgspec.Struct, frozen=True):
     After an orderly end there are none. Then even a difference of one shows that the database came from a backup.
     """
 
-    def next(self, key: AssetKey, *, recorded: int | None, failed: Container[AssetKey] = ()) -> Generation:
-        """The generation after one more change, of `key`.
+    def next(self, *keys: AssetKey, recorded: int | None, failed: Container[AssetKey] = ()) -> Generation:
+        """The generation after one more change, of these assets together.
 
         `recorded`: the database's number. When it is the same, the database knows all earlier changes except those of
         the `failed` assets.
         """
         before = [one for one in self.unsettled if recorded != self.number or one in failed]
-        unsettled = tuple(dict.fromkeys((*before, key)))
+        unsettled = tuple(dict.fromkeys((*before, *keys)))
         if len(unsettled) > MOST_UNSETTLED:
-            return Generation(self.number + 2, (key,))
+            return Generation(self.number + 2, keys)
         return Generation(self.number + 1, unsettled)
 
 

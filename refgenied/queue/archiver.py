@@ -1,6 +1,6 @@
 """Finds out whether an asset's archive is up to date. If it is not, packs and proves a new archive for the worker."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -70,30 +70,33 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Archiver:
-    """Works on one job at a time, in a separate thread. It writes only partial files, and nothing in the database."""
+    """Works on jobs, each in one call in a thread. It writes only partial files, and nothing in the database."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, at_once: int) -> None:
+        """`at_once`: how many jobs it may work on at the same time."""
         self._core = core
-        self._limiter = anyio.CapacityLimiter(1)
+        self._limiter = anyio.CapacityLimiter(at_once)
         self._genome_disk = DiskThread("asset")
 
     async def asset(self, key: AssetKey) -> Asset:
-        """The asset as it is now. It is complete, and there is a usable archive folder.
+        """The asset as it is now. It is complete, and there is a usable archive folder. Errors as `assets`."""
+        (found,) = await self.assets([key])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def assets(self, keys: Sequence[AssetKey]) -> list[Asset | Exception]:
+        """Each of these assets as it is now; it is complete, and there is a usable archive folder. Or why not:
 
         ArchiveFolderNotSetError, WriteError, AssetNotFoundError, AssetIncompleteError.
         """
         folder = self._core.archive_folder
         if not folder.path:
-            raise ArchiveFolderNotSetError("no genome_archive_folder is set")
+            return [ArchiveFolderNotSetError("no genome_archive_folder is set") for _ in keys]
         problem = await self._run(folder.problem)
         if problem:
-            raise WriteError(problem)
-        asset = await self._look_at(key)
-        if asset is None:
-            raise AssetNotFoundError(f"{key.registry_path} is not in the genome folder")
-        if asset.state not in ARCHIVABLE or not asset.stamp:
-            raise AssetIncompleteError(asset.reason)
-        return asset
+            return [WriteError(problem) for _ in keys]
+        return await self._genome_disk.run(lambda: [self._complete(key) for key in keys])
 
     async def archive(self, job: Job, asset: Asset, record: ArchiveRecord | None, on_progress: OnProgress) -> Result:
         """Pack the asset, or find that its archive is up to date. After an error no partial file is left.
@@ -101,30 +104,50 @@ class Archiver:
         The caller publishes the result's draft, or discards it.
         """
         place = self._core.archive_folder.place(job.key)
-        task = Task(job, asset, record, place, self._core.archive_run(on_progress))
-        found = await self._run(settle, place, check_cancelled)
+        return await self._run(self._made, Task(job, asset, record, place, self._core.archive_run(on_progress)))
+
+    async def _run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Call a blocking function in one of anyio's threads. A cancellation ends it at its next check."""
+        return await anyio.to_thread.run_sync(partial(function, *arguments, **named), limiter=self._limiter)
+
+    # ----------------------------------------------------------------- in a thread
+
+    def _look_at(self, key: AssetKey) -> Asset | None:
+        return self._core.genomes.asset(key, self._core.clock())
+
+    def _complete(self, key: AssetKey) -> Asset | Exception:
+        try:
+            asset = self._look_at(key)
+        except Exception as error:  # noqa: BLE001 - it is the error of the asset's job alone
+            return error
+        if asset is None:
+            return AssetNotFoundError(f"{key.registry_path} is not in the genome folder")
+        if asset.state not in ARCHIVABLE or not asset.stamp:
+            return AssetIncompleteError(asset.reason)
+        return asset
+
+    def _made(self, task: Task) -> Result:
+        job, record = task.job, task.record
+        found = settle(task.place, check_cancelled)
         if not job.force and not (record and record.damaged):
-            there = await self._already_there(task, found)
+            there = self._already_there(task, found)
             if there is not None:
                 return there
-        draft = await self._pack(task)
-        await self._kept_if(self._require_untouched(asset), draft)
+        draft = self._pack(task)
+        self._kept_if(draft, lambda: self._require_untouched(task.asset))
         return self._drafted(task, Outcome.PUBLISHED, draft)
 
-    async def _look_at(self, key: AssetKey) -> Asset | None:
-        return await self._genome_disk.run(self._core.genomes.asset, key, self._core.clock())
-
-    async def _require_untouched(self, asset: Asset) -> bool:
+    def _require_untouched(self, asset: Asset) -> bool:
         """Always True. SourceChangedError: the asset's files have changed since the job began."""
-        again = await self._look_at(asset.key)
+        again = self._look_at(asset.key)
         if again is None or again.stamp != asset.stamp:
             raise SourceChangedError(f"{asset.folder} changed while it was archived")
         return True
 
-    async def _already_there(self, task: Task, found: Settled) -> Result | None:
+    def _already_there(self, task: Task, found: Settled) -> Result | None:
         """The result if the existing archive holds the asset's files as they are now; then nothing is compressed."""
         if found.presence is Presence.FOREIGN:
-            return await self._taken_over(task)
+            return self._taken_over(task)
         manifest = found.manifest
         if found.presence is not Presence.PRESENT or manifest is None:
             return None
@@ -132,85 +155,71 @@ class Archiver:
         if record is not None and differences(record, manifest, task.place.relative):
             record = None  # it describes another archive
         archived = record.files_stamp if record else manifest.files_stamp
-        if archived != task.asset.files_stamp and not await self._holds(task, manifest, task.place.entries.name):
+        if archived != task.asset.files_stamp and not self._holds(task, manifest, task.place.entries.name):
             return None
         if record is not None:
             return Result(Outcome.UNCHANGED, _as_seen(record, task.asset))
-        return await self._adopted(task, manifest)
+        return self._adopted(task, manifest)
 
-    async def _holds(self, task: Task, manifest: Manifest, listing: str) -> bool:
+    def _holds(self, task: Task, manifest: Manifest, listing: str) -> bool:
         """Whether the archive holds the asset's files, byte for byte. Hashing is many times faster than packing.
 
         `listing` is the name of the file with the list of members, if it is a file.
         """
         if task.asset.asset_digest not in (None, manifest.asset_digest):
             return False
-
-        def compare() -> bool:
-            with self._core.genomes.tree(task.asset) as tree:
-                return same_content(tree, task.place.archive, manifest, task.run, listing=listing)
-
         try:
-            same = await self._run(compare)
+            with self._core.genomes.tree(task.asset) as tree:
+                same = same_content(tree, task.place.archive, manifest, task.run, listing=listing)
         except DamagedArchiveError:  # the list of members is damaged: the asset is packed again
             return False
-        return same and await self._require_untouched(task.asset)
+        return same and self._require_untouched(task.asset)
 
-    async def _taken_over(self, task: Task) -> Result | None:
+    def _taken_over(self, task: Task) -> Result | None:
         """The result if another program's archive exists and holds the asset's files: then it is taken over."""
-        about = await self._about(task)
         try:
-            draft = await self._run(take_foreign, task.place.archive, task.place, about, task.run)
+            draft = take_foreign(task.place.archive, task.place, self._about(task), task.run)
         except (DamagedArchiveError, UnsafeTreeError, DigestMismatchError) as error:
             log.info("archive.foreign", asset=task.job.key.registry_path, reason=error.message)
             return None
-        same = self._holds(task, draft.manifest, task.place.entries_partial.name)
-        return self._drafted(task, Outcome.ADOPTED, draft) if await self._kept_if(same, draft) else None
+        holds = self._kept_if(draft, lambda: self._holds(task, draft.manifest, task.place.entries_partial.name))
+        return self._drafted(task, Outcome.ADOPTED, draft) if holds else None
 
-    async def _adopted(self, task: Task, manifest: Manifest) -> Result | None:
+    def _adopted(self, task: Task, manifest: Manifest) -> Result | None:
         """The result if the archive is sound, and only its record is missing (it was lost, or a crash came first)."""
         try:
-            await self._run(prove, task.place.archive, manifest, task.run)
+            prove(task.place.archive, manifest, task.run)
         except (ArchiveNotFoundError, DamagedArchiveError):
             return None
         record = manifest.record(task.place.relative, self._core.clock())
         return Result(Outcome.ADOPTED, _as_seen(record, task.asset))
 
-    async def _kept_if(self, condition: Awaitable[bool], draft: Draft) -> bool:
-        """Wait for the condition. If it is false, or after any error, the draft is discarded."""
+    def _kept_if(self, draft: Draft, condition: Callable[[], bool]) -> bool:
+        """Ask for the condition. If it is false, or after any error, the draft is discarded."""
         met = False
         try:
-            met = await condition
+            met = condition()
         finally:
             if not met:
-                with anyio.CancelScope(shield=True):
-                    await self._run(draft.discard)
+                draft.discard()
         return met
 
     def _drafted(self, task: Task, outcome: Outcome, draft: Draft) -> Result:
         record = draft.manifest.record(task.place.relative, proved_at=self._core.clock())
         return Result(outcome, _as_seen(record, task.asset), draft)
 
-    async def _about(self, task: Task, access: Access | None = None) -> About:
-        build = await self._genome_disk.run(self._core.genomes.build_record, task.asset)
+    def _about(self, task: Task, access: Access | None = None) -> About:
+        build = self._core.genomes.build_record(task.asset)
         now = self._core.clock()
         return About.of(task.asset, build, requested_by=task.job.requested_by, created_at=now, access=access)
 
-    async def _pack(self, task: Task) -> Draft:
+    def _pack(self, task: Task) -> Draft:
         settings = self._core.current.settings.archive
-        about = await self._about(task, readers(task.asset.access, settings))
+        about = self._about(task, readers(task.asset.access, settings))
         codec = ContentAware(Compression(settings.compression))
-
-        def pack() -> Draft:
-            with self._core.genomes.tree(task.asset) as tree:
-                return pack_asset(tree, task.place, about, task.run, codec=codec)
-
         log.info("job.packing", job=task.job.id, asset=task.job.key.registry_path, attempt=task.job.attempts)
-        return await self._run(pack)
-
-    async def _run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Call a blocking function in the archiver's own thread. A cancellation ends it at its next check."""
-        return await anyio.to_thread.run_sync(partial(function, *arguments, **named), limiter=self._limiter)
+        with self._core.genomes.tree(task.asset) as tree:
+            return pack_asset(tree, task.place, about, task.run, codec=codec)
 
 
 def _as_seen(record: ArchiveRecord, asset: Asset) -> ArchiveRecord:

@@ -1,24 +1,19 @@
 """Jobs: enqueue, claim, end, retry, cancel, recover. A change and its events are one transaction."""
 
-import json
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Collection, Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Concatenate, ParamSpec
 
 import anyio
 
 from refgenied.config.settings import Current
 from refgenied.health import Clock
 from refgenied.model import (
-    ArchiveRecord,
     Arrow,
     AssetKey,
     BusyError,
-    ConflictError,
-    CrashedError,
     Job,
     JobState,
-    Outcome,
-    Priority,
     RefgeniedError,
     Requester,
     StateError,
@@ -30,7 +25,7 @@ from refgenied.queue.eventlog import Change, EventLog, since_boot
 from refgenied.queue.feed import Feed
 from refgenied.queue.records import Records
 from refgenied.shared.progress import Progress
-from refgenied.store import Store, archives
+from refgenied.store import Store
 from refgenied.store import jobs as rows
 
 PRUNE_SECONDS = waits.DAY_SECONDS
@@ -38,6 +33,9 @@ PRUNE_SECONDS = waits.DAY_SECONDS
 ENDED_JOBS_KEPT_SECONDS = 30 * waits.DAY_SECONDS
 LONGEST_WAIT_FOR_A_JOB_SECONDS = 60.0
 """After this long the queue is looked at in any case."""
+
+
+P = ParamSpec("P")
 
 
 class RunningJob:
@@ -78,32 +76,16 @@ class Jobs:
 
         A job that is queued already is adapted to this request too. A running job is enough if it packs this state.
         """
-        async with self.change() as change:
-            running = await rows.in_state(change.tx, key, JobState.RUNNING)
-            if running and running.stamp == stamp and running.force >= force:
-                return running, False
-            need = rows.Need(stamp, priority, force)
-            queued = await rows.in_state(change.tx, key, JobState.QUEUED)
-            if queued:
-                await rows.sharpen(change.tx, queued.id, need, now=change.now)
-                number = queued.id
-            else:
-                by = (requester or Requester()).name
-                number = await rows.add(change.tx, key, need, requested_by=by, now=change.now)
-                await change.log("job.queued", key, number, requested_by=by)
-            job = await rows.required(change.tx, number)
+        need = rows.Need(stamp, priority, force)
+        job, is_new = await self._log.write(arrows.enqueue, key, need, (requester or Requester()).name)
         self.wake()
-        return job, queued is None
+        return job, is_new
 
     async def cancel(self, number: int, requester: Requester) -> Job:
         """Cancel a queued job at once, or ask the worker to stop a running one (it ends within 0.3 s)."""
-        async with self.change() as change:
-            job = await rows.required(change.tx, number)
-            if job.state is JobState.QUEUED:
-                await arrows.cancel(change, job, Arrow.CANCEL_QUEUED, requester)
-                return await rows.required(change.tx, number)
-            if job.state is not JobState.RUNNING:
-                raise ConflictError(f"job {number} is {job.state} already")
+        job = await self._log.write(arrows.cancel_now, number, requester)
+        if job.state is not JobState.RUNNING:
+            return job
         running = self.running[number]
         running.cancelled_by = requester
         running.scope.cancel()
@@ -114,16 +96,7 @@ class Jobs:
 
         ConflictError: the job is due or runs already.
         """
-        async with self.change() as change:
-            job = await rows.required(change.tx, number)
-            twin = await rows.in_state(change.tx, job.key, JobState.QUEUED)
-            if twin and (twin.id != number or not (job.attempts or job.not_before > change.now)):
-                raise ConflictError(f"job {twin.id} is queued for {job.key.registry_path} already")
-            first = {**arrows.NO_CRASHES, "attempts": 0, "not_before": change.now, "requested_by": requester.name}
-            ended = dict.fromkeys(("ended_at", "error", "error_kind"))
-            await rows.move(change.tx, number, Arrow.REVIVE, priority=Priority.ASKED, **first, **ended)
-            await change.log("job.queued", job.key, number, requested_by=requester.name, retried=True)
-            job = await rows.required(change.tx, number)
+        job = await self._log.write(arrows.retry, number, requester)
         self.wake()
         return job
 
@@ -158,80 +131,101 @@ class Jobs:
         """Note that a job may be due now."""
         self._wake.set()
 
+    def next_wake(self) -> anyio.Event:
+        """An event that is set at the next `wake`."""
+        self._wake = anyio.Event()
+        return self._wake
+
     async def wait_due(self, *, paused: Callable[[], bool]) -> None:
         """Return when a job may be due, or when there is a new one. Then the caller tries to claim a job."""
-        self._wake = anyio.Event()
-        due = None
-        if not paused():
-            async with self.change() as change:
-                due = await rows.next_time(change.tx, but_not=self.reserved_keys)
+        wake = self.next_wake()
+        due = None if paused() else await self._log.write(self._next_time)
         pause = None
         if due is not None and not paused():
             pause = min(max(0.05, due - self._clock()), LONGEST_WAIT_FOR_A_JOB_SECONDS)
         with anyio.move_on_after(pause):
-            await self._wake.wait()
+            await wake.wait()
+
+    async def _next_time(self, change: Change) -> float | None:
+        return await rows.next_time(change.tx, but_not=frozenset(self.reserved_keys))
+
+    async def due(self, most: int) -> list[Job]:
+        """The next jobs that could be claimed now, at most this many, in their order."""
+        return await self._log.write(self._due, most)
 
     async def more_due(self) -> bool:
         """Whether another job could be claimed now."""
-        return await self.store.ask(rows.next_due, self._clock(), but_not=self.reserved_keys) is not None
+        return bool(await self.due(1))
+
+    async def _due(self, change: Change, most: int) -> list[Job]:
+        return await rows.due(change.tx, change.now, most, but_not=frozenset(self.reserved_keys))
 
     # ----------------------------------------------------------------- the arrows of the worker
 
     async def claim(self) -> Job | None:
         """Take the next due job. This counts as one attempt."""
-        async with self.change() as change:
-            due = await rows.next_due(change.tx, change.now, but_not=self.reserved_keys)
-            if due is None:
-                return None
-            attempt = due.attempts + 1
-            await rows.move(change.tx, due.id, Arrow.CLAIM, started_at=change.now, attempts=attempt, error=None)
-            await change.log("job.running", due.key, due.id, attempt=attempt)
-            job = await rows.required(change.tx, due.id)
-        self.running[job.id] = RunningJob()  # right after the commit, so every task that reads "running" finds it here
-        return job
+        claimed = await self.claim_those(None)
+        return claimed[0].job if claimed else None
 
-    @asynccontextmanager
-    async def _last_arrow(self, job: Job) -> AsyncGenerator[Change]:
-        async with self.change() as change:
-            yield change
-        self.running.pop(job.id, None)
-        self.progress.pop(job.id, None)
+    async def claim_those(self, stamps: Mapping[int, str] | None) -> list[arrows.Claimed]:
+        """Take those of these jobs that are still the next due ones, in one transaction. Each has one attempt more.
 
-    async def succeed(self, job: Job, outcome: Outcome, record: ArchiveRecord, generation: int = 0) -> None:
-        """The archive is safe on the disk: record it, end the job and log both in one transaction.
-
-        `generation`: the number from `ArchiveFolder.changing`; 0 for an archive that is recorded already.
+        `stamps`: job → the stamp that its asset has now. None: the next job.
         """
-        async with self._last_arrow(job) as change:
-            if outcome is Outcome.UNCHANGED:
-                await archives.touch(change.tx, record)
-            else:
-                await archives.put(change.tx, record)
-                await archives.put_generation(change.tx, generation)
-            await rows.move(change.tx, job.id, Arrow.SUCCEED, ended_at=change.now, outcome=outcome)
-            await change.log(
-                f"archive.{outcome}", job.key, job.id, digest=record.digest, size=record.size, path=record.path
-            )
-            await change.log("job.succeeded", job.key, job.id, outcome=outcome)
+        claimed = await self._log.write(self._claim, stamps)
+        for one in claimed:
+            self.running[one.job.id] = RunningJob()  # right after the commit: who reads "running" finds it here
+        return claimed
+
+    async def _claim(self, change: Change, stamps: Mapping[int, str] | None) -> list[arrows.Claimed]:
+        due = await self._due(change, 1 if stamps is None else len(stamps))
+        return [
+            await arrows.claim(change, job, job.stamp if stamps is None else stamps[job.id])
+            for job in due
+            if stamps is None or job.id in stamps
+        ]
+
+    async def _end(
+        self,
+        jobs: Collection[Job],
+        body: Callable[Concatenate[Change, P], Coroutine[Any, Any, None]],
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> None:
+        await self._log.write(body, *arguments, **named)
+        for job in jobs:
+            self.running.pop(job.id, None)
+            self.progress.pop(job.id, None)
+
+    async def succeed(self, ends: Sequence[arrows.Success], generation: int = 0) -> None:
+        """The archives are safe on the disk: record them, end their jobs and log it, all in one transaction.
+
+        `generation`: the number from `ArchiveFolder.changing`; 0 if all these archives are recorded already.
+        """
+        await self._end([end.job for end in ends], arrows.succeed, ends, generation)
 
     async def fail(self, job: Job, error: RefgeniedError) -> None:
         """End the job if the error is permanent. If not, queue it again for a later attempt, without an end."""
-        async with self._last_arrow(job) as change:
-            if error.permanent:
-                await arrows.end(change, job, Arrow.FAIL, error.kind, error.message)
-            else:
-                wait = waits.back_off(job.attempts, self._current.settings.archive.retry_seconds)
-                await self._queue_again(change, job, Arrow.RETRY_LATER, error, wait=wait, **arrows.NO_CRASHES)
+        await self._end([job], self._failed, job, error)
         self.wake()
+
+    async def _failed(self, change: Change, job: Job, error: RefgeniedError) -> None:
+        if error.permanent:
+            await arrows.end(change, job, Arrow.FAIL, error.kind, error.message)
+        else:
+            wait = waits.back_off(job.attempts, self._current.settings.archive.retry_seconds)
+            await self._queue_again(change, job, Arrow.RETRY_LATER, error, wait=wait, **arrows.NO_CRASHES)
 
     async def hand_back(self, job: Job, reason: RefgeniedError, *, wait: float = 0.0) -> None:
         """Give the job back to the queue, and do not count the attempt: the daemon stops, or every job would fail.
 
         The job stays behind others for `wait` seconds, or until `release`. A job that a user has cancelled ends.
         """
-        async with self._last_arrow(job) as change:
-            charged = {**arrows.NO_CRASHES, "attempts": job.attempts - 1}
-            await self._queue_again(change, job, Arrow.HAND_BACK, reason, wait=wait, **charged)
+        await self._end([job], self._handed_back, job, reason, wait)
+
+    async def _handed_back(self, change: Change, job: Job, reason: RefgeniedError, wait: float) -> None:
+        charged = {**arrows.NO_CRASHES, "attempts": job.attempts - 1}
+        await self._queue_again(change, job, Arrow.HAND_BACK, reason, wait=wait, **charged)
 
     async def _queue_again(
         self, change: Change, job: Job, arrow: Arrow, reason: RefgeniedError, *, wait: float, **columns: int | str
@@ -244,13 +238,11 @@ class Jobs:
             await arrows.requeue(change, job, arrow, reason, wait=wait, **columns)
 
     async def end_cancelled(self, job: Job, kind: str, reason: str) -> None:
-        async with self._last_arrow(job) as change:
-            await arrows.end(change, job, Arrow.CANCEL_RUNNING, kind, reason)
+        await self._end([job], arrows.end, job, Arrow.CANCEL_RUNNING, kind, reason)
 
     async def release(self, error_kinds: Sequence[str]) -> None:
         """Make the jobs due that wait because of these kinds of errors."""
-        async with self.change() as change:
-            await rows.release(change.tx, error_kinds, change.now)
+        await self._log.write(arrows.release, error_kinds)
         self.wake()
 
     # ----------------------------------------------------------------- at start, and daily
@@ -261,17 +253,7 @@ class Jobs:
         This counts as an attempt, and the job goes last; after the third time in a row it waits for days. Other jobs
         wait as long as before, but never longer than the allowed time.
         """
-        async with self.change() as change:
-            await rows.cut_waits(change.tx, change.now)
-            found = await rows.running(change.tx)
-            for job in found:
-                crashes = job.crashes + 1
-                times = "once" if crashes == 1 else f"{crashes} times in a row"
-                reason = CrashedError(f"the daemon was killed {times} while this job ran")
-                crashed_at = json.dumps([*job.crashed_at, change.now][-waits.MAX_CRASHES :])
-                charged = {"crashes": crashes, "crashed_at": crashed_at}
-                await arrows.requeue(change, job, Arrow.CRASHED, reason, wait=waits.aside(crashes), **charged)
-        return found
+        return await self._log.write(arrows.recover)
 
     async def keep_pruned(self) -> None:
         """Prune at start and every day. Ends only by cancellation."""

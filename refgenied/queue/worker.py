@@ -1,22 +1,22 @@
-"""Claims jobs, one at a time, publishes their archives, and records how each job ended. No other code does this."""
+"""Claims jobs, has their archives made and published, and records how each job ended. No other code does this."""
 
 from collections.abc import Awaitable, Callable
+from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
-import anyio.to_thread
 import structlog
+from anyio.abc import TaskGroup
 
-from refgenied.archive.adopt import make_way
-from refgenied.archive.publisher import Draft
 from refgenied.archive.run import OnProgress, Phase
-from refgenied.archive_folder.names import ServedNames
 from refgenied.files.durable import writing
 from refgenied.model import (
+    ArchiveRecord,
+    Asset,
     AssetIncompleteError,
     AssetNotFoundError,
     Job,
-    Outcome,
     Priority,
     RefgeniedError,
     ShortageError,
@@ -24,10 +24,11 @@ from refgenied.model import (
     StateError,
     WriteError,
 )
-from refgenied.queue.archiver import Archiver, Result
+from refgenied.queue.archiver import Archiver
 from refgenied.queue.conditions import Requirement
 from refgenied.queue.core import Core
 from refgenied.queue.pause import Pause
+from refgenied.queue.publishing import Publisher
 from refgenied.shared.progress import Meter
 from refgenied.store import archives
 from refgenied.store import jobs as rows
@@ -36,6 +37,19 @@ log = structlog.get_logger("worker")
 
 DATABASE_RETRY_SECONDS = 5.0
 """Seconds between two attempts while the database cannot be written."""
+SMALL_BYTES = 1 << 20
+"""An asset with at most this many bytes is small. One core packs it in the time of a few syncs."""
+AT_ONCE = 8
+"""So many small assets may be in the making at the same time. While one waits for the disk, another one is packed."""
+FEWEST_BEGUN = AT_ONCE // 2
+"""There must be room for this many before more are begun: jobs that are claimed together share a transaction."""
+
+
+class Facts(NamedTuple):
+    """What was found out about a job before it began."""
+
+    asset: Asset | Exception
+    record: ArchiveRecord | None
 
 
 class Worker:
@@ -43,43 +57,91 @@ class Worker:
         self._archive_folder = core.archive_folder
         self._jobs = core.jobs
         self._pause = pause
-        self.archiver = Archiver(core)
+        self.archiver = Archiver(core, AT_ONCE)
+        self._publisher = Publisher(core, self._end)
+        self._at_work: set[int] = set()
+        """The jobs that `run` has begun."""
+        self._alone = False
+        """Whether the only job at work must stay alone."""
+        self._looking = anyio.CancelScope()
         self.draining = False
 
     def drain(self) -> None:
         """Claim no more jobs. A job that is packing goes back to the queue; a job that is publishing is finished."""
         self.draining = True
+        self._looking.cancel()
         for running in self._jobs.running.values():
             running.scope.cancel()
         self._jobs.wake()
 
     async def run(self) -> None:
         """Work until drained. While the database cannot be written (a full disk), wait and try again."""
-        while not self.draining:
-            try:
-                job = None
-                if not self._pause.active:
-                    job = await self._jobs.claim()
-                if job is None and not self.draining:  # `drain` may have come during the claim, before this wait
-                    await self._jobs.wait_due(paused=lambda: self._pause.active)
-            except StateError as error:
-                await self._wait_for_database(error)
-                continue
-            if job is not None:
-                await self.work(job)
+        async with anyio.create_task_group() as group:
+            while not self.draining:
+                wake = self._jobs.next_wake()
+                try:
+                    begun = await self._begin(group)
+                    if not begun and not self.draining:  # `drain` may have come during the claim, before this wait
+                        await self._wait(wake)
+                except StateError as error:
+                    await self._wait_for_database(error)
+
+    async def _wait(self, wake: anyio.Event) -> None:
+        if self._at_work:  # each end of a job is a wake
+            await wake.wait()
+        else:
+            await self._jobs.wait_due(paused=lambda: self._pause.active)
+
+    async def _begin(self, group: TaskGroup) -> bool:
+        """Claim the next jobs and begin them: a few small assets, or one that needs all cores or must be alone.
+
+        False: there is nothing to do now, or no room for it.
+        """
+        room = AT_ONCE - len(self._at_work)
+        if self._pause.active or self._alone or room < FEWEST_BEGUN:
+            return False
+        due = await self._jobs.due(room)
+        found = await self._look_at(due)
+        together = list(takewhile(lambda job: _is_small(job, found[job.id]), due)) if found else []
+        if not found or (self._at_work and not together):
+            return False
+        stamps = {job.id: _stamp(job, found[job.id]) for job in together or due[:1]}
+        claimed = await self._jobs.claim_those(stamps)
+        for job, record in claimed:
+            self._alone = not together
+            self._at_work.add(job.id)
+            group.start_soon(self._work, job, Facts(found[job.id], record))
+        return bool(claimed)
+
+    async def _look_at(self, jobs: list[Job]) -> dict[int, Asset | Exception]:
+        """Each job's asset, or why it cannot be archived. Nothing: there are no jobs, or the worker is drained."""
+        if not jobs:
+            return {}
+        with anyio.CancelScope() as self._looking:
+            assets = await self.archiver.assets([job.key for job in jobs])
+            return {job.id: asset for job, asset in zip(jobs, assets, strict=True)}
+        return {}
+
+    async def _work(self, job: Job, facts: Facts) -> None:
+        try:
+            await self.work(job, facts)
+        finally:
+            self._at_work.discard(job.id)
+            self._alone = False
+            self._jobs.wake()
 
     async def _wait_for_database(self, error: StateError) -> None:
         await self._pause.caused(error)
         await anyio.sleep(DATABASE_RETRY_SECONDS)
 
-    async def work(self, job: Job) -> None:
+    async def work(self, job: Job, facts: Facts | None = None) -> None:
         """Do a claimed job and record how it ended. An error of a job never ends the daemon."""
         running = self._jobs.running[job.id]
         if self.draining:
             running.scope.cancel()
         try:
             with running.scope:
-                await self._archive(job)
+                await self._archive(job, facts)
         except anyio.get_cancelled_exc_class():
             await self._cancelled(job)
             raise
@@ -91,14 +153,19 @@ class Worker:
             if running.scope.cancelled_caught:
                 await self._cancelled(job)
 
-    async def _archive(self, job: Job) -> None:
+    async def _archive(self, job: Job, facts: Facts | None) -> None:
+        asset, record = facts or await self._facts(job)
+        if isinstance(asset, Exception):
+            raise asset
+        result = await self.archiver.archive(job, asset, record, self._reporting(job))
+        with anyio.CancelScope(shield=True):
+            await self._publisher.publish(job, result)
+
+    async def _facts(self, job: Job) -> Facts:
         asset = await self.archiver.asset(job.key)
         if asset.stamp != job.stamp:  # the asset has changed since the job was queued
             await self._jobs.store.ask(rows.restamp, job.id, asset.stamp)
-        record = await self._jobs.store.ask(archives.get, job.key)
-        result = await self.archiver.archive(job, asset, record, self._reporting(job))
-        with anyio.CancelScope(shield=True):
-            await self._publish(job, result)
+        return Facts(asset, await self._jobs.store.ask(archives.get, job.key))
 
     def _reporting(self, job: Job) -> OnProgress:
         meter = Meter()
@@ -159,32 +226,14 @@ class Worker:
         except RefgeniedError as said:
             return said
 
-    async def _publish(self, job: Job, result: Result) -> None:
-        """Publish and record. Nothing may happen between the first rename and the commit."""
-        if result.outcome is Outcome.UNCHANGED:
-            await self._succeed(job, result)
-            return
-        try:
-            async with self._archive_folder.changing(job.key, self._jobs.store) as generation:
-                if result.draft is not None:
-                    await anyio.to_thread.run_sync(_put_in_place, result.draft, result.outcome)
-                await self._succeed(job, result, generation)
-        except BaseException:
-            if result.draft is not None:
-                await anyio.to_thread.run_sync(result.draft.discard)
-            raise
 
-    async def _succeed(self, job: Job, result: Result, generation: int = 0) -> None:
-        record, outcome = result.record, result.outcome
-        if await self._end(lambda: self._jobs.succeed(job, outcome, record, generation)):
-            asset, size, digest = job.key.registry_path, record.size, record.digest
-            log.info("job.succeeded", job=job.id, asset=asset, outcome=outcome, size=size, digest=digest)
+def _is_small(job: Job, asset: Asset | Exception) -> bool:
+    """Whether the job may run beside others. A job that was running when the daemon was killed runs alone.
+
+    It may be the reason, and another kill must not be charged to others.
+    """
+    return isinstance(asset, Asset) and 0 < asset.size <= SMALL_BYTES and not job.crashes
 
 
-def _put_in_place(draft: Draft, outcome: Outcome) -> None:
-    """Publish the draft. Another program's files are kept under other names first. WriteError."""
-    kept = ServedNames(draft.place).keep_foreign(draft.manifest)
-    aside = make_way(draft.place) if outcome is Outcome.PUBLISHED else None
-    for path in [*kept, aside] if aside else kept:
-        log.warning("archive.set_aside", asset=draft.place.key.registry_path, path=str(path))
-    draft.publish()
+def _stamp(job: Job, asset: Asset | Exception) -> str:
+    return asset.stamp if isinstance(asset, Asset) else job.stamp

@@ -134,27 +134,38 @@ async def in_state(tx: Transaction, key: AssetKey, state: JobState) -> Job | Non
     return await JOBS.one(tx, f"WHERE {OF_ASSET} AND state = ?", (*names(key), state))
 
 
-async def next_due(tx: Transaction, now: float, *, but_not: Collection[AssetKey] = ()) -> Job | None:
-    """The job to run now: the most urgent due job, and of these the oldest. Assets in `but_not`, and assets with a
-    running job, are left out.
+_NOT_AT_WORK = (
+    "NOT EXISTS (SELECT 1 FROM job AS r INDEXED BY job_one_running WHERE r.state = 'running' "
+    "AND r.genome_digest = j.genome_digest AND r.asset_group = j.asset_group AND r.asset = j.asset)"
+)
+_ORDER = "ORDER BY crashes > 0, priority, id LIMIT"
+_LOOKED_THROUGH = 200
+"""So many jobs at the head of the queue are looked at in their order. If all of them wait, the due ones are sorted."""
+
+
+async def due(tx: Transaction, now: float, most: int, *, but_not: Collection[AssetKey] = ()) -> list[Job]:
+    """The jobs to run now, at most this many: the most urgent due ones, and of these the oldest. Assets in `but_not`,
+    and assets with a running job, are left out.
 
     A job that was running when the daemon was killed goes last, even if a user asked for it: it could happen again
-    before the other jobs have run.
+    before the other jobs have run. The cost does not grow with the queue.
     """
-    due = await JOBS.all(
-        tx,
-        "AS j WHERE state = 'queued' AND not_before <= ? "
-        "AND NOT EXISTS (SELECT 1 FROM job AS r WHERE r.state = 'running' AND r.genome_digest = j.genome_digest "
-        "AND r.asset_group = j.asset_group AND r.asset = j.asset) ORDER BY crashes > 0, priority, id LIMIT ?",
-        (now, len(but_not) + 1),
-    )
-    return next((job for job in due if job.key not in but_not), None)
+    head = f"SELECT id FROM job INDEXED BY job_next WHERE state = 'queued' {_ORDER} {_LOOKED_THROUGH}"
+    found: list[Job] = []
+    for which in (f"AS j WHERE id IN ({head})", "AS j INDEXED BY job_due WHERE state = 'queued'"):
+        found = await JOBS.all(
+            tx, f"{which} AND not_before <= ? AND {_NOT_AT_WORK} {_ORDER} ?", (now, len(but_not) + most)
+        )
+        if found:
+            break
+    return [job for job in found if job.key not in but_not][:most]
 
 
 async def next_time(tx: Transaction, *, but_not: Collection[AssetKey] = ()) -> float | None:
-    """When the next queued job is due, in Unix seconds; None: there is none. Assets in `but_not` are left out."""
+    """When the next queued job is due, in Unix seconds; None: there is none. Assets are left out as for `due`."""
     rows = await tx.all(
-        f"SELECT {ASSET}, not_before FROM job WHERE state = 'queued' ORDER BY not_before LIMIT ?",
+        f"SELECT {ASSET}, not_before FROM job AS j INDEXED BY job_due WHERE state = 'queued' AND {_NOT_AT_WORK} "
+        "ORDER BY not_before LIMIT ?",
         (len(but_not) + 1,),
     )
     return next((when for *of, when in rows if AssetKey(*of) not in but_not), None)

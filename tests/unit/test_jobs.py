@@ -29,6 +29,7 @@ from refgenied.model import (
 from refgenied.model.waits import MAX_CRASHES
 from refgenied.queue import feed
 from refgenied.queue import jobs as jobs_module
+from refgenied.queue.arrows import Success
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
 from refgenied.store import Store, archives
@@ -353,7 +354,7 @@ async def test_success_records_the_archive_and_keeps_the_download_count(jobs: Jo
         await jobs.enqueue(FASTA, stamp=digest, priority=Priority.BUILT)
         job = await jobs.claim()
         assert job
-        await jobs.succeed(job, Outcome.PUBLISHED, record(digest=digest, stamp=digest))
+        await jobs.succeed([Success(job, Outcome.PUBLISHED, record(digest=digest, stamp=digest))])
         async with jobs.store.transaction() as tx:
             await tx.execute("UPDATE archive SET download_count = download_count + 3")
     async with jobs.store.transaction() as tx:
@@ -368,7 +369,7 @@ async def test_a_published_archive_ends_a_removal(jobs: Jobs) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED)
     job = await jobs.claim()
     assert job
-    await jobs.succeed(job, Outcome.PUBLISHED, record())
+    await jobs.succeed([Success(job, Outcome.PUBLISHED, record())])
     async with jobs.store.transaction() as tx:
         assert await archives.removals(tx) == {}
 
