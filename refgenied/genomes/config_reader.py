@@ -3,6 +3,9 @@
 refgenie rewrites the file in place: it is empty for 8 to 11 ms each time, and a file that is cut off can be valid YAML.
 So a read counts only if the file's stat is the same before and after it. If the new content lacks an entry of the last
 good read, it counts only if the next read finds the same file.
+
+A file that nobody has written since the last read is not read again. Its stat tells this only after the clock of its
+disk has gone on since the last write, because two writes within one tick of that clock look the same.
 """
 
 import os
@@ -12,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refgenied.files.regular import open_regular
-from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig, parse_config
+from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig
+from refgenied.genomes.parsed_config import ParsedConfig
 from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
 from refgenied.model import Problem
 
@@ -26,6 +30,8 @@ STALE_LOCK_SECONDS = 10.0
 """refgenie itself ignores a lock that is older than this."""
 UNTOUCHED_SECONDS = 2.0
 """If a file has not changed for this long, nobody is writing it, and its mtime will show the next write."""
+FINE_TICK_SECONDS = 0.1
+"""The same for the mtime alone, on a disk whose times have fractions of a hundredth of a second."""
 
 Identity = tuple[int, int, int, int, int]
 
@@ -46,7 +52,13 @@ class KnownConfig(NamedTuple):
 
 class _Read(NamedTuple):
     identity: Identity
-    config: GenomeConfig
+    parsed: ParsedConfig | None
+    """None: the text ends within a line, as that of a file that is being written, so it was not parsed."""
+
+
+class _Good(NamedTuple):
+    identity: Identity
+    parsed: ParsedConfig
 
 
 class _TornError(Exception):
@@ -61,9 +73,12 @@ class ConfigReader:
         folder, name = os.path.split(path)
         # The write lock of ubiquerg, and the write lock of refgenie before 0.13. Locks of readers do not matter.
         self._locks = [Path(folder, f"lock-write-{name}"), Path(folder, f"lock.{name}")]
-        self._good: _Read | None = None
+        self._good: _Good | None = None
         self._good_at = 0.0
         self._cached = False
+        """Whether a write after the good read would show in the file's identity."""
+        self._seen: tuple[Identity | None, float] = None, 0.0
+        """An identity of the file, and the monotonic time when it was first seen."""
         self._bad: tuple[Identity, Exception] | None = None
         """A file at rest that could not be read, and why. It is not read again: the result would be the same."""
         self._lock = threading.Lock()
@@ -91,17 +106,18 @@ class ConfigReader:
         while True:
             while time.monotonic() < until and any(self._is_held(lock, now) for lock in self._locks):
                 time.sleep(LOCK_POLL_SECONDS)
-            seen = self.identity()
+            seen, rested = self.identity(), self._rested()
             try:
-                read = self._attempt()
+                read = self._attempt(before, now)
             except (_TornError, GarbledError, OSError) as error:
                 why = error
                 before = None
                 settled = self._is_settled(self.identity(), now)
             else:
                 settled = self._is_settled(read.identity, now)
-                if settled or read.identity == before or (self._good and not _is_poorer(read, self._good)):
-                    self._good, self._good_at, self._cached = read, now, settled
+                if read.parsed and (settled or read.identity == before or not self._is_poorer(read.parsed)):
+                    self._good, self._good_at = _Good(read.identity, read.parsed), now
+                    self._cached = settled or rested == read.identity
                     return self._known()
                 why = _TornError("is being rewritten")
                 before = read.identity
@@ -111,25 +127,41 @@ class ConfigReader:
                 return self._known(why)
             time.sleep(BETWEEN_READS_SECONDS)
 
+    def _rested(self) -> Identity | None:
+        """The file's identity, if it has been the same for so long that each further write will change it."""
+        identity, now = self.identity(), time.monotonic()
+        if identity != self._seen[0]:
+            self._seen = identity, now
+        is_fine = identity is not None and identity[4] % 10_000_000 != 0
+        return identity if now - self._seen[1] > (FINE_TICK_SECONDS if is_fine else UNTOUCHED_SECONDS) else None
+
     def _known(self, why: Exception | None = None) -> KnownConfig:
         """The last good read, and why it may differ from the file now."""
-        config, identity = (self._good.config, self._good.identity) if self._good else (None, None)
+        config, identity = (self._good.parsed.config, self._good.identity) if self._good else (None, None)
         if why is not None:
             return KnownConfig(config, False, self._good_at, identity, (Problem(self.path, _told(why)),))
         return KnownConfig(config, True, self._good_at, identity, config.problems if config else ())
 
-    def _attempt(self) -> _Read:
+    def _attempt(self, before: Identity | None, now: float) -> _Read:
         with open(open_regular(self.path), "rb") as file:
-            before = _identity(os.fstat(file.fileno()))
-            if before[2] > MAX_BYTES:
-                raise GarbledError(f"it is too large ({before[2]} bytes, at most {MAX_BYTES})")
-            text = file.read(before[2])
+            identity = _identity(os.fstat(file.fileno()))
+            if identity[2] > MAX_BYTES:
+                raise GarbledError(f"it is too large ({identity[2]} bytes, at most {MAX_BYTES})")
+            text = file.read(identity[2])
             after = _identity(os.fstat(file.fileno()))
-        if before != after or self.identity() != after or len(text) != after[2]:
+        if identity != after or self.identity() != after or len(text) != after[2]:
             raise _TornError("changed while it was read")
-        if not text.strip():
+        if not text or text.isspace():
             raise _TornError("is empty: refgenie may have been stopped while it wrote it")
-        return _Read(after, parse_config(text, self.path))
+        good = self._good.parsed if self._good else None
+        if good and not (text.endswith(b"\n") or after == before or self._is_settled(after, now)):
+            return _Read(after, None)
+        return _Read(after, ParsedConfig.read(text, self.path, good))
+
+    def _is_poorer(self, new: ParsedConfig) -> bool:
+        """Whether a new read lacks an entry of the good one, as in a file that is cut off. Without one, it may."""
+        good = self._good.parsed if self._good else None
+        return good is None or (new is not good and _lacks_some(new.config, good.config))
 
     def _is_held(self, lock: Path, now: float) -> bool:
         try:
@@ -145,14 +177,15 @@ def _identity(info: os.stat_result) -> Identity:
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
-def _is_poorer(new: _Read, old: _Read) -> bool:
-    """Whether the new read lacks an entry of the old one, as in a file that is cut off."""
-    if new.config.cut:
+def _lacks_some(new: GenomeConfig, old: GenomeConfig) -> bool:
+    if new.cut or not old.genomes.keys() <= new.genomes.keys():
         return True
-    entries = new.config.entries
-    return old.config.genomes.keys() - new.config.genomes.keys() != set() or any(
-        key not in entries or _lacks(entries[key], entry) for key, entry in old.config.entries.items()
-    )
+    entries = new.entries
+    for key, entry in old.entries.items():
+        now = entries.get(key)
+        if now is not entry and (now is None or _lacks(now, entry)):
+            return True
+    return False
 
 
 def _lacks(new: ConfigEntry, old: ConfigEntry) -> bool:

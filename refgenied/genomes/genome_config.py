@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container
+from sys import intern
 
 import msgspec
 
 from refgenied.genomes.aliases import first_aliases
+from refgenied.genomes.config_mapping import Mapping
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import is_name
-from refgenied.genomes.yaml_reader import read
+from refgenied.genomes.yaml_reader import Document, read
 from refgenied.genomes.yaml_scalars import Value, text_of
 from refgenied.model import AssetKey, Genome, Problem
 
@@ -56,85 +58,35 @@ class GenomeConfig(msgspec.Struct, frozen=True):
 
 def parse_config(text: bytes, path: str) -> GenomeConfig:
     """Read a config; `path` is for the problems. GarbledError when it is not a YAML mapping at all."""
-    return _Reader(path).read(text)
+    return config_of(read(text), text, path)
 
 
-class _Mapping:
-    """One mapping of the config. A value of the wrong type is reported with the names that lead to it."""
-
-    def __init__(self, values: dict[str, Value], where: str, report: Callable[[str, str], None]) -> None:
-        self.values = values
-        self._where = where
-        self._report = report
-
-    def report(self, name: str, message: str) -> None:
-        """Say that something is wrong with the value of this name."""
-        self._report(f"{self._where}{name}", message)
-
-    def wrong_type(self, name: str, wanted: str) -> None:
-        self.report(name, f"should be {wanted}, not {_kind(self.values.get(name))}")
-
-    def mapping(self, name: str) -> _Mapping | None:
-        """The mapping of this name; None, and a reported problem, when there is no mapping."""
-        value = self.values.get(name)
-        if isinstance(value, dict):
-            return _Mapping(value, f"{self._where}{name}.", self._report)
-        self.wrong_type(name, "a mapping")
-        return None
-
-    def optional(self, name: str) -> _Mapping:
-        """The same for a mapping that may be missing: it is empty then."""
-        found = None if self.values.get(name) is None else self.mapping(name)
-        return found or _Mapping({}, "", self._report)
-
-    def names(self) -> Iterator[str]:
-        """The names that are possible for genomes, groups and assets; the others are reported."""
-        for name in self.values:
-            if is_name(name):
-                yield name
-            else:
-                self.report(name, "is left out: its name cannot be the name of a folder")
-
-    def text(self, name: str) -> str:
-        value = self.values.get(name)
-        text = text_of(value)
-        if text is None and value is not None:
-            self.wrong_type(name, "a text")
-        return text or ""
-
-    def folder(self, name: str) -> str:
-        text = self.text(name)
-        if "\0" in text:
-            self.report(name, "has a NUL, as no path has")
-            return ""
-        return text
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts; a single one counts as a list of one."""
-        value = self.values.get(name)
-        if isinstance(value, dict):
-            self.wrong_type(name, "a list")
-        texts = map(text_of, value if isinstance(value, list) else [value])
-        return tuple(text for text in texts if text is not None)
+def config_of(document: Document, text: bytes, path: str) -> GenomeConfig:
+    """The config in a document that was read from this text. GarbledError when it is not a mapping at all."""
+    return EntryReader(path).read(document, text)
 
 
-class _Reader:
+class EntryReader:
     """Takes the sound parts of one config, and notes the others."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._problems = Problems()
-        self._genomes: dict[str, Genome] = {}
-        self._entries: dict[AssetKey, ConfigEntry] = {}
+        self.genomes: dict[str, Genome] = {}
+        self.entries: dict[AssetKey, ConfigEntry] = {}
         self._beyond = 0
         """The number of genomes and assets beyond MAX_ASSETS."""
 
-    def read(self, text: bytes) -> GenomeConfig:
-        document = read(text)
-        values = _Mapping({"the file": document.value}, "", self._report).optional("the file").values
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self._problems.told()
+
+    def read(self, document: Document, text: bytes) -> GenomeConfig:
+        """All of a config."""
+        values = Mapping({"the file": document.value}, "", self._report).optional("the file").values
         for old, new in (("genome_server", "genome_servers"), ("genome_archive", "genome_archive_folder")):
             values = {**values, new: values.get(new) or values.get(old)}
-        top = _Mapping(values, "", self._report)
+        top = Mapping(values, "", self._report)
         version = top.text("config_version")
         if _is_outdated(version):
             self._report(
@@ -149,15 +101,15 @@ class _Reader:
         doubtful = self._key_at(document.cut_at or ())
         if doubtful is not None:
             self._report("the file", "has no newline at its end: its last entry may be cut off")
-            self._entries[doubtful] = msgspec.structs.replace(self._entries[doubtful], asset_digest=None)
+            self.entries[doubtful] = msgspec.structs.replace(self.entries[doubtful], asset_digest=None)
         return GenomeConfig(
             version=version,
             servers=tuple(server.rstrip("/") for server in top.texts("genome_servers")),
             genome_folder=top.folder("genome_folder"),
             archive_folder=top.folder("genome_archive_folder"),
-            genomes=self._genomes,
-            entries=self._entries,
-            problems=self._problems.told(),
+            genomes=self.genomes,
+            entries=self.entries,
+            problems=self.problems,
             cut=bool(text) and not text.endswith(b"\n"),
             doubtful=doubtful,
         )
@@ -170,30 +122,38 @@ class _Reader:
         match names:
             case ("genomes", digest, "assets", group, "tags", asset, *_):
                 key = AssetKey(digest, group, asset)
-                return key if key in self._entries else None
+                return key if key in self.entries else None
             case _:
                 return None
 
-    def _read_genomes(self, genomes: _Mapping) -> None:
+    def read_genomes(self, genomes: dict[str, Value]) -> None:
+        """Some genomes of a config, by their digests."""
+        self._read_genomes(Mapping(genomes, "genomes.", self._report))
+
+    def read_groups(self, digest: str, groups: dict[str, Value]) -> dict[str, str]:
+        """Some asset groups of a genome. Returns the default asset of each."""
+        return self._read_groups(digest, Mapping(groups, f"genomes.{digest}.assets.", self._report))
+
+    def _read_genomes(self, genomes: Mapping) -> None:
         for digest in genomes.names():
             genome = genomes.mapping(digest)
             if genome is None:
                 continue
-            if len(self._genomes) == MAX_ASSETS:
+            if len(self.genomes) == MAX_ASSETS:
                 self._beyond += 1
                 continue
             aliases = self._aliases(genome, genomes.values)
             defaults = self._read_groups(digest, genome.optional("assets"))
             description = genome.text("genome_description")[:_MAX_DESCRIPTION]
-            self._genomes[digest] = Genome(digest, aliases, description, defaults)
+            self.genomes[digest] = Genome(digest, aliases, description, defaults)
         self._give_each_alias_to_one()
         if self._beyond:
             self._report("the file", f"names {self._beyond} more genomes and assets than {MAX_ASSETS}: left out")
 
     def _give_each_alias_to_one(self) -> None:
         """If several genomes have an alias, only the last one keeps it: refgenconf resolves it to this genome."""
-        owners = {alias: digest for digest, genome in self._genomes.items() for alias in genome.aliases}
-        for digest, genome in self._genomes.items():
+        owners = {alias: digest for digest, genome in self.genomes.items() for alias in genome.aliases}
+        for digest, genome in self.genomes.items():
             foreign = [alias for alias in genome.aliases if owners[alias] != digest]
             for alias in foreign:
                 self._report(
@@ -202,9 +162,9 @@ class _Reader:
                 )
             if foreign:
                 own = tuple(alias for alias in genome.aliases if owners[alias] == digest)
-                self._genomes[digest] = msgspec.structs.replace(genome, aliases=own)
+                self.genomes[digest] = msgspec.structs.replace(genome, aliases=own)
 
-    def _aliases(self, genome: _Mapping, genomes: Container[str]) -> tuple[str, ...]:
+    def _aliases(self, genome: Mapping, genomes: Container[str]) -> tuple[str, ...]:
         """The aliases that can only mean this genome, as far as its entry shows."""
         fitting: list[str] = []
         for alias in genome.texts("aliases"):
@@ -219,24 +179,24 @@ class _Reader:
             genome.report("aliases", f"are too many: {left_out} of them are left out")
         return taken
 
-    def _read_groups(self, digest: str, groups: _Mapping) -> dict[str, str]:
+    def _read_groups(self, digest: str, groups: Mapping) -> dict[str, str]:
         """Returns the default asset of each group."""
         defaults: dict[str, str] = {}
-        for name in groups.names():
+        for name in map(intern, groups.names()):
             group = groups.optional(name)
             tags = group.optional("tags")
             default = group.text("default_tag") or next(iter(tags.values), "")
             if is_name(default):
-                defaults[name] = default
+                defaults[name] = intern(default)
             description = group.text("asset_description")
-            for tag in tags.names():
-                if len(self._entries) == MAX_ASSETS:
+            for tag in map(intern, tags.names()):
+                if len(self.entries) == MAX_ASSETS:
                     self._beyond += 1
                 elif (entry := tags.mapping(tag)) is not None:
                     self._read_entry(AssetKey(digest, name, tag), tags, entry, description)
         return defaults
 
-    def _read_entry(self, key: AssetKey, tags: _Mapping, value: _Mapping, description: str) -> None:
+    def _read_entry(self, key: AssetKey, tags: Mapping, value: Mapping, description: str) -> None:
         written = value.values.get("asset_path")
         # refgenie writes parents and children first: such an entry has no path yet
         asset_path = key.asset_group if written is None else text_of(written)
@@ -244,30 +204,20 @@ class _Reader:
             value.wrong_type("asset_path", "a path")
             return
         seek_keys = value.optional("seek_keys")
+        # the texts that many entries have are kept once
         entry = ConfigEntry(
-            asset_path=asset_path,
+            asset_path=intern(asset_path),
             asset_digest=value.text("asset_digest") or None,
-            seek_keys={name: target for name in seek_keys.values if (target := seek_keys.text(name))},
-            description=value.text("tag_description") or description,
-            parents=value.texts("asset_parents"),
-            children=value.texts("asset_children"),
+            seek_keys={intern(name): target for name in seek_keys.values if (target := seek_keys.text(name))},
+            description=intern(value.text("tag_description") or description),
+            parents=tuple(map(intern, value.texts("asset_parents"))),
+            children=tuple(map(intern, value.texts("asset_children"))),
             archive_digest=value.text("archive_digest") or None,
         )
         if _bytes(entry) > _MAX_ENTRY_BYTES:
             tags.report(key.asset, f"is left out: it has more than {_MAX_ENTRY_BYTES} bytes")
         else:
-            self._entries[key] = entry
-
-
-def _kind(value: Value) -> str:
-    """The type of a value, without its text: readers of the message may have no right to read the file."""
-    if isinstance(value, str):
-        return "a text"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, dict):
-        return "a mapping"
-    return "nothing" if value is None else f"'{value}'"
+            self.entries[key] = entry
 
 
 def _is_outdated(version: str) -> bool:
