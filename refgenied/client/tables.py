@@ -198,22 +198,31 @@ def _stacked(title: str, columns: Sequence[Column], first: Page, others: Iterabl
 def fitted(columns: Sequence[Column], rows: Sequence[Cells], room: int, *, more: bool = False) -> list[int]:
     """Widths of the columns that fit into `room` characters. The widest column that may be cut is cut first.
 
-    `more`: other rows follow; what is left of the room is given to the columns that may need it then.
+    `more`: other rows follow, with cells that may be longer. They get what is left of the room.
     """
-    widths = [
+    needed = [
         max([output.columns(column.title), *(output.columns(row[n]) for row in rows)], default=0)
         for n, column in enumerate(columns)
     ]
-    for n, column in enumerate(columns):
-        if more and not column.least:
-            widths[n] = max(widths[n], column.usual)
+    least = [column.least or width for column, width in zip(columns, needed, strict=True)]
+    if not more:
+        return _shrunk(needed, least, room)
+    widths = needed
+    if sum(needed) > room:  # something is cut anyway, so each column gets its least
+        widths = _shrunk(_shrunk([*map(max, needed, least)], least, room), [*map(min, needed, least)], room)
+    for wanted in (least, [column.usual if not column.least else 0 for column in columns], [c.usual for c in columns]):
+        for n, width in enumerate(wanted):
+            widths[n] += max(0, min(width - widths[n], room - sum(widths)))
+    return widths
+
+
+def _shrunk(widths: list[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths, made smaller from the widest on until they fit, but none below `least`."""
+    widths = [*widths]
     while sum(widths) > room:
-        shrinkable = [n for n, column in enumerate(columns) if column.least and widths[n] > column.least]
+        shrinkable = [n for n, width in enumerate(widths) if width > least[n]]
         if not shrinkable:
             break
         widest = max(shrinkable, key=lambda n: widths[n])
         widths[widest] -= 1
-    for n, column in enumerate(columns):
-        if more and column.least:
-            widths[n] += max(0, min(column.usual - widths[n], room - sum(widths)))
     return widths

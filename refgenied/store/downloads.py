@@ -60,6 +60,9 @@ async def count(tx: Transaction, key: AssetKey) -> int:
     return await tx.number(f"SELECT COUNT(*) FROM download WHERE {OF_ASSET}", names(key))
 
 
-async def editions(tx: Transaction) -> list[Edition]:
-    """All editions, in the order of assets; the newest of each asset first."""
-    return await EDITIONS.all(tx, f"ORDER BY {ASSET}, published_at DESC")
+async def editions(tx: Transaction, after: AssetKey | None, limit: int) -> list[Edition]:
+    """All editions of the first `limit` assets after this one, in the order of assets; the newest of each first."""
+    low = names(after or AssetKey("", "", ""))
+    assets = f"SELECT DISTINCT {ASSET} FROM edition WHERE ({ASSET}) > (?, ?, ?) ORDER BY {ASSET} LIMIT ?"
+    which = f"WHERE ({ASSET}) IN ({assets}) ORDER BY {ASSET}, published_at DESC"
+    return await EDITIONS.all(tx, which, (*low, limit))

@@ -21,7 +21,7 @@ def list_archives(session: Session, *, pattern: str) -> int:
     first = next(pages)
     columns = [tables.DIGEST, tables.ASSET_NAME, tables.PATH, tables.SIZE, tables.PULLS]
     if first.more or any(row["problem"] for row in first.rows):
-        columns.append(tables.Column("Problem", 18, usual=40))
+        columns.append(tables.Column("Problem", 12 if first.more else 18, usual=40))
     none = "no archive fits" if pattern else NO_ARCHIVES
     shown = (
         tables.Page([_cells(row)[: len(columns)] for row in page.rows], page.more) for page in chain([first], pages)

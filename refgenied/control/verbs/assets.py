@@ -24,7 +24,7 @@ from refgenied.control.views import (
 )
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import Asset, AssetState, BadRegistryPathError, BusyError
-from refgenied.policy import Standing
+from refgenied.policy import Standing, standing
 
 RELATIVES_BYTES = 50_000
 """The most bytes of parents, and of children, in one reply."""
@@ -104,7 +104,7 @@ async def asset_get(context: Context, call: Call, params: PathParams) -> AssetDe
     asset = await _found(context, params.path)
     key = asset.key
     facts = await context.reconciler.standings.facts(key)
-    stands = await context.reconciler.standings.of(asset)
+    stands = standing(asset, facts, context.current.settings.archive)
     record, job = facts.archives.get(key), facts.jobs.get(key)
     return shaped(
         AssetDetails,

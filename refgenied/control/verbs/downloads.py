@@ -74,12 +74,19 @@ class DownloadEditions(View, frozen=True):
 async def download_editions(context: Context, call: Call, params: DownloadEditionsParams) -> DownloadEditions:
     """Every archive that an asset has or had, with its size: lines of a log are compared with these."""
     after = key_after(params.after)
-    assets: dict[AssetKey, list[downloads.Edition]] = {}
-    for edition in await context.store.ask(downloads.editions):
-        if after is None or edition.key > after:
+    page = Page[EditionView](limit=params.limit)
+    step = 0
+    while not page.more:
+        step = page.step
+        assets: dict[AssetKey, list[downloads.Edition]] = {}
+        for edition in await context.store.ask(downloads.editions, after, step):
             assets.setdefault(edition.key, []).append(edition)
-    page = Page((_edition_view(context, key, found) for key, found in assets.items()), limit=params.limit)
-    return DownloadEditions(assets=page.rows, next=page.rows[-1].registry_path if page.more else None)
+        for after, found in assets.items():
+            if not page.take(_edition_view(context, after, found)):
+                break
+        if len(assets) < step:
+            break
+    return DownloadEditions(assets=page.packed, next=page.rows[-1].registry_path if page.more else None)
 
 
 def _edition_view(context: Context, key: AssetKey, found: list[downloads.Edition]) -> EditionView:
