@@ -217,8 +217,12 @@ class Recorded(Client):
     def __init__(self) -> None:
         pass
 
-    def call(self, method: str, on_notice: object = None, **params: object) -> Any:
-        assert (method, on_notice, params) == ("download.editions", None, {})
+    def begin(self, method: str, params: dict[str, Any]) -> int:
+        assert (method, params) == ("download.editions", {})
+        return 1
+
+    def finish(self, number: int, on_notice: object = None) -> Any:
+        assert (number, on_notice) == (1, None)
         return {"assets": ROWS, "next": None}
 
 
