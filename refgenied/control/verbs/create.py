@@ -13,6 +13,7 @@ from refgenied.control.views import View
 from refgenied.genomes.registry_path import resolve
 from refgenied.model import (
     ARCHIVABLE,
+    Asset,
     AssetIncompleteError,
     AssetNotFoundError,
     BusyError,
@@ -20,7 +21,7 @@ from refgenied.model import (
     RefgeniedError,
     Requester,
 )
-from refgenied.policy import ArchiveState
+from refgenied.policy import ArchiveState, Standing
 
 
 class ArchiveCreateParams(Params, frozen=True):
@@ -50,35 +51,43 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     """Ask for the archive of assets; answers with the job of each, one result for `path`, a list for `paths`."""
     require_one("archive.create", path=params.path, paths=params.paths)
     await require_folder(context, "archived")
-    await context.reconciler.refreshed([params.path] if params.path else params.paths)
-
-    async def wish(path: str) -> Wish:
-        try:
-            return await _wish(context, path, call.peer.requester, force=params.force)
-        except (AssetNotFoundError, AssetIncompleteError) as error:
-            raise await _with_way_back(context, path, error) from None
-
-    if params.path:
-        return await wish(params.path)
+    paths = [params.path] if params.path else params.paths
+    await context.reconciler.refreshed(paths)
+    assets = [_asset(context, path) for path in paths]
+    stands = await context.reconciler.standings.some({asset.key for asset in assets if isinstance(asset, Asset)})
     results: list[Wish] = []
-    for path in params.paths:
+    for path, asset in zip(paths, assets, strict=True):
         try:
-            results.append(await wish(path))
+            if not isinstance(asset, Asset):
+                raise await _with_way_back(context, path, asset)
+            here = stands[asset.key][1] if asset.key in stands else None
+            results.append(await _wish(context, path, asset, here, call.peer.requester, force=params.force))
         except RefgeniedError as error:
+            if params.path:
+                raise
             results.append(Wish(path, None, None, "refused", created=False, error=error_body(error)))
-    return Wishes(results)
+    return results[0] if params.path else Wishes(results)
 
 
-async def _wish(context: Context, path: str, requester: Requester, *, force: bool) -> Wish:
-    asset = context.reconciler.look.assets[resolve(context.reconciler.look, path)]
+def _asset(context: Context, path: str) -> Asset | RefgeniedError:
+    """The asset, or why no archive of it can be made."""
+    try:
+        asset = context.reconciler.look.assets[resolve(context.reconciler.look, path)]
+    except RefgeniedError as error:
+        return error
+    if asset.state in ARCHIVABLE and asset.stamp:
+        return asset
+    return AssetIncompleteError(
+        f"{path} cannot be archived: {asset.reason}",
+        hint="`refgeniectl archive wait` waits for a build to finish" if asset.state == "building" else "",
+    )
+
+
+async def _wish(
+    context: Context, path: str, asset: Asset, stands: Standing | None, requester: Requester, *, force: bool
+) -> Wish:
     name = asset.key.registry_path
-    if asset.state not in ARCHIVABLE or not asset.stamp:
-        raise AssetIncompleteError(
-            f"{path} cannot be archived: {asset.reason}",
-            hint="`refgeniectl archive wait` waits for a build to finish" if asset.state == "building" else "",
-        )
-    stands = await context.reconciler.standings.of(asset)
-    if stands.archive is ArchiveState.ARCHIVED and stands.job is None and not force:
+    if stands and stands.archive is ArchiveState.ARCHIVED and stands.job is None and not force:
         return Wish(path, name, None, ArchiveState.ARCHIVED, created=False)
     job, created = await context.jobs.enqueue(
         asset.key, stamp=asset.stamp, priority=Priority.ASKED, force=force, requester=requester
@@ -88,6 +97,8 @@ async def _wish(context: Context, path: str, requester: Requester, *, force: boo
 
 async def _with_way_back(context: Context, path: str, error: RefgeniedError) -> RefgeniedError:
     """The error. If the asset's archive was removed but its file still exists, the error says so."""
+    if not isinstance(error, AssetNotFoundError | AssetIncompleteError):
+        return error
     removal = await lookup.removed(context, path)
     if removal is None:
         return error
