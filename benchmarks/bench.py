@@ -7,6 +7,7 @@ make bench ARGS="publish"                            a whole publish against `re
 make bench ARGS="reading"                            1 GB: one small file out of it, verify, restore
 make bench ARGS="soak"                               3 GB: memory, cancel, and how quick the control API stays
 make bench ARGS="scale"                              growth with the number of assets: see scale.py
+make bench ARGS="soak-scale"                         10,000 assets, 20 builds a minute, 50 followers of events
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import inputs
 import publish
 import reading
 import scale
+import scale_soak
 import soak
 
 HERE = Path(__file__).parent
@@ -182,14 +184,18 @@ def table(names: list[str], presets: list[str], pairs: int, scale: float, thread
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("table", "publish", "reading", "soak", "scale"), default="table")
+    parser.add_argument(
+        "what", nargs="?", choices=("table", "publish", "reading", "soak", "scale", "soak-scale"), default="table"
+    )
     parser.add_argument(
         "--only", action="append", choices=list(inputs.INPUTS), help="this input alone; may be repeated"
     )
     parser.add_argument("--preset", action="append", choices=PRESETS, help="this preset alone; may be repeated")
     parser.add_argument("--pairs", type=int, default=5, help="turns of peer and ours (5)")
     parser.add_argument("--quick", action="store_true", help="inputs of a tenth, one pair")
-    scale.arguments(parser.add_argument_group("scale"))
+    group = parser.add_argument_group("scale")
+    scale.arguments(group)
+    scale_soak.arguments(group)
     options = parser.parse_args()
     size, pairs = (0.1, 1) if options.quick else (1.0, options.pairs)
     threads = len(os.sched_getaffinity(0))
@@ -203,6 +209,8 @@ def main() -> int:
             soak.run(DATA, 300 if options.quick else 3000)
         elif options.what == "scale":
             scale.run(DATA, options)
+        elif options.what == "soak-scale":
+            scale_soak.run(DATA, options)
         else:
             table(options.only or list(inputs.INPUTS), options.preset or list(PRESETS), pairs, size, threads)
     except inputs.Missing as missing:

@@ -25,6 +25,7 @@ TURNS = 3
 
 ORDER = (
     "first look, s",
+    "first look, CPU s since the start",
     "backlog: archives a second",
     "backlog: archives a second, last tenth",
     "backlog: CPU ms an archive",
@@ -39,14 +40,19 @@ ORDER = (
     "asset list P, s",
     "archive wait, s",
     "scan, nothing changed, s",
+    "scan, nothing changed, CPU s",
     "scandir and stat alone, s",
     "verify --all, s",
+    "verify: CPU ms an archive",
     "import, s",
+    "import: CPU ms an archive",
     "20 builds: CPU s a minute",
     "restart: READY, s",
+    "restart: CPU s until at rest",
     "memory after a restart, MB",
     "rebuilt database: READY, s",
     "rebuilt database: served, s",
+    "rebuilt database: CPU s until at rest",
 )
 
 
@@ -70,6 +76,8 @@ def measured(folder: GenomeFolder, names: list[str], python: Path, seconds: floa
             if "rebuilt" in names:
                 yield "rebuilt database: served, s", served
         at_rest(daemon.process.pid)
+        if "rebuilt" in names:
+            yield "rebuilt database: CPU s until at rest", daemon.cpu
         for name in shared:
             yield from TOGETHER[name](folder, house, daemon)
             if name == "restart":
@@ -87,8 +95,9 @@ def copied(folder: GenomeFolder, house: House) -> None:
 
 def first(folder: GenomeFolder, python: Path, _seconds: float) -> Iterator[Row]:
     with daemons.house(folder.home, folder.root, python) as house:
-        house.start(archive={"automatic": False})
+        daemon = house.start(archive={"automatic": False})
         yield "first look, s", first_look(house)
+        yield "first look, CPU s since the start", daemon.cpu
 
 
 def first_look(house: House) -> float:
@@ -183,8 +192,16 @@ def repeated(take: Callable[[], float]) -> float:
     return statistics.median(values)
 
 
-def scan(folder: GenomeFolder, house: House, _daemon: Daemon) -> Iterator[Row]:
-    yield "scan, nothing changed, s", repeated(lambda: house.run("scan").whole)
+def scan(folder: GenomeFolder, house: House, daemon: Daemon) -> Iterator[Row]:
+    before, turns = daemon.cpu, 0
+
+    def once() -> float:
+        nonlocal turns
+        turns += 1
+        return house.run("scan").whole
+
+    yield "scan, nothing changed, s", repeated(once)
+    yield "scan, nothing changed, CPU s", (daemon.cpu - before) / turns
     yield "scandir and stat alone, s", repeated(lambda: walked(folder.root))
 
 
@@ -263,6 +280,7 @@ def restart(_folder: GenomeFolder, house: House, daemon: Daemon) -> Iterator[Row
     yield "restart: READY, s", began.ready
     first_look(house)
     at_rest(began.process.pid)
+    yield "restart: CPU s until at rest", began.cpu
     yield "memory after a restart, MB", began.memory
 
 
