@@ -1,7 +1,7 @@
 """The changes of jobs: functions of one transaction, each with its events."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,6 +85,12 @@ async def enqueue(change: Change, key: AssetKey, need: rows.Need, requested_by: 
         number = await rows.add(change.tx, key, need, requested_by=requested_by, now=change.now)
         await change.log("job.queued", key, number, requested_by=requested_by)
     return await rows.required(change.tx, number), queued is None
+
+
+async def enqueue_all(
+    change: Change, needs: Mapping[AssetKey, rows.Need], requested_by: str
+) -> dict[AssetKey, tuple[Job, bool]]:
+    return {key: await enqueue(change, key, need, requested_by) for key, need in needs.items()}
 
 
 async def cancel_now(change: Change, number: int, requester: Requester) -> Job:

@@ -76,10 +76,15 @@ class Jobs:
 
         A job that is queued already is adapted to this request too. A running job is enough if it packs this state.
         """
-        need = rows.Need(stamp, priority, force)
-        job, is_new = await self._log.write(arrows.enqueue, key, need, (requester or Requester()).name)
+        return (await self.enqueue_all({key: rows.Need(stamp, priority, force)}, requester))[key]
+
+    async def enqueue_all(
+        self, needs: Mapping[AssetKey, rows.Need], requester: Requester | None = None
+    ) -> dict[AssetKey, tuple[Job, bool]]:
+        """The same for several assets: all of them or, after an error, none. The database is held meanwhile."""
+        found = await self._log.write(arrows.enqueue_all, needs, (requester or Requester()).name)
         self.wake()
-        return job, is_new
+        return found
 
     async def cancel(self, number: int, requester: Requester) -> Job:
         """Cancel a queued job at once, or ask the worker to stop a running one (it ends within 0.3 s)."""

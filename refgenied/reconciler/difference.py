@@ -1,6 +1,7 @@
 """Enqueues the archives that are wanted and missing, for the assets of which something has changed."""
 
 from collections.abc import Collection, Iterable
+from itertools import islice
 
 import anyio.lowlevel
 
@@ -8,13 +9,14 @@ from refgenied.model import Asset, AssetKey
 from refgenied.policy import ArchiveState, Standing
 from refgenied.queue.core import Core
 from refgenied.reconciler.standings import Standings
+from refgenied.store.jobs import Need
 
 _CAUSES = ("job.failed", "job.cancelled", "archive.removed", "archive.damaged", "archive.mended", "archive.imported")
 """After events of these kinds an asset may be due that has not changed. It is judged after the next look of any kind,
 and not at once: a job that fails because of a moment would be queued again and again.
 """
-ROWS_PER_TURN = 256
-"""After this many assets the other tasks of the daemon have a turn."""
+ROWS_PER_TURN = 64
+"""So many assets are queued in one transaction. After it the other tasks of the daemon have a turn."""
 
 
 class Difference:
@@ -48,9 +50,7 @@ class Difference:
         """Queue what is due of these assets and of those that were noted by name."""
         left, self._some = self._some | set(keys), set[AssetKey]()
         try:
-            for key, (asset, stands) in (await self._standings.some(left)).items():
-                await self._enqueue(asset, stands)
-                left.discard(key)
+            await self._enqueue((await self._standings.some(left)).values())
             left.clear()
         finally:
             self._some |= left
@@ -59,17 +59,23 @@ class Difference:
         covered, self._some = self._some, set[AssetKey]()
         self.every, done = False, False
         try:
-            for number, (asset, stands) in enumerate((await self._standings.all()).values(), 1):
-                await self._enqueue(asset, stands)
-                if number % ROWS_PER_TURN == 0:
-                    await anyio.lowlevel.checkpoint()
+            await self._enqueue((await self._standings.all()).values())
             done = True
         finally:
             if not done:
                 self._some |= covered
                 self.every = True
 
-    async def _enqueue(self, asset: Asset, stands: Standing) -> None:
-        fresher = stands.job is not None and stands.job.stamp != asset.stamp
-        if stands.due or (stands.wanted and stands.archive is not ArchiveState.ARCHIVED and fresher):
-            await self._jobs.enqueue(asset.key, stamp=asset.stamp, priority=stands.priority)
+    async def _enqueue(self, found: Collection[tuple[Asset, Standing]]) -> None:
+        rows = iter(found)
+        while step := list(islice(rows, ROWS_PER_TURN)):
+            needs = {asset.key: Need(asset.stamp, stands.priority) for asset, stands in step if _is_due(asset, stands)}
+            if needs:
+                await self._jobs.enqueue_all(needs)
+            else:
+                await anyio.lowlevel.checkpoint()
+
+
+def _is_due(asset: Asset, stands: Standing) -> bool:
+    fresher = stands.job is not None and stands.job.stamp != asset.stamp
+    return stands.due or (stands.wanted and stands.archive is not ArchiveState.ARCHIVED and fresher)

@@ -43,7 +43,9 @@ class LastLook:
         """Whether the newest look could read it."""
         self.folders = Folders()
         self.cut = False
-        """Whether a look has begun and not come to its end. After it a look at a part cannot be trusted."""
+        """Whether a look has begun and has not come to its end, or could not read the folder. After it a look at a part
+        cannot be trusted.
+        """
         self._lock = anyio.Lock()
         self.at = 0.0
         """When the newest look was done, in Unix seconds; 0.0 before the first look."""
@@ -96,18 +98,20 @@ class LastLook:
         if found.ok:
             self.look = found
             changed = differing(before, found)
-            self._note_builds(changed)
+            if found.full:
+                self.building.clear()
+            self._note_builds(found.assets if found.full else changed)
             self._log_changes(before, changed)
         most = self._core.current.settings.watch.most_folders
         some = noticed if found.ok and not found.full else None
         await self.disk.run(partial(self.folders.renew, self.look.watch, began_at, most=most, again=some))
         self.at, self.took = self._core.clock(), time.monotonic() - began
-        self.cut = False
+        self.cut = not found.ok  # when it can be read again, nobody has noticed what has changed meanwhile
         others = before.genomes != self.look.genomes or before.watch != self.look.watch
         return Changes(changed, every=found.full, any=bool(changed) or found.full or others)
 
-    def _note_builds(self, changed: Iterable[AssetKey]) -> None:
-        for key in changed:
+    def _note_builds(self, keys: Iterable[AssetKey]) -> None:
+        for key in keys:
             asset = self.look.assets.get(key)
             if asset is not None and asset.state is AssetState.BUILDING:
                 self.building.add(key)

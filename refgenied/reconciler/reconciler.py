@@ -145,10 +145,10 @@ class Reconciler:
             return
         if await self._may_queue():
             await self._difference.enqueue_some(named.keys)
+            if self._difference.every:  # it was a look at the whole folder after all: the others are judged soon
+                self._hints.wake()
         if news:
             self._tell_of_look()
-        if self._difference.every:  # it was a look at the whole folder after all: the others are judged soon
-            self._hints.wake()
 
     def _note(self, changes: Changes) -> None:
         if changes.every:

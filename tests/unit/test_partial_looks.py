@@ -241,15 +241,15 @@ async def test_what_the_database_did_not_take_is_queued_when_it_takes_it(genomes
         group.start_soon(parts.reconciler.run)
         await parts.reconciler.first_look.wait()
         keys = [genomes.build(f"group{number}") for number in range(3)]
-        real, failed = parts.jobs.enqueue, []
+        real, failed = parts.jobs.enqueue_all, []
 
-        async def enqueue(key: AssetKey, **what: object) -> object:
+        async def enqueue_all(needs: object) -> object:
             if len(failed) < 2:
-                failed.append(key)
+                failed.append(needs)
                 raise ValueError("nobody thought of this")
-            return await real(key, **what)  # pyright: ignore
+            return await real(needs)  # pyright: ignore
 
-        parts.jobs.enqueue = enqueue  # pyright: ignore
+        parts.jobs.enqueue_all = enqueue_all  # pyright: ignore
         for _ in range(2):
             parts.reconciler.hint([str(genomes.config)])
             await parts.health.ill("genomes")

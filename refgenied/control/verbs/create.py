@@ -1,5 +1,7 @@
 """`archive.create`: asks for the archives of assets."""
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated
 
 from msgspec import Meta
@@ -15,13 +17,19 @@ from refgenied.model import (
     ARCHIVABLE,
     Asset,
     AssetIncompleteError,
+    AssetKey,
     AssetNotFoundError,
     BusyError,
+    Job,
     Priority,
     RefgeniedError,
     Requester,
 )
 from refgenied.policy import ArchiveState, Standing
+from refgenied.store.jobs import Need
+
+JOBS_AT_ONCE = 64
+"""So many jobs are queued in one transaction, and others have the database between two."""
 
 
 class ArchiveCreateParams(Params, frozen=True):
@@ -53,20 +61,18 @@ async def archive_create(context: Context, call: Call, params: ArchiveCreatePara
     await require_folder(context, "archived")
     paths = [params.path] if params.path else params.paths
     await context.reconciler.refreshed(paths)
-    assets = [_asset(context, path) for path in paths]
-    stands = await context.reconciler.standings.some({asset.key for asset in assets if isinstance(asset, Asset)})
+    assets = {path: _asset(context, path) for path in paths}
+    there = {asset.key: asset for asset in assets.values() if isinstance(asset, Asset)}
+    jobs = await _jobs(context, there, call.peer.requester, force=params.force)
+    if params.path:
+        return _wish(params.path, await _found(context, params.path, assets[params.path]), jobs)
     results: list[Wish] = []
-    for path, asset in zip(paths, assets, strict=True):
+    for path in paths:
         try:
-            if not isinstance(asset, Asset):
-                raise await _with_way_back(context, path, asset)
-            here = stands[asset.key][1] if asset.key in stands else None
-            results.append(await _wish(context, path, asset, here, call.peer.requester, force=params.force))
+            results.append(_wish(path, await _found(context, path, assets[path]), jobs))
         except RefgeniedError as error:
-            if params.path:
-                raise
             results.append(Wish(path, None, None, "refused", created=False, error=error_body(error)))
-    return results[0] if params.path else Wishes(results)
+    return Wishes(results)
 
 
 def _asset(context: Context, path: str) -> Asset | RefgeniedError:
@@ -83,24 +89,43 @@ def _asset(context: Context, path: str) -> Asset | RefgeniedError:
     )
 
 
-async def _wish(
-    context: Context, path: str, asset: Asset, stands: Standing | None, requester: Requester, *, force: bool
-) -> Wish:
+async def _jobs(
+    context: Context, assets: Mapping[AssetKey, Asset], requester: Requester, *, force: bool
+) -> dict[AssetKey, tuple[Job, bool]]:
+    """The job of each asset, and whether it is new; none for an asset that is archived as it is."""
+    stands = await context.reconciler.standings.some(assets.keys())
+    needs = {
+        key: Need(asset.stamp, Priority.ASKED, force=force)
+        for key, asset in assets.items()
+        if force or key not in stands or not _is_archived(stands[key][1])
+    }
+    jobs: dict[AssetKey, tuple[Job, bool]] = {}
+    left = iter(needs.items())
+    while step := dict(islice(left, JOBS_AT_ONCE)):
+        jobs |= await context.jobs.enqueue_all(step, requester)
+    return jobs
+
+
+def _is_archived(stands: Standing) -> bool:
+    return stands.archive is ArchiveState.ARCHIVED and stands.job is None
+
+
+def _wish(path: str, asset: Asset, jobs: dict[AssetKey, tuple[Job, bool]]) -> Wish:
     name = asset.key.registry_path
-    if stands and stands.archive is ArchiveState.ARCHIVED and stands.job is None and not force:
+    if asset.key not in jobs:
         return Wish(path, name, None, ArchiveState.ARCHIVED, created=False)
-    job, created = await context.jobs.enqueue(
-        asset.key, stamp=asset.stamp, priority=Priority.ASKED, force=force, requester=requester
-    )
+    job, created = jobs[asset.key]
+    jobs[asset.key] = (job, False)  # another path of this request may mean the same asset
     return Wish(path, name, job.id, job.state, created=created)
 
 
-async def _with_way_back(context: Context, path: str, error: RefgeniedError) -> RefgeniedError:
-    """The error. If the asset's archive was removed but its file still exists, the error says so."""
-    if not isinstance(error, AssetNotFoundError | AssetIncompleteError):
-        return error
-    removal = await lookup.removed(context, path)
-    if removal is None:
-        return error
-    told = await lookup.how_back(context, path, removal)
-    return type(error)(f"{error.message}; its archive was removed by {removal.removed_by}", hint=told.hint)
+async def _found(context: Context, path: str, asset: Asset | RefgeniedError) -> Asset:
+    """The asset, or its error. If the asset's archive was removed but its file still exists, the error says so."""
+    if isinstance(asset, Asset):
+        return asset
+    if isinstance(asset, AssetNotFoundError | AssetIncompleteError):
+        removal = await lookup.removed(context, path)
+        if removal is not None:
+            told = await lookup.how_back(context, path, removal)
+            raise type(asset)(f"{asset.message}; its archive was removed by {removal.removed_by}", hint=told.hint)
+    raise asset
