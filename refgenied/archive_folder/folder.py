@@ -60,20 +60,21 @@ class ArchiveFolder:
         Gives the number for the transaction that records the change (`archives.put_generation`). NoSpaceError,
         ShortageError, WriteError: nothing has been changed.
         """
-        async with self.changing_some([key], store) as (number, done):
+        async with self.changing_some(lambda: [key], store) as (number, done):
             yield number
             done(key)
 
     @asynccontextmanager
     async def changing_some(
-        self, keys: Sequence[AssetKey], store: Store
+        self, take: Callable[[], Sequence[AssetKey]], store: Store
     ) -> AsyncGenerator[tuple[int, Callable[[AssetKey], None]]]:
-        """As `changing`, for several assets with one number.
+        """As `changing`, for several assets with one number: those that `take` gives once the lock is held.
 
         Also gives a function that the caller calls for each asset whose change is finished and recorded: any of them
         may fail without the others.
         """
         async with self.publishing:
+            keys = take()
             recorded = await store.ask(archives.generation)
             number = await anyio.to_thread.run_sync(self._raise_generation, keys, recorded)
             self._failed.update(keys)

@@ -13,9 +13,17 @@
 The table is `model.ARROWS`. Each change is `UPDATE … WHERE id = ? AND state IN (…)`, which must change one row.
 
 *The steps of a job.* The reconciler enqueues it (`jobs`). `worker` claims it and asks `archiver` for a `Result`: the
-archive is up to date, an existing archive is adopted, or a new one is packed. The worker gives the archive its final
-names and records it, inside `ArchiveFolder.changing`. `feed` sends the events to subscribers; the catalog is one of
-them. `records` and `downloads` write the changes of archives that do not come from jobs.
+archive is up to date, an existing archive is adopted, or a new one is packed. `publishing` gives the archive its final
+names and records it, inside `ArchiveFolder.changing_some`. `feed` sends the events to subscribers; the catalog is one
+of them. `arrows` has the transactions. `records` and `downloads` write the changes of archives that do not come from
+jobs.
+
+*Several jobs at once.* A small asset (up to 1 MiB) needs one core for a few milliseconds, and then waits for some ten
+syncs. So up to eight of them are in the making at the same time. The worker looks at the next assets before it claims
+their jobs: small ones are claimed together, in one transaction. A larger asset is claimed when nothing else runs. It
+has all cores, and nothing begins until it is done. So has a job that ran when the daemon was killed: it may be the
+reason, and if it ran beside others, its next kill would be charged to them too. The order of the queue is kept. Each
+job can be cancelled, and has its progress, its error and its end of its own.
 
 *Whose fault is an error?* A permanent error (an unsafe tree, a wrong digest) ends the job. After any other error, but
 for a full disk, the daemon writes, syncs, renames and deletes a small file at the top of the archive folder. If this
@@ -36,13 +44,18 @@ day, then for two, four … (at most 32), also over restarts, until the asset is
 
 Waits do not depend on the clock: when somebody sets the clock, the times of waiting jobs are moved by the same amount.
 
-*How an archive is published.* `worker` does it, shielded from cancellation, under the one lock of `archive_folder/`:
+*How archives are published.* `publishing` does it, shielded from cancellation, under the one lock of
+`archive_folder/`. All that are ready when the lock is free are one group. One that comes alone waits for nobody.
 
-1. Raise the generation in the folder, and write the name of the asset beside it.
+1. Raise the generation in the folder, and write the names of the group's assets beside it.
 2. Give files of other programs another name, so they are not overwritten.
-3. Rename the `.tgz` and the list of members, sync the folder, rename the manifest, sync the folder again
+3. Rename each `.tgz` and its list of members, sync their folders, rename the manifests, sync the folders again
    (`archive/publisher`). A power cut may keep the later of two renames and lose the earlier one.
-4. One transaction: record, generation, the job's end, events. If the database takes no write, try again.
+4. One transaction: records, generation, the jobs' ends, events. If the database takes no write, try again. If the
+   transaction fails for another reason, each job has a transaction of its own.
+
+An error of one job in these steps is only its own. Its asset stays named beside the generation until a start has looked
+at it.
 
 After a kill during these steps, `maintenance/recovery` looks at the assets that the generation names, and
 `archive/presence` finishes or undoes the renames.

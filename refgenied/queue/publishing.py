@@ -10,7 +10,7 @@ import structlog
 from refgenied.archive.adopt import make_way
 from refgenied.archive.publisher import Draft, publish_together
 from refgenied.archive_folder.names import ServedNames
-from refgenied.model import Job, Outcome
+from refgenied.model import AssetKey, Job, Outcome
 from refgenied.queue.archiver import Result
 from refgenied.queue.arrows import Success
 from refgenied.queue.core import Core
@@ -41,15 +41,16 @@ class Publisher:
     """The jobs that are ready at the same time are a group.
 
     A group is published under one hold of the lock, with one raise of the generation, one round of syncs and one
-    transaction. A job that comes alone does not wait for others: those that come while a group is being published are
-    the next group. An error of one job never touches the others.
+    transaction. A job that comes alone does not wait for others: those that come while the lock is held are the next
+    group. An error of one job never touches the others.
     """
 
     def __init__(self, core: Core, written: Written) -> None:
         self._folder = core.archive_folder
         self._jobs = core.jobs
         self._written = written
-        self._waiting: list[Ready] = []
+        self.waiting: list[Ready] = []
+        """The next group. Its first job waits for the lock."""
         self._turn = anyio.Lock()
 
     async def publish(self, job: Job, result: Result) -> None:
@@ -61,20 +62,25 @@ class Publisher:
         if result.outcome is Outcome.UNCHANGED:
             await self._record([ready])
         else:
-            self._waiting.append(ready)
+            self.waiting.append(ready)
             async with self._turn:
                 if not ready.taken:
-                    group, self._waiting = self._waiting, []
-                    for one in group:
-                        one.taken = True
-                    await self._publish(group)
+                    await self._publish_waiting()
         if ready.error is not None:
             raise ready.error
 
-    async def _publish(self, group: Sequence[Ready]) -> None:
+    async def _publish_waiting(self) -> None:
+        group: list[Ready] = []
+
+        def take() -> list[AssetKey]:
+            group.extend(self.waiting)
+            self.waiting.clear()
+            for ready in group:
+                ready.taken = True
+            return [ready.job.key for ready in group]
+
         try:
-            keys = [ready.job.key for ready in group]
-            async with self._folder.changing_some(keys, self._jobs.store) as (generation, done):
+            async with self._folder.changing_some(take, self._jobs.store) as (generation, done):
                 await anyio.to_thread.run_sync(_put_in_place, group)
                 for ready in await self._record([ready for ready in group if ready.error is None], generation):
                     done(ready.job.key)

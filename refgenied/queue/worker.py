@@ -58,7 +58,7 @@ class Worker:
         self._jobs = core.jobs
         self._pause = pause
         self.archiver = Archiver(core, AT_ONCE)
-        self._publisher = Publisher(core, self._end)
+        self.publisher = Publisher(core, self._end)
         self._at_work: set[int] = set()
         """The jobs that `run` has begun."""
         self._alone = False
@@ -159,7 +159,7 @@ class Worker:
             raise asset
         result = await self.archiver.archive(job, asset, record, self._reporting(job))
         with anyio.CancelScope(shield=True):
-            await self._publisher.publish(job, result)
+            await self.publisher.publish(job, result)
 
     async def _facts(self, job: Job) -> Facts:
         asset = await self.archiver.asset(job.key)

@@ -13,7 +13,7 @@ import anyio.to_thread
 import msgspec
 import pytest
 from controlled import Desk, context_of
-from packing import KEY, below, hidden, make_tree, publish
+from packing import KEY, below, draft_of, hidden, make_tree, publish
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
 
@@ -22,7 +22,7 @@ from refgenied.archive.format.manifest import iter_files, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive.presence import Presence, settle
 from refgenied.archive.prover import prove
-from refgenied.archive.publisher import remove
+from refgenied.archive.publisher import publish_together, remove
 from refgenied.archive.run import Run
 from refgenied.archive_folder.leftovers import find_leftovers
 from refgenied.store import archives
@@ -113,6 +113,35 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new_archive(before, after, tm
     assert finished == {True, False}
 
 
+def test_a_crash_at_any_step_of_a_group_leaves_the_old_or_the_new_archive_of_each(tmp_path):
+    keys = [msgspec.structs.replace(KEY, asset=name) for name in ("first", "changed", "longer")]
+    old, new = tmp_path / "old", {}
+    for key in keys[1:]:
+        publish(make_tree(tmp_path / "before" / key.asset, OLD), old, key)
+    for key in keys:
+        new[key] = make_tree(tmp_path / "after" / key.asset, MANY if key.asset == "longer" else NEW)
+    seen, died = set(), True
+    for step in range(1, 60):
+        archives = tmp_path / f"archives{step}"
+        shutil.copytree(old, archives)
+        drafts = [draft_of(folder, archives, key) for key, folder in new.items()]
+        died = dies_at(step, lambda drafts=drafts: publish_together(drafts))
+        for draft in drafts:
+            found = settle(draft.place)
+            assert_nothing_partial(draft.place.folder)
+            seen.add((draft.place.key.asset, found.presence, found.finished))
+            if found.presence is Presence.ABSENT:
+                assert draft.place.key.asset == "first"
+                continue
+            assert found.presence is Presence.PRESENT, found.reason
+            prove(draft.place.archive, found.manifest, Run())
+            assert died or found.manifest.digest == draft.manifest.digest
+        if not died:
+            break
+    assert not died
+    assert {(key.asset, Presence.PRESENT, finished) for key in keys for finished in (True, False)} <= seen
+
+
 def test_a_crash_at_any_step_of_remove_leaves_it_removed_or_not(tmp_path):
     source = make_tree(tmp_path / "old", OLD)
     seen = set()
@@ -154,6 +183,18 @@ async def removing(parts: Parts) -> None:
 
 async def publishing(parts: Parts) -> None:
     await parts.settle()
+    await parts.catalog.refresh()
+
+
+async def publishing_together(parts: Parts) -> None:
+    """All at once, by the worker itself."""
+    await parts.reconciler.look_again()
+    with parts.feed.subscribed("job.succeeded") as events:
+        async with anyio.create_task_group() as group:
+            group.start_soon(parts.worker.run)
+            while parts.jobs.running or await parts.jobs.more_due():
+                await events.take()
+            parts.worker.drain()
     await parts.catalog.refresh()
 
 
@@ -222,7 +263,11 @@ async def settled(genomes: Genomes) -> dict[str, object]:
         }
 
 
-@pytest.mark.parametrize("work", [importing, importing_foreign, removing, publishing], ids=lambda work: work.__name__)
+@pytest.mark.parametrize(
+    "work",
+    [importing, importing_foreign, removing, publishing, publishing_together],
+    ids=lambda work: work.__name__,
+)
 def test_a_kill_anywhere_leaves_nothing_behind_after_one_start(work, genomes, tmp_path):
     for name in ("fasta", "more"):
         genomes.build(name, **{f"f{number}": b"x" * number for number in range(3)})
@@ -230,7 +275,7 @@ def test_a_kill_anywhere_leaves_nothing_behind_after_one_start(work, genomes, tm
 
     async def prepared() -> None:
         async with running(genomes) as parts:
-            if work is not publishing:
+            if work not in (publishing, publishing_together):
                 await parts.settle()
 
     anyio.run(prepared)
