@@ -13,7 +13,7 @@ import re
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from refgenied.archive.adopt import REPLACED
 from refgenied.archive.format.manifest import Manifest, read_manifest
@@ -42,6 +42,45 @@ def flat_name(key: AssetKey) -> str:
 def is_kept_name(name: str) -> bool:
     """Whether `ServedNames.kept` has made this name. Only `Kept` deletes such files."""
     return _KEPT.fullmatch(name) is not None
+
+
+class Shown(NamedTuple):
+    """What refgenieserver finds of one archive now."""
+
+    size: int | None
+    """Bytes of the archive under its nested name; None: there is none."""
+    flat: bool
+    """Whether the flat name leads to it."""
+    page: bool
+    """Whether the list for its page is there."""
+
+
+def shown(archive_folder: str, key: AssetKey) -> Shown:
+    """Look at one archive that was shown before; this costs three system calls. OSError.
+
+    The names are those of `Place` and `ServedNames`, which take much longer to make.
+    """
+    genome = f"{archive_folder}/{key.genome_digest}"
+    name = f"{key.asset_group}__{key.asset}"
+    try:
+        nested = os.stat(f"{genome}/{key.asset_group}/{key.asset}/{name}.tgz")
+    except (FileNotFoundError, NotADirectoryError):
+        return Shown(None, flat=False, page=False)
+    try:
+        flat = os.path.samestat(nested, os.stat(f"{genome}/{name}.tgz"))
+    except OSError:
+        flat = False
+    return Shown(nested.st_size, flat, os.path.exists(f"{genome}/asset_dir_contents_{name}.json"))
+
+
+def same_named(key: AssetKey) -> list[AssetKey]:
+    """The names of other assets that would have the same flat name as this one (`a__b:c` and `a:b__c`)."""
+    name = f"{key.asset_group}__{key.asset}"
+    if name.count("__") == 1 and "___" not in name:
+        return []
+    splits = ((name[:at], name[at + 2 :]) for at in range(1, len(name) - 2) if name.startswith("__", at))
+    others = (AssetKey(key.genome_digest, group, asset) for group, asset in splits)
+    return [other for other in others if other != key]
 
 
 class ServedNames:
@@ -79,7 +118,17 @@ class ServedNames:
         return _one_file(self.archive, self.place.archive)
 
     def show(self) -> None:
-        """Make the flat name another name of the nested archive. OSError."""
+        """Make the flat name another name of the nested archive. The caller syncs `folder` later. OSError."""
+        try:
+            os.link(self.place.archive, self.archive, follow_symlinks=False)  # in one step, if the name is free
+        except FileExistsError:
+            self._show_instead()
+        except OSError as error:
+            if error.errno not in NO_HARD_LINK_ERRNOS:
+                raise
+            self._show_instead()
+
+    def _show_instead(self) -> None:
         if self.shows():
             return
         partial = partial_of(self.archive)
@@ -91,7 +140,6 @@ class ServedNames:
                 raise
             os.symlink(os.path.relpath(self.place.archive, self.folder), partial)
         os.rename(partial, self.archive)
-        sync_folder(self.folder)
 
     def keep_foreign(self, manifest: Manifest) -> list[Path]:
         """Rename another program's files under these names to `….replaced`, and return the new names.

@@ -96,32 +96,36 @@ def _copy(path: Path, kept: Path) -> None:
     partial.rename(kept)
 
 
-def save_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+def save_atomically(path: Path, data: bytes, *, mode: int = 0o644, durably: bool = True) -> bool:
     """Give the file this content, in one step and durably. Returns whether the content changed.
 
-    Any file or link with this name is replaced. `mode` is as for `os.open`. OSError: the old file is unchanged.
+    Any file or link with this name is replaced. `mode` is as for `os.open`. Not `durably`: a power cut may leave
+    anything in the file, which is for files that are compared and made again at each start. OSError: the old file is
+    unchanged.
     """
     with suppress(OSError):
         if not path.is_symlink() and read_regular(path, len(data)) == data:
             return False
     partial = partial_of(path)
     try:
-        write_new(partial, data, mode)
+        write_new(partial, data, mode, durably=durably)
         partial.rename(path)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if durably:
+        sync_folder(path.parent)
     return True
 
 
-def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write a new file and bring its content to the disk. An old file with this name is removed first. OSError."""
+def write_new(path: Path, data: bytes, mode: int = 0o644, *, durably: bool = True) -> None:
+    """Write a new file and bring it to the disk (if `durably`). An old file of this name is removed first. OSError."""
     path.unlink(missing_ok=True)
     with descriptor(os.open(path, NEW_FILE_FLAGS, mode)) as fd:
         write_all(fd, data)
-        os.fsync(fd)
+        if durably:
+            os.fsync(fd)
 
 
 def allow(path: StrPath, mode: int) -> bool:
