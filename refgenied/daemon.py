@@ -112,7 +112,7 @@ class Daemon:
         worker = Worker(core, pause)
         importer = Importer(core)
         tidier = Tidier(core, importer)
-        rights = Rights(core, reconciler)
+        rights = Rights(core, reconciler, catalog.note)
         reload = Reload(self._current, self._load, reconciler.last.names)
         reload.then(reconciler.judge_again)  # other assets may be wanted now
         reload.then(rights.look_again)

@@ -1,17 +1,29 @@
 """Makes the files that refgenieserver needs in the archive folder: side files, flat names and `genome_config.yaml`.
 
-One call, `updater.refresh`, makes all of it from the database, the manifests and the last look. It may be repeated, and
-writes nothing when nothing has changed. The order is: side files, the flat name (a hard link), the config. Each file is
-written beside its final name, synced and renamed. If a crash comes between two steps, the next refresh repairs it.
-While an archive is being replaced, its flat name and the config stay as they were.
+All of it is made from the database, the manifests and the last look, and may be made again at any time. The order for
+each archive is: side files, the flat name (a hard link), the config. New flat names are brought to the disk before the
+config that needs them. If a crash comes between two steps, the next start repairs it: the side files alone are not
+synced, and each start compares them. While an archive is being replaced, its flat name and the config stay the same.
 
-*When.* A refresh follows each publish, each removal and each look. It looks at every archive. So in a row of publishes
-a refresh waits for four times the duration of the last one: refreshes take a fifth of the time, for any number of
-archives. The last publish of a row, `archive wait`, `archive create` and a stop are followed by a refresh at once.
+*What.* Events carry the asset's key, and a look shares with the one before all assets that are the same. So a refresh
+looks at the assets of new events, and at those that differ in the new look (`updater`, `folder`, `showing`). It reads
+all of them at the start, after each full look, after other settings, after an error, and when another program has
+changed the config: what a missed event or a wrong cache has left wrong is found then. An archive that is shown as it
+should be costs three system calls and no reading of its manifest. The publishing lock is held for 200 archives at a
+time, while records are compared with files, and never while the config is made.
+
+*The config* is kept as rendered parts (`parts`): one asset's entry, and what stands around the entries of a group and
+of a genome. A change renders its own part, and the parts are joined: byte for byte what the whole tree would give
+(`rendering`, `parted`). Of an existing file only what is not ours is kept (`others`). It is not read while it is as we
+wrote it.
+
+*When.* A refresh follows each publish, removal and look. Refreshes take at most a tenth of the time: a refresh waits
+for nine times the duration of the last, and the last publish of a row is followed by one too. `archive wait --served`,
+`archive remove` and a stop are followed by a refresh at once.
 
 *Faults.* If the system reports an error about one archive, that archive is left out, the status has a line about it,
-and a refresh comes every minute. A full disk or a shortage of memory or descriptors ends the refresh. An archive is
-served even if its page cannot be written (`entry`). `sound` changes values that refgenieserver's models refuse: one
+and it is looked at again every minute. A full disk or a shortage of memory or descriptors ends the refresh. An archive
+is served even if its page cannot be written (`entry`). `sound` changes values that refgenieserver's models refuse: one
 description that is a number breaks its front page, and one genome without an alias breaks its list of all assets.
 Entries of archives that another program made (a flat file without a manifest of ours) stay in the config.
 

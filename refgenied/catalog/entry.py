@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from refgenied.archive.format.entries import Entry
-from refgenied.archive.format.manifest import Manifest, iter_files
+from refgenied.archive.format.manifest import Manifest, entries_of
 from refgenied.archive_folder.names import ServedNames
 from refgenied.catalog.faults import Faults
 from refgenied.files.durable import save_atomically
@@ -81,15 +81,26 @@ def human_size(size: float) -> str:
     return f"{size:.2f} {_SIZE_UNITS[power]}"
 
 
-def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: Faults) -> bool:
+def made_of(record: ArchiveRecord, asset: Asset | None) -> int:
+    """A hash of all that `ServedEntry.brought_up` takes from the record and the last look; never 0.
+
+    While it stays the same, the manifest need not be read again.
+    """
+    found = asset and (asset.description, asset.asset_digest, asset.parents, asset.children)
+    return hash((record.digest, record.size, record.asset_digest, record.source_size, found)) or 1
+
+
+def write_pages(
+    names: ServedNames, manifest: Manifest, access: Access, faults: Faults, *, aliases: Sequence[str] = ()
+) -> bool:
     """Write the files of an archive's page: its directory contents, its recipe and its build log.
 
-    Returns whether all were written. A file that cannot be written is noted as a fault, and the archive is served
-    without it.
+    Returns whether all are right now. A file that cannot be written is noted as a fault, and the archive is served
+    without it. The files are not synced: after a power cut the next start compares and makes them again.
     """
     build = manifest.build
     files = {
-        names.contents: msgspec.json.encode(_contents(iter_files(names.place.manifest))),
+        names.contents: msgspec.json.encode(_contents(entries_of(manifest, names.place.folder))),
         names.recipe: None if build.recipe is None else msgspec.json.encode(build.recipe),
         names.log: build.log.encode("utf-8", "replace") if build.log else None,
     }
@@ -100,9 +111,9 @@ def write_pages(names: ServedNames, manifest: Manifest, access: Access, faults: 
             if data is None:
                 path.unlink(missing_ok=True)
             else:
-                save_atomically(path, data, mode=mode)
+                save_atomically(path, data, mode=mode, durably=False)
         except OSError as error:
-            faults.note(manifest.key, error, served=True)
+            faults.note(manifest.key, error, served=True, aliases=aliases)
             whole = False
     return whole
 

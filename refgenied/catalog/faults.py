@@ -4,13 +4,13 @@ One bad file, folder or manifest never stops the other archives. A full disk or 
 """
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
 from refgenied.files.durable import DISK_FULL_ERRNOS
 from refgenied.files.regular import SHORTAGE_ERRNOS
-from refgenied.model import ArchiveRecord, AssetKey, NoSpaceError, RefgeniedError, ShortageError
+from refgenied.model import AssetKey, NoSpaceError, RefgeniedError, ShortageError
 
 log = structlog.get_logger("serving")
 
@@ -24,33 +24,55 @@ _DISK = frozenset({errno.EIO, errno.ESTALE, errno.EUCLEAN})
 
 
 class Faults:
-    """The faults that the last refresh met. A fault that stays is logged once."""
+    """The faults that the last look at each archive met. A fault that stays is logged once."""
 
     def __init__(self) -> None:
         self._lines: dict[AssetKey, str] = {}
         self._before: dict[AssetKey, str] = {}
-        self._aliases: dict[str, str] = {}
-        self.not_served = 0
-        """How many archives are not served because of a fault. Other faults concern an archive's page only."""
+        self._not_served: set[AssetKey] = set()
 
-    def begin(self, records: Iterable[ArchiveRecord]) -> None:
-        """Begin a new refresh. A fault that it does not note again is over. `records` have the names of the genomes."""
-        self._aliases = {record.key.genome_digest: record.aliases[0] for record in records if record.aliases}
-        self._before, self._lines, self.not_served = self._lines, {}, 0
+    def begin(self, key: AssetKey) -> None:
+        """Begin to look at this archive again. If its fault is not noted again, it is over."""
+        if key in self._lines:
+            self._before[key] = self._lines.pop(key)
+        self._not_served.discard(key)
 
-    def note(self, key: AssetKey, error: OSError | RefgeniedError | ValueError, *, served: bool) -> None:
-        """Note an error about one archive. An error that concerns all archives is raised again."""
+    def end(self) -> None:
+        """All archives of this refresh were looked at."""
+        self._before.clear()
+
+    def note(
+        self,
+        key: AssetKey,
+        error: OSError | RefgeniedError | ValueError,
+        *,
+        served: bool,
+        aliases: Sequence[str] = (),
+    ) -> None:
+        """Note an error about one archive. An error that concerns all archives is raised again.
+
+        `aliases`: those of its genome.
+        """
         if isinstance(error, NoSpaceError | ShortageError) or (isinstance(error, OSError) and error.errno in _OF_ALL):
             raise error
-        self.not_served += not served
-        name = key.aliased(self._aliases.get(key.genome_digest, key.genome_digest))
-        line = f"{name}{' (its page only)' if served else ''}: {explained(error)}"
+        if not served:
+            self._not_served.add(key)
+        line = f"{key.named(aliases)}{' (its page only)' if served else ''}: {explained(error)}"
         self._lines[key] = line
         if self._before.get(key) != line:
             log.warning("serving.fault", asset=key.registry_path, served=served, error=explained(error))
 
     def __bool__(self) -> bool:
         return bool(self._lines)
+
+    @property
+    def keys(self) -> frozenset[AssetKey]:
+        return frozenset(self._lines)
+
+    @property
+    def not_served(self) -> int:
+        """How many archives are not served because of a fault. Other faults concern an archive's page only."""
+        return len(self._not_served)
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ groups (the same objects), the second costs what differs when the first one's `S
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from refgenied.catalog.faults import first_lines
-
-ConfigTree = dict[str, Any]
+from refgenied.catalog.rendering import ConfigTree
 
 _RELATIVE = re.compile(r"(?:[^/:\s]+/)?[^/:\s]+(?::[^/:\s]+)?")
 """A parent or child that its pages can show."""
@@ -55,78 +55,88 @@ class Sound:
     """
 
     def __init__(self, config: ConfigTree, before: "Sound | None" = None) -> None:
-        self._lines: list[str] = []
-        self._known: set[str] = set()
-        """Digests and aliases that are in use."""
-        self.tree = dict(config)
-        servers: Any = self.tree.pop("genome_servers", None)
-        if isinstance(servers, list):
-            servers = [url for url in cast("list[object]", servers) if isinstance(url, str)]
-        if isinstance(servers, str | list):
-            self.tree["genome_servers"] = servers
-        remotes = self._remotes(self.tree.pop("remotes", None))
-        if remotes:  # with an empty mapping refgenieserver finds no file at all
-            self.tree["remotes"] = remotes
+        self.tree, lines = sound_top(config)
         old: dict[str, _Genome] = before._genomes if before else {}  # noqa: SLF001 - of its own class
         given = {str(digest): body for digest, body in mapping(config.get("genomes")).items()}
         self._genomes = {digest: _genome(digest, body, old.get(digest)) for digest, body in given.items()}
         whole = {digest: genome.body for digest, genome in self._genomes.items() if genome.body["assets"]}
-        told = _NOTHING
+        found = _NOTHING
         for genome in self._genomes.values():
             if genome.told is not _NOTHING:
-                told = told.and_(genome.told)
-        self._told = told
-        self._lines += told.lines
-        self._known.update(whole)
+                found = found.and_(genome.told)
+        given_aliases, alias_lines = sound_aliases({digest: body["aliases"] for digest, body in whole.items()})
         for digest, body in whole.items():
-            aliases = self._aliases(digest, body["aliases"])
+            aliases = given_aliases[digest]
             if aliases != body["aliases"]:
                 was = mapping(before.tree["genomes"].get(digest)) if before else {}
                 same = was.get("aliases") == aliases and old[digest].body is body
                 whole[digest] = was if same else {**body, "aliases": aliases}
         self.tree["genomes"] = whole
-
-    @property
-    def lines(self) -> tuple[str, ...]:
+        self.lines = told([*lines, *found.lines, *alias_lines], mended=found.mended, left_out=found.left_out)
         """Which values were repaired or left out."""
-        counts = (
-            ("entries with values that refgenieserver cannot show are mended", self._told.mended),
-            ("entries without the digest or size of their archives are left out", self._told.left_out),
-        )
-        return (
-            *first_lines(self._lines, "more such lines"),
-            *(f"{what} ({number})" for what, number in counts if number),
-        )
 
-    # ----------------------------------------------------------------- parts
 
-    def _aliases(self, digest: str, wanted: list[Any]) -> list[str]:
-        """The aliases that are texts and lead to no other genome. A genome without an alias is called by its digest."""
+# --------------------------------------------------------------------- parts, also for a config that is made of parts
+
+
+def told(lines: Sequence[str], *, mended: int, left_out: int) -> tuple[str, ...]:
+    """What was repaired or left out, in few lines. `mended`, `left_out`: numbers of entries."""
+    counts = (
+        ("entries with values that refgenieserver cannot show are mended", mended),
+        ("entries without the digest or size of their archives are left out", left_out),
+    )
+    return (*first_lines(lines, "more such lines"), *(f"{what} ({number})" for what, number in counts if number))
+
+
+def sound_top(config: ConfigTree) -> tuple[ConfigTree, list[str]]:
+    """The config with sound servers and remotes, which come last, and lines about those that are left out."""
+    tree = dict(config)
+    servers: Any = tree.pop("genome_servers", None)
+    if isinstance(servers, list):
+        servers = [url for url in cast("list[object]", servers) if isinstance(url, str)]
+    if isinstance(servers, str | list):
+        tree["genome_servers"] = servers
+    remotes, lines = _remotes(tree.pop("remotes", None))
+    if remotes:  # with an empty mapping refgenieserver finds no file at all
+        tree["remotes"] = remotes
+    return tree, lines
+
+
+def _remotes(value: object) -> tuple[dict[str, dict[str, str]], list[str]]:
+    remotes = {str(name): mapping(remote) for name, remote in mapping(value).items()}
+    sound = {
+        name: {str(key): str(text) for key, text in remote.items() if _is_scalar(text)}
+        for name, remote in remotes.items()
+        if isinstance(remote.get("prefix"), str)
+    }
+    lines = [f"the remote {name} has no prefix, and is left out" for name in sorted(remotes.keys() - sound.keys())]
+    if sound and "http" not in sound:
+        lines.append("no remote is called http: the plain refgenieserver finds no file then")
+    return sound, lines
+
+
+def sound_aliases(wanted: Mapping[str, Sequence[object]]) -> tuple[dict[str, list[str]], list[str]]:
+    """The aliases of each genome (by digest) that are texts and lead to no other genome, and lines about the others.
+
+    Of two genomes the first keeps an alias. A genome without an alias of its own is called by its digest.
+    """
+    known = set(wanted)
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for digest, texts in wanted.items():
         aliases: dict[str, None] = {}
-        for alias in map(str, filter(_is_scalar, wanted)):
+        for alias in map(str, filter(_is_scalar, texts)):
             if alias in aliases or alias == digest or not alias.isprintable() or not alias.strip():
                 continue
-            if alias in self._known:
-                self._lines.append(f"genome {digest}: its alias {alias} belongs to another genome already")
+            if alias in known:
+                lines.append(f"genome {digest}: its alias {alias} belongs to another genome already")
             else:
                 aliases[alias] = None
-        self._known.update(aliases)
+        known.update(aliases)
         if not aliases:
-            self._lines.append(f"genome {digest}: it has no alias of its own, and is called by its digest")
-        return list(aliases) or [digest]
-
-    def _remotes(self, value: object) -> dict[str, dict[str, str]]:
-        remotes = {str(name): mapping(remote) for name, remote in mapping(value).items()}
-        sound = {
-            name: {str(key): str(text) for key, text in remote.items() if _is_scalar(text)}
-            for name, remote in remotes.items()
-            if isinstance(remote.get("prefix"), str)
-        }
-        for name in sorted(remotes.keys() - sound.keys()):
-            self._lines.append(f"the remote {name} has no prefix, and is left out")
-        if sound and "http" not in sound:
-            self._lines.append("no remote is called http: the plain refgenieserver finds no file then")
-        return sound
+            lines.append(f"genome {digest}: it has no alias of its own, and is called by its digest")
+        found[digest] = list(aliases) or [digest]
+    return found, lines
 
 
 # ----------------------------------------------------------------- genomes, groups, tags
@@ -138,14 +148,14 @@ def _genome(digest: str, given: object, old: _Genome | None) -> _Genome:
     body = mapping(given)
     there = old.groups if old else {}
     groups: dict[str, _Group] = {}
-    told = _NOTHING
+    found = _NOTHING
     for name, value in mapping(body.get("assets")).items():
         group = there.get(str(name))
         if group is None or group.given is not value:
             group = _group(f"{digest}/{name}", str(name), value)
         groups[str(name)] = group
         if group.told is not _NOTHING:
-            told = told.and_(group.told)
+            found = found.and_(group.told)
     assets = {name: group.body for name, group in groups.items() if group.body["tags"]}
     sound: ConfigTree = {
         "aliases": sequence(body.get("aliases")),
@@ -154,30 +164,31 @@ def _genome(digest: str, given: object, old: _Genome | None) -> _Genome:
     }
     if not isinstance(body.get("genome_digest", ""), str):
         sound["genome_digest"] = digest
-    return _Genome(given, groups, _with(sound, body), told)
+    return _Genome(given, groups, _with(sound, body), found)
 
 
 def _group(path: str, name: str, given: object) -> _Group:
     body = mapping(given)
     given_tags = mapping(body.get("tags"))
-    tags = {str(tag): _tag(name, mapping(value)) for tag, value in given_tags.items()}
-    servable = {tag: value for tag, value in tags.items() if value["archive_digest"] and value["archive_size"]}
+    tags = {str(tag): sound_tag(name, mapping(value)) for tag, value in given_tags.items()}
+    servable = {tag: value for tag, value in tags.items() if is_servable(value)}
     lines: tuple[str, ...] = ()
     default = str(body.get("default_tag", "default"))
     if servable and default not in servable:
-        lines = (f"{path}: its default asset {default} is not served; {next(iter(servable))} stands in",)
+        lines = (not_served(path, default, next(iter(servable))),)
         default = next(iter(servable))
     mended = sum(1 for tag, value in given_tags.items() if tags[str(tag)] is not value)
-    told = _Told(lines, len(tags) - len(servable), mended)
+    found = _Told(lines, len(tags) - len(servable), mended)
     sound: ConfigTree = {
         "asset_description": _text(body.get("asset_description", "")),
         "default_tag": default,
         "tags": _same(given_tags, servable),
     }
-    return _Group(given, _with(sound, body), _NOTHING if told == _NOTHING else told)
+    return _Group(given, _with(sound, body), _NOTHING if found == _NOTHING else found)
 
 
-def _tag(group: str, body: ConfigTree) -> ConfigTree:
+def sound_tag(group: str, body: ConfigTree) -> ConfigTree:
+    """One asset's entry in this group, with all eight keys that the server needs; `body` itself when it is sound."""
     seek_keys = mapping(body.get("seek_keys"))
     sound: ConfigTree = {
         "asset_path": _text(body.get("asset_path", group)),
@@ -190,6 +201,16 @@ def _tag(group: str, body: ConfigTree) -> ConfigTree:
         "asset_children": _relatives(body.get("asset_children")),
     }
     return body if _has(body, sound) else body | sound
+
+
+def is_servable(tag: ConfigTree) -> bool:
+    """Whether a sound entry has the digest and the size of its archive."""
+    return bool(tag["archive_digest"] and tag["archive_size"])
+
+
+def not_served(path: str, default: str, instead: str) -> str:
+    """The line about the default asset of a group, which cannot be served."""
+    return f"{path}: its default asset {default} is not served; {instead} stands in"
 
 
 def _with(sound: ConfigTree, body: ConfigTree) -> ConfigTree:

@@ -1,16 +1,18 @@
 """Keeps the archive folder servable: after each publish and removal, and after each look."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import anyio
 import anyio.to_thread
+import msgspec
 import structlog
 
 from refgenied.catalog.faults import explained
-from refgenied.catalog.folder import Served, ServedFolder, Wanted
-from refgenied.catalog.server_config import Head
-from refgenied.model import AssetKey, RefgeniedError, StateError
+from refgenied.catalog.folder import ServedFolder
+from refgenied.catalog.parts import Head
+from refgenied.catalog.wanted import Served, Wanted
+from refgenied.model import AssetKey, Event, Look, RefgeniedError
 from refgenied.queue.core import Core
 from refgenied.reconciler import Reconciler
 from refgenied.store import archives
@@ -19,10 +21,13 @@ log = structlog.get_logger("serving")
 
 _CAUSES = ("archive.", "database.")
 """Events of these kinds change the served archives."""
+_VERIFIED = "archive.verified"
 REPAIR_SECONDS = 60.0
 """Seconds between two refreshes while something is wrong, or while replaced archives are kept."""
-REST_PER_REFRESH = 4.0
-"""In a row of publishes a refresh waits for this many times the duration of the last: it looks at all archives."""
+REST_PER_REFRESH = 9.0
+"""A refresh waits for this many times the duration of the last one, so refreshes take at most a tenth of the time."""
+MOST_AT_ONCE = 200
+"""At most so many archives are looked at while the publishing lock is held."""
 
 
 class Updater:
@@ -37,8 +42,17 @@ class Updater:
         """It is called with the archives whose record, manifest and file do not agree."""
         self._folder = ServedFolder(core.archive_folder.path)
         self._causes = core.jobs.feed.subscribe(*_CAUSES)
+        self._one_at_a_time = anyio.Lock()
         self._again = anyio.Event()
         """Set after a change that no refresh has seen yet."""
+        self._keys: set[AssetKey] = set()
+        """Assets that have changed since a refresh looked at them."""
+        self._whole = True
+        """Whether the next refresh must look at every asset."""
+        self._look: Look | None = None
+        """The last look that a refresh took."""
+        self._seen: Look | None = None
+        """The last look that was noted."""
         self._unwell = False
         self._rested_at = 0.0
         self.served = Served()
@@ -50,55 +64,82 @@ class Updater:
         on = self._core.current.settings.serving.enabled and self._core.archive_folder.path
         return str(self._folder.config.path) if on else ""
 
+    # ----------------------------------------------------------------- asking for a refresh
+
+    def note(self, keys: Iterable[AssetKey]) -> None:
+        """These assets have changed, and no event says so."""
+        self._keys.update(keys)
+        self._again.set()
+
     async def follow(self) -> None:
-        """Refresh, unless the last refresh was a moment ago and the next publish follows soon.
+        """Refresh what has changed, unless the last refresh was a moment ago."""
+        if self._rest <= 0:
+            await self.catch_up()
 
-        Without this rule, each of 2,000 publishes would cost a look at all archives. A row of publishes always ends
-        with a refresh.
-        """
-        try:
-            soon = self._rest > 0 and await self._core.jobs.more_due()
-        except StateError:
-            soon = False
-        if not soon:
-            await self.refresh()
-
-    async def catch_up(self) -> None:
-        """Return when every archive that was recorded before this call is served.
+    async def catch_up(self, *keys: AssetKey) -> None:
+        """Return when every archive that was recorded before this call is served. It costs what has changed.
 
         So every publish of which the caller knows is served: the feed gives us an event right after its commit, before
-        anybody else gets it.
+        anybody else gets it. These `keys` are looked at in any case.
         """
-        async with self._core.archive_folder.publishing:  # wait until a running refresh has ended
-            if self._causes.pending or self._again.is_set():
+        self._keys.update(keys)
+        async with self._one_at_a_time:  # wait until a running refresh has ended
+            if self._causes.pending:
+                self._note_events(await self._causes.take())
+            self._note_look()
+            if self._keys or self._whole or self._seen is not self._look:
                 await self._refresh()
+
+    async def refresh(self) -> None:
+        """Look at every asset. Return when all archives that are recorded now are served. A fault is a health warning,
+        not an error.
+        """
+        self._whole = True
+        await self.catch_up()
 
     @property
     def _rest(self) -> float:
         return self._rested_at - time.monotonic()
 
-    async def refresh(self) -> None:
-        """Return when all archives that are recorded now are served. A fault is a health warning, not an error."""
-        async with self._core.archive_folder.publishing:  # during a publish no served name may change
-            await self._refresh()
+    # ----------------------------------------------------------------- what has changed
+
+    def _note_look(self) -> None:
+        look = self._reconciler.look
+        if look is not self._seen:
+            self._seen = look
+            self._whole |= look.full
+
+    def _note_events(self, arrived: list[Event]) -> None:
+        """Note the assets of these events. After a lag, or an event about all assets, all are looked at."""
+        if self._causes.lagged:
+            self._causes.lagged = False
+            self._whole = True
+        for event in arrived:
+            if event.key is None:
+                self._whole = True
+            elif event.kind != _VERIFIED or not self._folder.serves(event.key):  # what is served stays as it is
+                self._keys.add(event.key)
+
+    # ----------------------------------------------------------------- one refresh
 
     async def _refresh(self) -> None:
         began, was_unwell = time.monotonic(), self._unwell
-        self._causes.skip()
-        if self._again.is_set():
+        keys, self._keys = self._keys, set()
+        whole, self._whole = self._whole, False
+        if self._again.is_set():  # else `run` waits for it
             self._again = anyio.Event()
         try:
-            await self._serve()
+            await self._serve(keys, whole=whole)
         except anyio.get_cancelled_exc_class():  # a client has closed its connection
-            self._again.set()
+            self._whole |= whole
+            self._look = None
+            self.note(keys)
             raise
         except (OSError, RefgeniedError) as error:
-            self._unwell = True
-            self._core.health.set("serving", f"nothing new is served: {explained(error)}")
+            self._failed(f"nothing new is served: {explained(error)}")
         except Exception as error:
-            self._unwell = True
             log.exception("serving.failed")
-            self._core.health.set("serving", f"an unexpected error: {type(error).__name__}: {error}")
+            self._failed(f"an unexpected error: {type(error).__name__}: {error}")
         else:
             number = self.served.faulty
             them = "1 archive is" if number == 1 else f"{number} archives are"
@@ -110,26 +151,50 @@ class Updater:
         ended = time.monotonic()
         self._rested_at = ended + REST_PER_REFRESH * (ended - began)
 
-    async def _serve(self) -> None:
+    def _failed(self, why: str) -> None:
+        """A refresh has ended half-way: the next one, in a minute, looks at all assets."""
+        self._unwell = self._whole = True
+        self._core.health.set("serving", why)
+
+    async def _serve(self, keys: set[AssetKey], *, whole: bool) -> None:
         settings = self._core.current.settings
-        if not self._reconciler.look.ok and not self._reconciler.first_look.is_set():
-            return  # without a look, aliases and default assets are not known
-        if not self.config or not await self._core.archive_folder.usable():
+        self._look = look = self._reconciler.look
+        if not look.ok and not self._reconciler.first_look.is_set():
+            self._whole = True  # without a look, aliases and default assets are not known
             return
-        records, removals = await self._core.jobs.store.ask(archives.known)
+        if not self.config or not await self._core.archive_folder.usable():
+            self._whole = True
+            return
         wanted = Wanted(
-            records=records,
-            removals=removals,
-            look=self._reconciler.look,
+            records={},
+            removals={},
+            look=look,
             head=Head(settings.refgenie.genome_folder, self._core.archive_folder.path, settings.serving.remotes),
             files=settings.serving.files,
             publish_private=settings.archive.publish_private,
         )
         with anyio.CancelScope(shield=True):
-            self.served = await anyio.to_thread.run_sync(self._folder.refresh, wanted)
+            found = await anyio.to_thread.run_sync(self._folder.begin, wanted, keys)
+            if found is None or whole:
+                found = self._folder.all_keys() | await self._core.jobs.store.ask(archives.known_keys)
+            await self._in_turns(self._folder.bring, wanted, found)
+            self.served = await anyio.to_thread.run_sync(self._folder.write, wanted)
+            await self._in_turns(self._folder.clear, wanted, self._folder.over)
             self._unwell = self.served.unwell
         if self.served.doubtful:
             self._doubt(self.served.doubtful)
+
+    async def _in_turns(self, step: Callable[[Wanted], None], wanted: Wanted, keys: Iterable[AssetKey]) -> None:
+        """Do a step for some assets after the others. During it no publish changes a name or a record of them."""
+        ordered = sorted(keys)
+        for first in range(0, len(ordered), MOST_AT_ONCE):
+            some = ordered[first : first + MOST_AT_ONCE]
+            async with self._core.archive_folder.publishing:
+                records, removals = await self._core.jobs.store.ask(archives.known_of, some)
+                now = msgspec.structs.replace(wanted, records=records, removals=removals, keys=some)
+                await anyio.to_thread.run_sync(step, now)
+
+    # ----------------------------------------------------------------- the loop
 
     async def run(self) -> None:
         """Refresh after each cause, and after each look. Ends only by cancellation."""
@@ -140,11 +205,12 @@ class Updater:
                 with anyio.move_on_after(REPAIR_SECONDS if self._unwell or self._folder.kept.waiting else None):
                     await self._again.wait()
                 if self._unwell:
-                    self._again.set()
+                    self.note(self._folder.faulty)
                 if self._again.is_set():
                     await anyio.sleep(max(0.0, self._rest))
                     await self.catch_up()
-                await self._tidy()
+                if self._folder.kept.waiting:
+                    await self._tidy()
 
     async def _tidy(self) -> None:
         """Delete the replaced archives whose time is over, even when nothing is served now."""
@@ -154,13 +220,11 @@ class Updater:
 
     async def _follow_events(self) -> None:
         while True:
-            arrived = await self._causes.take()
-            self._causes.lagged = False
+            self._note_events(await self._causes.take())
             self._again.set()
-            if any(event.job is not None for event in arrived):  # an import has no job, and may be one of thousands
-                await self.follow()
 
     async def _follow_looks(self) -> None:
         while True:
             await self._reconciler.looked.wait()
+            self._note_look()
             self._again.set()

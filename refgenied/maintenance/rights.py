@@ -1,6 +1,6 @@
 """Keeps archives as private as their assets: reports archives that more people can read, and closes them on request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -44,9 +44,13 @@ class Rights:
     were read again).
     """
 
-    def __init__(self, core: Core, reconciler: Reconciler) -> None:
+    def __init__(
+        self, core: Core, reconciler: Reconciler, learned: Callable[[Iterable[AssetKey]], None] = lambda _: None
+    ) -> None:
         self._core = core
         self._reconciler = reconciler
+        self._tell_learned = learned
+        """It is called with the assets whose access was recorded, because no event tells the catalog."""
         self._asked = False
         self._look = NO_LOOK
         """The newest look whose assets were compared."""
@@ -94,23 +98,18 @@ class Rights:
         self._look = self._reconciler.look
         self._seen = assets = self._look.assets
         wide: list[Given] = []
-        any_learned, first, after = False, "", None
+        first, after = "", None
         while page := await self._core.jobs.store.ask(archives.pages, after, MOST_RECORDS):
             after = page[-1].key
             records = {record.key: record for record in page}
-            learned, found = await self._checked(records, assets)
-            any_learned = any_learned or bool(learned)
+            found = await self._checked(records, assets)
             wide += found
             first = first or (found[0].key.named(records[found[0].key].aliases) if found else "")
-        if any_learned:
-            self._reconciler.hint()  # the catalog is refreshed after the next look
         self._core.health.note("access", _line(first, len(wide)))
         return wide
 
-    async def _checked(
-        self, recorded: dict[AssetKey, ArchiveRecord], assets: Mapping[AssetKey, Asset]
-    ) -> tuple[dict[AssetKey, Access], list[Given]]:
-        """What was learned about the assets of some archives, and the archives that more people can read."""
+    async def _checked(self, recorded: dict[AssetKey, ArchiveRecord], assets: Mapping[AssetKey, Asset]) -> list[Given]:
+        """Learn about the assets of some archives. Returns the archives that more people can read."""
         learned = await anyio.to_thread.run_sync(self._learned, recorded, assets)
         records = recorded | {
             key: msgspec.structs.replace(recorded[key], access=access) for key, access in learned.items()
@@ -122,7 +121,8 @@ class Rights:
                 await anyio.to_thread.run_sync(self._give, given)
         if learned:  # this comes last: after a crash before it, the next check opens the archives again
             await self._core.jobs.records.learned(learned)
-        return learned, [given for given in found if given.before.file_mode > given.access.file_mode]
+            self._tell_learned(learned)
+        return [given for given in found if given.before.file_mode > given.access.file_mode]
 
     async def protect(self, keys: Sequence[AssetKey] | None, requester: Requester) -> list[Given]:
         """Let no more people read these archives (None: all) than their assets. Returns the change of each archive."""

@@ -135,6 +135,12 @@ async def known(tx: Transaction) -> tuple[dict[AssetKey, ArchiveRecord], dict[As
     return await everything(tx), await removals(tx)
 
 
+async def known_keys(tx: Transaction) -> set[AssetKey]:
+    """The assets with an archive or a removal."""
+    rows = await tx.all(f"SELECT {ASSET} FROM archive UNION SELECT {ASSET} FROM removal")
+    return {AssetKey(*row) for row in rows}
+
+
 async def keys(tx: Transaction, begin: AssetKey, until: AssetKey | None, limit: int) -> list[AssetKey]:
     """The first assets with an archive from `begin` on and before `until`, in order."""
     which, values = _within(begin, until, limit)

@@ -88,7 +88,7 @@ class Parts:
         self.damage = Damage(self.core, self.verifier)
         self.catalog = Updater(self.core, self.reconciler, self.damage.doubt)
         self.worker = Worker(self.core, self.pause)
-        self.rights = Rights(self.core, self.reconciler)
+        self.rights = Rights(self.core, self.reconciler, self.catalog.note)
         self.importer = Importer(self.core)
         self.tidier = Tidier(self.core, self.importer)
 
@@ -105,6 +105,7 @@ class Parts:
         while job := await self.jobs.claim():
             await self.worker.work(job)
             await self.catalog.follow()
+        await self.catalog.catch_up()
 
     async def bring(self, folder: Path | None = None) -> list[Import]:
         """`archive import`."""

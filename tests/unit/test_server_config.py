@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,14 +12,9 @@ from hypothesis import strategies as st
 
 from refgenied.catalog.entry import ServedEntry, human_size
 from refgenied.catalog.faults import MOST_LINES
-from refgenied.catalog.server_config import (
-    Composer,
-    Head,
-    UnreadableConfigError,
-    parse_server_config,
-    render_config,
-    why_not_served,
-)
+from refgenied.catalog.parted import Parted
+from refgenied.catalog.parts import Head
+from refgenied.catalog.server_config import UnreadableConfigError, parse_server_config, why_not_served
 from refgenied.catalog.sound import Sound
 from refgenied.model import AssetKey, Genome
 
@@ -42,11 +38,34 @@ def entry(asset: str = "default", group: str = "fasta", genome: str = D, **field
     return ServedEntry(**(values | fields))
 
 
+def written(
+    *entries: ServedEntry,
+    genomes: Iterable[Genome] = (),
+    existing: dict[str, Any] | None = None,
+    head: Head = HEAD,
+    stays: bool = False,
+) -> bytes:
+    """The text of a config with these entries, made where there is an existing one."""
+    content = Parted()
+    content.take_in(existing or {})
+    for one in entries:
+        content.put(one, 1, paged=True)
+    for key in content.keys() - {one.key for one in entries}:
+        if stays:
+            content.stay(key)
+        else:
+            content.drop(key)
+    for one in genomes:
+        content.name(one)
+    content.settle(head)
+    return content.joined()
+
+
 def made(
     *entries: ServedEntry, existing: dict[str, Any] | None = None, head: Head = HEAD, stays: bool = False, **genome: Any
 ) -> dict[str, Any]:
-    genomes = {D: Genome(D, **({"aliases": ("hg38", "human")} | genome))}
-    return yaml.safe_load(render_config(Composer(genomes, existing or {}, lambda _: stays).compose(head, entries)))
+    genomes = [Genome(D, **({"aliases": ("hg38", "human")} | genome))]
+    return yaml.safe_load(written(*entries, genomes=genomes, existing=existing, head=head, stays=stays))
 
 
 def test_every_key_that_server_and_client_want() -> None:
@@ -78,7 +97,7 @@ def test_a_tag_that_looks_like_something_else_stays_a_text(tag: str) -> None:
     assert tree["genomes"][D]["assets"]["fasta"]["default_tag"] == tag
     assert list(tree["genomes"][D]["assets"]["fasta"]["tags"]) == [tag]
     yacman = pytest.importorskip("yacman")
-    text = render_config(Composer({}, {}, lambda _: False).compose(HEAD, [entry(tag)])).decode()
+    text = written(entry(tag)).decode()
     read = yacman.YAMLConfigManager.from_yaml_data(text)
     assert list(read["genomes"][D]["assets"]["fasta"]["tags"]) == [tag]
 
@@ -140,25 +159,20 @@ def test_what_is_not_archived_any_more_goes_and_what_another_program_archived_st
 
 
 def test_a_foreign_group_that_yaml_takes_for_a_number_stays() -> None:
-    foreign = {"genomes": {D: {"assets": {1000: {"tags": {2.5: {"archive_digest": "x"}}}}}}}
+    foreign = {"genomes": {D: {"assets": {1000: {"tags": {2.5: {"archive_digest": "x", "archive_size": 5}}}}}}}
     tree = made(existing=foreign, stays=True)
-    assert tree["genomes"][D]["assets"]["1000"]["tags"] == {"2.5": {"archive_digest": "x"}}
+    (tag,) = tree["genomes"][D]["assets"]["1000"]["tags"].items()
+    assert (tag[0], tag[1]["archive_digest"]) == ("2.5", "x")
 
 
 def test_an_alias_belongs_to_one_genome() -> None:
-    genomes = {D: Genome(D, ("x", "y")), E: Genome(E, ("y", "z"))}
-    tree = Sound(Composer(genomes, {}, lambda _: False).compose(HEAD, [entry(), entry(genome=E)])).tree
+    tree = yaml.safe_load(written(entry(), entry(genome=E), genomes=[Genome(D, ("x", "y")), Genome(E, ("y", "z"))]))
     assert [genome["aliases"] for genome in tree["genomes"].values()] == [["x", "y"], ["z"]]
 
 
 def test_the_same_content_is_the_same_bytes() -> None:
-    text = render_config(Composer({}, {}, lambda _: False).compose(HEAD, [entry("b"), entry("a")]))
-    assert (
-        render_config(
-            Composer({}, parse_server_config(text)[0], lambda _: False).compose(HEAD, [entry("a"), entry("b")])
-        )
-        == text
-    )
+    text = written(entry("b"), entry("a"))
+    assert written(entry("a"), entry("b"), existing=parse_server_config(text)[0]) == text
     assert b"&id" not in text
 
 

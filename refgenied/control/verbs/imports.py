@@ -76,7 +76,7 @@ async def archive_import(context: Context, call: Call, params: ArchiveImportPara
             await call.notify("imported", view)
     context.reconciler.judge_again()
     if params.path:
-        await context.catalog.refresh()  # the client may want to pull the archive next
+        await context.catalog.catch_up()  # the client may want to pull the archive next
     return ImportResult(
         folder=params.path or params.folder or context.archive_folder.path,
         counts=counts,

@@ -121,7 +121,7 @@ async def _delete_left_file(context: Context, removal: Removal) -> ArchiveRemove
             if await context.store.ask(archives.removal, removal.key) is None:
                 raise BusyError(f"{removal.key.registry_path} was archived again a moment ago", hint="look at it again")
             await anyio.to_thread.run_sync(_take_away, place, removal, True)
-        await context.catalog.refresh()
+        await context.catalog.catch_up(removal.key)  # no event tells of it
     return ArchiveRemoved(removal.key.registry_path, str(place.archive), deleted=True, there=False)
 
 
