@@ -32,6 +32,8 @@ from refgenied.genomes.yaml_scalars import Value
 
 _FAR = (b"\r", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\n---", b"\n...", b"\n%")
 """Other line breaks, document markers and directives."""
+_SMALL = 1 << 16
+"""Windows of fewer bytes are read, however small the whole text is."""
 _FAR_AT_BEGIN = (b"---", b"...", b"%", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 """The same, and the marks of an encoding."""
 _OUTDENTED = re.compile(rb"^[^ #\n]|\r|\xc2\x85|\xe2\x80[\xa8\xa9]", re.MULTILINE)
@@ -101,6 +103,8 @@ class ConfigText:
         sure = [window for window in windows if window is not None]
         if len(sure) < len(found) or any(one.old_end > other.old for one, other in pairwise(sure)):
             return None
+        if sum(window.old_end - window.old + window.new_end - window.new for window in sure) > max(len(text), _SMALL):
+            return None  # to read all of it is less work
         parts: list[Part] = []
         values = self._values
         for window in reversed(sure):  # so that the places before a window stay as they are

@@ -7,11 +7,13 @@ from typing import NamedTuple
 _CHUNK = 1 << 16
 _SHORT = 1 << 14
 """A change of at most this many bytes is not searched for unchanged text inside it."""
-_PROBE = 1 << 12
-"""The bytes that must agree where unchanged text is taken to go on."""
+_PROBE = 1 << 9
+"""The bytes that must agree where unchanged text is taken to go on. They hold the digests of one asset."""
+_NEAR = 1 << 16
+"""Unchanged text is first searched this near: a search through all of a text takes milliseconds."""
 _PROBES = 8
 """The places that are tried."""
-_MOST_CHANGES = 50
+_MOST_CHANGES = 500
 
 
 class Change(NamedTuple):
@@ -38,8 +40,12 @@ def changes(old: bytes, new: bytes, places: Callable[[int], Iterable[int]]) -> l
     old_end, new_end = len(old) - behind, len(new) - behind
     found: list[Change] = []
     while len(found) < _MOST_CHANGES and min(old_end - here, new_end - there) > _SHORT:
-        for place in islice(places(here), _PROBES):
-            match = new.find(old[place : place + _PROBE], there, new_end) if place < old_end else -1
+        tried = [place for place in islice(places(here), _PROBES) if place < old_end]
+        for place, until in [
+            *((place, place - here + _NEAR) for place in tried),
+            *((place, new_end) for place in tried),
+        ]:
+            match = new.find(old[place : place + _PROBE], there, min(there + until, new_end))
             if match >= 0:
                 back = _suffix(old, place, new, match, min(place - here, match - there))
                 found.append(Change(here, place - back, there, match - back))
