@@ -1,6 +1,9 @@
 """The content of a config that is written again for each archive: what is the same stays the same object."""
 
 import re
+from contextlib import suppress
+
+import msgspec
 
 from refgenied.catalog.server_config import OURS, UnreadableConfigError
 from refgenied.catalog.sound import ConfigTree, mapping
@@ -25,11 +28,9 @@ class ConfigContent:
         short = _without_marks(text)
         again = self._text.reread(short) if self._text else None
         if again is not None:
-            tree = self._tree
-            for part in again[1]:
-                tree = _with(tree, part)
-            self._text, self._tree = again[0], tree
-            return tree
+            self._tree = _with(self._tree, again[1])
+            self._text = again[0]
+            return self._tree
         try:
             try:
                 read, document = ConfigText.read(short)
@@ -58,29 +59,45 @@ def _without_marks(text: bytes) -> bytes:
     return text if not at or _NOT_IN_MARKS.search(text, at + len(_MARKS) - 1) else text[:at]
 
 
-def _with(tree: ConfigTree, part: Part) -> ConfigTree:
-    """The tree after a part of it was read again. Only the mappings around the part are new."""
+def _with(tree: ConfigTree, parts: list[Part]) -> ConfigTree:
+    """The tree after parts of it were read again. Only the mappings around a part are new."""
+    by_digest: dict[str | None, list[Part]] = {}
+    for part in parts:
+        by_digest.setdefault(part.digest, []).append(part)
+    if not parts:
+        return tree
     genomes = mapping(tree["genomes"])
-    if part.digest is None:
-        return tree | {"genomes": _replaced(genomes, part)}
-    genome = mapping(genomes[part.digest])
-    body = genome | {"assets": _replaced(mapping(genome["assets"]), part)}
-    return tree | {"genomes": genomes | {part.digest: body}}
+    for digest, of_one in by_digest.items():
+        if digest is None:
+            genomes = _replaced(genomes, of_one)
+        else:
+            genome = mapping(genomes[digest])
+            genomes = genomes | {digest: genome | {"assets": _replaced(mapping(genome["assets"]), of_one)}}
+    return tree | {"genomes": genomes}
 
 
-def _replaced(old: ConfigTree, part: Part) -> ConfigTree:
+def _replaced(old: ConfigTree, parts: list[Part]) -> ConfigTree:
     """In the order of the text. A part is of neighbours; only one before the first name can be of new names alone."""
-    now = {name: _same(old.get(name), value) for name, value in part.now.items()}
-    if not part.before:
-        return now | old
     new: ConfigTree = {}
+    part_of = {name: part for part in parts for name in part.before}
+    taken: Part | None = None
+    for part in parts:
+        if not part.before:
+            new |= part.now
     for name, value in old.items():
-        if name not in part.before:
+        part = part_of.get(name)
+        if part is None:
             new[name] = value
-        elif now:
-            new, now = new | now, {}
+        elif part is not taken:
+            taken = part
+            new |= {name: _same(old.get(name), value) for name, value in part.now.items()}
     return new
 
 
 def _same(old: object, new: object) -> object:
-    return old if repr(old) == repr(new) else new  # 1 and True are equal, but not the same
+    """The old object if it is the same, not only equal as 1 and True are."""
+    if old != new:
+        return new
+    with suppress(ValueError, TypeError):
+        return old if msgspec.msgpack.encode(old) == msgspec.msgpack.encode(new) else new
+    return new
