@@ -32,7 +32,7 @@ from refgenied.genomes.yaml_scalars import Value
 
 _FAR = (b"\r", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\n---", b"\n...", b"\n%")
 """Other line breaks, document markers and directives."""
-_SMALL = 1 << 16
+_SMALL = 1 << 18
 """Windows of fewer bytes are read, however small the whole text is."""
 _FAR_AT_BEGIN = (b"---", b"...", b"%", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 """The same, and the marks of an encoding."""
