@@ -14,10 +14,10 @@ client wants them (`served_archive`); a wrong one would be an old config from a 
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -109,8 +109,22 @@ def _edition(
 
     # We do not use from_yaml_file: it takes 20 times as long, and writes lock files where we may have no rights.
     entries: ConfigTree = {"remotes": {}}
-    rgc = RefGenConf(entries=entries | tree)
+    rgc: Any = RefGenConf(entries=entries | tree)
+    rgc["genomes"].get_aliases = _aliases_of(tree["genomes"])
     return ConfigEdition(rgc, tree["genomes"], archives, state, mended)
+
+
+def _aliases_of(genomes: ConfigTree) -> Callable[[str], list[str]]:
+    """Replaces yacman's function, which goes through the aliases of all genomes for each genome of a list."""
+    from yacman import UndefinedAliasError  # noqa: PLC0415 - an extra
+
+    def get_aliases(key: str) -> list[str]:
+        aliases = genomes[key]["aliases"] if key in genomes else ()
+        if not aliases:
+            raise UndefinedAliasError(f"No alias defined for: {key}")
+        return list(aliases)
+
+    return get_aliases
 
 
 def _read(config: Path) -> bytes:

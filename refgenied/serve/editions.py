@@ -13,6 +13,8 @@ from collections import deque
 from contextvars import ContextVar
 from typing import Any
 
+from starlette.types import Message
+
 from refgenied.catalog.sound import ConfigTree
 from refgenied.files.durable import LONGEST_NAME_BYTES
 from refgenied.model import AssetKey
@@ -46,6 +48,8 @@ class ConfigEdition:
         self.archives = archives
         self.identity = identity
         """The identity of the config's file; empty when there is no config."""
+        self.lists: dict[str, list[Message]] = {}
+        """Path and query → the answer, as ASGI messages, of requests that list all of the edition."""
         self.superseded_at: float | None = None
         """When another edition replaced this one, in monotonic seconds."""
 

@@ -32,6 +32,7 @@ from refgenied.files.regular import is_shortage
 from refgenied.model import ShortageError
 from refgenied.serve.delivery import HEAD, at_hand, file_response
 from refgenied.serve.editions import ConfigEdition, Shelf, in_view
+from refgenied.serve.lists import is_list, list_all
 from refgenied.serve.served_archive import ReplacedError
 
 log = structlog.get_logger("serve")
@@ -224,7 +225,10 @@ def _asked(app: ASGIApp, shelf: Shelf) -> ASGIApp:
             await send(message)
 
         missing = _missing(scope, shelf)
-        await (app if missing is None else _no_such_name(missing))(scope, receive, answer)
+        if is_list(scope):
+            await list_all(app, in_view.get(shelf.current), scope, receive, answer)
+        else:
+            await (app if missing is None else _no_such_name(missing))(scope, receive, answer)
 
     return asked
 

@@ -356,3 +356,32 @@ async def test_a_shared_alias_leads_to_one_genome_and_is_said(site: Site) -> Non
     assert sorted(listed) == [DIGEST, OTHER]
     assert (await ask(site.app, "/v3/genomes/genome_digest/t7")).body.decode() == DIGEST
     assert "its alias t7 belongs to another genome" in site.shelf.current.mended[0]
+
+
+# --------------------------------------------------------------------- lists
+
+
+LISTS = ("/v3/assets/list", "/assets/list?includeSeekKeys=True", "/v1/assets", "/v2/assets", "/v2/genomes")
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_list_is_made_once_for_each_edition(site: Site, path: str) -> None:
+    first = await ask(site.app, path)
+    rgc = site.shelf.current.rgc
+    site.shelf.current.rgc = None  # nothing more is asked of it
+    again = await ask(site.app, path)
+    assert (again.status, again.body, again.headers) == (200, first.body, first.headers)
+    assert (await ask(site.app, path, "HEAD")).body == b""
+    site.shelf.current.rgc = rgc
+    tree = config()
+    tree["genomes"][OTHER]["aliases"] = ["another"]
+    tree["genomes"][OTHER]["assets"]["more"] = tree["genomes"][OTHER]["assets"].pop("fasta")
+    (site.folder / OTHER / "more__default.tgz").write_bytes(CONTENT)
+    site.take(tree)
+    assert (await ask(site.app, path)).body != first.body
+
+
+async def test_lists_that_nobody_asks_for_are_not_kept(site: Site) -> None:
+    for path in ("/v3/assets/list?x=1", "/v3/assets/list?includeSeekKeys=no", "/v1/genomes/fasta", "/v3/assets/list/"):
+        await ask(site.app, path)
+    assert site.shelf.current.lists == {}

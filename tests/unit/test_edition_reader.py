@@ -350,3 +350,21 @@ def test_reading_by_change_gives_what_a_new_reader_gives(
         unchanged = copy.deepcopy(alone.genomes)
         reader.read()
         assert alone.genomes == unchanged
+
+
+def test_aliases_are_those_that_refgenconf_itself_finds(archives: Archives, reader: EditionReader) -> None:
+    from refgenconf import RefGenConf  # noqa: PLC0415 - an extra
+    from yacman import UndefinedAliasError  # noqa: PLC0415 - an extra
+
+    for key in keys(3, 1):
+        archives.add(key)
+    archives.write()
+    edition = reader.read()
+    alone = RefGenConf(entries={"config_version": 0.4, "genomes": edition.genomes})
+    assert edition.rgc.list() == alone.list()
+    assert edition.rgc.genomes_list() == alone.genomes_list() != []
+    for digest in edition.genomes:
+        assert edition.rgc.get_genome_alias(digest, all_aliases=True) == [f"alias of {digest}"]
+    for rgc in (edition.rgc, alone):
+        with pytest.raises(UndefinedAliasError):
+            rgc.get_genome_alias("none")
