@@ -1,7 +1,7 @@
 """The shared part of the layouts of the genome folder. A layout finds assets, and judges those that are at rest."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -31,8 +31,31 @@ class Sighting(NamedTuple):
     """A file that exists while the asset is being downloaded."""
 
 
-class Judge(Protocol):
-    """Judges the assets of one survey by the facts in the survey."""
+class Survey(Protocol):
+    """What a layout knows of the genome folder, apart from the assets' own folders. It is kept until the next look."""
+
+    @property
+    def genomes(self) -> dict[str, Genome]: ...
+
+    @property
+    def problems(self) -> tuple[Problem, ...]: ...
+
+    @property
+    def watch(self) -> tuple[str, ...]: ...
+
+    @property
+    def servers(self) -> tuple[str, ...]: ...
+
+    @property
+    def config_version(self) -> str: ...
+
+    def all(self) -> Iterator[Sighting]:
+        """Every asset, once. Only after the last one `genomes` and `problems` are complete."""
+        ...
+
+    def one(self, key: AssetKey) -> Sighting | None:
+        """One asset; None when there is none. The cost does not depend on the number of assets."""
+        ...
 
     def outdated(self) -> bool:
         """Whether a build may have finished while the survey was made."""
@@ -46,16 +69,9 @@ class Judge(Protocol):
         ...
 
 
-class Survey(NamedTuple):
-    """The result of a layout's search, before anybody has looked into the assets' own folders."""
-
-    judge: Judge
-    sightings: dict[AssetKey, Sighting]
-    genomes: dict[str, Genome]
-    problems: tuple[Problem, ...]
-    watch: tuple[str, ...]
-    servers: tuple[str, ...] = ()
-    config_version: str = ""
+def names_below(root: str, path: str) -> tuple[str, ...]:
+    """The names that lead from the genome folder to a path in it; empty for the folder itself, and for others."""
+    return tuple(path.removeprefix(f"{root}/").split("/")) if path.startswith(f"{root}/") else ()
 
 
 def build_folders(root: str, folder: str, key: AssetKey, aliases: Iterable[str] = ()) -> tuple[str, ...]:
@@ -64,26 +80,46 @@ def build_folders(root: str, folder: str, key: AssetKey, aliases: Iterable[str] 
     return (f"{folder}/{BUILD_FOLDER}", *beside)
 
 
-def folders_in(folder: str, problems: Problems) -> list[str]:
-    """The names of the folders in a folder, sorted; without hidden names, and without names that no asset can have."""
+class Listing(NamedTuple):
+    """What is in a folder, without names that no asset can have."""
+
+    folders: list[str]
+    """Names of the folders, sorted, without hidden ones."""
+    others: frozenset[str]
+    """Names of all else."""
+
+
+def listing(folder: str, problems: Problems) -> Listing:
+    """What is in a folder. A problem is noted; then what was read until then is taken."""
     names: list[str] = []
+    others: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for number, entry in enumerate(entries):
+                name = entry.name
                 if number == MAX_NAMES:
                     problems.add(folder, f"holds more than {MAX_NAMES} names: the rest is left out")
                     break
-                if entry.name.startswith(".") or not entry.is_dir():
-                    continue
-                if is_name(entry.name):
-                    names.append(entry.name)
+                if name.startswith(".") or not entry.is_dir():
+                    others.append(name)
+                elif is_name(name):
+                    names.append(name)
                 else:
                     problems.add(repr(entry.path), "is left out: it has a name that no asset can have")
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return _EMPTY
     except OSError as error:
         problems.add(folder, why_unreadable(error, folder))
-    return sorted(names)
+    names.sort()
+    return Listing(names, frozenset(others))
+
+
+_EMPTY = Listing([], frozenset())
+
+
+def folders_in(folder: str, problems: Problems) -> list[str]:
+    """The names of the folders in a folder, sorted; without hidden names, and without names that no asset can have."""
+    return listing(folder, problems).folders
 
 
 def first_assets(found: Iterable[_T], folder: str, problems: Problems) -> list[_T]:

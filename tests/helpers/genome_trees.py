@@ -19,6 +19,9 @@ from refgenied.model import Asset, AssetKey
 
 DIGEST = "e4c17e3f47c39de6855bf677014571ce61f6d38c9313acbe"
 LONG_AGO = 1_700_000_000.0
+GENOME = "vRAbJ6zXvRGc2EMhmDgFlsyj_hTDj-cX"
+CONTENT = "c3" * 32
+VARIANTS = ["inside", "builds", "digest"]
 
 
 def md5_digest(folder: GenomeFolder, asset: Asset) -> str:
@@ -88,6 +91,64 @@ class Tree013:
 
     def folder(self, **settings: object) -> GenomeFolder:
         return GenomeFolder(str(self.root), config=None, **settings)
+
+
+class Tree1:
+    """A genome folder in one of refgenie 1's variants."""
+
+    def __init__(self, root: Path, variant: str) -> None:
+        self.root = root
+        self.variant = variant
+        root.mkdir()
+
+    def place(self, group: str = "fasta", asset: str = "default", digest: str = GENOME) -> Path:
+        return self.root / "data" / digest / group / (CONTENT if self.variant == "digest" else asset)
+
+    def build(self, group: str = "fasta", asset: str = "default", alias: str = "hg38") -> Path:
+        if self.variant == "inside":
+            return self.place(group, asset) / "_refgenie_build"
+        return self.root / "builds" / alias / group / asset
+
+    def asset(self, group: str = "fasta", asset: str = "default", flags: tuple[str, ...] = ("completed",)) -> Path:
+        folder = self.place(group, asset)
+        folder.mkdir(parents=True)
+        (folder / "x.fa").write_text(">x\nACGT\n")
+        (folder / "sub").mkdir()
+        (folder / "sub" / "y").write_text("y")
+        if flags:
+            build = self.build(group, asset)
+            build.mkdir(parents=True)
+            (build / f"refgenie_hg38_{group}_{asset}_log.md").write_text("log")
+            (build / "refgenie_commands.sh").write_text("# start\ncp a b\n")
+            self.flags(group, asset, *flags)
+        return folder
+
+    def flags(self, group: str, asset: str, *flags: str) -> None:
+        build = self.build(group, asset)
+        for old in build.glob("*.flag"):
+            old.unlink()
+        (build / f"hg38_{group}__{asset}.flag").touch()
+        for flag in flags:
+            (build / (flag if "." in flag else f"refgenie_hg38_{group}_{asset}_{flag}.flag")).touch()
+
+    def link(self, group: str = "fasta", asset: str = "default", alias: str = "hg38", digest: str = GENOME) -> Path:
+        folder = self.root / "alias" / alias / group / asset
+        target = self.place(group, asset, digest)
+        (folder / "sub").mkdir(parents=True)
+        (folder / "hg38.fa").symlink_to(os.path.relpath(target / "x.fa", folder))
+        (folder / "sub" / "y").symlink_to(os.path.relpath(target / "sub" / "y", folder / "sub"))
+        return folder
+
+    def folder(self) -> GenomeFolder:
+        return GenomeFolder(str(self.root), config=None)
+
+    def only(self, later: float = 0.0) -> Asset:
+        look = self.folder().look(time.time() + later)
+        assert len(look.assets) == 1, look
+        (asset,) = look.assets.values()
+        assert self.folder().asset(asset.key, time.time() + later) == asset
+        assert asset.reason
+        return asset
 
 
 def key(group: str = "fasta", tag: str = "default", digest: str = DIGEST) -> AssetKey:

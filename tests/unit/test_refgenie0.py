@@ -291,7 +291,7 @@ def test_flags_that_change_while_the_files_are_read(tree: Tree013, monkeypatch) 
     tree.asset()
     tree.entry()
     tree.write()
-    from refgenied.genomes import folder as module  # noqa: PLC0415
+    from refgenied.genomes import assessor as module  # noqa: PLC0415
 
     real = module.stamp_files
 

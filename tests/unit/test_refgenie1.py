@@ -5,73 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
+from genome_trees import GENOME, VARIANTS, Tree1
 
-from refgenied.genomes import refgenie1
+from refgenied.genomes import alias_links
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.genomes.registry_path import resolve
-from refgenied.model import Asset, AssetKey, AssetState
-
-GENOME = "vRAbJ6zXvRGc2EMhmDgFlsyj_hTDj-cX"
-CONTENT = "c3" * 32
-VARIANTS = ["inside", "builds", "digest"]
-
-
-class Tree1:
-    """A genome folder in one of refgenie 1's variants."""
-
-    def __init__(self, root: Path, variant: str) -> None:
-        self.root = root
-        self.variant = variant
-        root.mkdir()
-
-    def place(self, group: str = "fasta", asset: str = "default", digest: str = GENOME) -> Path:
-        return self.root / "data" / digest / group / (CONTENT if self.variant == "digest" else asset)
-
-    def build(self, group: str = "fasta", asset: str = "default", alias: str = "hg38") -> Path:
-        if self.variant == "inside":
-            return self.place(group, asset) / "_refgenie_build"
-        return self.root / "builds" / alias / group / asset
-
-    def asset(self, group: str = "fasta", asset: str = "default", flags: tuple[str, ...] = ("completed",)) -> Path:
-        folder = self.place(group, asset)
-        folder.mkdir(parents=True)
-        (folder / "x.fa").write_text(">x\nACGT\n")
-        (folder / "sub").mkdir()
-        (folder / "sub" / "y").write_text("y")
-        if flags:
-            build = self.build(group, asset)
-            build.mkdir(parents=True)
-            (build / f"refgenie_hg38_{group}_{asset}_log.md").write_text("log")
-            (build / "refgenie_commands.sh").write_text("# start\ncp a b\n")
-            self.flags(group, asset, *flags)
-        return folder
-
-    def flags(self, group: str, asset: str, *flags: str) -> None:
-        build = self.build(group, asset)
-        for old in build.glob("*.flag"):
-            old.unlink()
-        (build / f"hg38_{group}__{asset}.flag").touch()
-        for flag in flags:
-            (build / (flag if "." in flag else f"refgenie_hg38_{group}_{asset}_{flag}.flag")).touch()
-
-    def link(self, group: str = "fasta", asset: str = "default", alias: str = "hg38", digest: str = GENOME) -> Path:
-        folder = self.root / "alias" / alias / group / asset
-        target = self.place(group, asset, digest)
-        (folder / "sub").mkdir(parents=True)
-        (folder / "hg38.fa").symlink_to(os.path.relpath(target / "x.fa", folder))
-        (folder / "sub" / "y").symlink_to(os.path.relpath(target / "sub" / "y", folder / "sub"))
-        return folder
-
-    def folder(self) -> GenomeFolder:
-        return GenomeFolder(str(self.root), config=None)
-
-    def only(self, later: float = 0.0) -> Asset:
-        look = self.folder().look(time.time() + later)
-        assert len(look.assets) == 1, look
-        (asset,) = look.assets.values()
-        assert self.folder().asset(asset.key, time.time() + later) == asset
-        assert asset.reason
-        return asset
+from refgenied.model import AssetKey, AssetState
 
 
 @pytest.fixture(params=VARIANTS)
@@ -187,7 +126,7 @@ def test_the_alias_folder_may_be_one_link(tree: Tree1) -> None:
 
 
 def test_links_without_end_are_left_out(tree: Tree1, monkeypatch) -> None:
-    monkeypatch.setattr(refgenie1, "MAX_LINKS_IN_ALIAS", 50)
+    monkeypatch.setattr(alias_links, "MAX_LINKS_IN_ALIAS", 50)
     tree.asset()
     for number in range(60):
         (tree.root / "alias/hg38/fasta/default").mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ async def test_folders_that_cannot_be_listed_now_are_not_empty(genomes: Genomes,
     genomes.build()
     survey = layout(str(genomes.root), *([str(genomes.config)] if layout is Refgenie0Layout else []))
     with no_descriptors(), pytest.raises(ShortageError):
-        survey.survey(0.0)
+        list(survey.survey(0.0).all())
 
 
 async def test_a_build_that_cannot_be_looked_at_now_is_looked_at_again(genomes: Genomes, monkeypatch) -> None:

@@ -1,0 +1,152 @@
+"""Reads the links in alias/ of refgenie 1: which data folder each name means."""
+
+import os
+from itertools import islice
+from typing import NamedTuple
+
+from refgenied.genomes.build_folder import why_unreadable
+from refgenied.genomes.layout import first_assets, folders_in
+from refgenied.genomes.problems import Problems
+from refgenied.genomes.registry_path import is_name
+
+_MAX_LINK_DEPTH = 20
+"""The most folders inside one another in alias/."""
+MAX_LINKS_IN_ALIAS = 1_000_000
+"""The most links in alias/. refgenie 1 makes one link for each file."""
+
+
+class Place(NamedTuple):
+    """One data folder: `data/DIGEST/GROUP/FOLDER`."""
+
+    digest: str
+    group: str
+    folder: str
+
+
+class Name(NamedTuple):
+    """One folder of links: `alias/ALIAS/GROUP/ASSET`."""
+
+    alias: str
+    group: str
+    asset: str
+
+
+class Links(NamedTuple):
+    """Where the links lead: all links of one name, or of all names of one asset."""
+
+    places: tuple[Place, ...]
+    broken: str
+    """A link without a target, or ""."""
+
+
+class AliasFolder:
+    """alias/ of one genome folder."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._real_root = os.path.realpath(root)
+        self._alias = f"{root}/alias"
+
+    def names(self, problems: Problems) -> dict[Name, Links]:
+        """Every name in alias/, and where its links lead."""
+        found = (
+            Name(alias, group, asset)
+            for alias in self.folders(problems)
+            for group in self.folders(problems, alias)
+            for asset in self.folders(problems, alias, group)
+        )
+        names: dict[Name, Links] = {}
+        room = MAX_LINKS_IN_ALIAS
+        for name in first_assets(found, self._alias, problems):
+            names[name], room = self._links("/".join((self._alias, *name)), room, problems)
+            if not room:
+                problems.add(self._alias, f"holds more than {MAX_LINKS_IN_ALIAS} links: the rest is left out")
+                break
+        return names
+
+    def links_of(self, name: Name, problems: Problems) -> Links | None:
+        """Where the links of one name lead now; None when there is no such name."""
+        above = (self._alias, f"{self._alias}/{name.alias}", f"{self._alias}/{name.alias}/{name.group}")
+        folder = f"{above[-1]}/{name.asset}"
+        could_be = all(is_name(part) and not part.startswith(".") for part in name)
+        if not could_be or not os.path.isdir(folder) or any(self._leads_out(path) for path in above):
+            return None
+        return self._links(folder, MAX_LINKS_IN_ALIAS, problems)[0]
+
+    def folders(self, problems: Problems, *below: str) -> list[str]:
+        """The names of the folders in alias/, or in a folder below it. A link that leads out is not followed."""
+        folder = "/".join((self._alias, *below))
+        if self._leads_out(folder):
+            problems.add(folder, "is left out: it is a link that leads out of the genome folder")
+            return []
+        return folders_in(folder, problems)
+
+    def _leads_out(self, folder: str) -> bool:
+        return os.path.islink(folder) and not f"{os.path.realpath(folder)}/".startswith(f"{self._real_root}/")
+
+    def _links(self, folder: str, room: int, problems: Problems) -> tuple[Links, int]:
+        """Where the links in one folder of alias/ lead, and how many more may be read. The folder may be a link too."""
+        places: set[Place] = set()
+        broken: list[str] = []
+        known: dict[str, Place] = {}
+        pending = [(folder, 0)]
+        if os.path.islink(folder):
+            pending = []
+            room -= 1
+            self._note(folder, places, broken, known, problems)
+        while pending and room > 0:
+            path, depth = pending.pop()
+            room -= 1
+            try:
+                with os.scandir(path) as entries:
+                    for entry in islice(entries, room):
+                        if entry.is_symlink():
+                            room -= 1
+                            self._note(entry.path, places, broken, known, problems)
+                        elif depth < _MAX_LINK_DEPTH and entry.is_dir(follow_symlinks=False):
+                            pending.append((entry.path, depth + 1))
+                        else:
+                            room -= 1
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                problems.add(path, why_unreadable(error, path))
+        return Links(tuple(sorted(places)), min(broken, default="")), max(room, 0)
+
+    def _note(
+        self, link: str, places: set[Place], broken: list[str], known: dict[str, Place], problems: Problems
+    ) -> None:
+        try:
+            place = self._place_of(link, known)
+            if place:
+                places.add(place)
+            if not os.path.exists(link):
+                broken.append(link)
+        except OSError as error:
+            problems.add(link, why_unreadable(error, link))
+
+    def _place_of(self, link: str, known: dict[str, Place]) -> Place | None:
+        """The data folder of a link's target. If the text begins with the genome folder, only the text is used.
+
+        `known`: the answer for each folder that links beside this one name, because they are nearly always the same.
+        """
+        written = os.readlink(link)
+        above, _, name = written.rpartition("/")
+        if above in known and name not in ("", ".", ".."):
+            return known[above]
+        here = os.path.dirname(link)
+        target = os.path.normpath(os.path.join(here, written))
+        if not target.startswith((f"{self._root}/", f"{self._real_root}/")):
+            return self._place(os.path.realpath(target))  # perhaps another spelling of the genome folder
+        place = self._place(target)
+        if place and above and self._place(os.path.normpath(os.path.join(here, above))) == place:
+            known[above] = place
+        return place
+
+    def _place(self, target: str) -> Place | None:
+        for root in (self._root, self._real_root):
+            if target.startswith(f"{root}/data/"):
+                parts = target.removeprefix(f"{root}/data/").split("/")
+                if len(parts) >= 3 and all(is_name(part) for part in parts[:3]):
+                    return Place(*parts[:3])
+        return None

@@ -1,0 +1,155 @@
+"""What the links in alias/ and the folders in data/ of refgenie 1 say: data folders, names, aliases, keys."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Self
+
+from refgenied.genomes.alias_links import AliasFolder, Links, Name, Place
+from refgenied.genomes.aliases import first_aliases
+from refgenied.genomes.layout import first_assets, folders_in
+from refgenied.genomes.problems import Problems
+from refgenied.genomes.registry_path import default_of, is_name
+from refgenied.model import AssetKey, Genome, Problem
+
+_GENOME_DIGEST = re.compile(r"[A-Za-z0-9_-]{32}|[0-9a-f]{48}")
+_ASSET_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class LinkFacts:
+    """Read from the whole genome folder by `whole`."""
+
+    def __init__(self, root: str, alias: AliasFolder) -> None:
+        self._root = root
+        self._alias = alias
+        self._names: dict[Name, Links] = {}
+        self._called: dict[Place, tuple[Name, ...]] = {}
+        """The names whose links lead to a data folder."""
+        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._unclaimed: tuple[str, ...] = ()
+        """The aliases in builds/ without a link: the first build of a genome has no other name."""
+        self._places: dict[AssetKey, Place] = {}
+        self._keys: dict[Place, AssetKey] = {}
+        self.genomes: dict[str, Genome] = {}
+        self.problems: tuple[Problem, ...] = ()
+        self.watch: tuple[str, ...] = ()
+
+    @classmethod
+    def whole(cls, root: str, alias: AliasFolder) -> Self:
+        """Read everything."""
+        survey = cls(root, alias)
+        problems = Problems()
+        survey._names = alias.names(problems)
+        called: dict[Place, list[Name]] = {}
+        for name, links in survey._names.items():
+            for place in links.places:
+                called.setdefault(place, []).append(name)
+        survey._called = {place: tuple(names) for place, names in called.items()}
+        there = survey._data_folders(problems)
+        survey._aliases = survey._all_aliases(problems)
+        survey._unclaimed = survey._unclaimed_now()
+        survey._name_all(there, problems)
+        survey.genomes = survey._genomes_of(survey._places, {})
+        survey.problems = problems.told()
+        survey.watch = survey._watch(there)
+        return survey
+
+    # ----------------------------------------------------------------- reading all
+
+    def _data_folders(self, problems: Problems) -> list[Place]:
+        data = f"{self._root}/data"
+        found = (
+            Place(digest, group, folder)
+            for digest in folders_in(data, problems)
+            if _GENOME_DIGEST.fullmatch(digest)
+            for group in folders_in(f"{data}/{digest}", problems)
+            for folder in folders_in(f"{data}/{digest}/{group}", problems)
+        )
+        return first_assets(found, data, problems)
+
+    def _all_aliases(self, problems: Problems) -> dict[str, tuple[str, ...]]:
+        found: dict[str, set[str]] = {}
+        for name, links in self._names.items():
+            for place in links.places:
+                found.setdefault(place.digest, set()).add(name.alias)
+        taken: dict[str, tuple[str, ...]] = {}
+        for digest, aliases in found.items():
+            taken[digest], left_out = first_aliases(sorted(aliases))
+            if left_out:
+                message = f"has too many aliases of {digest}: {left_out} of them are left out"
+                problems.add(f"{self._root}/alias", message)
+        return taken
+
+    def _unclaimed_now(self) -> tuple[str, ...]:
+        claimed = {alias for aliases in self._aliases.values() for alias in aliases}
+        builds = folders_in(f"{self._root}/builds", Problems())
+        return first_aliases(alias for alias in builds if alias not in claimed)[0]
+
+    def _name_all(self, there: list[Place], problems: Problems) -> None:
+        lost = self._called.keys() - set(there)  # data folders that links lead to, but that are not there
+        built: dict[tuple[str, str], set[str]] = {}
+        for place in (*there, *sorted(lost)):
+            key = self._key_of(place, built)
+            if key in self._places:
+                folders = [f"{self._root}/data/{'/'.join(one)}" for one in (place, self._places[key])]
+                problems.add(folders[0], f"is left out: {folders[1]} has the same name")
+                continue
+            self._places[key] = place
+            self._keys[place] = key
+
+    def _key_of(self, place: Place, built: dict[tuple[str, str], set[str]]) -> AssetKey:
+        """An asset's name: from its links; else from its build, if the folder is named by digest; else its folder.
+
+        `built` keeps, for each genome and group, the builds that have no links yet.
+        """
+        called = self._called.get(place)
+        asset = place.folder
+        if called:
+            asset = min(name.asset for name in called)
+        elif _ASSET_DIGEST.fullmatch(place.folder):
+            at = place.digest, place.group
+            if at not in built:
+                built[at] = self._built(*at)
+            if len(built[at]) == 1:
+                (asset,) = built[at]
+        return AssetKey(place.digest, place.group, asset)
+
+    def _built(self, digest: str, group: str) -> set[str]:
+        return {
+            asset
+            for alias in self._aliases.get(digest) or self._unclaimed
+            for asset in folders_in(f"{self._root}/builds/{alias}/{group}", Problems())
+            if Name(alias, group, asset) not in self._names
+        }
+
+    def _watch(self, there: list[Place]) -> tuple[str, ...]:
+        """builds/ and the upper levels of data/; never alias/."""
+        data, builds = f"{self._root}/data", f"{self._root}/builds"
+        folders = {f"{data}/{place.digest}" for place in there}
+        folders |= {f"{data}/{place.digest}/{place.group}" for place in there}
+        folders |= {folder for folder in (data, builds) if os.path.isdir(folder)}
+        for alias in folders_in(builds, Problems()):
+            groups = folders_in(f"{builds}/{alias}", Problems())
+            folders |= {f"{builds}/{alias}", *(f"{builds}/{alias}/{group}" for group in groups)}
+        return tuple(sorted(folders))
+
+    def _genomes_of(self, keys: Iterable[AssetKey], before: dict[str, Genome]) -> dict[str, Genome]:
+        groups: dict[str, dict[str, list[str]]] = {}
+        for key in keys:
+            groups.setdefault(key.genome_digest, {}).setdefault(key.asset_group, []).append(key.asset)
+        genomes: dict[str, Genome] = {}
+        for digest, assets_of in groups.items():
+            defaults = {group: default for group, assets in assets_of.items() if (default := default_of(assets))}
+            genome = Genome(digest, self._aliases.get(digest, ()), default_assets=defaults)
+            known = before.get(digest)
+            genomes[digest] = known if known == genome and known else genome
+        return genomes
+
+    def _is_there(self, place: Place) -> bool:
+        return (
+            _GENOME_DIGEST.fullmatch(place.digest) is not None
+            and all(is_name(name) and not name.startswith(".") for name in place)
+            and os.path.isdir(f"{self._root}/data/{'/'.join(place)}")
+        )
