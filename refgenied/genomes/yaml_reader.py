@@ -5,6 +5,7 @@ value without a meaning (an unknown tag, a date that does not exist) is left out
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -253,7 +254,7 @@ class Builder:
         if name is None:
             self._leave_out("a list, a mapping or nothing stands where a name should", event)
             return Mark.LEFT
-        return name
+        return sys.intern(name)  # the same few names stand in each of thousands of assets
 
     def _with_merged(self, done: Open) -> dict[str, Value]:
         """Merge as PyYAML does: own values win, then values of a list's first mapping, then values of the last `<<`."""
