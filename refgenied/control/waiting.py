@@ -18,6 +18,9 @@ JOB_PROGRESS_SECONDS = 0.25
 REASON_SECONDS = 1.0
 """A peer is told after this time why it waits. The reason is then checked again at this interval."""
 
+BEHIND = "behind"
+"""The cause of a job that waits for its turn. Its reason has the number of the jobs before it."""
+
 
 async def changed(subscription: Subscription, key: AssetKey, seconds: float) -> bool:
     """Wait until the asset's jobs or archive may have changed (True), or for this many seconds (False).
@@ -43,8 +46,11 @@ class WaitingNotice(View, frozen=True):
     reason: str
 
 
-async def why_waiting(context: Context, job: Job) -> WaitingNotice:
-    """Why an unfinished job waits. A running job does not wait."""
+async def why_waiting(context: Context, job: Job, *, told: str = "") -> WaitingNotice:
+    """Why an unfinished job waits. A running job does not wait.
+
+    `told`: the cause that the peer knows. Then the jobs before this one are not counted again.
+    """
     named = f"job {job.id} is {job.state}"
     if job.state is not JobState.QUEUED:
         return WaitingNotice(job.state, named)
@@ -55,9 +61,11 @@ async def why_waiting(context: Context, job: Job) -> WaitingNotice:
     if job.not_before > now:
         at = moment(job.not_before, now)
         return WaitingNotice(f"later {job.attempts}", f"{named} and is tried again at {at}: {job.error or 'it failed'}")
+    if told == BEHIND:
+        return WaitingNotice(BEHIND, named)
     others = await context.store.ask(rows.before, job, now)
     if others:
-        return WaitingNotice("behind", f"{named} behind {others} other{'s' if others > 1 else ''}")
+        return WaitingNotice(BEHIND, f"{named} behind {others} other{'s' if others > 1 else ''}")
     return WaitingNotice(job.state, named)
 
 
@@ -89,7 +97,9 @@ class JobNews:
             await self._call.notify("progress", {"job": job.id, **progress.message()})
 
     async def _tell_reason(self, job: Job | None, otherwise: str) -> None:
-        notice = await why_waiting(self._context, job) if job else WaitingNotice(otherwise, otherwise)
+        notice = WaitingNotice(otherwise, otherwise)
+        if job is not None:
+            notice = await why_waiting(self._context, job, told=self.told_cause)
         if notice.cause and notice.cause != self.told_cause:
             self.told_cause = notice.cause
             if notice.cause != JobState.RUNNING:

@@ -35,7 +35,7 @@ class Noticed:
 
 
 class Hints:
-    """Collects hints until the folder is quiet. What was taken and not looked at comes back with `give_back`."""
+    """Collects hints until the folder is quiet."""
 
     def __init__(self) -> None:
         self._arrived = anyio.Event()
@@ -54,14 +54,11 @@ class Hints:
         self._arrived.set()
 
     def take(self) -> Noticed:
-        """What was noticed since the last call. The caller looks at all of it, or gives it back."""
+        """What was noticed since the last call. The caller looks at all of it; a look that fails is followed by one at
+        everything (`LastLook.cut`).
+        """
         taken, self._noticed = self._noticed, Noticed()
         return taken
-
-    def give_back(self, noticed: Noticed) -> None:
-        """Keep this for the next look, because the look at it has not ended."""
-        if noticed.on_disk:
-            self._noticed.add(None if noticed.anything else noticed.paths)
 
     @property
     def anything(self) -> bool:

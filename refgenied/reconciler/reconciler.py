@@ -120,13 +120,9 @@ class Reconciler:
         """Look at what was noticed, or at nothing if only other things have changed, and queue what is due."""
         async with self._lock:
             noticed = self._hints.take()
-            try:
-                if noticed.on_disk or self.last.cut:
-                    whole = noticed.anything
-                    self._note(await (self.last.renew() if whole else self.last.renew_some(noticed.paths, ())))
-            except BaseException:
-                self._hints.give_back(noticed)
-                raise
+            if noticed.on_disk or self.last.cut:
+                whole = noticed.anything
+                self._note(await (self.last.renew() if whole else self.last.renew_some(noticed.paths, ())))
             await self._queue_difference()
 
     async def _refresh(self, paths: Sequence[str], *, thorough: bool) -> None:
@@ -220,12 +216,8 @@ class Reconciler:
         await self._guarded(self._sweep)
 
     async def _sweep(self) -> None:
-        noticed = self._hints.take()
-        try:
-            await self._look_again()
-        except BaseException:
-            self._hints.give_back(noticed)
-            raise
+        self._hints.take()
+        await self._look_again()
 
     async def _guarded(self, look: Callable[[], Awaitable[None]]) -> None:
         try:

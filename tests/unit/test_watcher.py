@@ -13,6 +13,7 @@ from watchfiles import Change
 
 from refgenied import watcher as watcher_module
 from refgenied.config.settings import Watching
+from refgenied.model import AssetState
 from refgenied.reconciler import is_of_a_build, watchable
 from refgenied.reconciler.watchable import Folders, changed_since
 from refgenied.watcher import Notices, Watcher, worth_a_look
@@ -72,6 +73,23 @@ async def test_what_changed_between_a_look_and_its_watch_is_looked_at(genomes: G
         group.start_soon(parts.reconciler.run)
         group.start_soon(Watcher(parts.reconciler, parts.current, parts.health, source).run)
         await until(lambda: bool(built) and built[0] in parts.reconciler.look.assets, parts.reconciler)
+        group.cancel_scope.cancel()
+
+
+async def test_what_changed_before_a_build_was_watched_is_looked_at(genomes: Genomes) -> None:
+    key, source = genomes.build(), Source()
+    watch = Watching(sweep_seconds=3600, settle_seconds=0.01)
+    async with running(genomes, watch=watch) as parts, anyio.create_task_group() as group:
+        watcher = Watcher(parts.reconciler, parts.current, parts.health, source)
+        group.start_soon(parts.reconciler.run)
+        group.start_soon(watcher.run)
+        await watching(watcher, {str(genomes.root)})
+        parts.folder.asset = lambda *_: parts.reconciler.look.assets[key]  # pyright: ignore (no poll finds it)
+        source.as_it_begins = lambda: genomes.finish(key)
+        genomes.start(key)
+        parts.reconciler.hint([str(genomes.folder(key))])
+        await until(lambda: parts.reconciler.look.assets[key].state is AssetState.BUILDING, parts.reconciler)
+        await until(lambda: parts.reconciler.look.assets[key].state is AssetState.COMPLETE, parts.reconciler)
         group.cancel_scope.cancel()
 
 
