@@ -10,7 +10,7 @@ mapping, and this line and the text before it, back to the last window, are unch
 in the same state as before. The window ends before a line with a key of the same mapping or of one around it, and this
 line is unchanged, too. Its indentation ends every block of the window. Nothing else can be open there: a quoted text or
 a flow collection without an end is an error in the window alone. So behind the window the parser goes on in the same
-state as before. In the window the mapping's keys stand in the column where they stood, and no line begins at column 0,
+state as before. In the window the mapping's keys stand in the column where they stood, and no line begins left of it,
 so the window cannot end the mapping. Constructs that reach further make it read the whole text: anchors, aliases, `<<`,
 a name that occurs twice, a value that is left out, other line breaks than LF, document markers, no newline at the end,
 and limits that might be exceeded.
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -188,9 +189,17 @@ def _window(marks: Landmarks, old: bytes, new: bytes, change: Change, since: int
             continue
         begin, end = base + block.place(first), base + block.place(last)
         new_begin, new_end = begin + change.new - change.old, end + change.shift
+        if _left_of(block.column).search(new, new_begin, new_end):
+            continue  # a line ends the mapping: it takes the mapping around it
         if all(place == 0 or new[place - 1] == ord("\n") for place in (new_begin, new_end)):
             return _Window(number, digest, block, base, first, last, begin, end, new_begin, new_end)
     return None
+
+
+@cache
+def _left_of(column: int) -> re.Pattern[bytes]:
+    """A line that begins left of a column."""
+    return re.compile(rb"^ {0,%d}[^ #\n]" % (column - 1), re.MULTILINE) if column else re.compile(rb"")
 
 
 def _is_over(stream: Iterator[yaml.Event]) -> bool:

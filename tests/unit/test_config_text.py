@@ -109,6 +109,8 @@ def test_only_what_is_beside_a_change_is_read() -> None:
     assert names_read(base, config(aaa=["f", "g", "h"], bbb=["f"], c=["x"], ccc=["f", "q"])) == [
         (None, ["bbb"], ["bbb", "c"])
     ]
+    ends = base[: base.index(b"genome_servers")]
+    assert names_read(ends, ends + b"  ddd:\n    assets:\n      f: 1\n") == [(None, ["ccc"], ["ccc", "ddd"])]
     assert names_read(base, base.replace(b"- bbbx", b"- bbbx\n    - second")) == [(None, ["bbb"], ["bbb"])]
 
 
