@@ -47,7 +47,7 @@ log = structlog.get_logger("daemon")
 SECOND_SIGNAL_GRACE_SECONDS = 5.0
 """This long after the second signal the process ends, as in a crash."""
 EXIT_AFTER_SECOND_SIGNAL = 128 + signal.SIGTERM
-FIRST_LOOK_SECONDS = 5.0
+FIRST_LOOK_SECONDS = 3.0
 """systemd waits at most this long for the first look. A longer look continues while the daemon is ready."""
 
 

@@ -11,6 +11,7 @@ disk has gone on since the last write, because two writes within one tick of tha
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,8 +69,10 @@ class _TornError(Exception):
 class ConfigReader:
     """Keeps the last good read of one config. Several threads may call it; they read one after the other."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, part: Callable[[bytes], bytes] = bytes) -> None:
+        """`part`: the part of the text that is read; all of it."""
         self.path = path
+        self._part = part
         folder, name = os.path.split(path)
         # The write lock of ubiquerg, and the write lock of refgenie before 0.13. Locks of readers do not matter.
         self._locks = [Path(folder, f"lock-write-{name}"), Path(folder, f"lock.{name}")]
@@ -156,7 +159,7 @@ class ConfigReader:
         good = self._good.parsed if self._good else None
         if good and not (text.endswith(b"\n") or after == before or self._is_settled(after, now)):
             return _Read(after, None)
-        return _Read(after, ParsedConfig.read(text, self.path, good))
+        return _Read(after, ParsedConfig.read(self._part(text), self.path, good))
 
     def _is_poorer(self, new: ParsedConfig) -> bool:
         """Whether a new read lacks an entry of the good one, as in a file that is cut off. Without one, it may."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from refgenied.genomes.build_folder import BUILD_FOLDER, Flags
+from refgenied.genomes.config_head import head_of
 from refgenied.genomes.config_judge import ConfigJudge, own_place
 from refgenied.genomes.config_reader import UNTOUCHED_SECONDS, ConfigReader, KnownConfig
 from refgenied.genomes.enclosure import MAX_LINKS
@@ -26,7 +27,9 @@ def read_header(config: str) -> dict[str, Any]:
 
     ConfigError: the config cannot be read now.
     """
-    known = ConfigReader(os.path.abspath(config)).read(time.time())
+    known = ConfigReader(os.path.abspath(config), part=head_of).read(time.time())
+    if known.config is None:  # the whole of it may make sense
+        known = ConfigReader(os.path.abspath(config)).read(time.time())
     if known.config is None:
         problem = known.problems[0]
         raise ConfigError(f"{problem.path}: {problem.message}", hint="name refgenie's genome_config.yaml")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refgenied.genomes import config_reader
+from refgenied.genomes.config_head import head_of
 from refgenied.genomes.folder import GenomeFolder
 from refgenied.genomes.genome_config import parse_config
 from refgenied.genomes.refgenie0 import read_header
@@ -592,6 +593,23 @@ def test_the_header(tree: Tree013, monkeypatch) -> None:
         read_header(str(tree.config))
     with pytest.raises(ConfigError, match="is not there"):
         read_header("/nowhere/genome_config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "head"),
+    [
+        (b"a: 1\ngenomes:\n  x:\n    y: z\n\n# bye\n", b"a: 1\ngenomes: {}\n"),
+        (b"genomes:\n  x:\n    y: z\na: 1\n", None),  # more settings follow
+        (b"a: 1\ngenomes:\n- x\n", None),
+        (b"a: 1\ngenomes:\n  x: 'open\nb: 2'\n", None),
+        (b"a: 1\ngenomes:\n  x: y\rb: 2\n", None),
+        (b"a: 1\ngenomes:\n  x: y\xe2\x80\xa8b: 2\n", None),
+        (b"a: 1\ngenomes: {x: y}\n", None),
+        (b"a: 1\n", None),
+    ],
+)
+def test_the_head_of_a_config_is_what_stands_before_the_genomes_when_nothing_follows_them(text, head):
+    assert head_of(text) == (text if head is None else head)
 
 
 def test_the_build_record(tree: Tree013) -> None:
