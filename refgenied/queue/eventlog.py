@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from refgenied.health import Clock
@@ -83,3 +84,25 @@ class EventLog:
     def surely(self) -> float:
         """A time that has surely come: the clock's time, or the time without changes if somebody set it forward."""
         return min(self._clock(), self._steady() + self._set_by_at_start)
+
+
+class Writer:
+    """A part of the daemon whose methods write to the database, each in one transaction."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+
+
+W = TypeVar("W", bound=Writer)
+
+
+def written(
+    method: Callable[Concatenate[W, Change, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[W, P], Coroutine[Any, Any, T]]:
+    """A method that is one transaction with its events: its callers leave out `change`."""
+
+    @wraps(method)
+    async def whole(self: W, *arguments: P.args, **named: P.kwargs) -> T:
+        return await self.log.write(partial(method, self), *arguments, **named)
+
+    return whole
