@@ -90,13 +90,14 @@ class Standings:
         return self.within(EVERYTHING.rest(key) or EVERYTHING)
 
     async def within(
-        self, span: Span, *, selects: Callable[[Asset], bool] = every, step: int = STEP
+        self, span: Span, *, selects: Callable[[Asset], bool] = every, step: int | None = None
     ) -> AsyncGenerator[Row]:
         """The selected assets of a part of all keys, one by one in order.
 
-        Only the rows that are taken cost time, in steps of `step` rows. Assets that come or go meanwhile may be in it
-        or not; each other one is in it once.
+        Only the rows that are taken cost time, in steps of `step` rows (None: `STEP`). Assets that come or go
+        meanwhile may be in it or not; each other one is in it once.
         """
+        step = STEP if step is None else step
         left: Span | None = span
         while left is not None:
             look = self._last.look
@@ -176,13 +177,14 @@ class Standings:
         if not recorded:
             return {}
         began = self._archive_disk.busy_since
-        waited = time.monotonic() - began if began is not None else 0.0
-        with anyio.move_on_after(FOLDER_ANSWER_SECONDS - waited):
-            lost = await self._archive_disk.run(self._core.archive_folder.lost, recorded)
-            for key in recorded:
-                self._lost.pop(key, None)
-            self._lost |= lost
-            return lost
+        patience = FOLDER_ANSWER_SECONDS - (0.0 if began is None else time.monotonic() - began)
+        if patience > 0:  # each step of a list would wait as long for a disk that is dead
+            with anyio.move_on_after(patience):
+                lost = await self._archive_disk.run(self._core.archive_folder.lost, recorded)
+                for key in recorded:
+                    self._lost.pop(key, None)
+                self._lost |= lost
+                return lost
         return {key: self._lost[key] for key in recorded if key in self._lost}
 
 

@@ -1,8 +1,9 @@
 """The numbers of `status` are kept by change: they are right after every kind of change, and a wrong one is found."""
 
 import random
+import threading
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 import anyio
@@ -12,7 +13,7 @@ from many import filled, keys_of, look_of, record_of, see
 from parts import Parts, running
 from synthetic import Genomes
 
-from refgenied.model import AssetKey, AssetState, Removal, StateError
+from refgenied.model import ArchiveRecord, AssetKey, AssetState, Removal, StateError
 from refgenied.policy import ArchiveState
 from refgenied.reconciler import standings
 from refgenied.reconciler.tally import Counts, Tally
@@ -120,6 +121,30 @@ async def test_a_cancelled_count_loses_nothing(parts: Parts) -> None:
         scope.cancel()
         await parts.reconciler.standings.counts()
     await right(parts)
+
+
+async def test_a_dead_disk_is_waited_for_once_and_not_at_each_step(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standings, "FOLDER_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(standings, "STEP", 1)
+    answer = threading.Event()
+    lost = parts.archive_folder.lost
+
+    def hung(records: Mapping[AssetKey, ArchiveRecord]) -> dict[AssetKey, str]:
+        answer.wait()
+        return lost(records)
+
+    parts.archive_folder.lost = hung
+    try:
+        with anyio.fail_after(10):  # each of thirty steps would wait for half a second
+            assert len(await parts.reconciler.standings.all()) == 30
+            Path(parts.archive_folder.path, record_of(parts, KEYS[9]).path).unlink()
+    finally:
+        answer.set()
+    parts.archive_folder.lost = lost
+    await parts.reconciler.standings.all()
+    assert (await right(parts)).archive[ArchiveState.STALE] == 1
 
 
 async def test_before_the_first_look_nothing_is_counted(genomes: Genomes) -> None:
