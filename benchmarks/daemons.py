@@ -65,7 +65,7 @@ def cpu(pid: int) -> float:
 def memory(pid: int) -> float:
     """Resident megabytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS"))
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS"))
 
 
 class House:

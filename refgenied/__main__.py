@@ -141,7 +141,11 @@ def _add_units(command: Parser, function: Callable[..., int]) -> None:
 
 
 def _run(*, config: str | None, flags: Flags) -> int:
-    import structlog  # noqa: PLC0415
+    from refgenied.shared import memory  # noqa: PLC0415
+
+    memory.give_back_early()
+    with memory.without("rich"):  # structlog would import it for tracebacks that our logs never have: 5 MB
+        import structlog  # noqa: PLC0415
 
     from refgenied import logs  # noqa: PLC0415
     from refgenied.config.load import load  # noqa: PLC0415
@@ -161,6 +165,9 @@ def _run(*, config: str | None, flags: Flags) -> int:
 
 
 def _serve(*, config: str | None, flags: Flags) -> int:
+    from refgenied.shared import memory  # noqa: PLC0415
+
+    memory.give_back_early()
     from refgenied import logs  # noqa: PLC0415
     from refgenied.config.load import load  # noqa: PLC0415
     from refgenied.model import ConfigError  # noqa: PLC0415
