@@ -160,7 +160,7 @@ class ServedFolder:
         Newer files of another program stay, and so does the archive itself (`archive remove` without `--delete-file`).
         A private archive loses its other names too. An asset that was archived again meanwhile keeps all.
         """
-        for key in sorted(self._over if wanted.keys is None else wanted.keys):
+        for key in sorted(self._over.keys() & (self._over if wanted.keys is None else set(wanted.keys))):
             digest = self._over.pop(key)
             record, removal = wanted.records.get(key), wanted.removals.get(key)
             hidden = record is not None and wanted.private(record)
@@ -224,7 +224,7 @@ class ServedFolder:
         part = self._content.drop(key)
         self._showing.forget(key)
         if over:
-            self._over[key] = part.digest.hex() if part else self._over.get(key, "")
+            self._over[key] = part.digest if part else self._over.get(key, "")
 
     def _note_out(self, key: AssetKey, why_not: str | None) -> None:
         before = self._out.pop(key, None)

@@ -10,7 +10,6 @@ from refgenied.catalog.parts import (
     GroupPart,
     TagPart,
     by_name,
-    digest_in,
     mark_of,
 )
 from refgenied.catalog.rendering import ConfigTree
@@ -45,7 +44,7 @@ def take_in(genomes: Genomes, tree: ConfigTree) -> TopKeys:
         part.description, part.theirs = _text(body.get("genome_description"), marks.get(digest))
         groups = by_name(body.get("assets"))
         for name in {*part.groups, *groups}:
-            group = part.groups.setdefault(name, GroupPart({}))
+            group = part.groups.setdefault(name, GroupPart())
             there_too = mapping(groups.get(name))
             written = there_too.get("asset_description")
             group.description, group.theirs = _text(written, marks.get(f"{digest}/{name}"))
@@ -59,16 +58,13 @@ def _take_in_group(group: GroupPart, body: ConfigTree) -> None:
     group.others = _without(body, _OF_GROUP)
     group.default = str(body.get("default_tag") or "")
     tags = by_name(body.get("tags"))
-    for name in {*group.tags, *tags}:
-        old, there = group.tags.get(name), mapping(tags.get(name))
-        if old is not None and old.ours:
-            others = _without(there, OF_TAG)
-            if others != old.others:
-                old.others, old.made_of = others, 0
-        elif name in tags:
-            group.tags[name] = TagPart(digest=digest_in(there.get("archive_digest")), others=there)
-        else:
-            del group.tags[name]
+    ours = {part.name: part for part in group.tags if part.ours}
+    for name, part in ours.items():
+        others = _without(mapping(tags.get(name)), OF_TAG)
+        if others != part.others:
+            part.others, part.made_of = others, 0
+    theirs = [TagPart(name, others=mapping(there)) for name, there in tags.items() if name not in ours]
+    group.tags = tuple(sorted((*ours.values(), *theirs), key=lambda part: part.name))
 
 
 def _without(body: ConfigTree, ours: frozenset[str]) -> ConfigTree | None:

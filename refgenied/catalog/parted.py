@@ -4,13 +4,12 @@ What depends on several entries is brought up by `settle`: a group's description
 which each belongs to one genome. It costs what has changed, and a little for each genome when an alias has.
 """
 
+import sys
 from collections.abc import Sequence
-
-import msgspec
 
 from refgenied.catalog import others
 from refgenied.catalog.entry import ServedEntry
-from refgenied.catalog.parts import OF_TAG, GenomePart, Genomes, GroupPart, Head, TagPart, digest_in, group_of, mark_of
+from refgenied.catalog.parts import OF_TAG, GenomePart, Genomes, GroupPart, Head, TagPart, group_of, mark_of
 from refgenied.catalog.rendering import ConfigTree, opened, rendered
 from refgenied.catalog.sound import is_servable, not_served, sound_aliases, sound_tag, sound_top, told
 from refgenied.model import AssetKey, Genome
@@ -47,12 +46,12 @@ class Parted:
 
     def at(self, key: AssetKey) -> TagPart | None:
         group = group_of(self.genomes, key)
-        return group.tags.get(key.asset) if group else None
+        return group.at(key.asset) if group else None
 
     def keys(self) -> set[AssetKey]:
         """All entries, also those of other programs."""
         groups = ((digest, name, group) for digest, part in self.genomes.items() for name, group in part.groups.items())
-        return {AssetKey(digest, name, tag) for digest, name, group in groups for tag in group.tags}
+        return {AssetKey(digest, name, part.name) for digest, name, group in groups for part in group.tags}
 
     # ----------------------------------------------------------------- changes
 
@@ -67,20 +66,19 @@ class Parted:
         body = sound_tag(key.asset_group, whole)
         mended = body is not whole
         text = rendered({key.asset: body}, 5)
-        digest = digest_in(entry.archive_digest)
-        part = TagPart(text, digest, made_of, entry.description, more, ours=True, mended=mended, paged=paged)
+        name = sys.intern(key.asset)
+        part = TagPart(name, text, made_of, entry.description, more, ours=True, mended=mended, paged=paged)
         self._mended += mended - (old.mended if old else False)
         self.number += not (old and old.ours)
         if old is None or not old.ours or old.description != part.description:
             self._dirty.add((key.genome_digest, key.asset_group))
         self.changed |= old is None or old.text != text
-        self._group(key).tags[key.asset] = part
+        self._group(key).put(part)
 
     def stay(self, key: AssetKey) -> None:
         """An entry of another program stays, as far as the server can use it."""
-        group = self._group(key)
-        part = group.tags[key.asset]
-        if part.ours or part.others is None:
+        part = self.at(key)
+        if part is None or part.ours or part.others is None:
             return
         body = sound_tag(key.asset_group, part.others)
         self._mended_others += body is not part.others
@@ -90,15 +88,16 @@ class Parted:
             return
         text = rendered({key.asset: body}, 5)
         if text != part.text:
-            group.tags[key.asset] = msgspec.structs.replace(part, text=text, others=body)
+            part.text, part.others = text, body
             self._dirty.add((key.genome_digest, key.asset_group))
             self.changed = True
 
     def drop(self, key: AssetKey) -> TagPart | None:
         """Take an entry out, and return it if there was one."""
         group = group_of(self.genomes, key)
-        part = group.tags.pop(key.asset, None) if group else None
-        if part is not None:
+        part = group.at(key.asset) if group else None
+        if group is not None and part is not None:
+            group.drop(part)
             self._mended -= part.mended
             self.number -= part.ours
             self.changed = True
@@ -135,7 +134,7 @@ class Parted:
     def _group(self, key: AssetKey) -> GroupPart:
         groups = self._genome(key.genome_digest).groups
         if key.asset_group not in groups:
-            groups[key.asset_group] = GroupPart({})
+            groups[sys.intern(key.asset_group)] = GroupPart()
             self._dirty.add((key.genome_digest, key.asset_group))
         return groups[key.asset_group]
 
@@ -201,19 +200,17 @@ class Parted:
         lines: list[str] = []
         path = f"{genome.digest}/{name}"
         wanted = genome.default_assets.get(name) or group.default or "default"
-        default = wanted if wanted in group.tags else min(group.tags)
+        first = group.tags[0]
+        default = group.at(wanted) or first
         if lost := self._lost.get((genome.digest, name)):
-            there = lost.union(group.tags)
-            meant = wanted if wanted in there else min(there)
+            meant = wanted if wanted in lost or default.name == wanted else min(*lost, first.name)
             if meant in lost:
-                default = min(group.tags)
-                lines.append(not_served(path, meant, default))
-        text = group.tags[default].description or next(
-            (group.tags[tag].description for tag in sorted(group.tags) if group.tags[tag].description), ""
-        )
-        group.default = default
+                default = first
+                lines.append(not_served(path, meant, default.name))
+        text = default.description or next((part.description for part in group.tags if part.description), "")
+        group.default = default.name
         group.description, group.theirs = _text_of(text, group.description, theirs=group.theirs)
-        body: ConfigTree = {"asset_description": group.description, "default_tag": default, "tags": {}}
+        body: ConfigTree = {"asset_description": group.description, "default_tag": default.name, "tags": {}}
         made = (
             opened({name: body}, 3),
             rendered(group.others, 4) if group.others else b"",
@@ -262,7 +259,7 @@ class Parted:
             for name in sorted(part.groups):
                 group = part.groups[name]
                 pieces.append(group.head)
-                pieces += [group.tags[tag].text for tag in sorted(group.tags)]
+                pieces += [tag.text for tag in group.tags]
                 pieces.append(group.tail)
                 marks.append(group.mark)
             pieces.append(part.tail)

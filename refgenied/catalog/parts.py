@@ -7,6 +7,7 @@ people have added, and entries of other programs (`others`).
 
 import hashlib
 import re
+from bisect import bisect_left
 
 import msgspec
 
@@ -18,7 +19,7 @@ OURS = "refgenied"
 """The key of our own notes: a hash of each description that we wrote, and whether the remotes are ours."""
 OF_TAG = frozenset(sound_tag("", {}))
 """The keys of an asset's entry that refgenied writes."""
-_MD5 = re.compile(r"[0-9a-f]{32}")
+_DIGEST = re.compile(rb"\n +archive_digest: '?([0-9a-f]{32})'?\n")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -31,9 +32,8 @@ class Head(msgspec.Struct, frozen=True):
 class TagPart(msgspec.Struct, gc=False):
     """One asset's entry. There are as many as archives, so it has little besides its text."""
 
+    name: str
     text: bytes = b""
-    digest: bytes = b""
-    """The archive's md5 as bytes; empty when it is not known."""
     made_of: int = 0
     """A hash of all that the entry was made of, except the manifest; 0: it must be made anew."""
     description: str = ""
@@ -44,9 +44,17 @@ class TagPart(msgspec.Struct, gc=False):
     paged: bool = False
     """Whether the files of its page are known to be right."""
 
+    @property
+    def digest(self) -> str:
+        """The md5 of the archive; "" when the entry has none."""
+        found = _DIGEST.search(self.text)
+        theirs = None if found or self.others is None else self.others.get("archive_digest")
+        return found[1].decode() if found else theirs if isinstance(theirs, str) else ""
+
 
 class GroupPart(msgspec.Struct, gc=False):
-    tags: dict[str, TagPart]
+    tags: tuple[TagPart, ...] = ()
+    """In the order of their names. For one entry, as most groups have, a mapping takes four times as much memory."""
     head: bytes = b""
     tail: bytes = b""
     mark: bytes = b""
@@ -56,6 +64,23 @@ class GroupPart(msgspec.Struct, gc=False):
     """Whether another person wrote the description."""
     default: str = ""
     others: ConfigTree | None = None
+
+    def at(self, name: str) -> TagPart | None:
+        where = self._where(name)
+        found = self.tags[where] if where < len(self.tags) else None
+        return found if found is not None and found.name == name else None
+
+    def put(self, part: TagPart) -> None:
+        """Add the part, or replace the one of this name."""
+        where = self._where(part.name)
+        self.tags = (*self.tags[:where], part, *self.tags[where + (self.at(part.name) is not None) :])
+
+    def drop(self, part: TagPart) -> None:
+        where = self._where(part.name)
+        self.tags = (*self.tags[:where], *self.tags[where + 1 :])
+
+    def _where(self, name: str) -> int:
+        return bisect_left(self.tags, name, key=lambda part: part.name)
 
 
 class GenomePart(msgspec.Struct, gc=False):
@@ -79,11 +104,6 @@ def group_of(genomes: Genomes, key: AssetKey) -> GroupPart | None:
     """The part of the asset's group."""
     genome = genomes.get(key.genome_digest)
     return genome.groups.get(key.asset_group) if genome else None
-
-
-def digest_in(value: object) -> bytes:
-    """An md5 as bytes; empty for any other value."""
-    return bytes.fromhex(value) if isinstance(value, str) and _MD5.fullmatch(value) else b""
 
 
 def by_name(value: object) -> ConfigTree:

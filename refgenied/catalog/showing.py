@@ -61,7 +61,7 @@ class Showing:
         if any(other < key and self.serves(other) for other in same_named(key)):
             return NAME_TAKEN
         part = self._content.at(key)
-        known = part if part is not None and part.ours and part.digest.hex() == record.digest else None
+        known = part if part is not None and part.ours else None
         asset = wanted.look.assets.get(key)
         links = self._links(key, asset) if wanted.files else _NO_LINKS
         if known is not None and self._is_shown(known, record, asset):
@@ -69,6 +69,8 @@ class Showing:
                 self._link_files(self._names(key, wanted), links)
             return ""
         names = self._names(key, wanted)
+        if known is not None and known.digest != record.digest:
+            known = None
         if not (self._show(names, record, known, asset) or self._is_kept(names, record, known, asset)):
             return NOT_AS_RECORDED
         if links == _NO_LINKS or not self._are_linked(key, links):
@@ -108,7 +110,7 @@ class Showing:
         if not names.shows():
             self._keep_foreign(names, record, known)
             last = self._content.at(record.key)
-            self._kept.keep(names, last.digest.hex() if last else "")
+            self._kept.keep(names, last.digest if last else "")
             names.show()
             self.unsynced.add(names.folder)
         self._content.put(entry.brought_up(record, asset), made_of(record, asset), paged=paged)
