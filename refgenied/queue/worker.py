@@ -103,7 +103,7 @@ class Worker:
         due = await self._jobs.due(room)
         found = await self._look_at(due)
         together = list(takewhile(lambda job: _is_small(job, found[job.id]), due)) if found else []
-        if not found or (self._at_work and not together):
+        if not found or (self._at_work and not together) or self._pause.active:
             return False
         stamps = {job.id: _stamp(job, found[job.id]) for job in together or due[:1]}
         claimed = await self._jobs.claim_those(stamps)
@@ -114,8 +114,8 @@ class Worker:
         return bool(claimed)
 
     async def _look_at(self, jobs: list[Job]) -> dict[int, Asset | Exception]:
-        """Each job's asset, or why it cannot be archived. Nothing: there are no jobs, or the worker is drained."""
-        if not jobs:
+        """Each job's asset, or why it cannot be archived. Empty: there are no jobs, or the worker is drained."""
+        if not jobs or self.draining:
             return {}
         with anyio.CancelScope() as self._looking:
             assets = await self.archiver.assets([job.key for job in jobs])
