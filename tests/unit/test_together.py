@@ -144,6 +144,9 @@ async def test_no_more_are_in_the_making_than_allowed(genomes: Genomes, packing:
     packing.held = {key.asset_group for key in keys}
     async with running(genomes) as parts, working(parts):
         await packing.until(*(key.asset_group for key in keys[:AT_ONCE]))
+        for _ in range(20):  # the worker comes back to the queue meanwhile
+            parts.jobs.wake()
+            assert await parts.jobs.more_due()
         assert len(parts.jobs.running) == AT_ONCE
         packing.release()
         await ended(parts, *keys)
@@ -292,9 +295,15 @@ async def test_jobs_that_ran_during_a_kill_run_alone(genomes: Genomes, packing: 
         await parts.reconciler.look_again()
         assert all([await parts.jobs.claim() for _ in keys])
     new = [genomes.build(f"new{number}") for number in range(2)]
+    packing.held = {key.asset_group for key in keys}
     async with running(genomes) as parts, working(parts):
+        for key in keys:
+            await packing.until(key.asset_group)
+            for _ in range(20):  # the worker would begin the next one meanwhile
+                await parts.jobs.more_due()
+            await packing.until(key.asset_group)
+            packing.release(key.asset_group)
         await ended(parts, *keys, *new)
-        assert [packing.beside[key.asset_group] for key in keys] == [set()] * 3
         await assert_all_is_right(parts, *keys, *new)
 
 
@@ -317,6 +326,7 @@ async def test_only_jobs_that_are_still_due_are_claimed(genomes: Genomes) -> Non
         assert [job.key for job in found] == keys
         stamps: dict[int, str] = {job.id: "new" for job in found}
         await parts.jobs.cancel(found[1].id, ANN)
+        await parts.jobs.enqueue(AssetKey("d", "urgent", "default"), stamp="old", priority=Priority.ASKED)
         with parts.jobs.reserved(keys[2]):
             claimed: list[Job] = [job for job, _ in await parts.jobs.claim_those(stamps)]
         assert [job.key for job in claimed] == [keys[0], keys[3]]
