@@ -61,6 +61,48 @@ def test_all_but_what_has_changed_are_the_same_objects(groups: int) -> None:
     assert old["asset1"] != new["asset1"]
 
 
+def of(genomes: dict[str, dict[str, object]]) -> bytes:
+    """Genome → asset group → its value."""
+    return yaml.safe_dump(
+        {"genomes": {name: {"assets": groups} for name, groups in genomes.items()}}, sort_keys=False
+    ).encode()
+
+
+BASE = {"b": {"b": 1, "d": 2}, "d": {"b": 3, "d": 4}}
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        {"b": {"a": 0, "b": 1, "d": 2}, "d": {"b": 3, "d": 4}},
+        {"b": {"b": 1, "c": 0, "d": 2}, "d": {"b": 3, "d": 4}},
+        {"b": {"b": 1, "d": 2, "e": 0}, "d": {"a": 0, "b": 3, "d": 4}},
+        {"b": {"d": 2}, "d": {"b": 3}},
+        {"a": {"b": 0}, "b": {"b": 1, "d": 2}, "d": {"b": 3, "d": 4}},
+        {"b": {"b": 1, "d": 2}, "c": {"b": 0}, "d": {"b": 3, "d": 4}},
+        {"b": {"b": 1, "d": 2}, "d": {"b": 3, "d": 4}, "e": {"b": 0}},
+        {"d": {"b": 3, "d": 4}},
+        {"d": {"b": 3, "d": 4}, "b": {"b": 1, "d": 2}},
+        {"b": {"b": True, "d": 2}, "d": {"b": 3, "d": 4}},
+        {"b": {"b": 1.0, "d": 2}, "d": {"b": 3, "d": "4"}},
+    ],
+)
+def test_what_is_new_or_gone_stands_where_it_stands_in_the_text(now: dict[str, dict[str, object]]) -> None:
+    content = ConfigContent()
+    content.read(of(BASE))
+    assert repr(content.read(of(now))) == repr(parse_server_config(of(now))[0])
+
+
+def test_the_neighbours_of_a_new_group_are_the_same_objects() -> None:
+    content = ConfigContent()
+    groups = {name: {"tags": {}} for name in "bdf"}
+    before = content.read(of({"a": dict(groups)}))["genomes"]["a"]["assets"]
+    groups = {name: {"tags": {}} for name in "bcdf"}
+    after = content.read(of({"a": dict(groups)}))["genomes"]["a"]["assets"]
+    assert list(after) == list("bcdf")
+    assert all(after[name] is before[name] for name in before)
+
+
 def test_a_change_in_the_daemons_own_part_is_no_change() -> None:
     content = ConfigContent()
     before = content.read(b"genomes:\n  a:\n    assets:\n      x: 1\nrefgenied:\n  descriptions:\n    a: 1\n")

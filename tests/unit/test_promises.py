@@ -108,3 +108,20 @@ def test_promises_are_few_and_those_whose_time_is_over_are_forgotten(clock: Cloc
     del first, views
     gc.collect()
     assert gone() is None
+
+
+def test_one_who_asks_again_and_again_keeps_no_promise_of_others(clock: Clock) -> None:
+    shelf = Shelf(first := edition(fasta="1"))
+    shelf.told("busy", FASTA, first)
+    shelf.put(edition(fasta="2"))
+    shelf.told("bob", FASTA, second := shelf.current)
+    shelf.put(edition(fasta="3"))
+    gone = weakref.ref(second)
+    del second
+    clock.now += editions.PROMISE_SECONDS / 2
+    shelf.told("busy", FASTA, first)
+    clock.now += editions.PROMISE_SECONDS / 2 + 1
+    shelf.tidy()
+    gc.collect()
+    assert gone() is None
+    assert shelf.view("busy", FASTA) is first
