@@ -36,6 +36,7 @@ MOST_MOVING = 256
 Notices = Collection[tuple[int, str]]
 """(kind of change, path), as watchfiles gives them."""
 
+_DELETED, _MODIFIED = watchfiles.Change.deleted, watchfiles.Change.modified
 _NOTHING: Watchable = {}
 _WRITTEN_BY_BUILDS = re.compile(r"(log\.md|profile\.tsv|commands\.sh|stats\.(yaml|tsv))$")
 
@@ -64,9 +65,13 @@ class Watcher:
         self._health = health
         self._source = source
         self._disk = DiskThread("watched folders")
-        self._wanted: Watchable = {}
-        """What the two watches are to have together."""
+        self._wanted: Watchable | None = None
+        """What the two watches were to have together, when it was last divided between them."""
         self._parts: dict[str, Watchable] = {"steady": {}, "moving": {}}
+        self._dead: dict[str, set[str]] = {"steady": set(), "moving": set()}
+        """Folders of each watch that were deleted, and their watch with them. A new folder of the same name may even
+        have the same inode.
+        """
         self._watched: dict[str, tuple[str, ...]] = {}
         self._broken: dict[str, str] = {}
 
@@ -113,17 +118,20 @@ class Watcher:
         return self._parts[part]
 
     def _divide(self, wanted: Watchable) -> None:
-        steady = self._parts["steady"]
-        lately = {path: known for path, known in wanted.items() if not _has(steady, path, known)}
+        steady, dead = self._parts["steady"], self._dead["steady"]
+        lately = {path: known for path, known in wanted.items() if path in dead or not _has(steady, path, known)}
         others = sum(not is_of_a_build(path) for path in lately)
         gone = len(steady) - (len(wanted) - len(lately))
         if not wanted or (others and not steady) or others > MOST_MOVING or gone > MOST_MOVING:
             steady = {path: known for path, known in wanted.items() if not is_of_a_build(path)}
             lately = {path: known for path, known in wanted.items() if path not in steady}
             self._parts["steady"] = steady
-        moving = self._parts["moving"]
-        if len(lately) != len(moving) or not all(_has(moving, path, known) for path, known in lately.items()):
+            dead.clear()
+        moving, dead = self._parts["moving"], self._dead["moving"]
+        same = len(lately) == len(moving) and all(_has(moving, path, known) for path, known in lately.items())
+        if not same or not dead.isdisjoint(lately):
             self._parts["moving"] = lately
+            dead.clear()
 
     # ----------------------------------------------------------------- one watch
 
@@ -155,6 +163,9 @@ class Watcher:
             self._watched[part] = folders
             try:
                 async for notices in self._source(folders, stop):
+                    if dead := {path for kind, path in notices if kind == _DELETED and path in wanted}:
+                        self._dead[part] |= dead
+                        self._wanted = None
                     if paths := worth_a_look(notices):
                         self._reconciler.hint(paths)
             except* (OSError, RuntimeError) as group_of:  # watchfiles' own errors, some wrapped by its task group
@@ -196,7 +207,7 @@ class Watcher:
 
 def worth_a_look(notices: Notices) -> set[str]:
     """The paths of the notices, without the files that a build writes again and again and that no look reads."""
-    return {path for kind, path in notices if kind != watchfiles.Change.modified or not _WRITTEN_BY_BUILDS.search(path)}
+    return {path for kind, path in notices if kind != _MODIFIED or not _WRITTEN_BY_BUILDS.search(path)}
 
 
 def _has(watched: Watchable, path: str, known: Known) -> bool:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -24,18 +25,28 @@ LONG_AGO = 1e9
 
 
 class Source:
-    """A watch that never has a notice, and remembers what it was asked to watch."""
+    """A watch that remembers what it was asked to watch. Once all its watches may have one notice."""
 
     def __init__(self) -> None:
         self.built: list[set[str]] = []
+        self.fire = anyio.Event()
+        self.notices: Notices = ()
         self.as_it_begins: Callable[[], None] = lambda: None
 
     async def __call__(self, folders: tuple[str, ...], stop: anyio.Event) -> AsyncIterator[Notices]:
         self.as_it_begins()
         self.built.append(set(folders))
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._stopped, stop, group.cancel_scope)
+            await self.fire.wait()
+            group.cancel_scope.cancel()
+        if not stop.is_set():
+            yield self.notices
+            await stop.wait()
+
+    async def _stopped(self, stop: anyio.Event, scope: anyio.CancelScope) -> None:
         await stop.wait()
-        return
-        yield ()
+        scope.cancel()
 
 
 async def watching(watcher: Watcher, folders: Collection[str]) -> None:
@@ -130,6 +141,36 @@ async def test_new_folders_are_watched_beside_the_others_until_they_are_many(
             group.cancel_scope.cancel()
 
 
+async def test_a_folder_that_was_deleted_and_made_again_is_watched_anew(genomes: Genomes, tmp_path: Path) -> None:
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    for folder in folders:
+        Path(folder).mkdir()
+    source = Source()
+    async with running(genomes) as parts, anyio.create_task_group() as group:
+        real = parts.folder.look
+        parts.folder.look = lambda now: msgspec.structs.replace(real(now), watch=tuple(folders))  # pyright: ignore
+        await parts.reconciler.look_again()
+        parts.reconciler.first_look.set()
+        watcher = Watcher(parts.reconciler, parts.current, parts.health, source)
+        group.start_soon(watcher.run)
+        await watching(watcher, folders)
+        hinted_at = parts.reconciler.hinted_at
+        source.notices = {(Change.deleted, folders[1])}
+        source.fire.set()
+        with anyio.fail_after(20):
+            while parts.reconciler.hinted_at == hinted_at:
+                await anyio.sleep(0.01)
+        changed_at = os.stat(folders[1]).st_ctime_ns
+        while os.stat(folders[1]).st_ctime_ns == changed_at:  # it is a new folder, and has the same inode
+            Path(folders[1]).chmod(0o755)
+        await parts.reconciler.look_again()
+        with anyio.fail_after(20):
+            while len(source.built) == 1:
+                await anyio.sleep(0.01)
+        assert source.built == [set(folders), {folders[1]}]
+        group.cancel_scope.cancel()
+
+
 async def test_the_status_tells_of_folders_that_are_not_watched(genomes: Genomes) -> None:
     key = genomes.build()
     genomes.start(key)
@@ -160,9 +201,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     real = os.stat
 
-    def stat(path: str) -> os.stat_result:
+    def stat(path: str, **how: Any) -> os.stat_result:
         asked.append(path)
-        return real(path)
+        return real(path, **how)
 
     monkeypatch.setattr(watchable.os, "stat", stat)
     return asked
@@ -181,7 +222,7 @@ def test_only_new_and_noticed_folders_are_looked_at(tmp_path: Path, monkeypatch:
     assert (asked, folders.watchable is before) == ([], True)
     folders.renew((one, two, three), LONG_AGO, most=9, again=())
     assert asked == [three]
-    Path(one).rmdir()
+    Path(one).rename(tmp_path / "away")
     Path(one).mkdir()
     folders.renew((one, two, three), LONG_AGO, most=9, again=(one,))
     assert asked == [three, one]
