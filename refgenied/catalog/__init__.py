@@ -18,8 +18,8 @@ of a genome. A change renders its own part, and the parts are joined: byte for b
 wrote it.
 
 *When.* A refresh follows each publish, removal and look. Refreshes take at most a tenth of the time: a refresh waits
-for nine times the duration of the last, and the last publish of a row is followed by one too. `archive wait --served`,
-`archive remove` and a stop are followed by a refresh at once.
+for nine times the duration of the last one, and for a quarter of a second at least; one always follows the last publish
+of a row. `archive wait --served`, `archive remove` and a stop are followed by a refresh at once.
 
 *Faults.* If the system reports an error about one archive, that archive is left out, the status has a line about it,
 and it is looked at again every minute. A full disk or a shortage of memory or descriptors ends the refresh. An archive

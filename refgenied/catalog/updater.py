@@ -26,7 +26,9 @@ REPAIR_SECONDS = 60.0
 """Seconds between two refreshes while something is wrong, or while replaced archives are kept."""
 REST_PER_REFRESH = 9.0
 """A refresh waits for this many times the duration of the last one, so refreshes take at most a tenth of the time."""
-MOST_AT_ONCE = 200
+SHORTEST_REST_SECONDS = 0.25
+"""A refresh waits for this long at least. A short refresh of each of many publishes would cost as much as many."""
+MOST_AT_ONCE = 100
 """At most so many archives are looked at while the publishing lock is held."""
 
 
@@ -71,11 +73,6 @@ class Updater:
         self._keys.update(keys)
         self._again.set()
 
-    async def follow(self) -> None:
-        """Refresh what has changed, unless the last refresh was a moment ago."""
-        if self._rest <= 0:
-            await self.catch_up()
-
     async def catch_up(self, *keys: AssetKey) -> None:
         """Return when every archive that was recorded before this call is served. It costs what has changed.
 
@@ -96,10 +93,6 @@ class Updater:
         """
         self._whole = True
         await self.catch_up()
-
-    @property
-    def _rest(self) -> float:
-        return self._rested_at - time.monotonic()
 
     # ----------------------------------------------------------------- what has changed
 
@@ -149,7 +142,7 @@ class Updater:
         if self._unwell and not was_unwell:
             self._again.set()  # `run` may wait without an end; from now on it looks every minute
         ended = time.monotonic()
-        self._rested_at = ended + REST_PER_REFRESH * (ended - began)
+        self._rested_at = ended + max(SHORTEST_REST_SECONDS, REST_PER_REFRESH * (ended - began))
 
     def _failed(self, why: str) -> None:
         """A refresh has ended half-way: the next one, in a minute, looks at all assets."""
@@ -207,7 +200,7 @@ class Updater:
                 if self._unwell:
                     self.note(self._folder.faulty)
                 if self._again.is_set():
-                    await anyio.sleep(max(0.0, self._rest))
+                    await anyio.sleep(max(0.0, self._rested_at - time.monotonic()))
                     await self.catch_up()
                 if self._folder.kept.waiting:
                     await self._tidy()

@@ -97,14 +97,13 @@ class Parts:
         return self.clock()
 
     async def settle(self) -> None:
-        """One look, and every job that is due; the catalog follows each."""
+        """One look, and every job that is due; the catalog follows."""
         await self.reconciler.look_again()
         await self.work()
 
     async def work(self) -> None:
         while job := await self.jobs.claim():
             await self.worker.work(job)
-            await self.catalog.follow()
         await self.catalog.catch_up()
 
     async def bring(self, folder: Path | None = None) -> list[Import]:
