@@ -1,8 +1,9 @@
 """The archive folder: is it the folder that we know, its free space, its lost archives, and the publishing lock.
 
 *The lock.* `folder.ArchiveFolder.publishing` is held from the first change of a final name to the commit of its
-record: by a publish, an import, a removal and an update of the catalog. `archive verify` takes it before it marks an
-archive as damaged. Nobody holds it during packing or reading. Archives that are ready at the same time are published
+record: by a publish, an import and a removal; and by the catalog while it compares records with files and changes flat
+names, for a hundred archives at a time, but not while it writes the config. `archive verify` takes it before it marks
+an archive as damaged. Nobody holds it during packing or reading. Archives that are ready at the same time are published
 under one hold of it. Partial files need no lock: they belong to the asset's running job, or to the request that has
 reserved the asset and waited until no job of it ran.
 

@@ -7,6 +7,7 @@ Only `bring` and `clear` compare records with files, so only they need the publi
 """
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -198,7 +199,8 @@ class ServedFolder:
     def _in_the_way(self, look: Look, keys: set[AssetKey]) -> set[AssetKey]:
         """Assets whose links have a name that a new group has, or had."""
         before = {*self._showing.groups}
-        groups = {(key.genome_digest, key.asset_group) for key in (*look.assets, *self.all_keys(), *keys)}
+        groups = {(key.genome_digest, key.asset_group) for key in (*look.assets, *self._out, *keys)}
+        groups.update((digest, name) for digest, part in self._content.genomes.items() for name in part.groups)
         self._showing.groups = groups
         return {
             key
@@ -231,7 +233,7 @@ class ServedFolder:
         if before is not None:
             self._reasons[before] -= 1
         if why_not is not None:
-            self._out[key] = why_not
+            self._out[key] = why_not = sys.intern(why_not)  # thousands may have the same reason
             self._reasons[why_not] += 1
 
     def _doubt(self, key: AssetKey) -> None:

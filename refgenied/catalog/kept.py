@@ -74,10 +74,11 @@ class Kept:
         """The hidden names that an earlier run of the daemon has left. Their ctime is when they lost the flat name."""
         found: dict[Path, float] = {}
         for genome in _inside(self._folder):
-            if genome.is_symlink():
+            if os.path.islink(self._folder / genome):
                 continue
-            for path in _inside(genome):
-                if is_kept_name(path.name):
+            for name in _inside(self._folder / genome):
+                if is_kept_name(name):
+                    path = self._folder / genome / name
                     with suppress(OSError):
                         age = time.time() - path.lstat().st_ctime
                         found[path] = self._clock() - min(max(age, 0.0), KEPT_SECONDS)
@@ -93,9 +94,9 @@ def _link(path: Path, hidden: Path) -> None:
             os.link(path, hidden, follow_symlinks=False)
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(folder: Path) -> list[str]:
     """The names in a folder; none if it cannot be read, because other parts use the folder too, and report it."""
     try:
-        return list(folder.iterdir())
+        return os.listdir(folder)
     except OSError:
         return []

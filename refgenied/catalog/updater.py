@@ -27,7 +27,8 @@ REPAIR_SECONDS = 60.0
 REST_PER_REFRESH = 9.0
 """A refresh waits for this many times the duration of the last one, so refreshes take at most a tenth of the time."""
 SHORTEST_REST_SECONDS = 0.25
-"""A refresh waits for this long at least. A short refresh of each of many publishes would cost as much as many."""
+"""After the config was written, the next refresh waits for this long at least. If not, each of many publishes would
+have its own write while the config is small."""
 MOST_AT_ONCE = 100
 """At most so many archives are looked at while the publishing lock is held."""
 
@@ -116,7 +117,7 @@ class Updater:
     # ----------------------------------------------------------------- one refresh
 
     async def _refresh(self) -> None:
-        began, was_unwell = time.monotonic(), self._unwell
+        began, was_unwell, shortest = time.monotonic(), self._unwell, 0.0
         keys, self._keys = self._keys, set()
         whole, self._whole = self._whole, False
         if self._again.is_set():  # else `run` waits for it
@@ -134,6 +135,7 @@ class Updater:
             log.exception("serving.failed")
             self._failed(f"an unexpected error: {type(error).__name__}: {error}")
         else:
+            shortest = SHORTEST_REST_SECONDS if self.served.changed else 0.0
             number = self.served.faulty
             them = "1 archive is" if number == 1 else f"{number} archives are"
             self._core.health.note(
@@ -142,7 +144,7 @@ class Updater:
         if self._unwell and not was_unwell:
             self._again.set()  # `run` may wait without an end; from now on it looks every minute
         ended = time.monotonic()
-        self._rested_at = ended + max(SHORTEST_REST_SECONDS, REST_PER_REFRESH * (ended - began))
+        self._rested_at = ended + max(shortest, REST_PER_REFRESH * (ended - began))
 
     def _failed(self, why: str) -> None:
         """A refresh has ended half-way: the next one, in a minute, looks at all assets."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refgenied.catalog.entry import ServedEntry
@@ -97,6 +97,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS, st.dictionaries(TEXTS, VALUES, min_size=1, max_size=3), VALUES)
 def test_joined_parts_are_the_whole(name: str, text: str, parts: dict[str, Any], more: Any) -> None:
     body = {"text": text, "parts": parts, "more": more}
@@ -207,6 +208,7 @@ def follow(content: Parted, entries: dict[AssetKey, ServedEntry]) -> None:
             content.drop(key)
 
 
+@settings(deadline=None)
 @given(st.lists(STEPS, max_size=12))
 def test_a_change_gives_the_same_bytes_as_all_from_nothing(steps: list[tuple[str, Any]]) -> None:
     head, entries, genomes = Head("/g", "/a", {}), dict[AssetKey, ServedEntry](), dict[str, Genome]()

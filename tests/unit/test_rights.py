@@ -303,6 +303,28 @@ async def test_what_was_shown_before_a_rebuild_made_the_asset_private_is_shown_n
         assert [name for name in flat(genomes) if "fasta" in name] == []
 
 
+async def test_what_rights_have_learned_reaches_the_catalog_without_a_full_look(tmp_path: Path) -> None:
+    """An archive of refgenied 0.1, whose record does not say who may read it; its asset is gone."""
+    genomes = Genomes(tmp_path / "genomes")
+    key = genomes.build()
+    for path in genomes.folder(key).iterdir():
+        if path.is_file():
+            path.chmod(0o600)
+    async with running(genomes) as parts:
+        await parts.settle()
+        genomes.remove(key)
+        await parts.reconciler.look_again()
+        async with parts.store.transaction() as tx:
+            await tx.execute("UPDATE archive SET access = NULL")
+        await parts.catalog.refresh()
+        assert served(genomes) == {"fasta"}
+        await parts.rights.check()
+        assert (await parts.record(key)).access is Access.OWNER
+        await parts.catalog.catch_up()
+        assert served(genomes) == set()
+        assert [name for name in flat(genomes) if "fasta" in name] == []
+
+
 async def test_who_closes_an_asset_hears_of_its_open_archive_at_the_next_look(tmp_path: Path) -> None:
     genomes = Genomes(tmp_path / "genomes")
     key = genomes.build(a=b"1")
