@@ -1,7 +1,8 @@
 """The control socket: clients send requests, and the daemon answers.
 
 `protocol` turns lines into typed requests and back. `dispatch` defines a verb and runs one request. The verbs are in
-`verbs/`, one file for each word, and know nothing of sockets. They use `params`, `views`, `lookup` and `context`.
+`verbs/`, one file for each word, and know nothing of sockets. They use `params`, `views`, `lookup` (one archive),
+`selection` (the part of all keys that a list must read) and `context`.
 `listener` makes the socket, `server` accepts, `peer` finds out who has connected, `connection` serves one client.
 
 *Who may give orders.* The socket's mode decides who may connect. Every user who may connect may read. `peer` asks the

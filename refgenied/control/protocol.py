@@ -149,7 +149,7 @@ def _fitting(message: Callable[[object], dict[str, object]], body: object) -> by
     line = _line(message(body))
     if len(line) <= MAX_REPLY:
         return line
-    plain: object = msgspec.to_builtins(body)
+    plain = _plain_of(body)
     for most in (4096, 1024, 256, 64, 16):
         line = _line(message(_shortened(plain, most)))
         if len(line) <= MAX_REPLY:
@@ -189,4 +189,9 @@ def encode(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")
+        return json.dumps(_plain_of(value), separators=(",", ":")).encode("ascii")
+
+
+def _plain_of(value: object) -> object:
+    """The same as dicts, lists and texts. What was encoded before (msgspec.Raw) is decoded again."""
+    return msgspec.to_builtins(value, enc_hook=lambda raw: json.loads(bytes(raw)))

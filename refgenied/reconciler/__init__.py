@@ -16,6 +16,11 @@ comparison, and `difference` judges only these assets, those of which a job or a
 that could not be queued before. After a full look, a pause and a change of the settings it judges all assets; for the
 last two nobody looks at the disk.
 
+*Nothing is computed for assets that nobody asks about.* `standings` judges the assets that a question names: it asks
+the database and the archive folder about these alone. A list takes the keys of its page from `key_order`, which is
+sorted by change. The numbers of `status` are kept by change in `tally`: an asset is judged anew when a look gives
+another object for it, or when an event was about its archive. `tally` is a cache: each full look counts all again.
+
 *Watches.* A look names the folders that are worth a watch; `watchable` keeps at most `watch.most_folders` of them. It
 notes each with its ctime, so a change between a look and the watch after it is found without another look.
 """

@@ -191,6 +191,11 @@ def test_what_nobody_foresaw_is_cut_and_said() -> None:
     assert reply["shortened"] is True
     assert [row["path"] for row in reply["rows"]] == [str(number) for number in range(300)], "a page loses no row"
     assert all(row["why"].endswith("x…") for row in reply["rows"])
+    encoded = [msgspec.Raw(protocol.encode(row | {"why": "\udcff" * 1000})) for row in rows]
+    again = json.loads(protocol.reply(1, {"rows": encoded}))["result"]
+    assert [row["path"] for row in again["rows"]] == [row["path"] for row in rows], "nor one that was encoded before"
+    odd = json.loads(protocol.reply(1, {"rows": encoded[:1], "next": "\udcff"}))["result"]
+    assert (odd["rows"][0]["path"], odd["next"]) == ("0", "\udcff")
     whole = json.loads(protocol.reply(1, {"rows": rows[:10]}))["result"]
     assert "shortened" not in whole
     line = protocol.notification("event", 1, {"data": {"error": "\udcff" * 3_000_000}})
