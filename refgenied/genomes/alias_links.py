@@ -132,15 +132,15 @@ class AliasFolder:
         """
         written = os.readlink(link)
         above, _, name = written.rpartition("/")
-        if above in known and name not in ("", ".", ".."):
-            return known[above]
-        here = os.path.dirname(link)
+        here = link.rpartition("/")[0]
+        if (at := f"{here}//{above}") in known and name not in ("", ".", ".."):
+            return known[at]
         target = os.path.normpath(os.path.join(here, written))
         if not target.startswith((f"{self._root}/", f"{self._real_root}/")):
             return self._place(os.path.realpath(target))  # perhaps another spelling of the genome folder
         place = self._place(target)
         if place and above and self._place(os.path.normpath(os.path.join(here, above))) == place:
-            known[above] = place
+            known[at] = place
         return place
 
     def _place(self, target: str) -> Place | None:

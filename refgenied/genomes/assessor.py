@@ -2,9 +2,11 @@
 
 import os
 import stat
+from contextlib import ExitStack
+from typing import Self
 
-from refgenied.genomes.build_folder import Flags, moved_lately, read_flags, why_unreadable
-from refgenied.genomes.enclosure import Enclosure, shown
+from refgenied.genomes.build_folder import Flags, flags_differ, moved_lately, read_flags, why_unreadable
+from refgenied.genomes.enclosure import Enclosure, shown, translating
 from refgenied.genomes.genome_config import ConfigEntry
 from refgenied.genomes.layout import Judgement, Sighting, Survey
 from refgenied.genomes.stamps import FilesStamp, stamp_files, stamp_of
@@ -23,25 +25,48 @@ _NO_ENTRY = ConfigEntry()
 _NOT_AT_REST = FilesStamp("", Access.EVERYONE, 0)
 
 
+_MOST_ABOVE = 1000
+"""The folders above assets whose rights are remembered."""
+
+
 class Assessor:
-    """Assesses the assets of one genome folder."""
+    """Assesses assets in one look at a genome folder. A context manager: what is open for one serves the next."""
 
     def __init__(self, root: str, interrupted_after: float) -> None:
         self._root = root
         self._interrupted_after = interrupted_after
+        self._above: dict[str, Access] = {}
+        self._open: Enclosure | None = None
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def _enclosure(self) -> Enclosure:
+        """The genome folder. SourceChangedError, UnreadableError, ShortageError."""
+        if self._open is None:
+            with translating(self._root):
+                self._open = self._exit.enter_context(Enclosure(self._root, keeps_way=True))
+        return self._open
 
     def assess(self, survey: Survey, sighting: Sighting, now: float) -> Asset:
         files = _NOT_AT_REST
         flags = _NO_FLAGS
         try:
-            flags = read_flags(sighting.builds)
+            seen = read_flags(sighting.builds)
+            flags = seen.flags
             state, reason = self._state(survey, sighting, flags, now)
             if state in ARCHIVABLE:
                 outside = self._outside(sighting) if state is AssetState.ADDED else ""
                 reason = outside or reason
                 if not outside:
-                    files = stamp_files(sighting.folder, self._root)
-                if read_flags(sighting.builds) != flags:
+                    if len(self._above) > _MOST_ABOVE:
+                        self._above.clear()
+                    files = stamp_files(sighting.folder, self._enclosure(), self._above)
+                if flags_differ(sighting.builds, seen):
                     state, reason, files = AssetState.BUILDING, "at work: its build flags just changed", _NOT_AT_REST
         except OSError as error:
             state, reason = AssetState.UNREADABLE, why_unreadable(error, sighting.folder)
@@ -94,9 +119,8 @@ class Assessor:
     def _outside(self, sighting: Sighting) -> str:
         """Why an added asset cannot be archived, or ""."""
         try:
-            with Enclosure(self._root) as enclosure:
-                if enclosure.folder(sighting.folder):
-                    return ""
+            if self._enclosure().folder(sighting.folder):
+                return ""
         except UnsafeTreeError:
             return f"added from outside the genome folder, so it cannot be archived: {shown(sighting.folder)}"
         return "added, but it is the genome folder itself, so it cannot be archived"

@@ -1,7 +1,7 @@
 """The files that a build leaves beside an asset: pypiper's status flags, the commands, the recipe, the log."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, cast
@@ -54,45 +54,67 @@ class Flags(NamedTuple):
         return max(flag.mtime_ns for flag in self.completed) / 1e9 if self.completed else None
 
 
-def read_flags(folders: Iterable[str]) -> Flags:
+class Seen(NamedTuple):
+    """The flags at one moment."""
+
+    flags: Flags
+    names: list[list[str] | None]
+    """All names in each build folder; None when there is no such folder."""
+
+
+def read_flags(folders: Sequence[str]) -> Seen:
     """The flags in these build folders; some of the folders may be missing. OSError, UnreadableError.
 
     A flag's name holds the tag of the build, and `refgenie tag` may have changed the tag later. So only the end of the
     name is compared.
     """
-    found = mapped = False
+    mapped = False
     completed: list[Flag] = []
     failed: list[str] = []
     working: list[tuple[bool, str]] = []
     logs: list[str] = []
-    for folder in folders:
-        entries = _entries(folder)
-        found = found or entries is not None
-        for entry in entries or ():
-            name = entry.name
+    listed = [_names(folder) for folder in folders]
+    for folder, names in zip(folders, listed, strict=True):
+        for name in names or ():
             is_lock = name.startswith(("lock.", "recover."))
             if is_lock or name == _MAP_CONFIG_AT_WORK:
                 working.append((is_lock, name))
             elif name == MAP_CONFIG:
                 mapped = True
+            elif not name.endswith((".flag", "log.md")):
+                continue
             elif name.endswith("_completed.flag"):
-                info = entry.stat(follow_symlinks=False)
-                completed.append(Flag(entry.path, info.st_ino, info.st_mtime_ns))
+                path = f"{folder}/{name}"
+                info = os.lstat(path)
+                completed.append(Flag(path, info.st_ino, info.st_mtime_ns))
             elif name.endswith("_failed.flag"):
                 failed.append(name)
             elif _is_log(name):
-                logs.append(entry.path)
+                logs.append(f"{folder}/{name}")
             elif name.endswith(("_running.flag", "_waiting.flag", "_partial.flag")):
                 working.append((False, name))
+    found = any(names is not None for names in listed)
     _, at_work = min(working, default=(False, ""))  # for a reader, a status flag says more than a lock
-    return Flags(found, tuple(sorted(completed)), min(failed, default=""), min(logs, default=""), at_work, mapped)
+    flags = Flags(found, tuple(sorted(completed)), min(failed, default=""), min(logs, default=""), at_work, mapped)
+    return Seen(flags, listed)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]] | None:
-    """The entries of a folder; None when there is no such folder."""
+def flags_differ(folders: Sequence[str], seen: Seen) -> bool:
+    """Whether the flags are no longer as they were seen. OSError, UnreadableError."""
+    if [_names(folder) for folder in folders] != seen.names:
+        return read_flags(folders).flags != seen.flags
+    for flag in seen.flags.completed:
+        info = os.lstat(flag.path)
+        if (info.st_ino, info.st_mtime_ns) != (flag.inode, flag.mtime_ns):
+            return True
+    return False
+
+
+def _names(folder: str) -> list[str] | None:
+    """The names in a folder; None when there is no such folder."""
     try:
         with os.scandir(folder) as entries:
-            found = list(islice(entries, MAX_BUILD_NAMES + 1))
+            found = [entry.name for entry in islice(entries, MAX_BUILD_NAMES + 1)]
     except (FileNotFoundError, NotADirectoryError):
         return None
     if len(found) > MAX_BUILD_NAMES:

@@ -27,6 +27,7 @@ MAX_NAMES = 1_000_000
 """The most names in one folder, because its listing is held in memory."""
 MAX_FOLDER_DEPTH = 100
 """The most folders inside one another, because the walk keeps one descriptor open for each."""
+_ODD_STEPS = frozenset({b"", b".", b".."})
 _STEP_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -87,38 +88,68 @@ class Enclosure:
     leads to the folder, even through a link or through another mount of the same folder.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """OSError when the folder cannot be opened."""
+    def __init__(self, folder: str | os.PathLike[str], *, keeps_way: bool = False) -> None:
+        """`keeps_way`: the folders on the way to the last place stay open, for many places side by side.
+
+        OSError when the folder cannot be opened.
+        """
         self.path = os.path.abspath(folder)
         self._fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         info = os.fstat(self._fd)
         self._identity = (info.st_dev, info.st_ino)
         self._real = _split(os.fsencode(os.path.realpath(self.path)))
         self._spellings = [_split(os.fsencode(self.path)), self._real]
+        self._prefix = os.fsencode(self.path) + b"/"
+        self._keeps_way = keeps_way
+        self._way: list[tuple[bytes, int]] = []
+        """The open folders on the way: each lies in the one before it."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._go_back(0)
         os.close(self._fd)
         self._fd = -1
 
     def open_at(self, parts: Parts, flags: int) -> int:
         """A new descriptor of the file or folder; OSError when any component is a link."""
+        name, flags = parts[-1] if parts else b".", flags | os.O_NOFOLLOW | os.O_CLOEXEC
+        if self._keeps_way:
+            return os.open(name, flags, dir_fd=self._above(parts))
         at = self._fd
         try:
-            for name in parts[:-1]:
-                below = os.open(name, _STEP_FLAGS | os.O_DIRECTORY, dir_fd=at)
+            for step in parts[:-1]:
+                below = os.open(step, _STEP_FLAGS | os.O_DIRECTORY, dir_fd=at)
                 if at != self._fd:
                     os.close(at)
                 at = below
-            return os.open(parts[-1] if parts else b".", flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            return os.open(name, flags, dir_fd=at)
         finally:
             if at != self._fd:
                 os.close(at)
 
+    def _above(self, parts: Parts) -> int:
+        """The folder with this place; it and those above it stay open."""
+        shared = 0
+        for (known, _), name in zip(self._way, parts[:-1], strict=False):
+            if known != name:
+                break
+            shared += 1
+        self._go_back(shared)
+        for name in parts[shared:-1]:
+            at = self._way[-1][1] if self._way else self._fd
+            self._way.append((name, os.open(name, _STEP_FLAGS | os.O_DIRECTORY, dir_fd=at)))
+        return self._way[-1][1] if self._way else self._fd
+
+    def _go_back(self, depth: int) -> None:
+        while len(self._way) > depth:
+            os.close(self._way.pop()[1])
+
     def lstat(self, parts: Parts) -> os.stat_result:
         """As `os.lstat`. OSError when any component above it is a link."""
+        if self._keeps_way and parts:
+            return os.stat(parts[-1], dir_fd=self._above(parts), follow_symlinks=False)
         return self._ask(parts, os.fstat)
 
     def _ask(self, parts: Parts, ask: Callable[[int], T]) -> T:
@@ -130,6 +161,9 @@ class Enclosure:
 
     def folder(self, path: str | os.PathLike[str]) -> Parts:
         """The real place of a folder. UnsafeTreeError: outside. SourceChangedError: it does not exist. OSError."""
+        place = self._plain_place(os.fsencode(path))
+        if place is not None:
+            return place
         try:
             found = self.resolve((), os.fsencode(os.path.abspath(path)))
         except NowhereError as error:
@@ -142,6 +176,16 @@ class Enclosure:
         if not stat.S_ISDIR(found.info.st_mode):
             raise SourceChangedError(f"{shown(os.fspath(path))} is not a folder")
         return found.parts
+
+    def _plain_place(self, path: bytes) -> Parts | None:
+        """The place of a folder, if its path as it is written leads there without a link; nearly all do."""
+        parts = tuple(path.removeprefix(self._prefix).split(b"/"))
+        if not path.startswith(self._prefix) or not _ODD_STEPS.isdisjoint(parts) or len(parts) > MAX_FOLDER_DEPTH:
+            return None
+        try:
+            return parts if stat.S_ISDIR(self.lstat(parts).st_mode) else None
+        except OSError:
+            return None
 
     def resolve(self, base: Parts, target: bytes) -> Destination:
         """Where a link in the folder `base` with this target leads. Our own code follows every link on the path.

@@ -37,7 +37,7 @@ class GenomeFolder:
         self.root = os.path.abspath(root)
         self._names_config = config is not None
         self._config = config or f"{self.root}/{CONFIG_NAME}"
-        self._assessor = Assessor(self.root, interrupted_after)
+        self._interrupted_after = interrupted_after
         self._layout: Layout | None = None
         self._kept: _Kept | None = None
         """The last look, because an asset that is as it was stays the same object, and what its survey knew."""
@@ -101,7 +101,8 @@ class GenomeFolder:
             kept = self._kept if self._kept and self._kept.layout is layout else None
             survey = layout.survey_of(key, kept.survey if kept else None, now)
             sighting = survey.one(key)
-            asset = self._assessor.assess(survey, sighting, now) if sighting else None
+            with self._assessor() as assessor:
+                asset = assessor.assess(survey, sighting, now) if sighting else None
             if asset is None or asset.state is not AssetState.UNREGISTERED or not survey.outdated():
                 break
         return asset
@@ -169,22 +170,27 @@ class GenomeFolder:
     def _assess_all(self, survey: Survey, now: float) -> dict[AssetKey, Asset]:
         known = self._kept.look.assets if self._kept else {}
         assets: dict[AssetKey, Asset] = {}
-        for sighting in survey.all():
-            asset = self._assessor.assess(survey, sighting, now)
-            before = known.get(sighting.key)
-            assets[sighting.key] = before if before == asset and before is not None else asset
+        with self._assessor() as assessor:
+            for sighting in survey.all():
+                asset = assessor.assess(survey, sighting, now)
+                before = known.get(sighting.key)
+                assets[sighting.key] = before if before == asset and before is not None else asset
         return assets
+
+    def _assessor(self) -> Assessor:
+        return Assessor(self.root, self._interrupted_after)
 
     def _assess_some(
         self, survey: Survey, keys: Collection[AssetKey], known: dict[AssetKey, Asset], now: float
     ) -> dict[AssetKey, Asset]:
         """The known assets, with these assessed again; the same mapping when none has changed."""
         changed: dict[AssetKey, Asset | None] = {}
-        for key in keys:
-            sighting = survey.one(key)
-            asset = self._assessor.assess(survey, sighting, now) if sighting else None
-            if asset != known.get(key):
-                changed[key] = asset
+        with self._assessor() as assessor:
+            for key in keys:
+                sighting = survey.one(key)
+                asset = assessor.assess(survey, sighting, now) if sighting else None
+                if asset != known.get(key):
+                    changed[key] = asset
         if not changed:
             return known
         assets = dict(known)

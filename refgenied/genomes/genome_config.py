@@ -26,7 +26,7 @@ _MAX_ENTRY_BYTES = 1 << 17
 """The most bytes of one asset's entry, because a reply about it may have 1 MiB."""
 
 
-class ConfigEntry(msgspec.Struct, frozen=True):
+class ConfigEntry(msgspec.Struct, frozen=True, gc=False):
     """The config's entry of one asset."""
 
     asset_path: str = ""

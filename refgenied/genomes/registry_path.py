@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
 from refgenied.genomes.enclosure import shown
@@ -27,6 +28,7 @@ class RegistryPath(NamedTuple):
     """The asset's name; None means the group's default asset."""
 
 
+@lru_cache(maxsize=4096)
 def is_name(text: str) -> bool:
     """Whether a text can be the name of a genome, group or asset, and is safe as the name of a folder.
 

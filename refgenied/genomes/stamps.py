@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 from refgenied.files.regular import is_shortage
 from refgenied.genomes.build_folder import BUILD_FOLDER, Flag
-from refgenied.genomes.enclosure import MAX_NAMES, translated
-from refgenied.genomes.member import access_to
+from refgenied.genomes.enclosure import MAX_NAMES, Enclosure, translated
+from refgenied.genomes.member import Kind, access_to
+from refgenied.genomes.plain_tree import NotPlainError, plain_members
 from refgenied.genomes.small_files import some_names
 from refgenied.genomes.walk import Tree
-from refgenied.model import Access, UnsafeTreeError
+from refgenied.model import Access, RefgeniedError, UnsafeTreeError
+
+_EXCLUDED = frozenset({BUILD_FOLDER})
 
 
 class FilesStamp(NamedTuple):
@@ -24,14 +27,35 @@ class FilesStamp(NamedTuple):
     """Bytes of all files together; 0 for a tree that the walk refuses."""
 
 
-def stamp_files(folder: str, within: str) -> FilesStamp:
-    """What an asset's files are now.
+def stamp_files(folder: str, within: Enclosure, above: dict[str, Access] | None = None) -> FilesStamp:
+    """What an asset's files are now. `above` keeps who may enter the folders above it, for the assets beside it.
 
     If the walk refuses the tree, the hash covers everything that is visible without following links: the refusal holds
     as long as the tree stays as it is. UnreadableError, SourceChangedError, ShortageError.
     """
+    access = access_above(folder, within.path, {} if above is None else above)
+    return _stamp_plain(folder, within, access) or _stamp_walked(folder, within, access)
+
+
+def _stamp_plain(folder: str, within: Enclosure, access: Access) -> FilesStamp | None:
+    """The stamp of a tree without links, which nearly all are; None when it takes the walk."""
+    said: list[bytes] = []
+    size = 0
+    try:
+        for path, kind, mode, info in plain_members(within, within.folder(folder), _EXCLUDED):
+            own = info.st_size if kind is Kind.FILE else 0
+            numbers = f"{kind}({mode}, {own}, {info.st_mtime_ns}, {info.st_ctime_ns}, {info.st_ino})0"
+            said.append(b"%b\0%b\0\0" % (path, numbers.encode()))
+            size += own
+            if mode & 0o055 != 0o055:
+                access = access.narrowed(Access.of(mode, folder=kind is Kind.FOLDER))
+    except (NotPlainError, OSError, RefgeniedError):
+        return None
+    return FilesStamp(blake2b(b"".join(said), digest_size=16).hexdigest(), access, size)
+
+
+def _stamp_walked(folder: str, within: Enclosure, access: Access) -> FilesStamp:
     digest = blake2b(digest_size=16)
-    access = access_above(folder, within)
     size = 0
     try:
         with Tree(folder, within=within) as tree:
@@ -45,14 +69,16 @@ def stamp_files(folder: str, within: str) -> FilesStamp:
     return FilesStamp(digest.hexdigest(), access, size)
 
 
-def access_above(folder: str, within: str) -> Access:
+def access_above(folder: str, within: str, known: dict[str, Access]) -> Access:
     """Who may enter the folders between the genome folder and an asset's folder, without these two. OSError."""
-    access = Access.EVERYONE
     above = os.path.dirname(folder)
-    while len(above) > len(within) and above.startswith(within):
-        access = access.narrowed(Access.of(os.stat(above).st_mode, folder=True))
-        above = os.path.dirname(above)
-    return access
+    if len(above) <= len(within) or not above.startswith(within):
+        return Access.EVERYONE
+    if above not in known:
+        own = Access.of(os.stat(above).st_mode, folder=True)
+        higher = access_above(above, within, known)
+        known[above] = own if higher is own else own.narrowed(higher)
+    return known[above]
 
 
 def stamp_of(files_stamp: str, flags: tuple[Flag, ...], digest: str | None, seek_keys: Mapping[str, str]) -> str:

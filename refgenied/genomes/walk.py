@@ -65,9 +65,9 @@ _identity = attrgetter("st_mode", "st_dev", "st_ino", "st_size", "st_mtime_ns", 
 class Tree:
     """One asset's files. A context manager. Only one thread may iterate over it, once at a time.
 
-    `folder` is the asset's folder. `within` is the genome folder; links into it are replaced by their content. With
-    None, no link out of `folder` is allowed. `exclude`: names that are left out, at the top level and everywhere in a
-    replaced folder.
+    `folder` is the asset's folder. `within` is the genome folder, as a path or open; links into it are replaced by
+    their content. With None, no link out of `folder` is allowed. `exclude`: names that are left out, at the top level
+    and everywhere in a replaced folder.
 
     Errors, also during iteration: UnsafeTreeError (a link that leads out, to nothing or in a circle; a device, FIFO or
     socket; the text names the member), UnreadableError, ShortageError, SourceChangedError (a file vanished meanwhile).
@@ -77,7 +77,7 @@ class Tree:
         self,
         folder: str | os.PathLike[str],
         *,
-        within: str | os.PathLike[str] | None = None,
+        within: str | os.PathLike[str] | Enclosure | None = None,
         exclude: frozenset[bytes] = frozenset({b"_refgenie_build"}),
     ) -> None:
         self.folder = os.path.abspath(folder)
@@ -92,7 +92,8 @@ class Tree:
 
     def __enter__(self) -> Self:
         with ExitStack() as entered, translating(self.folder):
-            self._enclosure = entered.enter_context(Enclosure(self._within))
+            within = self._within
+            self._enclosure = within if isinstance(within, Enclosure) else entered.enter_context(Enclosure(within))
             self._home = self._enclosure.folder(self.folder)
             self._exit = entered.pop_all()
         return self

@@ -1,4 +1,7 @@
-"""Assets, genomes, and the result of one look at all of them."""
+"""Assets, genomes, and the result of one look at all of them.
+
+There may be 100,000 of each, and none can refer to itself, so Python's garbage collector does not visit them (`gc`).
+"""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,7 +12,7 @@ import msgspec
 from refgenied.model.access import Access
 
 
-class AssetKey(msgspec.Struct, frozen=True, order=True):
+class AssetKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """The identity of one asset: three names, never an alias."""
 
     genome_digest: str
@@ -48,7 +51,7 @@ ARCHIVABLE = frozenset({AssetState.COMPLETE, AssetState.UNREGISTERED, AssetState
 """States in which an asset's files are at rest: a user can ask for an archive of it."""
 
 
-class Asset(msgspec.Struct, frozen=True):
+class Asset(msgspec.Struct, frozen=True, gc=False):
     """One asset, as one look at the genome folder found it."""
 
     key: AssetKey
@@ -89,7 +92,7 @@ class BuildRecord(msgspec.Struct, frozen=True):
     """The first 256 KiB of the log; "" when there is none."""
 
 
-class Genome(msgspec.Struct, frozen=True):
+class Genome(msgspec.Struct, frozen=True, gc=False):
     digest: str
     aliases: tuple[str, ...] = ()
     description: str = ""

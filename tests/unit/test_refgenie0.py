@@ -296,8 +296,8 @@ def test_flags_that_change_while_the_files_are_read(tree: Tree013, monkeypatch) 
 
     real = module.stamp_files
 
-    def rebuilt_meanwhile(folder: str, within: str) -> FilesStamp:
-        found = real(folder, within)
+    def rebuilt_meanwhile(*asked: object) -> FilesStamp:
+        found = real(*asked)
         tree.flags("fasta", "default", "running")
         return found
 
