@@ -2,6 +2,7 @@
 
 import os
 from itertools import islice
+from sys import intern
 from typing import NamedTuple
 
 from refgenied.genomes.build_folder import why_unreadable
@@ -148,5 +149,5 @@ class AliasFolder:
             if target.startswith(f"{root}/data/"):
                 parts = target.removeprefix(f"{root}/data/").split("/")
                 if len(parts) >= 3 and all(is_name(part) for part in parts[:3]):
-                    return Place(*parts[:3])
+                    return Place(*map(intern, parts[:3]))
         return None

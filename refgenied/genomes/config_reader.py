@@ -105,25 +105,29 @@ class ConfigReader:
         if self._bad and self.identity() == self._bad[0]:
             return self._known(self._bad[1])
         until = time.monotonic() + LONGEST_READ_SECONDS
-        before: Identity | None = None
+        before: _Read | None = None
+        first = True
         while True:
             while time.monotonic() < until and any(self._is_held(lock, now) for lock in self._locks):
                 time.sleep(LOCK_POLL_SECONDS)
             seen, rested = self.identity(), self._rested()
             try:
                 read = self._attempt(before, now)
+                if first:  # however long the parser took, a second read may still agree
+                    first, until = False, max(until, time.monotonic() + 2 * BETWEEN_READS_SECONDS)
             except (_TornError, GarbledError, OSError) as error:
                 why = error
                 before = None
                 settled = self._is_settled(self.identity(), now)
             else:
                 settled = self._is_settled(read.identity, now)
-                if read.parsed and (settled or read.identity == before or not self._is_poorer(read.parsed)):
+                agree = before is not None and read.identity == before.identity
+                if read.parsed and (settled or agree or not self._is_poorer(read.parsed)):
                     self._good, self._good_at = _Good(read.identity, read.parsed), now
                     self._cached = settled or rested == read.identity
                     return self._known()
                 why = _TornError("is being rewritten")
-                before = read.identity
+                before = read
             if settled or time.monotonic() + BETWEEN_READS_SECONDS > until:
                 steady = seen if settled and seen == self.identity() else None
                 self._bad = (steady, why) if steady and isinstance(why, GarbledError) else None
@@ -145,7 +149,7 @@ class ConfigReader:
             return KnownConfig(config, False, self._good_at, identity, (Problem(self.path, _told(why)),))
         return KnownConfig(config, True, self._good_at, identity, config.problems if config else ())
 
-    def _attempt(self, before: Identity | None, now: float) -> _Read:
+    def _attempt(self, before: _Read | None, now: float) -> _Read:
         with open(open_regular(self.path), "rb") as file:
             identity = _identity(os.fstat(file.fileno()))
             if identity[2] > MAX_BYTES:
@@ -156,10 +160,11 @@ class ConfigReader:
             raise _TornError("changed while it was read")
         if not text or text.isspace():
             raise _TornError("is empty: refgenie may have been stopped while it wrote it")
-        good = self._good.parsed if self._good else None
-        if good and not (text.endswith(b"\n") or after == before or self._is_settled(after, now)):
+        agrees = before is not None and after == before.identity
+        if self._good and not (text.endswith(b"\n") or agrees or self._is_settled(after, now)):
             return _Read(after, None)
-        return _Read(after, ParsedConfig.read(self._part(text), self.path, good))
+        known = (before and before.parsed) or (self._good.parsed if self._good else None)
+        return _Read(after, ParsedConfig.read(self._part(text), self.path, known))
 
     def _is_poorer(self, new: ParsedConfig) -> bool:
         """Whether a new read lacks an entry of the good one, as in a file that is cut off. Without one, it may."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from sys import intern
 from typing import NamedTuple, Protocol, TypeVar
 
 from refgenied.genomes.build_folder import BUILD_FOLDER, Flags, why_unreadable
@@ -103,7 +104,7 @@ def listing(folder: str, problems: Problems) -> Listing:
                 if name.startswith(".") or not entry.is_dir():
                     others.append(name)
                 elif is_name(name):
-                    names.append(name)
+                    names.append(intern(name))  # many folders have the same
                 else:
                     problems.add(repr(entry.path), "is left out: it has a name that no asset can have")
     except (FileNotFoundError, NotADirectoryError):

@@ -42,12 +42,15 @@ class LinkFacts:
         survey = cls(root, alias)
         problems = Problems()
         survey._names = alias.names(problems)
+        there = survey._data_folders(problems)
+        same = {place: place for place in there}  # one object for a place, and one for what its names say
         called: dict[Place, list[Name]] = {}
         for name, links in survey._names.items():
-            for place in links.places:
+            places = tuple(same.setdefault(place, place) for place in links.places)
+            survey._names[name] = links._replace(places=places)
+            for place in places:
                 called.setdefault(place, []).append(name)
         survey._called = {place: tuple(names) for place, names in called.items()}
-        there = survey._data_folders(problems)
         survey._aliases = survey._all_aliases(problems)
         survey._unclaimed = survey._unclaimed_now()
         survey._name_all(there, problems)

@@ -1,8 +1,10 @@
 """Looks at what may have changed: they find what a whole look finds, and their cost follows the change."""
 
+import gc
 import os
 import shutil
 import time
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -221,3 +223,19 @@ def test_the_cost_of_one_asset_does_not_grow_with_the_folder(tmp_path: Path, lay
         costs.append(calls)
     assert costs[0] == costs[1]
     assert costs[0].total() > 0
+
+
+def test_what_is_kept_for_one_asset_fits_into_two_kilobytes(tmp_path: Path, layout: str) -> None:
+    """The asset, its key and entry, the survey, and the config's text and landmarks, with pytest's long paths."""
+    kept = []
+    for groups in (20, 120):
+        tree = made(tmp_path / f"genomes{groups}", layout, groups)
+        GenomeFolder(str(tree.root), config=None).look(time.time())  # what is kept once for all
+        tracemalloc.start()
+        folder = GenomeFolder(str(tree.root), config=None)
+        look = folder.look(time.time())
+        gc.collect()
+        kept.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert len(look.assets) == groups
+    assert kept[1] - kept[0] < 100 * 2048
