@@ -19,6 +19,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -200,6 +201,7 @@ def main() -> int:
     size, pairs = (0.1, 1) if options.quick else (1.0, options.pairs)
     threads = len(os.sched_getaffinity(0))
     DATA.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that daemons end and folders go
     try:
         if options.what == "publish":
             publish.run(DATA, pairs)

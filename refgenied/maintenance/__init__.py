@@ -13,10 +13,14 @@ meanwhile is read again. The mark is written only if the record is still about t
 still exists. A marked archive counts as stale, so the next look queues it again.
 
 *Scrubber* proves a share of the folder each day, in a separate thread at nice 10 (a thread of a pool would stay nice).
-It pauses while jobs run.
+It pauses while jobs run. The database has the archives in the order of their proofs (`store/proofs`): the next one costs
+the same in any folder, and each archive has at most one turn a day.
 
-*Damage* tells the health which archives are marked. It checks an archive when the catalog finds that its record,
-manifest and file do not agree.
+*Damage* tells the health which archives are marked. It asks the database only after an event that can change this. It
+checks an archive when the catalog finds that its record, manifest and file do not agree.
+
+Whoever works on all archives (verify, import, rights, tidier) takes some hundred at a time, so the memory does not grow
+with their number. Only a start with a new or an old database has all records in memory.
 
 *Importer.* A foreign archive gets our name: first as a hard link with a `.partial` name, or as a copy if the file
 belongs to another user, who could still write to it. A symbolic link is never followed. The manifest of a foreign
