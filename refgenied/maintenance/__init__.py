@@ -13,8 +13,8 @@ meanwhile is read again. The mark is written only if the record is still about t
 still exists. A marked archive counts as stale, so the next look queues it again.
 
 *Scrubber* proves a share of the folder each day, in a separate thread at nice 10 (a thread of a pool would stay nice).
-It pauses while jobs run. The database has the archives in the order of their proofs (`store/proofs`): the next one costs
-the same in any folder, and each archive has at most one turn a day.
+It pauses while jobs run. The database has the archives in the order of their proofs (`store/proofs`): the next one
+costs the same in any folder, and each archive has at most one turn a day.
 
 *Damage* tells the health which archives are marked. It asks the database only after an event that can change this. It
 checks an archive when the catalog finds that its record, manifest and file do not agree.
