@@ -221,3 +221,11 @@ def test_a_block_that_holds_more_than_it_says_is_damage(head):
     assert decompress(bytes(bomb), BLOCK_SIZE) is None
     bomb[-4:] = (1000).to_bytes(4, "little")
     assert decompress(bytes(bomb), BLOCK_SIZE) is None
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_member_whose_last_bytes_name_another_size_is_damaged(wrong):
+    member = bytearray(Libdeflate(6).compress(b"ACGT" * 100))
+    assert decompress(bytes(member), BLOCK_SIZE) == b"ACGT" * 100
+    member[-4:] = (400 + wrong).to_bytes(4, "little")
+    assert decompress(bytes(member), BLOCK_SIZE) is None
