@@ -39,8 +39,9 @@ handed back, and no job is claimed until `conditions.Room` sees room. This is so
 two cases smaller jobs go first. If not even a small file could be written (a quota, a disk without inodes), it is
 also so when a small file can be written again.
 
-A job that was running when the daemon was killed goes behind all others. After the third kill in a row it waits for a
-day, then for two, four … (at most 32), also over restarts, until the asset is built again or `queue retry` is given.
+A job that was running when the daemon was killed goes behind all others, and the more often in a row, the farther
+behind: several jobs may have run, and the one that is the reason comes last. After the third kill in a row it waits for
+a day, then for two, four … (at most 32), also over restarts, until the asset is built again or `queue retry` is given.
 
 Waits do not depend on the clock: when somebody sets the clock, the times of waiting jobs are moved by the same amount.
 

@@ -138,7 +138,7 @@ _NOT_AT_WORK = (
     "NOT EXISTS (SELECT 1 FROM job AS r INDEXED BY job_one_running WHERE r.state = 'running' "
     "AND r.genome_digest = j.genome_digest AND r.asset_group = j.asset_group AND r.asset = j.asset)"
 )
-_ORDER = "ORDER BY crashes > 0, priority, id LIMIT"
+_ORDER = "ORDER BY crashes, priority, id LIMIT"
 _LOOKED_THROUGH = 200
 """So many jobs at the head of the queue are looked at in their order. If all of them wait, the due ones are sorted."""
 
@@ -148,7 +148,8 @@ async def due(tx: Transaction, now: float, most: int, *, but_not: Collection[Ass
     and assets with a running job, are left out.
 
     A job that was running when the daemon was killed goes last, even if a user asked for it: it could happen again
-    before the other jobs have run. The cost does not grow with the queue.
+    before the other jobs have run. Several may have run then, so one that was there more often goes behind one that was
+    there less often. The cost does not grow with the queue.
     """
     head = f"SELECT id FROM job INDEXED BY job_next WHERE state = 'queued' {_ORDER} {_LOOKED_THROUGH}"
     found: list[Job] = []
@@ -177,7 +178,7 @@ async def running(tx: Transaction) -> list[Job]:
 
 async def queued(tx: Transaction, skip: int = 0, limit: int = -1) -> list[Job]:
     """The queued jobs in the order in which they will run, without the first `skip`. `limit`: -1 for all."""
-    which = "WHERE state = 'queued' ORDER BY crashes > 0, priority, id LIMIT ? OFFSET ?"
+    which = "WHERE state = 'queued' ORDER BY crashes, priority, id LIMIT ? OFFSET ?"
     return await JOBS.all(tx, which, (limit, skip))
 
 
@@ -185,8 +186,8 @@ async def before(tx: Transaction, job: Job, now: float) -> int:
     """How many jobs are before a queued job: the running jobs, and the due jobs that go first."""
     return await tx.number(
         "SELECT (SELECT COUNT(*) FROM job WHERE state = 'running') + (SELECT COUNT(*) FROM job "
-        "WHERE state = 'queued' AND not_before <= ? AND (crashes > 0, priority, id) < (?, ?, ?))",
-        (now, job.crashes > 0, job.priority, job.id),
+        "WHERE state = 'queued' AND not_before <= ? AND (crashes, priority, id) < (?, ?, ?))",
+        (now, job.crashes, job.priority, job.id),
     )
 
 

@@ -156,4 +156,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX archive_proved ON archive (proved_at, genome_digest, asset_group, asset)",
         "CREATE INDEX archive_damaged ON archive (genome_digest, asset_group, asset) WHERE damaged IS NOT NULL",
     ),
+    (
+        # Several jobs may have run during a kill: those that were there most often go last.
+        "DROP INDEX job_next",
+        "CREATE INDEX job_next ON job (crashes, priority, id) WHERE state = 'queued'",
+    ),
 )

@@ -307,6 +307,22 @@ async def test_jobs_that_ran_during_a_kill_run_alone(genomes: Genomes, packing: 
         await assert_all_is_right(parts, *keys, *new)
 
 
+async def test_who_was_there_at_more_kills_goes_later(genomes: Genomes) -> None:
+    """Three ran at the first kill, and the first of them is the reason for it: the others must have their turn."""
+    keys = [AssetKey("d", group, "default") for group in ("a", "b", "c")]
+    async with running(genomes) as parts:
+        for key in keys:
+            await parts.jobs.enqueue(key, stamp="s", priority=Priority.ASKED)
+        assert all([await parts.jobs.claim() for _ in keys])
+        await parts.jobs.recover()
+        first = await parts.jobs.claim()
+        assert first
+        assert first.key == keys[0]
+        await parts.jobs.recover()
+        await parts.jobs.enqueue(AssetKey("d", "new", "default"), stamp="s", priority=Priority.BACKLOG)
+        assert [job.key.asset_group for job in await parts.jobs.due(4)] == ["new", "b", "c", "a"]
+
+
 async def test_a_reserved_asset_is_passed_over(genomes: Genomes, packing: Packing) -> None:
     reserved, other = genomes.build("a0"), genomes.build("a1")
     async with running(genomes) as parts, working(parts):
