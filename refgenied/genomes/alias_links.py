@@ -16,6 +16,11 @@ MAX_LINKS_IN_ALIAS = 1_000_000
 """The most links in alias/. refgenie 1 makes one link for each file."""
 
 
+_NAME_DEPTH = 4
+"""The folders from the genome folder into one name: alias, ALIAS, GROUP, ASSET."""
+_ODD_STEPS = frozenset({"", ".", ".."})
+
+
 class Place(NamedTuple):
     """One data folder: `data/DIGEST/GROUP/FOLDER`."""
 
@@ -89,12 +94,11 @@ class AliasFolder:
         """Where the links in one folder of alias/ lead, and how many more may be read. The folder may be a link too."""
         places: set[Place] = set()
         broken: list[str] = []
-        known: dict[str, Place] = {}
         pending = [(folder, 0)]
         if os.path.islink(folder):
             pending = []
             room -= 1
-            self._note(folder, places, broken, known, problems)
+            self._note(folder, _NAME_DEPTH - 1, places, broken, problems)
         while pending and room > 0:
             path, depth = pending.pop()
             room -= 1
@@ -103,7 +107,7 @@ class AliasFolder:
                     for entry in islice(entries, room):
                         if entry.is_symlink():
                             room -= 1
-                            self._note(entry.path, places, broken, known, problems)
+                            self._note(entry.path, _NAME_DEPTH + depth, places, broken, problems)
                         elif depth < _MAX_LINK_DEPTH and entry.is_dir(follow_symlinks=False):
                             pending.append((entry.path, depth + 1))
                         else:
@@ -114,11 +118,10 @@ class AliasFolder:
                 problems.add(path, why_unreadable(error, path))
         return Links(tuple(sorted(places)), min(broken, default="")), max(room, 0)
 
-    def _note(
-        self, link: str, places: set[Place], broken: list[str], known: dict[str, Place], problems: Problems
-    ) -> None:
+    def _note(self, link: str, depth: int, places: set[Place], broken: list[str], problems: Problems) -> None:
+        """`depth`: how many folders there are from the genome folder to the link."""
         try:
-            place = self._place_of(link, known)
+            place = self._place_of(link, depth)
             if place:
                 places.add(place)
             if not os.path.exists(link):
@@ -126,28 +129,23 @@ class AliasFolder:
         except OSError as error:
             problems.add(link, why_unreadable(error, link))
 
-    def _place_of(self, link: str, known: dict[str, Place]) -> Place | None:
-        """The data folder of a link's target. If the text begins with the genome folder, only the text is used.
-
-        `known`: the answer for each folder that links beside this one name, because they are nearly always the same.
-        """
+    def _place_of(self, link: str, depth: int) -> Place | None:
+        """The data folder of a link's target. If the text begins with the genome folder, only the text is used."""
         written = os.readlink(link)
-        above, _, name = written.rpartition("/")
-        here = link.rpartition("/")[0]
-        if (at := f"{here}//{above}") in known and name not in ("", ".", ".."):
-            return known[at]
-        target = os.path.normpath(os.path.join(here, written))
+        steps = written.split("/")
+        inside = steps[depth:]
+        if steps[:depth].count("..") == depth and _ODD_STEPS.isdisjoint(inside) and len(inside) > 3:
+            # as refgenie 1 writes them: up to the genome folder, and down again
+            return _named(inside[1:]) if inside[0] == "data" else None
+        target = os.path.normpath(os.path.join(os.path.dirname(link), written))
         if not target.startswith((f"{self._root}/", f"{self._real_root}/")):
-            return self._place(os.path.realpath(target))  # perhaps another spelling of the genome folder
-        place = self._place(target)
-        if place and above and self._place(os.path.normpath(os.path.join(here, above))) == place:
-            known[at] = place
-        return place
-
-    def _place(self, target: str) -> Place | None:
+            target = os.path.realpath(target)  # perhaps another spelling of the genome folder
         for root in (self._root, self._real_root):
             if target.startswith(f"{root}/data/"):
-                parts = target.removeprefix(f"{root}/data/").split("/")
-                if len(parts) >= 3 and all(is_name(part) for part in parts[:3]):
-                    return Place(*map(intern, parts[:3]))
+                return _named(target.removeprefix(f"{root}/data/").split("/"))
         return None
+
+
+def _named(steps: list[str]) -> Place | None:
+    """The data folder in which the path below data/ lies."""
+    return Place(*map(intern, steps[:3])) if len(steps) >= 3 and all(map(is_name, steps[:3])) else None

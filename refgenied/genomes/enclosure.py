@@ -179,13 +179,18 @@ class Enclosure:
 
     def _plain_place(self, path: bytes) -> Parts | None:
         """The place of a folder, if its path as it is written leads there without a link; nearly all do."""
+        parts = self.written(path)
+        try:
+            return parts if parts and stat.S_ISDIR(self.lstat(parts).st_mode) else None
+        except OSError:
+            return None
+
+    def written(self, path: bytes) -> Parts | None:
+        """The place that a path names if there is no link on it; None for a path that is not plainly inside."""
         parts = tuple(path.removeprefix(self._prefix).split(b"/"))
         if not path.startswith(self._prefix) or not _ODD_STEPS.isdisjoint(parts) or len(parts) > MAX_FOLDER_DEPTH:
             return None
-        try:
-            return parts if stat.S_ISDIR(self.lstat(parts).st_mode) else None
-        except OSError:
-            return None
+        return parts
 
     def resolve(self, base: Parts, target: bytes) -> Destination:
         """Where a link in the folder `base` with this target leads. Our own code follows every link on the path.

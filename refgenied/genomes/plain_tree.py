@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from refgenied.genomes.enclosure import FOLDER_FLAGS, Enclosure, Parts
+from refgenied.genomes.enclosure import FOLDER_FLAGS, Enclosure
 from refgenied.genomes.member import Kind
 
 Line = tuple[bytes, Kind, int, os.stat_result]
@@ -22,8 +22,11 @@ class NotPlainError(Exception):
     """There is a link, something special, too much, or something has changed meanwhile."""
 
 
-def plain_members(enclosure: Enclosure, home: Parts, exclude: frozenset[str]) -> Iterator[Line]:
-    """The members of the asset at this place. `exclude`: names left out at the top level. NotPlainError, OSError."""
+def plain_members(enclosure: Enclosure, folder: str, exclude: frozenset[str]) -> Iterator[Line]:
+    """The members of the asset in this folder. `exclude`: names left out at the top level. NotPlainError, OSError."""
+    home = enclosure.written(os.fsencode(folder))
+    if home is None:
+        raise NotPlainError
     fd = enclosure.open_at(home, FOLDER_FLAGS)
     try:
         names = _names(fd, exclude)

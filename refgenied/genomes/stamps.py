@@ -13,7 +13,7 @@ from refgenied.genomes.member import Kind, access_to
 from refgenied.genomes.plain_tree import NotPlainError, plain_members
 from refgenied.genomes.small_files import some_names
 from refgenied.genomes.walk import Tree
-from refgenied.model import Access, RefgeniedError, UnsafeTreeError
+from refgenied.model import Access, UnsafeTreeError
 
 _EXCLUDED = frozenset({BUILD_FOLDER})
 
@@ -42,14 +42,14 @@ def _stamp_plain(folder: str, within: Enclosure, access: Access) -> FilesStamp |
     said: list[bytes] = []
     size = 0
     try:
-        for path, kind, mode, info in plain_members(within, within.folder(folder), _EXCLUDED):
+        for path, kind, mode, info in plain_members(within, folder, _EXCLUDED):
             own = info.st_size if kind is Kind.FILE else 0
             numbers = f"{kind}({mode}, {own}, {info.st_mtime_ns}, {info.st_ctime_ns}, {info.st_ino})0"
             said.append(b"%b\0%b\0\0" % (path, numbers.encode()))
             size += own
             if mode & 0o055 != 0o055:
                 access = access.narrowed(Access.of(mode, folder=kind is Kind.FOLDER))
-    except (NotPlainError, OSError, RefgeniedError):
+    except (NotPlainError, OSError):
         return None
     return FilesStamp(blake2b(b"".join(said), digest_size=16).hexdigest(), access, size)
 
