@@ -104,7 +104,9 @@ def save_atomically(path: Path, data: bytes, *, mode: int = 0o644, durably: bool
     unchanged.
     """
     with suppress(OSError):
-        if not path.is_symlink() and read_regular(path, len(data)) == data:
+        there = path.lstat()
+        same_size = stat.S_ISREG(there.st_mode) and there.st_size == len(data)
+        if same_size and read_regular(path, len(data)) == data:
             return False
     partial = partial_of(path)
     try:
