@@ -74,15 +74,15 @@ def is_of_a_build(folder: str) -> bool:
 
 
 def _first(known: dict[str, Known], most: int) -> dict[str, Known]:
-    """At most this many of the folders: first those with the fewest folders above them (data/ and builds/ in refgenie
-    1) and those of running builds, then those that have changed most lately.
+    """At most this many of the folders: first those of running builds, then those with the fewest folders above them,
+    then those that have changed most lately. In refgenie 1 new genomes and new asset groups appear in the upper
+    folders, and only a new asset of a known group in a lower one.
     """
     if len(known) <= most:
         return known
-    top = min(folder.count("/") for folder in known)
 
-    def rank(folder: str) -> tuple[bool, int]:
-        return folder.count("/") == top or is_of_a_build(folder), known[folder].changed_ns
+    def rank(folder: str) -> tuple[bool, int, int]:
+        return is_of_a_build(folder), -folder.count("/"), known[folder].changed_ns
 
     return {folder: known[folder] for folder in heapq.nlargest(most, known, key=rank)}
 

@@ -219,6 +219,17 @@ async def test_the_main_job_by_hand(parts: Parts, genomes: Genomes) -> None:
         assert not Path(str(row["path"])).exists()
 
 
+async def test_create_takes_more_paths_than_one_request_may_have(parts: Parts, genomes: Genomes) -> None:
+    genomes.build()
+    async with served(parts):
+        assert (await ctl(parts, "archive", "wait", "t7/fasta", "--served")).code == 0
+        assert parts.catalog.served.archives == 1
+        made = await ctl(parts, "archive", "create", "--served", *["t7/fasta"] * 1001)
+        assert (made.code, made.out.count("archived already")) == (0, 1001)
+        forced = await ctl(parts, "archive", "create", "--force", "--served", "t7/fasta")
+        assert forced.code == 0, forced
+
+
 async def test_the_file_of_a_removed_archive_can_be_deleted_later(parts: Parts, genomes: Genomes) -> None:
     genomes.build()
     async with served(parts):

@@ -255,11 +255,11 @@ def test_of_too_many_folders_the_top_the_builds_and_the_newest_stay(tmp_path: Pa
     while groups[1].stat().st_ctime_ns <= groups[4].stat().st_ctime_ns:  # the clock of files has large steps
         groups[1].chmod(0o755)
     folders = Folders()
-    named = tuple(map(str, (data, builds, *groups, build)))
-    folders.renew(named, LONG_AGO, most=4, again=None)
-    assert set(folders.watchable) == set(map(str, (data, builds, build, groups[1])))
+    named = tuple(map(str, (data, builds, data / "digest", *groups, build)))
+    folders.renew(named, LONG_AGO, most=5, again=None)
+    assert set(folders.watchable) == set(map(str, (data, builds, data / "digest", build, groups[1])))
     assert folders.left_out == 4
-    folders.renew(named, LONG_AGO, most=8, again=())
+    folders.renew(named, LONG_AGO, most=9, again=())
     assert (set(folders.watchable), folders.left_out) == (set(named), 0)
 
 
