@@ -168,6 +168,8 @@ class Updater:
             files=settings.serving.files,
             publish_private=settings.archive.publish_private,
         )
+        async with self._core.archive_folder.publishing:  # who waits for a publish can still be cancelled
+            pass
         with anyio.CancelScope(shield=True):
             found = await anyio.to_thread.run_sync(self._folder.begin, wanted, keys)
             if found is None or whole:
