@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import inputs
 from daemons import House, at_rest, memory, until
-from genome_folders import GenomeFolder
+from genome_folders import TAG, GenomeFolder
 
 NUMBER = 500
 """The number of the build that is made for a reload, counted from the last asset."""
@@ -88,6 +88,11 @@ def peer(folder: GenomeFolder) -> float:
         genomes, archives, config = Path(out, "genomes"), Path(out, "archives"), Path(out, "genome_config.yaml")
         shutil.copytree(folder.root, genomes)
         archives.mkdir()
+        for number in range(folder.n):  # refgenie makes a link for each file
+            names = folder.names(number)
+            link = genomes / "alias" / names.alias / names.group / TAG
+            link.parent.mkdir(parents=True)
+            link.symlink_to(genomes / folder.folder(number).relative_to(folder.root))
         text = (genomes / "genome_config.yaml").read_text().replace(str(folder.root), str(genomes))
         config.write_text(f"genome_archive_folder: {archives}\n{text}")
         began = time.monotonic()
