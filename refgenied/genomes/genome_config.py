@@ -18,7 +18,7 @@ from refgenied.model import AssetKey, Genome, Problem
 
 OLDEST_VERSION = 0.4
 """The oldest `config_version` that we read. In older ones genomes had no digests, and the files lay elsewhere."""
-MAX_ASSETS = 100_000
+MAX_ASSETS = 150_000
 """The most assets, and the most genomes, of one config; more are left out."""
 _MAX_DESCRIPTION = 20_000
 """The most characters of one genome's description."""

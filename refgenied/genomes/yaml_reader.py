@@ -15,10 +15,10 @@ import yaml
 
 from refgenied.genomes.yaml_scalars import MERGE, TAG, Value, constructed, resolved, text_of
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 96 << 20
 """The most bytes of a file, and of all texts in it when each alias is replaced by its value."""
-MAX_VALUES = 2_000_000
-"""The most values in a file when each alias is replaced: ten thousand assets have about 200,000."""
+MAX_VALUES = 4_000_000
+"""The most values in a file when each alias is replaced: 100,000 assets have about 2,600,000."""
 MAX_DEPTH = 50
 """The most lists and mappings inside one another when each alias is replaced."""
 MAX_TOLD = 20
@@ -262,6 +262,7 @@ class Builder:
         for source, event in done.merged:
             for mapping in reversed(source) if isinstance(source, list) else (source,):
                 if isinstance(mapping, dict):
+                    self._count(len(mapping), 0, event)  # they are copied, in contrast to those of an alias
                     merged |= mapping
                 else:
                     self._leave_out("'<<' merges something that is no mapping", event)

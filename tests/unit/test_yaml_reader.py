@@ -98,7 +98,7 @@ def levels(number: int, width: int) -> bytes:
     [
         (levels(3, 300), "holds too much"),
         (levels(60, 1), "nested deeper"),
-        (b"a: &a " + b"x" * 70_000 + b"\nb: [" + b"*a," * 1000 + b"]", "holds too much"),
+        (b"a: &a " + b"x" * 70_000 + b"\nb: [" + b"*a," * 1500 + b"]", "holds too much"),
         (b"a: &a {" + b"".join(b"k%d: ," % n for n in range(3000)) + b"}\nb: [" + b"{<<: *a}," * 900 + b"]", "much"),
         (b"[" * 200_000, "nest"),
         (b"- " * 200_000, "nested deeper"),
