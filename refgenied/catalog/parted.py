@@ -107,7 +107,7 @@ class Parted:
     def name(self, genome: Genome) -> None:
         """Take what is known of a genome now. A genome without entries is not kept."""
         part = self.genomes.get(genome.digest)
-        if part is None or part.genome == genome:
+        if part is None or part.genome is genome or part.genome == genome:
             return
         before, part.genome = part.genome, genome
         if before.default_assets != genome.default_assets:
