@@ -57,6 +57,9 @@ class Updater:
         self._seen: Look | None = None
         """The last look that was noted."""
         self._unwell = False
+        self._counted_from = 0.0
+        """Since when the current refresh counts for the rest after it. A look at all archives, which comes with each
+        sweep, does not: a new archive would not be served for nine times as long."""
         self._rested_at = 0.0
         self.served = Served()
         """The result of the last refresh."""
@@ -117,7 +120,7 @@ class Updater:
     # ----------------------------------------------------------------- one refresh
 
     async def _refresh(self) -> None:
-        began, was_unwell, shortest = time.monotonic(), self._unwell, 0.0
+        self._counted_from, was_unwell, shortest = time.monotonic(), self._unwell, 0.0
         keys, self._keys = self._keys, set()
         whole, self._whole = self._whole, False
         if self._again.is_set():  # else `run` waits for it
@@ -144,7 +147,7 @@ class Updater:
         if self._unwell and not was_unwell:
             self._again.set()  # `run` may wait without an end; from now on it looks every minute
         ended = time.monotonic()
-        self._rested_at = ended + max(shortest, REST_PER_REFRESH * (ended - began))
+        self._rested_at = ended + max(shortest, REST_PER_REFRESH * (ended - self._counted_from))
 
     def _failed(self, why: str) -> None:
         """A refresh has ended half-way: the next one, in a minute, looks at all assets."""
@@ -172,9 +175,12 @@ class Updater:
             pass
         with anyio.CancelScope(shield=True):
             found = await anyio.to_thread.run_sync(self._folder.begin, wanted, keys)
+            whole = found is None or whole
             if found is None or whole:
                 found = self._folder.all_keys() | await self._core.jobs.store.ask(archives.known_keys)
             await self._in_turns(self._folder.bring, wanted, found)
+            if whole:
+                self._counted_from = time.monotonic()
             self.served = await anyio.to_thread.run_sync(self._folder.write, wanted)
             await self._in_turns(self._folder.clear, wanted, self._folder.over)
             self._unwell = self.served.unwell
