@@ -27,7 +27,7 @@ from refgenied.maintenance.rights import Rights
 from refgenied.maintenance.scrubber import Scrubber
 from refgenied.maintenance.tidier import Tidier
 from refgenied.maintenance.verifier import Verifier
-from refgenied.model import RefgeniedError, StateError
+from refgenied.model import RefgeniedError, StateError, prepare_structs
 from refgenied.queue.core import Core
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
@@ -43,6 +43,8 @@ from refgenied.systemd.surroundings import Surroundings
 from refgenied.watcher import Watcher
 
 log = structlog.get_logger("daemon")
+
+prepare_structs()
 
 SECOND_SIGNAL_GRACE_SECONDS = 5.0
 """This long after the second signal the process ends, as in a crash."""

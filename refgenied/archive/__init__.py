@@ -16,5 +16,8 @@ from refgenied.archive.creator import pack
 from refgenied.archive.reader import read
 from refgenied.archive.restorer import restore
 from refgenied.archive.verifier import verify
+from refgenied.model import prepare_structs
 
 __all__ = ["pack", "read", "restore", "verify"]
+
+prepare_structs()  # a program may call these in several threads

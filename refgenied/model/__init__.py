@@ -50,3 +50,4 @@ from refgenied.model.jobs import JobState as JobState
 from refgenied.model.jobs import Outcome as Outcome
 from refgenied.model.jobs import Priority as Priority
 from refgenied.model.jobs import Requester as Requester
+from refgenied.model.structs import prepare_structs as prepare_structs

@@ -18,7 +18,7 @@ import uvicorn
 
 from refgenied import __version__, logs
 from refgenied.config.settings import Settings
-from refgenied.model import ConfigError
+from refgenied.model import ConfigError, prepare_structs
 from refgenied.serve.connections import Acceptor, allow_many_files, answers, listening_on
 from refgenied.serve.follower import Follower
 from refgenied.serve.middleware import Traffic
@@ -28,6 +28,8 @@ from refgenied.serve.wire import Wire
 from refgenied.systemd.notify import notify, watchdog_seconds
 
 log = structlog.get_logger("serve")
+
+prepare_structs()
 
 GIL_SECONDS = 0.0005
 """A thread that reads a large config lets the requests run after this time. An answer waits for several such turns:
