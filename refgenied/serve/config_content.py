@@ -1,12 +1,9 @@
 """The content of a config that is written again for each archive: what is the same stays the same object."""
 
 import re
-from contextlib import suppress
-
-import msgspec
 
 from refgenied.catalog.server_config import OURS, UnreadableConfigError
-from refgenied.catalog.sound import ConfigTree, mapping
+from refgenied.catalog.sound import ConfigTree, mapping, sequence
 from refgenied.genomes.config_text import ConfigText, Part
 from refgenied.genomes.yaml_reader import Document, GarbledError
 
@@ -96,8 +93,16 @@ def _replaced(old: ConfigTree, parts: list[Part]) -> ConfigTree:
 
 def _same(old: object, new: object) -> object:
     """The old object if it is the same, not only equal as 1 and True are."""
-    if old != new:
-        return new
-    with suppress(ValueError, TypeError):
-        return old if msgspec.msgpack.encode(old) == msgspec.msgpack.encode(new) else new
-    return new
+    return old if old == new and _alike(old, new) else new
+
+
+def _alike(old: object, new: object) -> bool:
+    """Whether two equal values have the same types and order everywhere. It takes any value that YAML has."""
+    if type(old) is not type(new):
+        return False
+    if isinstance(old, dict):
+        one, other = mapping(old), mapping(new)
+        return list(one) == list(other) and all(map(_alike, one.values(), other.values()))
+    if isinstance(old, list):
+        return all(map(_alike, sequence(old), sequence(new)))
+    return isinstance(old, str | int) or repr(old) == repr(new)  # 0.0 and -0.0 are equal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from refgenied.catalog.server_config import UnreadableConfigError, parse_server_
 from refgenied.serve.config_content import ConfigContent
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "1", "no"])
-VALUES = st.sampled_from(["x", "1", 1, True, 1.0, None, "two\nlines", "a: b", ["x"], {"k": "v"}, [], {}])
+ODD = [10**24, -(10**24), 0.0, -0.0, dt.date(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC), [10**24, True]]
+VALUES = st.sampled_from(["x", "1", 1, True, 1.0, None, "two\nlines", "a: b", ["x"], {"k": "v"}, [], {}, *ODD])
 GROUPS = st.dictionaries(NAMES, st.dictionaries(NAMES, VALUES, max_size=3), max_size=5)
 GENOMES = st.dictionaries(NAMES, st.fixed_dictionaries({"assets": GROUPS, "aliases": VALUES}), max_size=5)
 MARKS = st.none() | st.dictionaries(NAMES, st.dictionaries(NAMES, NAMES, max_size=3), min_size=1, max_size=3)
@@ -48,6 +50,14 @@ def config(groups: int, **changed: str) -> bytes:
     }
     genomes["genome"] = {"aliases": ["x"], "assets": assets}
     return yaml.safe_dump({"genomes": genomes, "refgenied": {"descriptions": changed or {"a": "b"}}}).encode()
+
+
+@pytest.mark.parametrize("value", [*ODD, float("nan"), {"a": [10**30, {"b": 10**30}]}], ids=repr)
+def test_a_text_with_any_value_of_a_person_is_read_again(value: object) -> None:
+    content = ConfigContent()
+    for names in ("bf", "bdf", "bdef", "acdf"):
+        text = of({"a": {name: {"lab": value} for name in names}})
+        assert repr(content.read(text)) == repr(parse_server_config(text)[0])
 
 
 @pytest.mark.parametrize("groups", [3, 300])
