@@ -19,7 +19,8 @@ from refgenied.archive.presence import PassedOver, places
 from refgenied.files.regular import is_shortage, opener, read_regular, unreadable
 from refgenied.genomes.build_folder import MAX_LOG_BYTES
 from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig, parse_config
-from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
+from refgenied.genomes.yaml_limits import MAX_BYTES
+from refgenied.genomes.yaml_reader import GarbledError
 from refgenied.model import AssetKey, BadRegistryPathError, BuildRecord, UnreadableError
 
 CONFIG = "genome_config.yaml"

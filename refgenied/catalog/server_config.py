@@ -17,7 +17,8 @@ from refgenied.catalog.rendering import ConfigTree
 from refgenied.files.durable import keep_beside, save_atomically
 from refgenied.files.regular import identity, read_regular
 from refgenied.genomes.refgenie0 import CONFIG_NAME
-from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError, read
+from refgenied.genomes.yaml_limits import OF_SERVED
+from refgenied.genomes.yaml_reader import GarbledError, read
 from refgenied.model import AssetKey
 
 log = structlog.get_logger("serving")
@@ -50,7 +51,7 @@ class ConfigFile:
         if found == self._identity:
             return False
         try:
-            text = read_regular(self.path, MAX_BYTES)
+            text = read_regular(self.path, OF_SERVED.max_bytes)
         except FileNotFoundError:
             text = b""
         try:
@@ -102,7 +103,7 @@ def parse_server_config(text: bytes) -> tuple[ConfigTree, str]:
     ("" when there are none). UnreadableConfigError.
     """
     try:
-        found = read(text)
+        found = read(text, OF_SERVED)
     except GarbledError as error:
         raise UnreadableConfigError(str(error)) from error
     left_out = "; ".join(f"line {odd.line}: {odd.message}" for odd in found.odd)

@@ -15,7 +15,7 @@ from refgenied.config.settings import Settings
 from refgenied.files.mounts import origin
 from refgenied.files.regular import read_regular
 from refgenied.genomes.refgenie0 import CONFIG_NAME
-from refgenied.genomes.yaml_reader import MAX_BYTES
+from refgenied.genomes.yaml_limits import MAX_BYTES
 
 MARKER = ".refgenied"
 """A file in the archive folder with the folder's id. Without it an archive folder whose disk is not mounted would look

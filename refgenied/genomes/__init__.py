@@ -17,10 +17,10 @@ Then the files get a stamp, and the flags are read again: if they have changed, 
 `files.regular.open_regular`: it checks the type before it opens, so it never opens a FIFO, a terminal or a device. It
 does not block, and reads have a limit. YAML has one reader (`yaml_reader`), made from the parser's events, because
 PyYAML composes by recursion in C: 200 kB of `[` end the process. It counts bytes, depth and values, with each alias
-replaced by its value (96 MiB, 50 and 4,000,000 at most). It reads names and numbers as refgenconf 0.13.1 does (`2.50:`
-is the tag "2.5"). A value without a meaning is left out and reported with its line; the rest of the config stays. One
-look takes at most 150,000 assets, 1,000 aliases of a genome, 128 KiB of one entry and a million names of one folder,
-and reports at most 100 problems.
+replaced by its value (96 MiB, 50 and 4,000,000 at most; four times as much of our own, `yaml_limits`). It reads names
+and numbers as refgenconf 0.13.1 does (`2.50:` is the tag "2.5"). A value without a meaning is left out and reported
+with its line; the rest of the config stays. One look takes at most 150,000 assets, 1,000 aliases of a genome, 128 KiB
+of one entry and a million names of one folder, and reports at most 100 problems.
 
 *Looks.* `look` is a whole look and trusts nothing that was kept. `look_again` is a partial one: it looks at refgenie's
 entries that differ, the paths that were noticed, the assets that are named, and those that were being built. `asset` is

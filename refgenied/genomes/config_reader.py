@@ -18,7 +18,8 @@ from typing import NamedTuple
 from refgenied.files.regular import open_regular
 from refgenied.genomes.genome_config import ConfigEntry, GenomeConfig
 from refgenied.genomes.parsed_config import ParsedConfig
-from refgenied.genomes.yaml_reader import MAX_BYTES, GarbledError
+from refgenied.genomes.yaml_limits import MAX_BYTES
+from refgenied.genomes.yaml_reader import GarbledError
 from refgenied.model import Problem
 
 LONGEST_READ_SECONDS = 1.0

@@ -28,7 +28,8 @@ import yaml
 
 from refgenied.genomes.text_changes import Change, as_one, changes
 from refgenied.genomes.text_landmarks import Block, Landmarks, MarkingBuilder
-from refgenied.genomes.yaml_reader import MAX_BYTES, MAX_VALUES, Document, GarbledError, events
+from refgenied.genomes.yaml_limits import OF_PEOPLE, Limits
+from refgenied.genomes.yaml_reader import Document, GarbledError, events
 from refgenied.genomes.yaml_scalars import Value
 
 _FAR = (b"\r", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\n---", b"\n...", b"\n%")
@@ -66,29 +67,30 @@ class ConfigText:
     bytes for each group, but no values.
     """
 
-    def __init__(self, text: bytes, marks: Landmarks | None, values: int) -> None:
+    def __init__(self, text: bytes, marks: Landmarks | None, values: int, limits: Limits = OF_PEOPLE) -> None:
         self.text = text
+        self._limits = limits
         self._marks = marks
         """None: something reaches beyond each window, so the next text is read whole."""
         self._values = values
         """The text has at most this many values."""
 
     @classmethod
-    def read(cls, text: bytes) -> tuple[ConfigText, Document]:
-        """Read all of a text. GarbledError."""
-        stream = events(text)
-        builder = MarkingBuilder(text)
+    def read(cls, text: bytes, limits: Limits = OF_PEOPLE) -> tuple[ConfigText, Document]:
+        """Read all of a text. The limits hold for the next texts too. GarbledError."""
+        stream = events(text, limits)
+        builder = MarkingBuilder(text, limits=limits)
         builder.fill(stream)
         plain = text.endswith(b"\n") and not text.startswith(_FAR_AT_BEGIN) and not any(far in text for far in _FAR)
         marks = builder.landmarks() if plain and _is_over(stream) else None
-        return cls(text, marks, builder.values), builder.document()
+        return cls(text, marks, builder.values, limits), builder.document()
 
     def reread(self, text: bytes) -> tuple[ConfigText, list[Part]] | None:
         """What differs in a new text; None when all of it must be read. Never raises an error."""
         if text == self.text:
             return self, []
         marks = self._marks
-        if marks is None or not text.endswith(b"\n") or len(text) > MAX_BYTES:
+        if marks is None or not text.endswith(b"\n") or len(text) > self._limits.max_bytes:
             return None
         found = changes(self.text, text, marks.lines_from)
         again = self._reread(marks, text, found)
@@ -117,7 +119,8 @@ class ConfigText:
             marks = following
             values += now.amount
             parts.append(Part(window.digest, before.values, now.values))
-        return (ConfigText(text, marks, values), parts[::-1]) if values <= MAX_VALUES else None
+        most = self._limits.max_values
+        return (ConfigText(text, marks, values, self._limits), parts[::-1]) if values <= most else None
 
 
 class _Reading(NamedTuple):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import yaml
 
+from refgenied.genomes.yaml_limits import OF_PEOPLE, Limits
 from refgenied.genomes.yaml_reader import Builder, Mark, Open
 from refgenied.genomes.yaml_scalars import Value
 
@@ -123,8 +124,8 @@ class MarkingBuilder(Builder):
     own begin.
     """
 
-    def __init__(self, text: bytes, inside: tuple[str, ...] = ()) -> None:
-        super().__init__(text)
+    def __init__(self, text: bytes, inside: tuple[str, ...] = (), limits: Limits = OF_PEOPLE) -> None:
+        super().__init__(text, limits)
         self.stack.extend(Open({}, key=name) for name in inside)
         self._text = text
         self._inside = inside

@@ -13,12 +13,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import yaml
 
+from refgenied.genomes.yaml_limits import OF_PEOPLE, Limits
 from refgenied.genomes.yaml_scalars import MERGE, TAG, Value, constructed, resolved, text_of
 
-MAX_BYTES = 96 << 20
-"""The most bytes of a file, and of all texts in it when each alias is replaced by its value."""
-MAX_VALUES = 4_000_000
-"""The most values in a file when each alias is replaced: 100,000 assets have about 2,600,000."""
 MAX_DEPTH = 50
 """The most lists and mappings inside one another when each alias is replaced."""
 MAX_TOLD = 20
@@ -55,18 +52,18 @@ class Document(NamedTuple):
     ends in a newline, a comment, or the end of a list or mapping."""
 
 
-def read(text: bytes) -> Document:
+def read(text: bytes, limits: Limits = OF_PEOPLE) -> Document:
     """Read a text. GarbledError. A list or mapping with aliases is one object in several places: do not change it."""
-    stream = events(text)
-    builder = Builder(text)
+    stream = events(text, limits)
+    builder = Builder(text, limits)
     builder.fill(stream)
     return builder.document()
 
 
-def events(text: bytes) -> Iterator[yaml.Event]:
+def events(text: bytes, limits: Limits = OF_PEOPLE) -> Iterator[yaml.Event]:
     """The parser's events. GarbledError."""
-    if len(text) > MAX_BYTES:
-        raise GarbledError(f"it is too large ({len(text)} bytes, at most {MAX_BYTES})")
+    if len(text) > limits.max_bytes:
+        raise GarbledError(f"it is too large ({len(text)} bytes, at most {limits.max_bytes})")
     return _parsed(text)
 
 
@@ -121,7 +118,8 @@ class _Anchored(NamedTuple):
 class Builder:
     """Puts the values of one document together, event by event."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, limits: Limits = OF_PEOPLE) -> None:
+        self._limits = limits
         self.stack: list[Open] = [Open([])]
         """The lists and mappings around the next value; the first one holds the document's value."""
         self.anchored: dict[str, _Anchored] = {}
@@ -277,9 +275,10 @@ class Builder:
     def _count(self, values: int, characters: int, event: yaml.Event) -> None:
         self.values += values
         self._characters += characters
-        if self.values > MAX_VALUES or self._characters > MAX_BYTES:
+        most_bytes, most = self._limits
+        if self.values > most or self._characters > most_bytes:
             raise GarbledError(
-                f"it holds too much: more than {MAX_VALUES} values, or {MAX_BYTES} bytes, with its aliases written out",
+                f"it holds too much: more than {most} values, or {most_bytes} bytes, with its aliases written out",
                 _line(event),
             )
 

@@ -1,10 +1,12 @@
 """The content of a config that is written again for each archive: what is the same stays the same object."""
 
 import re
+from typing import cast
 
 from refgenied.catalog.server_config import OURS, UnreadableConfigError
 from refgenied.catalog.sound import ConfigTree, mapping, sequence
 from refgenied.genomes.config_text import ConfigText, Part
+from refgenied.genomes.yaml_limits import OF_SERVED
 from refgenied.genomes.yaml_reader import Document, GarbledError
 
 _MARKS = f"\n{OURS}:\n".encode()
@@ -30,9 +32,9 @@ class ConfigContent:
             return self._tree
         try:
             try:
-                read, document = ConfigText.read(short)
+                read, document = ConfigText.read(short, OF_SERVED)
             except GarbledError:
-                read, document = ConfigText.read(text)
+                read, document = ConfigText.read(text, OF_SERVED)
         except GarbledError as error:
             raise UnreadableConfigError(str(error)) from error
         self._text, self._tree = read, _tree_of(document)
@@ -100,9 +102,9 @@ def _alike(old: object, new: object) -> bool:
     """Whether two equal values have the same types and order everywhere. It takes any value that YAML has."""
     if type(old) is not type(new):
         return False
-    if isinstance(old, dict):
-        one, other = mapping(old), mapping(new)
+    if type(old) is dict:
+        one, other = mapping(cast("object", old)), mapping(new)
         return list(one) == list(other) and all(map(_alike, one.values(), other.values()))
-    if isinstance(old, list):
-        return all(map(_alike, sequence(old), sequence(new)))
+    if type(old) is list:
+        return all(map(_alike, sequence(cast("object", old)), sequence(new)))
     return isinstance(old, str | int) or repr(old) == repr(new)  # 0.0 and -0.0 are equal

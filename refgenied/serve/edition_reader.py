@@ -26,7 +26,7 @@ from refgenied.archive_folder.names import ServedNames, flat_name
 from refgenied.catalog.sound import ConfigTree, Sound
 from refgenied.files.regular import identity_of, is_shortage, read_regular, unreadable
 from refgenied.genomes.refgenie0 import CONFIG_NAME
-from refgenied.genomes.yaml_reader import MAX_BYTES
+from refgenied.genomes.yaml_limits import OF_SERVED
 from refgenied.model import AssetKey, BadRegistryPathError
 from refgenied.serve.config_content import ConfigContent
 from refgenied.serve.editions import ConfigEdition
@@ -129,7 +129,7 @@ def _aliases_of(genomes: ConfigTree) -> Callable[[str], list[str]]:
 
 def _read(config: Path) -> bytes:
     try:
-        return read_regular(config, MAX_BYTES)
+        return read_regular(config, OF_SERVED.max_bytes)
     except OSError as error:
         if is_shortage(error):
             raise unreadable(config, error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refgenied.catalog.server_config import UnreadableConfigError, parse_server_config
+from refgenied.catalog.parts import Head
+from refgenied.catalog.server_config import ConfigFile, UnreadableConfigError, parse_server_config
+from refgenied.genomes.refgenie0 import CONFIG_NAME
+from refgenied.genomes.yaml_limits import OF_PEOPLE
+from refgenied.genomes.yaml_reader import GarbledError, read
 from refgenied.serve.config_content import ConfigContent
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "1", "no"])
@@ -58,6 +63,27 @@ def test_a_text_with_any_value_of_a_person_is_read_again(value: object) -> None:
     for names in ("bf", "bdf", "bdef", "acdf"):
         text = of({"a": {name: {"lab": value} for name in names}})
         assert repr(content.read(text)) == repr(parse_server_config(text)[0])
+
+
+def test_more_than_other_people_may_write_is_read_but_not_without_an_end() -> None:
+    """The daemon's config with very many archives."""
+    most = OF_PEOPLE.max_values // 1000 + 1
+    texts = [b"a: &a [%b]\nb: [%b]\n" % (b"1," * 1000, b"*a," * number) for number in (most, most * 4)]
+    with pytest.raises(GarbledError):
+        read(texts[0])
+    for function in (ConfigContent().read, lambda text: parse_server_config(text)[0]):
+        assert len(function(texts[0])["b"]) == most
+        with pytest.raises(UnreadableConfigError, match="too much"):
+            function(texts[1])
+
+
+def test_a_file_that_is_larger_than_other_peoples_may_be_is_read(tmp_path: Path) -> None:
+    path = tmp_path / CONFIG_NAME
+    path.write_bytes(b"genomes: {}\nlab: 1\n#" + b" " * OF_PEOPLE.max_bytes + b"\n")
+    file = ConfigFile(tmp_path)
+    assert file.read()
+    file.write(Head("/genomes", str(tmp_path), {}))
+    assert b"lab: 1" in path.read_bytes()
 
 
 @pytest.mark.parametrize("groups", [3, 300])

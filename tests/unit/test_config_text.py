@@ -8,8 +8,9 @@ from config_edits import BASES, config, edited, edits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refgenied.genomes import config_text, text_changes
+from refgenied.genomes import text_changes
 from refgenied.genomes.config_text import ConfigText, Part
+from refgenied.genomes.yaml_limits import Limits
 from refgenied.genomes.yaml_reader import Document, GarbledError, read
 
 
@@ -168,7 +169,7 @@ def test_what_reaches_beyond_a_window(old: str, new: str) -> None:
         except GarbledError:
             continue
         reread(text, document, base)
-        reread(text, document, begin.replace(b"      h:\n", b"      hh:\n"))
+        reread(text, document, begin.replace(b"      k:\n", b"      hh:\n"))
 
 
 @pytest.mark.parametrize("end", [b"", b"x: y", b"# end"])
@@ -179,10 +180,12 @@ def test_without_a_newline_at_the_end_all_is_read(end: bytes) -> None:
     assert ConfigText.read(base.rstrip(b"\n") + end)[0].reread(changed) is None
 
 
-def test_limits_hold_for_many_small_changes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limits", [Limits(1 << 20, 164), Limits(len(BASES[0]), 1000)])
+def test_limits_hold_for_many_small_changes_too(limits: Limits) -> None:
     base = BASES[0]
+    changed = base.replace(b"      g:\n", b"      gg: [1" + b", 1" * 40 + b"]\n      g:\n")
     text, _ = ConfigText.read(base)
-    changed = base.replace(b"      g:\n", b"      gg:\n")
     assert text.reread(changed) is not None
-    monkeypatch.setattr(config_text, "MAX_VALUES", 60)
+    text, _ = ConfigText.read(base, limits)
+    assert text.reread(base.replace(b"      g:\n", b"      k:\n")) is not None
     assert text.reread(changed) is None

@@ -26,6 +26,7 @@ from refgenied.archive.format.manifest import Manifest, encode, read_manifest
 from refgenied.archive.place import Place
 from refgenied.archive_folder.names import ServedNames
 from refgenied.genomes.refgenie0 import CONFIG_NAME
+from refgenied.genomes.yaml_limits import OF_PEOPLE
 from refgenied.model import AssetKey
 from refgenied.serve.edition_reader import RECENT_SECONDS, EditionReader, NotReadyError
 from refgenied.serve.editions import ConfigEdition
@@ -187,6 +188,14 @@ def test_a_start_reads_no_manifest_of_archives_that_the_config_has_followed(
     with looks(monkeypatch) as seen:
         recent.open().close()
     assert not [path for path in seen if path.endswith(".json")], "it was asked for when the config was read"
+
+
+def test_a_config_that_is_larger_than_other_peoples_may_be_is_read(archives: Archives, reader: EditionReader) -> None:
+    archives.add(AssetKey(GENOME, "fasta", "default"))
+    archives.write()
+    with open(archives.path / CONFIG_NAME, "ab") as config:
+        config.write(b"#" + b" " * OF_PEOPLE.max_bytes + b"\n")
+    assert len(reader.read().archives) == 1
 
 
 def test_no_descriptor_stays_open(archives: Archives, reader: EditionReader) -> None:

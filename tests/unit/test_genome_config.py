@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refgenied.genomes import build_folder, config_reader, genome_config
-from refgenied.genomes.yaml_reader import MAX_BYTES
+from refgenied.genomes.yaml_limits import MAX_BYTES
 from refgenied.model import AssetState
 
 

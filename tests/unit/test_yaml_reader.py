@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refgenied.genomes import yaml_reader
+from refgenied.genomes.yaml_limits import MAX_BYTES
 from refgenied.genomes.yaml_reader import MAX_DEPTH, GarbledError, read
 from refgenied.genomes.yaml_scalars import text_of
 
@@ -105,7 +106,7 @@ def levels(number: int, width: int) -> bytes:
         (b"{a: " * 200_000, "nest"),
         (b"a: &a [" * 60 + b"*b", "nested deeper"),
         (b"[" + b"," * 100, "did not find"),
-        (b"x" * (yaml_reader.MAX_BYTES + 1), "too large"),
+        (b"x" * (MAX_BYTES + 1), "too large"),
         (b"good: 1\nbad: \x00\n", "line 2: control characters are not allowed"),
         (b"good: 1\nbad: \xe4\n", "line 2: "),
     ],
