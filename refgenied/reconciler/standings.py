@@ -85,10 +85,6 @@ class Standings:
             self._tallied = self._tallied or look.ok
         return found
 
-    def after(self, key: AssetKey | None) -> AsyncGenerator[Row]:
-        """The same one by one, in the order of keys, starting after `key`. Only the rows that are taken cost time."""
-        return self.within(EVERYTHING.rest(key) or EVERYTHING)
-
     async def within(
         self, span: Span, *, selects: Callable[[Asset], bool] = every, step: int | None = None
     ) -> AsyncGenerator[Row]:
@@ -144,7 +140,10 @@ class Standings:
         """Where these assets stand, in this order; at most `STEP` of them."""
         if not keys:
             return []
+        rounds = self._tally.rounds
         facts = await self._facts(keys)
+        overtaken = self._tally.rounds != rounds
+        self._tally.rounds += 1
         look, policy = self._last.look, self._core.current.settings.archive
         rows: list[Row] = []
         for key in keys:
@@ -153,7 +152,7 @@ class Standings:
                 asset = _gone(key, facts.archives[key], look)
             if asset is not None:
                 stands = standing(asset, facts, policy)
-                self._tally.put(asset, stands.archive)
+                self._tally.put(asset, stands.archive, overtaken=overtaken)
                 rows.append((asset, stands))
         return rows
 

@@ -29,6 +29,8 @@ class Tally:
     def __init__(self, look: Look) -> None:
         self.changed: set[AssetKey] = set()
         """Assets to be judged anew before the next answer."""
+        self.rounds = 0
+        """How often some assets were judged."""
         self._look = look
         self._of: dict[AssetKey, States] = {}
         self._numbers: Counter[States] = Counter()
@@ -43,12 +45,18 @@ class Tally:
         if before.keys() != look.assets.keys():
             self.changed.update(before.keys() - look.assets.keys())
 
-    def put(self, asset: Asset, archive: ArchiveState) -> None:
-        """Remember where this asset stands."""
+    def put(self, asset: Asset, archive: ArchiveState, *, overtaken: bool = False) -> None:
+        """Remember where this asset stands.
+
+        `overtaken`: others were judged while this one was, so it may have been judged by newer facts already. If the
+        two differ, it is judged once more.
+        """
         now = (asset.state, archive)
         now = _STATES.setdefault(now, now)
         before = self._of.get(asset.key)
         if before is not now:
+            if overtaken and before is not None:
+                self.changed.add(asset.key)
             self.forget(asset.key)
             self._of[asset.key] = now
             self._numbers[now] += 1

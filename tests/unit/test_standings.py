@@ -16,6 +16,7 @@ from synthetic import Genomes
 from refgenied.model import ArchiveRecord, AssetKey, AssetState, Removal, StateError
 from refgenied.policy import ArchiveState
 from refgenied.reconciler import standings
+from refgenied.reconciler.key_order import EVERYTHING
 from refgenied.reconciler.tally import Counts, Tally
 from refgenied.store import archives
 
@@ -167,8 +168,32 @@ async def test_some_says_nothing_of_what_nobody_knows(parts: Parts) -> None:
 
 
 async def keys_after(parts: Parts, key: AssetKey) -> AsyncGenerator[AssetKey]:
-    async for asset, _ in parts.reconciler.standings.after(key):
+    async for asset, _ in parts.reconciler.standings.within(EVERYTHING.rest(key) or EVERYTHING):
         yield asset.key
+
+
+async def test_older_facts_after_newer_ones_are_judged_once_more(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list asked the database before a change, and is told later than `counts`, which asked after it."""
+    judge = parts.reconciler.standings
+    before = await right(parts)
+    lost, asked, goes_on = judge.lost, anyio.Event(), anyio.Event()
+
+    async def late(recorded: Mapping[AssetKey, ArchiveRecord]) -> Mapping[AssetKey, str]:
+        if not asked.is_set():
+            asked.set()
+            await goes_on.wait()
+        return await lost(recorded)
+
+    monkeypatch.setattr(judge, "lost", late)
+    async with anyio.create_task_group() as group:
+        group.start_soon(judge.some, KEYS[:1])
+        await asked.wait()
+        async with parts.jobs.change() as change:
+            await archives.forget(change.tx, KEYS[0])
+            await change.log("archive.removed", KEYS[0])
+        assert await right(parts) != before
+        goes_on.set()
+    await right(parts)
 
 
 def test_a_tally_is_the_sum_of_what_was_put() -> None:
