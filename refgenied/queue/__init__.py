@@ -19,11 +19,15 @@ of them. `arrows` has the transactions. `records` and `downloads` write the chan
 jobs.
 
 *Several jobs at once.* A small asset (up to 1 MiB) needs one core for a few milliseconds, and then waits for some ten
-syncs. So up to eight of them are in the making at the same time. The worker looks at the next assets before it claims
-their jobs: small ones are claimed together, in one transaction. A larger asset is claimed when nothing else runs. It
-has all cores, and nothing begins until it is done. So has a job that ran when the daemon was killed: it may be the
-reason, and if it ran beside others, its next kill would be charged to them too. The order of the queue is kept. Each
-job can be cancelled, and has its progress, its error and its end of its own.
+syncs. So up to eight of them are in the making at the same time. The worker looks at the next asset before it claims
+its job, and if it is small, at those that follow: small ones are claimed together, in one transaction. A larger asset
+is claimed when nothing else runs. It has all cores, and nothing begins until it is done. So has a job that ran when
+the daemon was killed: it may be the reason, and if it ran beside others, its next kill would be charged to them too.
+The order of the queue is kept. Each job can be cancelled, and has its progress, its error and its end of its own.
+
+An error of the look before the claim is an error of the first job. When the look hangs on a dead disk, the health says
+so after ten seconds, and the jobs wait: usually the others are on the same disk. A user who cancels the job passes it
+over, and its thread is left behind (at most four).
 
 *Whose fault is an error?* A permanent error (an unsafe tree, a wrong digest) ends the job. After any other error, but
 for a full disk, the daemon writes, syncs, renames and deletes a small file at the top of the archive folder. If this

@@ -48,6 +48,9 @@ log = structlog.get_logger("archiver")
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MOST_HANGING = 4
+"""So many looks at assets may hang on a dead disk. After that the next look waits for one of them."""
+
 
 class Result(msgspec.Struct, frozen=True):
     """The result of a job. The worker must still publish `draft` and write `record`."""
@@ -76,27 +79,33 @@ class Archiver:
         """`at_once`: how many jobs it may work on at the same time."""
         self._core = core
         self._limiter = anyio.CapacityLimiter(at_once)
-        self._genome_disk = DiskThread("asset")
+        self._looking: list[DiskThread] = []
 
-    async def asset(self, key: AssetKey) -> Asset:
-        """The asset as it is now. It is complete, and there is a usable archive folder. Errors as `assets`."""
-        (found,) = await self.assets([key])
-        if isinstance(found, Exception):
-            raise found
-        return found
+    async def look(
+        self, keys: Sequence[AssetKey], found: list[Asset | Exception], more: Callable[[Asset | Exception], bool]
+    ) -> None:
+        """Add to `found` each of these assets as it is now: complete, and there is a usable archive folder. Or why not:
+        ArchiveFolderNotSetError, WriteError, AssetNotFoundError, AssetIncompleteError, any error of the look.
 
-    async def assets(self, keys: Sequence[AssetKey]) -> list[Asset | Exception]:
-        """Each of these assets as it is now; it is complete, and there is a usable archive folder. Or why not:
-
-        ArchiveFolderNotSetError, WriteError, AssetNotFoundError, AssetIncompleteError.
+        It stops after the first for which `more` is False. While the disk does not answer, the caller sees in `found`
+        how far it came, and can be cancelled: the next look does not wait for it. ShortageError: there is no thread.
         """
-        folder = self._core.archive_folder
-        if not folder.path:
-            return [ArchiveFolderNotSetError("no genome_archive_folder is set") for _ in keys]
-        problem = await self._run(folder.problem)
-        if problem:
-            return [WriteError(problem) for _ in keys]
-        return await self._genome_disk.run(lambda: [self._complete(key) for key in keys])
+
+        def look() -> None:
+            problem = self._folder_problem()
+            for key in keys:
+                found.append(problem or self._complete(key))
+                if not more(found[-1]):
+                    break
+
+        await self._thread().run(look)
+
+    def _thread(self) -> DiskThread:
+        """A thread for a look. When too many hang, the last one of them."""
+        self._looking = [thread for thread in self._looking if thread.busy_since is not None]
+        if len(self._looking) < MOST_HANGING:
+            self._looking.append(DiskThread("asset"))
+        return self._looking[-1]
 
     async def archive(self, job: Job, asset: Asset, record: ArchiveRecord | None, on_progress: OnProgress) -> Result:
         """Pack the asset, or find that its archive is up to date. After an error no partial file is left.
@@ -114,6 +123,16 @@ class Archiver:
 
     def _look_at(self, key: AssetKey) -> Asset | None:
         return self._core.genomes.asset(key, self._core.clock())
+
+    def _folder_problem(self) -> Exception | None:
+        folder = self._core.archive_folder
+        if not folder.path:
+            return ArchiveFolderNotSetError("no genome_archive_folder is set")
+        try:
+            problem = folder.problem()
+        except Exception as error:  # noqa: BLE001 - it is the error of the first job
+            return error
+        return WriteError(problem) if problem else None
 
     def _complete(self, key: AssetKey) -> Asset | Exception:
         try:

@@ -64,6 +64,8 @@ class Jobs:
         """Assets whose jobs must not begin now."""
         self.running: dict[int, RunningJob] = {}
         """The running jobs, from their claim until their end is recorded. Any thread may read this."""
+        self.looked_at: dict[int, anyio.CancelScope] = {}
+        """The queued jobs whose assets are looked at now, before the claim → the scope of this look."""
         self.progress: dict[int, Progress] = {}
         """The progress of each running job."""
 
@@ -90,6 +92,9 @@ class Jobs:
         """Cancel a queued job at once, or ask the worker to stop a running one (it ends within 0.3 s)."""
         job = await self._log.write(arrows.cancel_now, number, requester)
         if job.state is not JobState.RUNNING:
+            if number in self.looked_at:  # the disk may never answer, and other jobs wait for the look
+                self.looked_at[number].cancel()
+                self.wake()
             return job
         running = self.running[number]
         running.cancelled_by = requester
@@ -158,37 +163,24 @@ class Jobs:
         """The next jobs that could be claimed now, at most this many, in their order."""
         return await self._log.write(self._due, most)
 
-    async def more_due(self) -> bool:
-        """Whether another job could be claimed now."""
-        return bool(await self.due(1))
-
     async def _due(self, change: Change, most: int) -> list[Job]:
         return await rows.due(change.tx, change.now, most, but_not=frozenset(self.reserved_keys))
 
     # ----------------------------------------------------------------- the arrows of the worker
 
-    async def claim(self) -> Job | None:
-        """Take the next due job. This counts as one attempt."""
-        claimed = await self.claim_those(None)
-        return claimed[0].job if claimed else None
-
-    async def claim_those(self, stamps: Mapping[int, str] | None) -> list[arrows.Claimed]:
+    async def claim_those(self, stamps: Mapping[int, str]) -> list[arrows.Claimed]:
         """Take those of these jobs that are still the next due ones, in one transaction. Each has one attempt more.
 
-        `stamps`: job → the stamp that its asset has now. None: the next job.
+        `stamps`: job → the stamp that its asset has now.
         """
         claimed = await self._log.write(self._claim, stamps)
         for one in claimed:
             self.running[one.job.id] = RunningJob()  # right after the commit: who reads "running" finds it here
         return claimed
 
-    async def _claim(self, change: Change, stamps: Mapping[int, str] | None) -> list[arrows.Claimed]:
-        due = await self._due(change, 1 if stamps is None else len(stamps))
-        return [
-            await arrows.claim(change, job, job.stamp if stamps is None else stamps[job.id])
-            for job in due
-            if stamps is None or job.id in stamps
-        ]
+    async def _claim(self, change: Change, stamps: Mapping[int, str]) -> list[arrows.Claimed]:
+        due = await self._due(change, len(stamps))
+        return [await arrows.claim(change, job, stamps[job.id]) for job in due if job.id in stamps]
 
     async def _end(
         self,

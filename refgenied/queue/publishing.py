@@ -1,6 +1,7 @@
 """Publishes archives and records them. No other code gives an archive of a job its final name."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -29,6 +30,7 @@ class Ready:
         self.result = result
         self.taken = False
         """Whether it belongs to the group that is published now."""
+        self.recorded = False
         self.error: BaseException | None = None
         """Why it could not be published."""
 
@@ -86,13 +88,15 @@ class Publisher:
                     done(ready.job.key)
         except BaseException as error:
             for ready in group:
-                ready.error = ready.error or error
+                if not ready.recorded:
+                    ready.error = ready.error or error
             if not isinstance(error, Exception):
                 raise
         finally:
             failed = [ready.result.draft for ready in group if ready.error is not None and ready.result.draft]
             if failed:
-                await anyio.to_thread.run_sync(_discard, failed)
+                with suppress(RuntimeError):  # no thread is left: the next job of the asset removes the files
+                    await anyio.to_thread.run_sync(_discard, failed)
 
     async def _record(self, group: Sequence[Ready], generation: int = 0) -> Sequence[Ready]:
         """One transaction for all of them, or one for each if that has an error. Returns those that are recorded."""
@@ -107,6 +111,7 @@ class Publisher:
                 return []
             return [one for ready in group for one in await self._record([ready], generation)]
         for ready in group if written else ():
+            ready.recorded = True
             path, record = ready.job.key.registry_path, ready.result.record
             about = {"outcome": ready.result.outcome, "size": record.size, "digest": record.digest}
             log.info("job.succeeded", job=ready.job.id, asset=path, **about)
@@ -139,5 +144,9 @@ def _make_way(draft: Draft, outcome: Outcome) -> None:
 
 
 def _discard(drafts: Sequence[Draft]) -> None:
+    """Each of the jobs has its error already. A file that cannot be removed is removed by the asset's next job."""
     for draft in drafts:
-        draft.discard()
+        try:
+            draft.discard()
+        except Exception as error:  # noqa: BLE001 - it would be taken for an error of the whole group
+            log.warning("archive.not_discarded", asset=draft.place.key.registry_path, error=str(error))

@@ -1,5 +1,6 @@
 """Claims jobs, has their archives made and published, and records how each job ended. No other code does this."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import takewhile
 from pathlib import Path
@@ -16,6 +17,7 @@ from refgenied.model import (
     Asset,
     AssetIncompleteError,
     AssetNotFoundError,
+    ConflictError,
     Job,
     Priority,
     RefgeniedError,
@@ -30,8 +32,6 @@ from refgenied.queue.core import Core
 from refgenied.queue.pause import Pause
 from refgenied.queue.publishing import Publisher
 from refgenied.shared.progress import Meter
-from refgenied.store import archives
-from refgenied.store import jobs as rows
 
 log = structlog.get_logger("worker")
 
@@ -41,6 +41,8 @@ SMALL_BYTES = 1 << 20
 """An asset with at most this many bytes is small. One core packs it in the time of a few syncs."""
 AT_ONCE = 8
 """So many small assets may be in the making at the same time. While one waits for the disk, another one is packed."""
+LATE_LOOK_SECONDS = 10.0
+"""A look at an asset before its job that takes longer is told in the health: no other job begins meanwhile."""
 FEWEST_BEGUN = AT_ONCE // 2
 """There must be room for this many before more are begun: jobs that are claimed together share a transaction."""
 
@@ -55,12 +57,15 @@ class Facts(NamedTuple):
 class Worker:
     def __init__(self, core: Core, pause: Pause) -> None:
         self._archive_folder = core.archive_folder
+        self._health = core.health
         self._jobs = core.jobs
         self._pause = pause
         self.archiver = Archiver(core, AT_ONCE)
         self.publisher = Publisher(core, self._end)
         self._at_work: set[int] = set()
         """The jobs that `run` has begun."""
+        self._for_later = 0
+        """The next job, if it must wait until none is at work; 0: it may be another."""
         self._alone = False
         """Whether the only job at work must stay alone."""
         self._looking = anyio.CancelScope()
@@ -101,8 +106,13 @@ class Worker:
         if self._pause.active or self._alone or room < FEWEST_BEGUN:
             return False
         due = await self._jobs.due(room)
-        found = await self._look_at(due)
-        together = list(takewhile(lambda job: _is_small(job, found[job.id]), due)) if found else []
+        if not due or self.draining or (self._at_work and due[0].id == self._for_later):
+            return False
+        # A job that was running when the daemon was killed may be the reason: another kill is not charged to others.
+        beside = list(takewhile(lambda job: not job.crashes, due))
+        found = await self._look_at(beside or due[:1])
+        together = [job for job in beside if job.id in found and _is_small(found[job.id])]
+        self._for_later = due[0].id if found and not together else 0
         if not found or (self._at_work and not together) or self._pause.active:
             return False
         stamps = {job.id: _stamp(job, found[job.id]) for job in together or due[:1]}
@@ -114,13 +124,34 @@ class Worker:
         return bool(claimed)
 
     async def _look_at(self, jobs: list[Job]) -> dict[int, Asset | Exception]:
-        """Each job's asset, or why it cannot be archived. Empty: there are no jobs, or the worker is drained."""
-        if not jobs or self.draining:
-            return {}
-        with anyio.CancelScope() as self._looking:
-            assets = await self.archiver.assets([job.key for job in jobs])
-            return {job.id: asset for job, asset in zip(jobs, assets, strict=True)}
+        """The first job's asset, or why it cannot be archived; the next one's if this one is small, and so on.
+
+        Any error of the look is the first job's. Empty: the look was given up, because a user has cancelled one of
+        these jobs, or the worker is drained.
+        """
+        found: list[Asset | Exception] = []
+        late = asyncio.get_running_loop().call_later(LATE_LOOK_SECONDS, self._tell_of_late_look, jobs, found)
+        try:
+            with anyio.CancelScope() as self._looking:
+                self._jobs.looked_at = dict.fromkeys((job.id for job in jobs), self._looking)
+                await self.archiver.look([job.key for job in jobs], found, _is_small)
+                return {job.id: asset for job, asset in zip(jobs, found, strict=False)}
+        except Exception as error:  # noqa: BLE001 - `work` says what it means
+            return {jobs[0].id: error}
+        finally:
+            self._jobs.looked_at = {}
+            late.cancel()
+            self._health.clear("next_job")
         return {}
+
+    def _tell_of_late_look(self, jobs: list[Job], found: list[Asset | Exception]) -> None:
+        job = jobs[min(len(found), len(jobs) - 1)]
+        self._health.set(
+            "next_job",
+            f"job {job.id} cannot begin: a look at {job.key.registry_path} has not come back for "
+            f"{LATE_LOOK_SECONDS:g} seconds (does its disk answer?); the other jobs wait for it, until "
+            f"`refgeniectl queue cancel {job.id}`",
+        )
 
     async def _work(self, job: Job, facts: Facts) -> None:
         try:
@@ -134,7 +165,7 @@ class Worker:
         await self._pause.caused(error)
         await anyio.sleep(DATABASE_RETRY_SECONDS)
 
-    async def work(self, job: Job, facts: Facts | None = None) -> None:
+    async def work(self, job: Job, facts: Facts) -> None:
         """Do a claimed job and record how it ended. An error of a job never ends the daemon."""
         running = self._jobs.running[job.id]
         if self.draining:
@@ -153,19 +184,13 @@ class Worker:
             if running.scope.cancelled_caught:
                 await self._cancelled(job)
 
-    async def _archive(self, job: Job, facts: Facts | None) -> None:
-        asset, record = facts or await self._facts(job)
+    async def _archive(self, job: Job, facts: Facts) -> None:
+        asset, record = facts
         if isinstance(asset, Exception):
             raise asset
         result = await self.archiver.archive(job, asset, record, self._reporting(job))
         with anyio.CancelScope(shield=True):
             await self.publisher.publish(job, result)
-
-    async def _facts(self, job: Job) -> Facts:
-        asset = await self.archiver.asset(job.key)
-        if asset.stamp != job.stamp:  # the asset has changed since the job was queued
-            await self._jobs.store.ask(rows.restamp, job.id, asset.stamp)
-        return Facts(asset, await self._jobs.store.ask(archives.get, job.key))
 
     def _reporting(self, job: Job) -> OnProgress:
         meter = Meter()
@@ -177,19 +202,28 @@ class Worker:
 
     async def _cancelled(self, job: Job) -> None:
         """The job was cancelled by a user, or because the daemon stops."""
-        await self._end(lambda: self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped")))
+        await self._give_up(job, lambda: self._jobs.hand_back(job, ShuttingDownError("the daemon was stopped")))
 
     async def _failed(self, job: Job, error: RefgeniedError) -> None:
         log.warning("job.problem", job=job.id, asset=job.key.registry_path, kind=error.kind, error=error.message)
         condition = await self._condition_behind(error)
         nobody_asked = job.priority != Priority.ASKED
         if condition is not None:
-            await self._end(lambda: self._jobs.hand_back(job, error, wait=condition.let_others_go_first))
+            await self._give_up(job, lambda: self._jobs.hand_back(job, error, wait=condition.let_others_go_first))
         elif isinstance(error, AssetIncompleteError | AssetNotFoundError) and nobody_asked:
             # The asset is being built again or is gone. The next look will find out.
-            await self._end(lambda: self._jobs.end_cancelled(job, error.kind, error.message))
+            await self._give_up(job, lambda: self._jobs.end_cancelled(job, error.kind, error.message))
         else:
-            await self._end(lambda: self._jobs.fail(job, error))
+            await self._give_up(job, lambda: self._jobs.fail(job, error))
+
+    async def _give_up(self, job: Job, arrow: Callable[[], Awaitable[None]]) -> None:
+        """Record that the job has not succeeded. If its end is recorded already, this stays as it is."""
+        try:
+            await self._end(arrow)
+        except ConflictError as error:
+            log.warning("job.ended_already", job=job.id, asset=job.key.registry_path, error=error.message)
+            self._jobs.running.pop(job.id, None)
+            self._jobs.progress.pop(job.id, None)
 
     async def _condition_behind(self, error: RefgeniedError) -> Requirement | None:
         with anyio.CancelScope(shield=True):  # a job that stays marked as running would count as a crash
@@ -227,12 +261,8 @@ class Worker:
             return said
 
 
-def _is_small(job: Job, asset: Asset | Exception) -> bool:
-    """Whether the job may run beside others. A job that was running when the daemon was killed runs alone.
-
-    It may be the reason, and another kill must not be charged to others.
-    """
-    return isinstance(asset, Asset) and 0 < asset.size <= SMALL_BYTES and not job.crashes
+def _is_small(asset: Asset | Exception) -> bool:
+    return isinstance(asset, Asset) and 0 < asset.size <= SMALL_BYTES
 
 
 def _stamp(job: Job, asset: Asset | Exception) -> str:

@@ -124,11 +124,6 @@ async def required(tx: Transaction, job: int) -> Job:
     return found
 
 
-async def restamp(tx: Transaction, job: int, stamp: str) -> None:
-    """Give the job a new stamp, because the asset has changed since it was queued."""
-    await JOBS.change(tx, "id = ?", (job,), stamp=stamp)
-
-
 async def in_state(tx: Transaction, key: AssetKey, state: JobState) -> Job | None:
     """The asset's queued or running job. An asset has at most one of each."""
     return await JOBS.one(tx, f"WHERE {OF_ASSET} AND state = ?", (*names(key), state))
@@ -157,9 +152,10 @@ async def due(tx: Transaction, now: float, most: int, *, but_not: Collection[Ass
         found = await JOBS.all(
             tx, f"{which} AND not_before <= ? AND {_NOT_AT_WORK} {_ORDER} ?", (now, len(but_not) + most)
         )
+        found = [job for job in found if job.key not in but_not][:most]
         if found:
             break
-    return [job for job in found if job.key not in but_not][:most]
+    return found
 
 
 async def next_time(tx: Transaction, *, but_not: Collection[AssetKey] = ()) -> float | None:

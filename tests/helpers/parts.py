@@ -24,12 +24,12 @@ from refgenied.maintenance.rights import Rights
 from refgenied.maintenance.scrubber import Scrubber
 from refgenied.maintenance.tidier import Tidier
 from refgenied.maintenance.verifier import Verifier
-from refgenied.model import ArchiveRecord, AssetKey, Event, Job, Requester
+from refgenied.model import ArchiveRecord, Asset, AssetKey, Event, Job, Requester, ShortageError
 from refgenied.queue.core import Core
 from refgenied.queue.feed import Feed
 from refgenied.queue.jobs import Jobs
 from refgenied.queue.pause import Pause
-from refgenied.queue.worker import Worker
+from refgenied.queue.worker import Facts, Worker
 from refgenied.reconciler import Reconciler
 from refgenied.store import Store, archives, events
 from refgenied.store import jobs as rows
@@ -102,9 +102,24 @@ class Parts:
         await self.work()
 
     async def work(self) -> None:
-        while job := await self.jobs.claim():
-            await self.worker.work(job)
+        while due := await self.jobs.due(1):
+            asset = await self._asset(due[0].key)
+            stamp = asset.stamp if isinstance(asset, Asset) else due[0].stamp
+            for job, record in await self.jobs.claim_those({due[0].id: stamp}):
+                await self.worker.work(job, Facts(asset, record))
         await self.catalog.catch_up()
+
+    async def do(self, job: Job) -> None:
+        """A job that is claimed, with its asset as it is now."""
+        await self.worker.work(job, Facts(await self._asset(job.key), await self.record(job.key)))
+
+    async def _asset(self, key: AssetKey) -> Asset | Exception:
+        found: list[Asset | Exception] = []
+        try:
+            await self.worker.archiver.look([key], found, lambda _: False)
+        except ShortageError as error:
+            return error
+        return found[0]
 
     async def bring(self, folder: Path | None = None) -> list[Import]:
         """`archive import`."""
@@ -137,6 +152,12 @@ class Parts:
         self.current.settings = msgspec.structs.replace(
             settings, archive=msgspec.structs.replace(settings.archive, **archive)
         )
+
+
+async def claim(jobs: Jobs) -> Job | None:
+    """The next due job, which runs from now on; None: there is none."""
+    claimed = await jobs.claim_those({job.id: job.stamp for job in await jobs.due(1)})
+    return claimed[0].job if claimed else None
 
 
 @asynccontextmanager

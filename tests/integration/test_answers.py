@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from commands import ctl
 from controlled import Desk, context_of, served
-from parts import Parts
+from parts import Parts, claim
 from synthetic import DIGEST, Genomes
 
 from refgenied.client import when
@@ -176,7 +176,7 @@ async def test_wait_says_what_it_waits_for(parts: Parts, genomes: Genomes) -> No
         await parts.pause.resume(Requester("ann"))
         async with parts.store.transaction() as tx:
             await tx.execute("DELETE FROM job WHERE id <> ?", (job.id,))
-        claimed = await parts.jobs.claim()
+        claimed = await claim(parts.jobs)
         assert claimed
         assert await reason() == "job 1 is running"
         parts.current.settings = msgspec.structs.replace(

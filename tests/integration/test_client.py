@@ -17,7 +17,7 @@ import anyio.to_thread
 import pytest
 from commands import COMMAND, ctl, environment, on_terminal
 from controlled import served
-from parts import Parts
+from parts import Parts, claim
 from synthetic import DIGEST, Genomes
 
 from refgenied import __version__
@@ -122,7 +122,7 @@ async def test_wait_and_its_five_ends(parts: Parts, genomes: Genomes) -> None:
         over = await ctl(parts, "archive", "wait", "t7/fasta", "--timeout", "0.2")
         assert over.code == 6, over
         assert "time is over: job 1 is queued" in over.err, over
-        job = await parts.jobs.claim()
+        job = await claim(parts.jobs)
         assert job
         await parts.jobs.fail(job, UnsafeTreeError("a device: x"))
         failed = await ctl(parts, "archive", "wait", "t7/fasta")

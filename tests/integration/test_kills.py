@@ -192,7 +192,7 @@ async def publishing_together(parts: Parts) -> None:
     with parts.feed.subscribed("job.succeeded") as events:
         async with anyio.create_task_group() as group:
             group.start_soon(parts.worker.run)
-            while parts.jobs.running or await parts.jobs.more_due():
+            while parts.jobs.running or await parts.jobs.due(1):
                 await events.take()
             parts.worker.drain()
     await parts.catalog.refresh()

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import yaml
 from controlled import Desk, context_of
-from parts import Parts, running
+from parts import Parts, claim, running
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive.format.manifest import encode, read_manifest
@@ -170,8 +170,8 @@ async def test_who_watched_a_job_to_its_end_finds_its_archive_served(
         genomes.build(f"a{number}")
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
-        await parts.worker.work(await parts.jobs.claim())
-        second = await parts.jobs.claim()
+        await parts.do(await claim(parts.jobs))
+        second = await claim(parts.jobs)
         served: list[str] = []
 
         async def watch() -> None:
@@ -181,7 +181,7 @@ async def test_who_watched_a_job_to_its_end_finds_its_archive_served(
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             await anyio.wait_all_tasks_blocked()
-            await parts.worker.work(second)
+            await parts.do(second)
         assert served
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 from controlled import Desk, context_of
-from parts import Parts, pragma, running
+from parts import Parts, claim, pragma, running
 from synthetic import DIGEST, Genomes
 
 from refgenied.archive.place import Place
@@ -138,9 +138,9 @@ async def test_an_asset_that_cannot_be_read_is_tried_for_ever_and_goes_on_once_i
         parts.change_settings(retry_seconds=0.0)
         await parts.reconciler.look_again()
         for attempt in range(1, 8):
-            job = await parts.jobs.claim()
+            job = await claim(parts.jobs)
             assert job
-            await parts.worker.work(job)
+            await parts.do(job)
             assert (await parts.latest(key)).attempts == attempt
         well.set()
         await parts.work()

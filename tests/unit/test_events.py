@@ -3,7 +3,7 @@
 import anyio
 import pytest
 from controlled import Desk
-from parts import Parts
+from parts import Parts, claim
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.model import NoSpaceError, Priority
@@ -40,7 +40,7 @@ async def test_job_watch_from_queued_to_the_end(parts: Parts, desk: Desk, genome
 async def test_job_watch_goes_on_with_the_twin_that_takes_the_place(parts: Parts, desk: Desk, genomes: Genomes) -> None:
     key = genomes.build()
     await parts.reconciler.look_again()
-    first = await parts.jobs.claim()
+    first = await claim(parts.jobs)
     assert first
     twin, _ = await parts.jobs.enqueue(key, stamp="newer", priority=Priority.ASKED)
     await parts.jobs.hand_back(first, NoSpaceError("full"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from parts import claim
 
 from refgenied.config.settings import Current, Settings
 from refgenied.model import (
@@ -104,20 +105,20 @@ async def test_the_same_wish_again_gives_the_same_job(jobs: Jobs) -> None:
 
 async def test_a_running_job_is_joined_only_by_a_wish_for_the_same_state_of_the_asset(jobs: Jobs) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-    running = await jobs.claim()
+    running = await claim(jobs)
     assert running
     assert (await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED))[0].id == running.id
     newer, created = await jobs.enqueue(FASTA, stamp="t", priority=Priority.BUILT)
     assert created
     assert newer.id != running.id
-    assert await jobs.claim() is None, "two jobs of one asset never run at once"
+    assert await claim(jobs) is None, "two jobs of one asset never run at once"
 
 
 async def test_asked_goes_before_built_before_backlog_and_old_before_new(jobs: Jobs) -> None:
     keys = [AssetKey("d" * 48, "g", str(n)) for n in range(4)]
     for key, priority in zip(keys, (Priority.BACKLOG, Priority.BUILT, Priority.BUILT, Priority.ASKED), strict=True):
         await jobs.enqueue(key, stamp="s", priority=priority)
-    order = [job.key.asset for job in [await jobs.claim() for _ in keys] if job]
+    order = [job.key.asset for job in [await claim(jobs) for _ in keys] if job]
     assert order == ["3", "1", "2", "0"]
 
 
@@ -125,7 +126,7 @@ async def test_a_transient_error_comes_back_with_back_off_without_end(jobs: Jobs
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
     waits: list[float] = []
     for attempt in range(1, 41):
-        job = await jobs.claim()
+        job = await claim(jobs)
         assert job
         assert job.attempts == attempt
         await jobs.fail(job, SourceChangedError("it moved"))
@@ -133,7 +134,7 @@ async def test_a_transient_error_comes_back_with_back_off_without_end(jobs: Jobs
             job = await rows.get(tx, job.id)
         assert job
         waits.append(job.not_before - clock.now)
-        assert await jobs.claim() is None, "not before its time"
+        assert await claim(jobs) is None, "not before its time"
         clock.now = job.not_before
     assert waits[:3] == [30.0, 60.0, 120.0]
     assert waits[7:] == [3600.0] * 33
@@ -142,7 +143,7 @@ async def test_a_transient_error_comes_back_with_back_off_without_end(jobs: Jobs
 
 async def test_a_permanent_error_ends_the_job_at_once(jobs: Jobs) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-    job = await jobs.claim()
+    job = await claim(jobs)
     assert job
     await jobs.fail(job, UnsafeTreeError("a link leads out"))
     assert (await kinds(jobs))[-1] == "job.failed"
@@ -151,7 +152,7 @@ async def test_a_permanent_error_ends_the_job_at_once(jobs: Jobs) -> None:
 async def test_a_shutdown_charges_no_attempt(jobs: Jobs) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
     for _ in range(5):
-        job = await jobs.claim()
+        job = await claim(jobs)
         assert job
         assert job.attempts == 1
         await jobs.hand_back(job, ShuttingDownError("stopped"))
@@ -159,7 +160,7 @@ async def test_a_shutdown_charges_no_attempt(jobs: Jobs) -> None:
 
 async def test_a_requeue_that_meets_a_queued_twin_folds_into_it(jobs: Jobs) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED, force=True)
-    job = await jobs.claim()
+    job = await claim(jobs)
     assert job
     twin, _ = await jobs.enqueue(FASTA, stamp="t", priority=Priority.BUILT)
     await jobs.fail(job, SourceChangedError("it moved"))
@@ -173,13 +174,13 @@ async def test_a_requeue_that_meets_a_queued_twin_folds_into_it(jobs: Jobs) -> N
 
 async def test_a_wish_for_another_state_does_not_wait_for_a_back_off(jobs: Jobs) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-    job = await jobs.claim()
+    job = await claim(jobs)
     assert job
     await jobs.fail(job, SourceChangedError("it moved"))
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-    assert await jobs.claim() is None
+    assert await claim(jobs) is None
     await jobs.enqueue(FASTA, stamp="t", priority=Priority.BUILT)
-    claimed = await jobs.claim()
+    claimed = await claim(jobs)
     assert claimed
     assert (claimed.id, claimed.attempts) == (job.id, 1)
 
@@ -188,7 +189,7 @@ async def crash(folder: Path, clock: Clock, times: int = 1) -> Job:
     """The daemon is killed while the job of FASTA runs, and started again."""
     for _ in range(times):
         async with opened(folder, clock) as jobs:
-            job = await jobs.claim()
+            job = await claim(jobs)
             assert job
             assert job.key == FASTA
         clock.now += 5.0
@@ -215,15 +216,15 @@ async def test_after_three_crashes_in_a_row_a_job_stands_aside_for_a_day_then_tw
             async with opened(tmp_path, clock) as jobs:
                 clock.now += later
                 await jobs.recover()
-                assert await jobs.claim() is None
+                assert await claim(jobs) is None
         clock.now += 1.0
         job = await crash(tmp_path, clock)
         assert len(job.crashed_at) == 3
     async with opened(tmp_path, clock) as jobs:
         await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED)
-        assert await jobs.claim() is None, "who asks for the same again does not take the daemon down"
+        assert await claim(jobs) is None, "who asks for the same again does not take the daemon down"
         await jobs.retry(job.id, ANN)
-        again = await jobs.claim()
+        again = await claim(jobs)
         assert again
         assert (again.crashes, again.crashed_at, again.attempts) == (0, (), 1)
 
@@ -234,7 +235,7 @@ async def test_what_stands_aside_runs_at_once_when_the_asset_is_built_again(tmp_
     job = await crash(tmp_path, clock, MAX_CRASHES)
     async with opened(tmp_path, clock) as jobs:
         await jobs.enqueue(FASTA, stamp="t", priority=Priority.BUILT)
-        again = await jobs.claim()
+        again = await claim(jobs)
         assert again
         assert (again.id, again.crashes, again.error) == (job.id, 0, None)
 
@@ -245,7 +246,7 @@ async def test_what_took_the_daemon_down_goes_last_whoever_asked_for_it(tmp_path
     await crash(tmp_path, clock)
     async with opened(tmp_path, clock) as jobs:
         await jobs.enqueue(INDEX, stamp="s", priority=Priority.BACKLOG)
-        order = [job.key for job in (await jobs.claim(), await jobs.claim()) if job]
+        order = [job.key for job in (await claim(jobs), await claim(jobs)) if job]
         assert order == [INDEX, FASTA]
 
 
@@ -254,29 +255,29 @@ async def test_a_clock_that_is_set_while_a_job_backs_off_changes_nothing_in_its_
     by: float, jobs: Jobs, clock: Clock
 ) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-    job = await jobs.claim()
+    job = await claim(jobs)
     assert job
     clock.set_by(by)  # nobody has looked at the clock since
     await jobs.fail(job, SourceChangedError("it moved"))
     clock.now += 10.0
     clock.set_by(by)
-    assert await jobs.claim() is None
+    assert await claim(jobs) is None
     clock.now += 19.0
-    assert await jobs.claim() is None
+    assert await claim(jobs) is None
     clock.now += 2.0
-    assert await jobs.claim()
+    assert await claim(jobs)
 
 
 async def test_a_change_that_was_rolled_back_does_not_lose_the_jump_of_the_clock(jobs: Jobs, clock: Clock) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-    job = await jobs.claim()
+    job = await claim(jobs)
     assert job
     await jobs.fail(job, SourceChangedError("it moved"))
     clock.set_by(-DAY)
     with pytest.raises(JobNotFoundError):
         await jobs.cancel(job.id + 1, ANN)
     clock.now += 31.0
-    assert await jobs.claim()
+    assert await claim(jobs)
 
 
 async def ended(jobs: Jobs) -> list[int]:
@@ -290,7 +291,7 @@ async def test_jobs_that_ended_long_ago_are_forgotten_daily_but_an_assets_newest
     monkeypatch.setattr(jobs_module, "PRUNE_SECONDS", 0.001)
     for stamp in ("s", "t"):
         await jobs.enqueue(FASTA, stamp=stamp, priority=Priority.BUILT)
-        job = await jobs.claim()
+        job = await claim(jobs)
         assert job
         await jobs.fail(job, UnsafeTreeError("a link leads out"))
     async with anyio.create_task_group() as group:
@@ -320,7 +321,7 @@ async def test_a_clock_that_was_ahead_at_the_last_run_holds_no_job_up_for_longer
     async with opened(tmp_path, clock) as jobs:
         await jobs.recover()
         clock.now += longest
-        assert await jobs.claim()
+        assert await claim(jobs)
 
 
 async def test_a_users_cancel_and_retry(jobs: Jobs) -> None:
@@ -339,7 +340,7 @@ async def test_a_users_cancel_and_retry(jobs: Jobs) -> None:
 
 async def test_a_cancel_between_claim_and_work_is_not_lost(jobs: Jobs) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-    job = await jobs.claim()
+    job = await claim(jobs)
     assert job
     await jobs.cancel(job.id, ANN)
     running = jobs.running[job.id]
@@ -352,7 +353,7 @@ async def test_a_cancel_between_claim_and_work_is_not_lost(jobs: Jobs) -> None:
 async def test_success_records_the_archive_and_keeps_the_download_count(jobs: Jobs) -> None:
     for digest in ("a" * 32, "b" * 32):
         await jobs.enqueue(FASTA, stamp=digest, priority=Priority.BUILT)
-        job = await jobs.claim()
+        job = await claim(jobs)
         assert job
         await jobs.succeed([Success(job, Outcome.PUBLISHED, record(digest=digest, stamp=digest))])
         async with jobs.store.transaction() as tx:
@@ -367,7 +368,7 @@ async def test_success_records_the_archive_and_keeps_the_download_count(jobs: Jo
 async def test_a_published_archive_ends_a_removal(jobs: Jobs) -> None:
     await jobs.records.removed(Removal(FASTA, "s", 1.0, "ann"), ANN, 1)
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.ASKED)
-    job = await jobs.claim()
+    job = await claim(jobs)
     assert job
     await jobs.succeed([Success(job, Outcome.PUBLISHED, record())])
     async with jobs.store.transaction() as tx:
@@ -412,7 +413,7 @@ async def test_nothing_is_told_of_a_change_that_was_rolled_back(jobs: Jobs) -> N
 
 async def test_waiting_ends_with_a_wish_and_with_a_due_time(jobs: Jobs, clock: Clock) -> None:
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-    job = await jobs.claim()
+    job = await claim(jobs)
     assert job
     await jobs.fail(job, SourceChangedError("it moved"))
     clock.now += 29.99

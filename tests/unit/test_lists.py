@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from controlled import Desk, context_of
 from many import alias_of, cost, filled, keys_of, look_of, record_of, see
-from parts import Parts, running
+from parts import Parts, claim, running
 from synthetic import Genomes
 
 from refgenied.control.selection import Selection
@@ -268,8 +268,8 @@ async def listed_after(desk: Desk, verb: str, field: str, after: str | None) -> 
 async def test_jobs_come_in_pages_as_they_are_in_one(parts: Parts, desk: Desk) -> None:
     for key in KEYS[:9]:
         await parts.jobs.enqueue(key, stamp="t", priority=Priority.ASKED)
-    await parts.jobs.claim()
-    await parts.jobs.claim()
+    await claim(parts.jobs)
+    await claim(parts.jobs)
     whole = [row["job"] for row in (await desk.ask("job.list", ended=6))["jobs"]]
     assert len(whole) == 2 + 7 + 6
     states = [row["state"] for row in (await desk.ask("job.list", ended=6))["jobs"]]

@@ -7,7 +7,7 @@ import anyio
 import msgspec
 import pytest
 from controlled import Desk, context_of
-from parts import Parts, running, until
+from parts import Parts, claim, running, until
 from synthetic import DIGEST, Genomes
 
 from refgenied.config.settings import Watching
@@ -224,7 +224,7 @@ async def test_an_asset_whose_job_has_failed_for_a_moment_is_judged_with_the_nex
         group.start_soon(parts.reconciler.run)
         await parts.reconciler.first_look.wait()
         Spy(parts)
-        job = await parts.jobs.claim()
+        job = await claim(parts.jobs)
         await parts.jobs.fail(job, AssetIncompleteError("it was at work"))
         genomes.build("other")
         parts.reconciler.hint([str(genomes.config)])
@@ -367,7 +367,7 @@ async def test_wait_waits_for_the_archive_and_for_the_config_only_when_asked(gen
     genomes.build()
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
-        await parts.worker.work(await parts.jobs.claim())  # nobody has refreshed what is served
+        await parts.do(await claim(parts.jobs))  # nobody has refreshed what is served
         desk = Desk(context_of(parts))
         assert (await desk.ask("archive.wait", path="t7/fasta"))["state"] == "archived"
         assert parts.catalog.served.archives == 0

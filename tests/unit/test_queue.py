@@ -2,7 +2,7 @@
 
 import pytest
 from controlled import Desk
-from parts import Parts
+from parts import Parts, claim
 from synthetic import Genomes
 
 from refgenied.model import ConflictError
@@ -14,7 +14,7 @@ async def test_job_list_get_cancel_retry(parts: Parts, desk: Desk, genomes: Geno
     for group in "abc":
         genomes.build(group)
     await parts.reconciler.look_again()
-    running = await parts.jobs.claim()
+    running = await claim(parts.jobs)
     assert running
     listed = (await desk.ask("job.list"))["jobs"]
     assert [job["state"] for job in listed] == ["running", "queued", "queued"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from controlled import Desk, context_of
-from parts import Parts, running
+from parts import Parts, claim, running
 
 from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.place import Place
@@ -15,7 +15,7 @@ from refgenied.archive.run import no_progress
 from refgenied.archive_folder import generation
 from refgenied.archive_folder.generation import MOST_UNSETTLED, Age, Generation, age
 from refgenied.maintenance import recovery
-from refgenied.model import AssetKey, NoSpaceError, StateError
+from refgenied.model import Asset, AssetKey, NoSpaceError, StateError
 from refgenied.store import archives
 
 pytestmark = pytest.mark.anyio
@@ -167,9 +167,11 @@ async def test_a_kill_during_a_change_is_no_older_database(point, genomes, manif
             else:
                 genomes.build("asset", a=b"changed")
                 await parts.reconciler.look_again()
-                job = await parts.jobs.claim()
+                job = await claim(parts.jobs)
                 archiver = parts.worker.archiver
-                found, record = await archiver.asset(asset), await parts.record(asset)
+                looks: list[Asset | Exception] = []
+                await archiver.look([asset], looks, lambda _: False)
+                found, record = looks[0], await parts.record(asset)
                 result = await archiver.archive(job, found, record, no_progress)
                 async with parts.archive_folder.changing(asset, parts.store):
                     if point == "renamed":

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 from controlled import Desk
-from parts import Parts
+from parts import Parts, claim
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.model import JobState
@@ -77,7 +77,7 @@ async def test_remove_waits_until_a_running_job_has_ended(parts: Parts, desk: De
     key = genomes.build()
     await parts.settle()
     await desk.ask("archive.create", path="t7/fasta", force=True)
-    job = await parts.jobs.claim()
+    job = await claim(parts.jobs)
     assert job
     packing = anyio.Event()
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import watchfiles.main
 from controlled import ANN, Desk, context_of
-from parts import Parts, pragma, running
+from parts import Parts, claim, pragma, running
 from synthetic import Genomes
 
 from refgenied.archive import publisher
@@ -443,11 +443,11 @@ async def test_a_retried_older_job_is_seen(genomes: Genomes) -> None:
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
         asset = parts.reconciler.look.assets[key]
-        old = await parts.jobs.claim()
+        old = await claim(parts.jobs)
         assert old
         await parts.jobs.fail(old, DigestMismatchError("x"))
         await parts.jobs.enqueue(key, stamp=asset.stamp, priority=Priority.ASKED, requester=ANN)
-        newer = await parts.jobs.claim()
+        newer = await claim(parts.jobs)
         assert newer
         await parts.jobs.retry(old.id, ANN)
         await parts.jobs.fail(newer, UnreadableError("x"))  # folds into the older one
@@ -463,7 +463,7 @@ async def test_a_clock_that_was_set_back_holds_no_job_up(genomes: Genomes) -> No
         parts.clock = lambda: time.time() + ahead
         await parts.reconciler.look_again()
         parts.clock = time.time
-        assert await parts.jobs.claim()
+        assert await claim(parts.jobs)
 
 
 # ----------------------------------------------------------------------- a full disk under the database

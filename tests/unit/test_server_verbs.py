@@ -2,7 +2,7 @@
 
 import pytest
 from controlled import Asked, Desk
-from parts import Parts
+from parts import Parts, claim
 from synthetic import DIGEST, Genomes
 
 from refgenied.shared.progress import Progress
@@ -19,7 +19,7 @@ async def test_info(parts: Parts, desk: Desk, genomes: Genomes) -> None:
     before = await desk.ask("server.info")
     assert (before["genome_folder"]["ok"], before["last_look"]["at"]) == (False, 0)
     await parts.reconciler.look_again()
-    job = await parts.jobs.claim()
+    job = await claim(parts.jobs)
     assert job
     parts.jobs.progress[job.id] = Progress("packing", 5, 10, 2.5)
     await parts.pause.pause(desk.peer.requester)

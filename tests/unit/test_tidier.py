@@ -9,7 +9,7 @@ import anyio.to_thread
 import pytest
 from controlled import Desk, context_of
 from packing import hidden
-from parts import running
+from parts import claim, running
 from synthetic import DIGEST
 
 from refgenied.archive.place import Place
@@ -93,7 +93,7 @@ async def test_the_files_of_a_running_job_and_of_a_reserved_asset_stay(genomes, 
     running_one, reserved = genomes.build("running"), genomes.build("reserved")
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
-        job = await parts.jobs.claim()
+        job = await claim(parts.jobs)
         (waiting,) = {running_one, reserved} - {job.key}
         partials = [left(Place(tmp_path / "archives", key).archive_partial) for key in (job.key, waiting)]
         with parts.jobs.reserved(waiting):

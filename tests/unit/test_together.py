@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from parts import Parts, running
+from parts import Parts, claim, running
 from synthetic import Genomes
 
 from refgenied.archive.place import Place
@@ -20,10 +21,24 @@ from refgenied.archive.publisher import Draft
 from refgenied.archive.run import Run
 from refgenied.archive_folder import generation
 from refgenied.genomes.walk import Tree
-from refgenied.model import AssetKey, Job, JobState, NoSpaceError, Outcome, Priority, Requester
-from refgenied.queue import archiver
+from refgenied.model import (
+    Arrow,
+    Asset,
+    AssetKey,
+    Job,
+    JobState,
+    NoSpaceError,
+    Outcome,
+    Priority,
+    Requester,
+    UnsafeTreeError,
+    WriteError,
+)
+from refgenied.queue import archiver, worker
+from refgenied.queue.archiver import MOST_HANGING
 from refgenied.queue.worker import AT_ONCE, SMALL_BYTES
-from refgenied.store import archives
+from refgenied.store import Transaction, archives
+from refgenied.store import jobs as rows
 
 pytestmark = pytest.mark.anyio
 ANN = Requester("ann", 1001)
@@ -146,7 +161,7 @@ async def test_no_more_are_in_the_making_than_allowed(genomes: Genomes, packing:
         await packing.until(*(key.asset_group for key in keys[:AT_ONCE]))
         for _ in range(20):  # the worker comes back to the queue meanwhile
             parts.jobs.wake()
-            assert await parts.jobs.more_due()
+            assert await parts.jobs.due(1)
         assert len(parts.jobs.running) == AT_ONCE
         packing.release()
         await ended(parts, *keys)
@@ -234,6 +249,180 @@ async def test_an_error_of_one_publish_touches_no_other(
         assert not list(Path(parts.archive_folder.path).rglob(".*.partial"))
 
 
+@pytest.mark.parametrize("first", ["good", "bad"])
+async def test_partial_files_that_cannot_be_removed_end_no_other_job(
+    genomes: Genomes, packing: Packing, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """The first one publishes both."""
+    good, bad = genomes.build("good"), genomes.build("bad")
+    packing.held = {"good", "bad"}
+
+    def discarded(_: Draft) -> None:
+        raise WriteError("a folder has the name of a partial file")
+
+    monkeypatch.setattr(Draft, "discard", discarded)
+    async with running(genomes) as parts:
+        parts.change_settings(retry_seconds=600.0)
+        async with working(parts):
+            await packing.until("good", "bad")
+            waiting = parts.worker.publisher.waiting
+            async with parts.archive_folder.publishing:
+                for number, group in enumerate(sorted(packing.held, key=lambda group: group != first)):
+                    packing.release(group)
+                    while len(waiting) <= number:
+                        await anyio.lowlevel.checkpoint()
+                Place(parts.archive_folder.path, bad).archive.mkdir()
+            await ended(parts, good)
+            while parts.jobs.running:
+                await anyio.lowlevel.checkpoint()
+        await assert_all_is_right(parts, good)
+        job = await parts.latest(bad)
+        assert (job.state, job.error_kind) == (JobState.QUEUED, "write_failed")
+        assert "a folder has the name" not in (job.error or "")
+
+
+async def test_a_job_whose_end_is_recorded_already_ends_no_worker(genomes: Genomes, packing: Packing) -> None:
+    key, other = genomes.build("a0"), genomes.build("a1")
+    packing.held = {"a0", "a1"}
+    packing.failing = {"a0": UnsafeTreeError("a link leads out")}
+    async with running(genomes) as parts, working(parts):
+        await packing.until("a0", "a1")
+        job = await parts.latest(key)
+
+        async def ended_by_others(tx: Transaction) -> None:
+            await rows.move(tx, job.id, Arrow.FAIL, ended_at=1.0)
+
+        await parts.store.ask(ended_by_others)
+        packing.release()
+        await ended(parts, other)
+        while parts.jobs.running:
+            await anyio.lowlevel.checkpoint()
+        assert (await parts.latest(key)).ended_at == 1.0
+
+
+# ----------------------------------------------------------------------- the look before the claim
+
+
+async def test_a_look_without_a_thread_is_a_condition(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = genomes.build()
+    start, refused = threading.Thread.start, list[str]()
+
+    def started(thread: threading.Thread) -> None:
+        if thread.name == "asset" and not refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    async with running(genomes) as parts, working(parts):
+        assert "thread" in await parts.health.ill("shortage")
+        with parts.feed.subscribed("job.requeued") as events:
+            while not (await parts.latest(key)).error:
+                await events.take()
+        job = await parts.latest(key)
+        assert (job.state, job.attempts, job.error_kind) == (JobState.QUEUED, 0, "shortage")
+        await parts.pause.resume(ANN)
+        await ended(parts, key)
+        await assert_all_is_right(parts, key)
+
+
+async def test_any_error_of_a_look_is_the_error_of_its_job(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = genomes.build()
+    async with running(genomes) as parts:
+        parts.change_settings(retry_seconds=600.0)
+
+        async def look(*_: object) -> None:
+            raise ValueError("a fault of ours")
+
+        monkeypatch.setattr(parts.worker.archiver, "look", look)
+        async with working(parts):
+            with parts.feed.subscribed("job.requeued") as events:
+                while not (await parts.latest(key)).error:
+                    await events.take()
+        job = await parts.latest(key)
+        assert (job.state, job.attempts) == (JobState.QUEUED, 1)
+        assert "a fault of ours" in (job.error or "")
+
+
+class Looks:
+    """Looks as ever, but counts, and hangs at some assets."""
+
+    def __init__(self, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._real = parts.folder.asset
+        self.seen: Counter[AssetKey] = Counter()
+        self.hanging: set[AssetKey] = set()
+        self.answers = threading.Event()
+        monkeypatch.setattr(parts.folder, "asset", self)
+
+    def __call__(self, key: AssetKey, now: float) -> Asset | None:
+        self.seen[key] += 1
+        if key in self.hanging:
+            assert self.answers.wait(20)
+        return self._real(key, now)
+
+
+async def test_a_big_asset_is_not_looked_at_for_others(
+    genomes: Genomes, packing: Packing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is looked at before and after it is packed, and once more if a small one came before it."""
+    big = [genomes.build(f"a{number}", a=b"x" * (SMALL_BYTES + 1)) for number in range(6)]
+    small = [genomes.build(f"b{number}") for number in range(AT_ONCE)]
+    last = genomes.build("c", a=b"x" * (SMALL_BYTES + 1))
+    async with running(genomes) as parts:
+        looks = Looks(parts, monkeypatch)
+        packing.held = {"b7"}
+        async with working(parts):
+            await ended(parts, *small[:-1])
+            packing.release()
+            await ended(parts, *big, *small, last)
+        assert [looks.seen[key] for key in big] == [2] * len(big)
+        assert [looks.seen[key] for key in small] == [2] * len(small)
+        assert looks.seen[last] <= 3
+
+
+async def test_a_look_that_hangs_is_told_and_a_cancel_passes_its_job_over(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LATE_LOOK_SECONDS", 0.01)
+    bad = [genomes.build(f"a{number}") for number in range(MOST_HANGING + 1)]
+    good = genomes.build("good")
+    async with running(genomes) as parts:
+        looks = Looks(parts, monkeypatch)
+        looks.hanging = set(bad)
+        async with working(parts):
+            for key in bad:
+                job = await parts.latest(key)
+                while f"job {job.id} cannot begin" not in await parts.health.ill("next_job"):
+                    await anyio.sleep(0.001)
+                assert job.state is JobState.QUEUED
+                await parts.jobs.cancel(job.id, ANN)
+            assert [thread.name for thread in threading.enumerate()].count("asset") == MOST_HANGING
+            looks.answers.set()
+            await ended(parts, good)
+            await assert_all_is_right(parts, good)
+            assert "next_job" not in parts.health.conditions
+            assert {(await parts.latest(key)).state for key in bad} == {JobState.CANCELLED}
+
+
+async def test_others_go_on_while_the_look_of_a_cancelled_job_hangs(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = genomes.build("a0"), genomes.build("a1")
+    async with running(genomes) as parts:
+        looks = Looks(parts, monkeypatch)
+        looks.hanging = {bad}
+        async with working(parts):
+            while not looks.seen[bad]:
+                await anyio.lowlevel.checkpoint()
+            await parts.jobs.cancel((await parts.latest(bad)).id, ANN)
+            await ended(parts, good)
+            await assert_all_is_right(parts, good)
+            looks.answers.set()
+
+
+# ----------------------------------------------------------------------- errors of one
+
+
 async def test_a_commit_that_fails_because_of_one_job_is_made_for_each(
     genomes: Genomes, packing: Packing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,14 +482,14 @@ async def test_jobs_that_ran_during_a_kill_run_alone(genomes: Genomes, packing: 
     keys = [genomes.build(f"a{number}") for number in range(3)]
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
-        assert all([await parts.jobs.claim() for _ in keys])
+        assert all([await claim(parts.jobs) for _ in keys])
     new = [genomes.build(f"new{number}") for number in range(2)]
     packing.held = {key.asset_group for key in keys}
     async with running(genomes) as parts, working(parts):
         for key in keys:
             await packing.until(key.asset_group)
             for _ in range(20):  # the worker would begin the next one meanwhile
-                await parts.jobs.more_due()
+                await parts.jobs.due(1)
             await packing.until(key.asset_group)
             packing.release(key.asset_group)
         await ended(parts, *keys, *new)
@@ -313,9 +502,9 @@ async def test_who_was_there_at_more_kills_goes_later(genomes: Genomes) -> None:
     async with running(genomes) as parts:
         for key in keys:
             await parts.jobs.enqueue(key, stamp="s", priority=Priority.ASKED)
-        assert all([await parts.jobs.claim() for _ in keys])
+        assert all([await claim(parts.jobs) for _ in keys])
         await parts.jobs.recover()
-        first = await parts.jobs.claim()
+        first = await claim(parts.jobs)
         assert first
         assert first.key == keys[0]
         await parts.jobs.recover()
@@ -331,6 +520,24 @@ async def test_a_reserved_asset_is_passed_over(genomes: Genomes, packing: Packin
             assert (await parts.latest(reserved)).state is JobState.QUEUED
             assert packing.beside == {"a1": set()}
         await ended(parts, reserved)
+
+
+async def test_reserved_assets_hide_no_job_behind_others_that_wait(genomes: Genomes) -> None:
+    reserved, last = AssetKey("d", "a", "x"), AssetKey("d", "z", "x")
+    async with running(genomes) as parts:
+        await parts.jobs.enqueue(reserved, stamp="s", priority=Priority.ASKED)
+        needs = {AssetKey("d", f"b{number}", "x"): rows.Need("s", Priority.BUILT) for number in range(300)}
+        await parts.jobs.enqueue_all(needs)
+        await parts.store.ask(wait_all, list(needs))
+        await parts.jobs.enqueue(last, stamp="s", priority=Priority.BACKLOG)
+        with parts.jobs.reserved(reserved):
+            assert [job.key for job in await parts.jobs.due(4)] == [last]
+        assert [job.key for job in await parts.jobs.due(1)] == [reserved]
+
+
+async def wait_all(tx: Transaction, keys: list[AssetKey]) -> None:
+    for key in keys:
+        await tx.execute("UPDATE job SET not_before = 1e12 WHERE asset_group = ?", (key.asset_group,))
 
 
 async def test_only_jobs_that_are_still_due_are_claimed(genomes: Genomes) -> None:
@@ -359,7 +566,7 @@ async def test_an_unchanged_asset_needs_no_lock(genomes: Genomes) -> None:
         genomes.finish(key)
         await parts.reconciler.look_again()
         async with parts.archive_folder.publishing:
-            job = await parts.jobs.claim()
+            job = await claim(parts.jobs)
             assert job
-            await parts.worker.work(job)
+            await parts.do(job)
         assert (await parts.latest(key)).outcome is Outcome.UNCHANGED

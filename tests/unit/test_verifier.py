@@ -9,7 +9,7 @@ import anyio.to_thread
 import msgspec
 import pytest
 from controlled import Desk, context_of
-from parts import Parts, record_of, running
+from parts import Parts, claim, record_of, running
 from synthetic import ALIAS
 
 from refgenied.archive.verifier import Finding
@@ -136,7 +136,7 @@ async def test_an_archive_that_a_running_job_replaces_is_not_called_damaged(geno
         record = await parts.record(key)
         copy = (parts.root / "archives" / record.path).read_bytes()
         await parts.jobs.enqueue(key, stamp=record.stamp, priority=Priority.ASKED, force=True)
-        job = await parts.jobs.claim()
+        job = await claim(parts.jobs)
         flip(parts, record)
         async with anyio.create_task_group() as group:
             await parts.archive_folder.publishing.acquire()

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 from controlled import Desk
-from parts import Parts
+from parts import Parts, claim
 from synthetic import DIGEST, Genomes
 
 from refgenied.model import UnsafeTreeError
@@ -59,7 +59,7 @@ async def test_wait_for_a_rebuild_is_not_content_with_the_old_archive(
 async def test_wait_tells_of_a_failed_job(parts: Parts, desk: Desk, genomes: Genomes) -> None:
     genomes.build()
     await parts.reconciler.look_again()
-    job = await parts.jobs.claim()
+    job = await claim(parts.jobs)
     assert job
     await parts.jobs.fail(job, UnsafeTreeError("a device: x"))
     found = await desk.ask("archive.wait", path="t7/fasta")
@@ -80,7 +80,7 @@ async def test_wait_ends_at_once_for_what_is_not_archived_by_itself(parts: Parts
 async def test_wait_shows_progress_of_the_running_job(parts: Parts, desk: Desk, genomes: Genomes) -> None:
     genomes.build()
     await parts.reconciler.look_again()
-    job = await parts.jobs.claim()
+    job = await claim(parts.jobs)
     assert job
     parts.jobs.progress[job.id] = Progress("packing", 5, 10, 2.5)
     found = await desk.lines("archive.wait", path="t7/fasta", progress=True, timeout=0.6)

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
-from parts import Parts, running
+from parts import Parts, claim, running
 from synthetic import ALIAS, DIGEST, Genomes
 
 from refgenied.archive.format.manifest import About
@@ -106,9 +106,9 @@ async def test_an_asset_that_changes_while_it_is_packed_is_not_published(
     async with running(genomes) as parts:
         monkeypatch.setattr(archiver, "pack_asset", pack_then_rebuild)
         await parts.reconciler.look_again()
-        job = await parts.jobs.claim()
+        job = await claim(parts.jobs)
         assert job
-        await parts.worker.work(job)
+        await parts.do(job)
         after = await parts.latest(key)
         assert (after.state, after.error_kind, after.attempts) == (JobState.QUEUED, "source_changed", 1)
         assert archives_in(parts) == []
@@ -221,10 +221,10 @@ async def test_a_cancel_reaches_a_packing_job_and_leaves_nothing(genomes: Genome
     key = genomes.build(a=b"x" * 50_000_000)
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
-        job = await parts.jobs.claim()
+        job = await claim(parts.jobs)
         assert job
         async with anyio.create_task_group() as group:
-            group.start_soon(parts.worker.work, job)
+            group.start_soon(parts.do, job)
             assert await anyio.to_thread.run_sync(reported.wait, 20)
             await parts.jobs.cancel(job.id, ANN)
         after = await parts.latest(key)
@@ -251,11 +251,11 @@ async def test_a_cancel_that_comes_while_the_job_fails_is_not_lost(
     async with running(genomes) as parts:
         monkeypatch.setattr(archiver, "pack_asset", fail)
         await parts.reconciler.look_again()
-        job = await parts.jobs.claim()
+        job = await claim(parts.jobs)
         assert job
         monkeypatch.setattr(parts.archive_folder, "probe", probe)
         async with anyio.create_task_group() as group:
-            group.start_soon(parts.worker.work, job)
+            group.start_soon(parts.do, job)
             assert await anyio.to_thread.run_sync(probed.wait, 20)
             await parts.jobs.cancel(job.id, ANN)
             answer.set()
@@ -297,7 +297,7 @@ async def test_a_crash_with_a_job_that_no_folder_can_be_for_does_not_stop_the_ne
     key = AssetKey(DIGEST, ".hidden", "default")
     async with running(genomes) as parts:
         await parts.jobs.enqueue(key, stamp="s", priority=Priority.ASKED)
-        assert await parts.jobs.claim()
+        assert await claim(parts.jobs)
     async with running(genomes) as parts:
         assert (await parts.latest(key)).crashes == 1
 
