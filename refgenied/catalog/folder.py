@@ -10,7 +10,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -91,13 +90,17 @@ class ServedFolder:
         self._faults.end()
         self._doubted.clear()
         found = {*keys}
+        genomes: set[str] = set()
         if before is not None and before is not wanted.look:
             for digest, genome in wanted.look.genomes.items():
                 if before.genomes.get(digest) is not genome:
                     self._content.name(genome)
+            genomes.update(before.genomes)
             found.update(filter(self.knows, _differing(before, wanted.look)))
         if wanted.files:
             found |= self._in_the_way(wanted.look, found)
+        genomes.update(key.genome_digest for key in found)
+        found.update(self._naming(genomes.difference(wanted.look.genomes), found))
         found.update([other for key in found for other in same_named(key) if self.knows(other)])
         return None if whole else found
 
@@ -128,12 +131,18 @@ class ServedFolder:
             self._content.name(wanted.look.genomes.get(digest, genome))
 
     def write(self, wanted: Wanted) -> Served:
-        """Bring new names to the disk, then the config. Returns what is served now. OSError."""
-        while self._showing.unsynced:
-            folder = next(iter(self._showing.unsynced))
-            with suppress(FileNotFoundError):
+        """Bring new names to the disk, then the config. Returns what is served now. OSError.
+
+        EditedError: another program has changed the config since `begin`. Then begin again, with all assets.
+        """
+        for folder, keys in list(self._showing.unsynced.items()):
+            try:
                 sync_folder(folder)
-            self._showing.unsynced.discard(folder)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self._not_on_disk(keys, error)
+            del self._showing.unsynced[folder]
         changed = self.config.write(wanted.head)
         left_out = tuple(
             f"{number} {'archive' if number == 1 else 'archives'} {why}"
@@ -196,6 +205,16 @@ class ServedFolder:
         """The archives that the next refresh may find repaired."""
         return self._faults.keys | self._doubtful
 
+    def _naming(self, gone: set[str], found: set[AssetKey]) -> Iterable[AssetKey]:
+        """Of each genome that the look does not know: the last of its other assets. Its record says the aliases."""
+        last: dict[str, AssetKey] = {}
+        if gone:
+            known = (key for key in self._out if key.genome_digest in gone)
+            for key in sorted((*filter(self.serves, self._content.keys(gone)), *known)):
+                if key not in found:
+                    last[key.genome_digest] = key
+        return last.values()
+
     def _in_the_way(self, look: Look, keys: set[AssetKey]) -> set[AssetKey]:
         """Assets whose links have a name that a new group has, or had."""
         before = {*self._showing.groups}
@@ -235,6 +254,14 @@ class ServedFolder:
         if why_not is not None:
             self._out[key] = why_not = sys.intern(why_not)  # thousands may have the same reason
             self._reasons[why_not] += 1
+
+    def _not_on_disk(self, keys: set[AssetKey], error: OSError) -> None:
+        """The folder with the names of these archives cannot be synced. An error that concerns all is raised again."""
+        for key in filter(self.serves, sorted(keys)):
+            self._faults.note(key, error, served=False)
+            self._note_out(key, _FAULT)
+            self._take_out(key, over=False)
+        self._showing.not_synced |= keys
 
     def _doubt(self, key: AssetKey) -> None:
         self._doubtful.add(key)

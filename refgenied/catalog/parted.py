@@ -5,7 +5,7 @@ which each belongs to one genome. It costs what has changed, and a little for ea
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from refgenied.catalog import others
 from refgenied.catalog.entry import ServedEntry
@@ -48,9 +48,10 @@ class Parted:
         group = group_of(self.genomes, key)
         return group.at(key.asset) if group else None
 
-    def keys(self) -> set[AssetKey]:
-        """All entries, also those of other programs."""
-        groups = ((digest, name, group) for digest, part in self.genomes.items() for name, group in part.groups.items())
+    def keys(self, digests: Iterable[str] | None = None) -> set[AssetKey]:
+        """All entries, also those of other programs. `digests`: only those of these genomes."""
+        genomes = self.genomes if digests is None else self.genomes.keys() & set(digests)
+        groups = ((digest, *item) for digest in genomes for item in self.genomes[digest].groups.items())
         return {AssetKey(digest, name, part.name) for digest, name, group in groups for part in group.tags}
 
     # ----------------------------------------------------------------- changes

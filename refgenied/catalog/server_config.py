@@ -19,7 +19,7 @@ from refgenied.files.regular import identity, read_regular
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.genomes.yaml_limits import OF_SERVED
 from refgenied.genomes.yaml_reader import GarbledError, read
-from refgenied.model import AssetKey
+from refgenied.model import AssetKey, RefgeniedError
 
 log = structlog.get_logger("serving")
 
@@ -29,6 +29,10 @@ _NAME = re.compile(r"\S+")
 
 class UnreadableConfigError(Exception):
     """The existing file is not a refgenie config."""
+
+
+class EditedError(RefgeniedError):
+    """Another program has changed the file since it was read."""
 
 
 class ConfigFile:
@@ -71,18 +75,25 @@ class ConfigFile:
     def write(self, head: Head) -> bool:
         """Bring the file up to date. Returns whether this changed it. OSError.
 
-        A file that needs no change is not read.
+        A file that needs no change is not read. EditedError: another program has changed the file since `read`, perhaps
+        a moment ago; it is as that program has written it.
         """
         content = self.content
         content.settle(head)
         if not content.changed:
             return False
-        changed = save_atomically(self.path, content.joined())
-        self._identity = identity(self.path)
+        changed = save_atomically(self.path, content.joined(), ready=self._ready)
         content.changed = False
         if changed:
             log.info("serving.config_written", path=str(self.path), archives=content.number)
         return changed
+
+    def _ready(self, partial: Path) -> None:
+        """Between this and the rename, an edit is lost. A later one gives the file another identity. EditedError."""
+        ours = identity(partial)
+        if identity(self.path) != self._identity:
+            raise EditedError(f"{self.path} was changed by another program a moment ago")
+        self._identity = ours
 
 
 def why_not_served(key: AssetKey) -> str:

@@ -43,8 +43,10 @@ class Showing:
         """The folder to which the links of an asset lead, and the asset's stamp when they were made."""
         self.groups: Collection[tuple[str, str]] = ()
         """(genome, asset group) of each archive. A group's folder has such a name; no link may take it."""
-        self.unsynced: set[Path] = set()
-        """Folders with new flat names that are not on the disk yet."""
+        self.unsynced: dict[Path, set[AssetKey]] = {}
+        """Folders with new flat names that are not on the disk yet, and the archives with these names."""
+        self.not_synced: set[AssetKey] = set()
+        """Archives whose flat names may not be on the disk, and which are not in `unsynced`."""
 
     def show(self, record: ArchiveRecord, wanted: Wanted) -> str:
         """Show the archive as it is recorded. Returns why it is not served; "" when it is.
@@ -112,7 +114,10 @@ class Showing:
             last = self._content.at(record.key)
             self._kept.keep(names, last.digest if last else "")
             names.show()
-            self.unsynced.add(names.folder)
+            self.not_synced.add(record.key)
+        if record.key in self.not_synced:
+            self.not_synced.discard(record.key)
+            self.unsynced.setdefault(names.folder, set()).add(record.key)
         self._content.put(entry.brought_up(record, asset), made_of(record, asset), paged=paged)
         return True
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -96,12 +96,19 @@ def _copy(path: Path, kept: Path) -> None:
     partial.rename(kept)
 
 
-def save_atomically(path: Path, data: bytes, *, mode: int = 0o644, durably: bool = True) -> bool:
+def save_atomically(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int = 0o644,
+    durably: bool = True,
+    ready: Callable[[Path], None] = lambda _: None,
+) -> bool:
     """Give the file this content, in one step and durably. Returns whether the content changed.
 
     Any file or link with this name is replaced. `mode` is as for `os.open`. Not `durably`: a power cut may leave
-    anything in the file, which is for files that are compared and made again at each start. OSError: the old file is
-    unchanged.
+    anything in the file, which is for files that are compared and made again at each start. `ready` is called with the
+    partial file before it is renamed. OSError, and what `ready` raises: the old file is unchanged.
     """
     with suppress(OSError):
         there = path.lstat()
@@ -111,6 +118,7 @@ def save_atomically(path: Path, data: bytes, *, mode: int = 0o644, durably: bool
     partial = partial_of(path)
     try:
         write_new(partial, data, mode, durably=durably)
+        ready(partial)
         partial.rename(path)
     except BaseException:
         with suppress(OSError):
