@@ -15,11 +15,14 @@ time, while records are compared with files, and never while the config is made.
 *The config* is kept as rendered parts (`parts`): one asset's entry, and what stands around the entries of a group and
 of a genome. A change renders its own part, and the parts are joined: byte for byte what the whole tree would give
 (`rendering`, `parted`). Of an existing file only what is not ours is kept (`others`). It is not read while it is as we
-wrote it.
+wrote it. When another program has changed it before our rename, the refresh begins again.
 
-*When.* A refresh follows each publish, removal and look. Refreshes take at most a tenth of the time: a refresh waits
-for nine times the duration of the last one, and for a quarter of a second at least; one always follows the last publish
-of a row. `archive wait --served`, `archive remove` and a stop are followed by a refresh at once.
+*When.* A refresh follows each publish, removal and look; there is one at a time. Refreshes take at most a tenth of the
+time: the next one waits for nine times the duration of the last one, and after a write for a quarter of a second at
+least. So when nothing else happens, a new entry is served within a second. A look at all archives does not count for
+this rest, as it comes with each sweep: only a second one that follows within nine times its duration does. A change
+during a refresh or a rest is followed by another refresh, so one always follows the last publish of a row. `archive
+wait --served`, `archive remove` and a stop are followed by a refresh at once; it goes on when its client is gone.
 
 *Faults.* If the system reports an error about one archive, that archive is left out, the status has a line about it,
 and it is looked at again every minute. A full disk or a shortage of memory or descriptors ends the refresh. An archive

@@ -7,10 +7,12 @@ import anyio
 import anyio.to_thread
 import msgspec
 import structlog
+from anyio.abc import TaskGroup
 
 from refgenied.catalog.faults import explained
 from refgenied.catalog.folder import ServedFolder
 from refgenied.catalog.parts import Head
+from refgenied.catalog.server_config import EditedError
 from refgenied.catalog.wanted import Served, Wanted
 from refgenied.model import AssetKey, Event, Look, RefgeniedError
 from refgenied.queue.core import Core
@@ -29,6 +31,8 @@ REST_PER_REFRESH = 9.0
 SHORTEST_REST_SECONDS = 0.25
 """After the config was written, the next refresh waits for this long at least. If not, each of many publishes would
 have its own write while the config is small."""
+MOST_EDITS = 3
+"""After so many refreshes in which another program has changed the config meanwhile, the next is a minute later."""
 MOST_AT_ONCE = 100
 """At most so many archives are looked at while the publishing lock is held."""
 
@@ -60,7 +64,11 @@ class Updater:
         self._counted_from = 0.0
         """Since when the current refresh counts for the rest after it. A look at all archives, which comes with each
         sweep, does not: a new archive would not be served for nine times as long."""
+        self._all_rested_at = 0.0
+        """A look at all archives before this time counts too."""
         self._rested_at = 0.0
+        self._tasks: TaskGroup | None = None
+        """While `run` runs: its tasks."""
         self.served = Served()
         """The result of the last refresh."""
 
@@ -81,9 +89,23 @@ class Updater:
         """Return when every archive that was recorded before this call is served. It costs what has changed.
 
         So every publish of which the caller knows is served: the feed gives us an event right after its commit, before
-        anybody else gets it. These `keys` are looked at in any case.
+        anybody else gets it. These `keys` are looked at in any case. If the caller is cancelled, the refresh goes on.
         """
         self._keys.update(keys)
+        if self._tasks is None:
+            await self._catch_up()
+            return
+        caught_up = anyio.Event()
+        self._tasks.start_soon(self._tell_when_caught_up, caught_up)
+        await caught_up.wait()
+
+    async def _tell_when_caught_up(self, caught_up: anyio.Event) -> None:
+        try:
+            await self._catch_up()
+        finally:
+            caught_up.set()
+
+    async def _catch_up(self) -> None:
         async with self._one_at_a_time:  # wait until a running refresh has ended
             if self._causes.pending:
                 self._note_events(await self._causes.take())
@@ -127,9 +149,8 @@ class Updater:
             self._again = anyio.Event()
         try:
             await self._serve(keys, whole=whole)
-        except anyio.get_cancelled_exc_class():  # a client has closed its connection
-            self._whole |= whole
-            self._look = None
+        except anyio.get_cancelled_exc_class():  # the daemon stops
+            self._whole = True
             self.note(keys)
             raise
         except (OSError, RefgeniedError) as error:
@@ -171,21 +192,31 @@ class Updater:
             files=settings.serving.files,
             publish_private=settings.archive.publish_private,
         )
-        async with self._core.archive_folder.publishing:  # who waits for a publish can still be cancelled
-            pass
-        with anyio.CancelScope(shield=True):
-            found = await anyio.to_thread.run_sync(self._folder.begin, wanted, keys)
-            whole = found is None or whole
-            if found is None or whole:
-                found = self._folder.all_keys() | await self._core.jobs.store.ask(archives.known_keys)
-            await self._in_turns(self._folder.bring, wanted, found)
-            if whole:
-                self._counted_from = time.monotonic()
-            self.served = await anyio.to_thread.run_sync(self._folder.write, wanted)
-            await self._in_turns(self._folder.clear, wanted, self._folder.over)
-            self._unwell = self.served.unwell
+        for more in reversed(range(MOST_EDITS)):
+            await self._bring(wanted, keys, whole=whole)
+            try:
+                self.served = await anyio.to_thread.run_sync(self._folder.write, wanted)
+                break
+            except EditedError:
+                if not more:
+                    raise
+        await self._in_turns(self._folder.clear, wanted, self._folder.over)
+        self._unwell = self.served.unwell
         if self.served.doubtful:
             self._doubt(self.served.doubtful)
+
+    async def _bring(self, wanted: Wanted, keys: set[AssetKey], *, whole: bool) -> None:
+        began = time.monotonic()
+        found = await anyio.to_thread.run_sync(self._folder.begin, wanted, keys)
+        if found is not None and not whole:
+            await self._in_turns(self._folder.bring, wanted, found)
+            return
+        found = self._folder.all_keys() | await self._core.jobs.store.ask(archives.known_keys)
+        await self._in_turns(self._folder.bring, wanted, found)
+        ended = time.monotonic()
+        if began >= self._all_rested_at:
+            self._counted_from = ended
+        self._all_rested_at = ended + REST_PER_REFRESH * (ended - began)
 
     async def _in_turns(self, step: Callable[[Wanted], None], wanted: Wanted, keys: Iterable[AssetKey]) -> None:
         """Do a step for some assets after the others. During it no publish changes a name or a record of them."""
@@ -204,16 +235,23 @@ class Updater:
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow_events)
             group.start_soon(self._follow_looks)
-            while True:
-                with anyio.move_on_after(REPAIR_SECONDS if self._unwell or self._folder.kept.waiting else None):
-                    await self._again.wait()
-                if self._unwell:
-                    self.note(self._folder.faulty)
-                if self._again.is_set():
-                    await anyio.sleep(max(0.0, self._rested_at - time.monotonic()))
-                    await self.catch_up()
-                if self._folder.kept.waiting:
-                    await self._tidy()
+            self._tasks = group
+            try:
+                await self._refresh_again_and_again()
+            finally:
+                self._tasks = None
+
+    async def _refresh_again_and_again(self) -> None:
+        while True:
+            with anyio.move_on_after(REPAIR_SECONDS if self._unwell or self._folder.kept.waiting else None):
+                await self._again.wait()
+            if self._unwell:
+                self.note(self._folder.faulty)
+            if self._again.is_set():
+                await anyio.sleep(max(0.0, self._rested_at - time.monotonic()))
+                await self._catch_up()
+            if self._folder.kept.waiting:
+                await self._tidy()
 
     async def _tidy(self) -> None:
         """Delete the replaced archives whose time is over, even when nothing is served now."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
+import shutil
 import time
 import tracemalloc
 from collections.abc import AsyncGenerator
@@ -15,6 +18,7 @@ import anyio
 import msgspec
 import pytest
 import yaml
+from anyio.lowlevel import checkpoint
 from many import cost
 from parts import Parts, running
 from shelf import Shelf, touched
@@ -26,7 +30,7 @@ from refgenied.catalog.entry import ServedEntry
 from refgenied.catalog.folder import ServedFolder
 from refgenied.catalog.parted import Parted
 from refgenied.catalog.parts import Head
-from refgenied.catalog.server_config import ConfigFile
+from refgenied.catalog.server_config import ConfigFile, EditedError
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import AssetKey, Event, Genome, Look, Removal
 from refgenied.queue.feed import MOST_EVENTS_WAITING
@@ -165,6 +169,135 @@ def test_what_is_kept_for_an_archive_is_little_more_than_its_text() -> None:
         tracemalloc.stop()
     assert kept / number < 1200
     assert (kept - len(content.joined())) / number < 500
+
+
+# --------------------------------------------------------------------- other programs, disks
+
+WORDS = "a person's words"
+
+
+def edit(config: Path) -> None:
+    tree = yaml.safe_load(config.read_text())
+    next(iter(tree["genomes"].values()))["genome_description"] = WORDS
+    config.write_text(yaml.safe_dump(tree))
+
+
+def test_an_edit_after_the_config_was_read_is_not_written_over(shelf: Shelf) -> None:
+    folder, _ = filled(shelf, 4)
+    new = key_of(4)
+    shelf.put(new)
+    folder.begin(shelf.wanted([new]), [new])
+    folder.bring(shelf.wanted([new]))
+    edit(shelf.folder / CONFIG_NAME)
+    with pytest.raises(EditedError):
+        folder.write(shelf.wanted([new]))
+    assert served_in(shelf) == set(shelf.records) - {new}
+    assert folder.begin(shelf.wanted([new]), [new]) is None
+    folder.refresh(shelf.wanted())
+    assert served_in(shelf) == set(shelf.records)
+    assert WORDS in (shelf.folder / CONFIG_NAME).read_text()
+
+
+@pytest.mark.parametrize("edits", [1, 10])
+async def test_a_refresh_begins_again_after_an_edit_but_not_for_ever(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch, edits: int
+) -> None:
+    left = 0
+    write = ConfigFile.write
+
+    def written(config: ConfigFile, *arguments: Any) -> bool:
+        nonlocal left
+        if left:
+            left -= 1
+            edit(config.path)
+        return write(config, *arguments)
+
+    async with served(genomes, 2) as (parts, keys):
+        monkeypatch.setattr(ConfigFile, "write", written)
+        await damage_silently(parts, keys[0])
+        left = edits
+        await parts.catalog.catch_up(keys[0])
+        there_then = there(parts)
+        assert WORDS in Path(parts.catalog.config).read_text()
+        if edits == 1:
+            assert there_then == {"a1"}
+            return
+        assert there_then == {"a0", "a1"}
+        assert "changed by another program" in parts.health.conditions["serving"][0]
+        left = 0
+        await parts.catalog.catch_up()
+        assert there(parts) == {"a1"}
+        assert "serving" not in parts.health.conditions
+
+
+def test_a_genome_folder_that_became_a_file_does_not_stop_the_others(shelf: Shelf) -> None:
+    gone, other = key_of(0), key_of(5)
+    shelf.put(gone)
+    shelf.put(other)
+    folder = ServedFolder(str(shelf.folder))
+    folder.begin(shelf.wanted())
+    folder.bring(shelf.wanted())
+    shutil.rmtree(shelf.folder / gone.genome_digest)
+    (shelf.folder / gone.genome_digest).write_text("a file in the way")
+    served = folder.write(shelf.wanted())
+    assert served_in(shelf) == {other}
+    assert "Not a directory" in served.left_out[0]
+    assert folder.faulty == {gone}
+    assert folder.refresh(shelf.wanted()).archives == 1
+
+
+def test_archives_are_served_when_the_folder_of_their_names_can_be_synced(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = [key_of(0), key_of(1)], key_of(5)
+    for key in (*bad, good):
+        shelf.put(key)
+    errors = [errno.ENOSPC, errno.EIO]
+    synced: list[str] = []
+    sync = os.fsync
+
+    def syncing(fd: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        synced.append(path)
+        if path.endswith(bad[0].genome_digest) and errors:
+            raise OSError(errors.pop(0), "an error", path)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    folder = ServedFolder(str(shelf.folder))
+    with pytest.raises(OSError, match="an error"):  # a full disk concerns all
+        folder.refresh(shelf.wanted())
+    assert not (shelf.folder / CONFIG_NAME).exists()
+    assert folder.refresh(shelf.wanted()).faulty == 2
+    assert served_in(shelf) == {good}
+    assert folder.faulty == set(bad)
+    synced.clear()
+    assert folder.refresh(shelf.wanted(bad)).archives == 3
+    names = [os.path.basename(path) for path in synced]
+    assert names.index(bad[0].genome_digest) < names.index(f".{CONFIG_NAME}.partial")
+    synced.clear()
+    assert folder.refresh(shelf.wanted()).archives == 3
+    assert synced == []
+
+
+def test_a_genome_that_leaves_the_look_has_the_aliases_of_its_last_record_at_once(shelf: Shelf) -> None:
+    folder, keys = filled(shelf, 10)
+    for number, key in enumerate(keys):
+        shelf.records[key] = msgspec.structs.replace(shelf.records[key], aliases=(f"record {number}",))
+    before = shelf.wanted().look
+    folder.refresh(shelf.wanted(look=before))
+    now = msgspec.structs.replace(before, genomes={keys[9].genome_digest: before.genomes[keys[9].genome_digest]})
+    found = folder.begin(shelf.wanted([], look=now))
+    assert found == {keys[4]}
+    folder.refresh(shelf.wanted(found, look=now))
+    aliases = [genome["aliases"] for genome in tree_of(shelf)["genomes"].values()]
+    assert aliases == [["record 4"], [f"alias-{0:06}"]]
+    del shelf.records[keys[4]]
+    removals = {keys[4]: Removal(keys[4], "s", time.time() + 60, "ann")}
+    found = folder.begin(shelf.wanted([keys[4]], look=now), [keys[4]])
+    assert found == {keys[3], keys[4]}
+    folder.refresh(shelf.wanted(found, look=now, removals=removals))
+    assert tree_of(shelf)["genomes"][keys[0].genome_digest]["aliases"] == ["record 3"]
 
 
 # --------------------------------------------------------------------- names that meet, links
@@ -405,6 +538,92 @@ async def test_two_who_wait_at_once_share_one_refresh(genomes: Genomes, capsys: 
                 group.start_soon(parts.catalog.catch_up)
         assert capsys.readouterr().out.count("serving.config_written") == 1
         assert there(parts) == {"a1"}
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_who_waits_can_be_cancelled_while_an_archive_is_published(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch, *, runs: bool
+) -> None:
+    begin = ServedFolder.begin
+    begun, held, returned = anyio.Event(), anyio.Event(), anyio.Event()
+    async with served(genomes, 2) as (parts, keys), anyio.create_task_group() as group:
+
+        async def publish() -> None:
+            begun.set()
+            await held.wait()
+
+        async def wait() -> None:
+            try:
+                await parts.catalog.catch_up(keys[0])
+            finally:
+                returned.set()
+
+        def begins(*arguments: Any) -> Any:
+            anyio.from_thread.run(publish)
+            return begin(*arguments)
+
+        monkeypatch.setattr(ServedFolder, "begin", begins)
+        if runs:
+            group.start_soon(parts.catalog.run)
+        await damage_silently(parts, keys[0])
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(wait)
+                await begun.wait()
+                async with parts.archive_folder.publishing:
+                    held.set()
+                    while not parts.archive_folder.publishing.statistics().tasks_waiting:
+                        await checkpoint()
+                    waiting.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await anyio.wait_all_tasks_blocked()
+                        assert returned.is_set()
+                        assert there(parts) == {"a0", "a1"}
+                        gone = parts.archive_folder.publishing.statistics().tasks_waiting == 0
+                        assert gone is not runs, "the refresh goes on without its client"
+            if not runs:
+                await parts.catalog.catch_up()
+            while there(parts) != {"a1"}:
+                await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+
+
+async def test_after_many_changes_a_last_write_comes(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes that come while the config is made, while it is written, and in the rest after it."""
+    write, begin = ConfigFile.write, ServedFolder.begin
+    written: asyncio.Queue[bool] = asyncio.Queue()
+    async with served(genomes, 6) as (parts, keys), anyio.create_task_group() as group:
+        left = [*keys]
+
+        async def damaged() -> None:
+            key = left.pop()
+            await damage_silently(parts, key)
+            parts.feed.publish([Event(1, 1.0, "archive.damaged", key)])
+
+        def before(function: Any) -> Any:
+            def called(*arguments: Any) -> Any:
+                if len(left) > 1:
+                    anyio.from_thread.run(damaged)
+                return function(*arguments)
+
+            return called
+
+        def writes(*arguments: Any) -> bool:
+            changed = before(write)(*arguments)
+            anyio.from_thread.run_sync(written.put_nowait, changed)
+            return changed
+
+        monkeypatch.setattr(ConfigFile, "write", writes)
+        monkeypatch.setattr(ServedFolder, "begin", before(begin))
+        group.start_soon(parts.catalog.run)
+        await damaged()
+        with anyio.fail_after(20):
+            while there(parts) != {"a0"}:
+                await written.get()
+            await damaged()
+            while there(parts):
+                await written.get()
+        group.cancel_scope.cancel()
 
 
 def test_a_genome_that_loses_its_last_archive_gives_its_alias_to_another(shelf: Shelf) -> None:

@@ -11,6 +11,7 @@ from parts import Parts, claim, running, until
 from synthetic import DIGEST, Genomes
 
 from refgenied.config.settings import Watching
+from refgenied.control.verbs import wait
 from refgenied.model import (
     Asset,
     AssetIncompleteError,
@@ -373,6 +374,19 @@ async def test_wait_waits_for_the_archive_and_for_the_config_only_when_asked(gen
         assert parts.catalog.served.archives == 0
         assert (await desk.ask("archive.wait", path="t7/fasta", served=True, timeout=0))["state"] == "archived"
         assert parts.catalog.served.archives == 1
+
+
+async def test_a_cancelled_wait_for_what_is_served_says_so(genomes: Genomes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "FOLDER_ANSWER_SECONDS", 0.5)
+    genomes.build()
+    async with running(genomes) as parts:
+        await parts.reconciler.look_again()
+        await parts.worker.work(await parts.jobs.claim())
+        desk = Desk(context_of(parts))
+        async with parts.archive_folder.publishing, anyio.create_task_group() as group:  # so no refresh can begin
+            group.start_soon(lambda: desk.ask("archive.wait", path="t7/fasta", served=True, timeout=0))
+        found = desk.sent[-1]["result"]
+        assert (found["state"], "served" in found["reason"]) == ("timeout", True)
 
 
 # ----------------------------------------------------------------------- running builds
