@@ -67,11 +67,14 @@ class Refgenie0Layout:
         if any(names_below(self._root, path) == ("data",) for path in noticed) or problems.told():
             return None
         survey = self.survey(now)
-        found |= survey.changed_since(before)
+        changed = survey.changed_since(before)
+        found |= changed
         if not (survey.known.fresh and before.known.fresh):
             found |= {key for key, asset in look.assets.items() if asset.state is AssetState.UNREGISTERED}
-        if not found and survey.known.identity != before.known.identity:
-            found |= _built_since(look, before.began)
+        survey.compared = before.compared
+        if not changed and survey.known.identity != before.known.identity:
+            found |= _built_since(look, before.compared)
+            survey.compared = survey.began
         survey.take_over(before, found)
         return survey, found
 
@@ -94,6 +97,8 @@ class ConfigSurvey:
 
     def __init__(self, root: str, reader: ConfigReader, now: float) -> None:
         self.began = now
+        self.compared = now
+        """When all assets were looked at for builds that have left refgenie's config as it was, Unix seconds."""
         self.known: KnownConfig = reader.read(now)
         self._root = root
         self._reader = reader

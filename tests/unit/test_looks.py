@@ -154,6 +154,37 @@ def test_a_config_that_is_written_as_it_was_tells_of_a_build_again(tmp_path: Pat
     assert looks.again(tree.config).assets[key("g1")].stamp != before.stamp
 
 
+@pytest.mark.parametrize("beside", ["a look at another", "a running build"])
+def test_a_build_again_is_found_whatever_else_is_looked_at(tmp_path: Path, beside: str) -> None:
+    tree = made(tmp_path / "genomes", "0.13", 3)
+    if beside == "a running build":
+        tree.asset("new", flags=("running",))
+    looks = Looks(tree)
+    before = looks.look.assets[key("g1")]
+    tree.flags("g1", "default", "running")
+    tree.flags("g1", "default", "completed")
+    tree.config.write_bytes(tree.text())
+    looks.again(groups=("g0",) if beside == "a look at another" else ())
+    assert looks.again(tree.config).assets[key("g1")].stamp != before.stamp
+
+
+def test_a_build_again_that_a_new_entry_hid_is_found_with_the_next_one(tmp_path: Path) -> None:
+    tree = made(tmp_path / "genomes", "0.13", 3)
+    folder = GenomeFolder(str(tree.root), config=None)
+    now = time.time()
+    look = folder.look(now)
+    before = look.assets[key("g1")]
+    tree.flags("g1", "default", "running")
+    tree.flags("g1", "default", "completed")
+    build(tree, "new")
+    look = folder.look_again(look, now + 5, noticed=[str(tree.config)])
+    assert key("new") in look.assets
+    tree.config.write_bytes(tree.text())
+    look = folder.look_again(look, now + 10, noticed=[str(tree.config)])
+    assert not look.full
+    assert look.assets[key("g1")].stamp != before.stamp
+
+
 def test_a_new_genome(tmp_path: Path, layout: str) -> None:
     if layout == "0.13":
         pytest.skip("its config names them")
