@@ -25,11 +25,13 @@ of one entry and a million names of one folder, and reports at most 100 problems
 *Looks.* `look` is a whole look and trusts nothing that was kept. `look_again` is a partial one: it looks at refgenie's
 entries that differ, the paths that were noticed, the assets that are named, and those that were being built. `asset` is
 a test of one asset. Both take from the last survey only where to look, and read config, links and flags anew; so what
-they cost follows the change. What they cannot know is found by the next whole look: a new link in alias/ to an asset
-that has one already, files or folders that changed without a notice. An asset that is as it was is the same object in
-each look. A whole look at 10,000 assets that have not changed takes twice as long as listing all files and asking for
-their status, or less: the genome folder stays open from one asset to the next, and an asset without links is stamped
-by a walk of its own (`plain_tree`).
+they cost follows the change. alias/ is not watched. So for a data folder without a name, and for one that was noticed,
+the names in its group are read that are new or have changed, under its genome's aliases and under those of no genome.
+`asset` also sees a build under an alias that the genome got since the last look. What they cannot know is found by the
+next whole look: a new link in alias/ to an asset that has one already, files or folders that changed without a notice.
+An asset that is as it was is the same object in each look. A whole look at 10,000 assets that have not changed takes
+twice as long as listing all files and asking for their status, or less: the genome folder stays open from one asset to
+the next, and an asset without links is stamped by a walk of its own (`plain_tree`).
 
 refgenie writes its whole config for each build. `config_text` parses only what differs, with the result of parsing all
 of it. A whole parse is needed after a start, and when the config has a problem, an anchor or a merge.

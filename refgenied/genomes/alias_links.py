@@ -1,11 +1,13 @@
 """Reads the links in alias/ of refgenie 1: which data folder each name means."""
 
 import os
+from collections.abc import Iterator
 from itertools import islice
 from sys import intern
 from typing import NamedTuple
 
 from refgenied.genomes.build_folder import why_unreadable
+from refgenied.genomes.kept_folder import KeptFolder
 from refgenied.genomes.layout import first_assets, folders_in
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import is_name
@@ -16,6 +18,8 @@ MAX_LINKS_IN_ALIAS = 1_000_000
 """The most links in alias/. refgenie 1 makes one link for each file."""
 
 
+_FIRST_NAMES = 8
+"""The names of an alias that tell which genomes it belongs to; those of one alias belong to the same."""
 _NAME_DEPTH = 4
 """The folders from the genome folder into one name: alias, ALIAS, GROUP, ASSET."""
 _ODD_STEPS = frozenset({"", ".", ".."})
@@ -52,15 +56,33 @@ class AliasFolder:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._alias = f"{root}/alias"
+        self._kept = KeptFolder(self._alias)
+
+    def aliases(self) -> tuple[str, ...]:
+        """The names of the folders in alias/, listed again only when alias/ has changed."""
+        return () if self._leads_out(self._alias) else self._kept.names()
+
+    def digests_of(self, alias: str) -> set[str]:
+        """The genomes to which the first names of an alias lead. The cost does not depend on the number of names."""
+        names = islice(self._names_of(alias, problems := Problems()), _FIRST_NAMES)
+        found = [self.links_of(name, problems) for name in names]
+        return {place.digest for links in found if links for place in links.places}
+
+    def changed_since(self, name: Name, since: float) -> bool:
+        """Whether a link was made or removed in the folder of a name since then (Unix seconds), or it is gone."""
+        try:
+            info = os.lstat("/".join((self._alias, *name)))
+        except OSError:
+            return True
+        return max(info.st_mtime, info.st_ctime) > since
+
+    def has(self, alias: str) -> bool:
+        """Whether there is a folder for an alias."""
+        return os.path.isdir(f"{self._alias}/{alias}")
 
     def names(self, problems: Problems) -> dict[Name, Links]:
         """Every name in alias/, and where its links lead."""
-        found = (
-            Name(alias, group, asset)
-            for alias in self.folders(problems)
-            for group in self.folders(problems, alias)
-            for asset in self.folders(problems, alias, group)
-        )
+        found = (name for alias in self.folders(problems) for name in self._names_of(alias, problems))
         names: dict[Name, Links] = {}
         room = MAX_LINKS_IN_ALIAS
         for name in first_assets(found, self._alias, problems):
@@ -69,6 +91,11 @@ class AliasFolder:
                 problems.add(self._alias, f"holds more than {MAX_LINKS_IN_ALIAS} links: the rest is left out")
                 break
         return names
+
+    def _names_of(self, alias: str, problems: Problems) -> Iterator[Name]:
+        for group in self.folders(problems, alias):
+            for asset in self.folders(problems, alias, group):
+                yield Name(alias, group, asset)
 
     def links_of(self, name: Name, problems: Problems) -> Links | None:
         """Where the links of one name lead now; None when there is no such name."""

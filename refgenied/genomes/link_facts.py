@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable
 from typing import Self
 
 from refgenied.genomes.alias_links import AliasFolder, Links, Name, Place
 from refgenied.genomes.aliases import first_aliases
+from refgenied.genomes.kept_folder import CLOCK_SECONDS, KeptFolder
 from refgenied.genomes.layout import first_assets, folders_in
 from refgenied.genomes.problems import Problems
 from refgenied.genomes.registry_path import default_of, is_name
@@ -21,25 +23,36 @@ _ASSET_DIGEST = re.compile(r"[0-9a-f]{64}")
 class LinkFacts:
     """Read from the whole genome folder by `whole`."""
 
-    def __init__(self, root: str, alias: AliasFolder) -> None:
+    def __init__(self, root: str, alias: AliasFolder, builds: KeptFolder) -> None:
         self._root = root
         self._alias = alias
+        self._builds = builds
+        self._began = time.time() - CLOCK_SECONDS
+        """What has changed later than this (Unix seconds) may have been read before."""
         self._names: dict[Name, Links] = {}
         self._called: dict[Place, tuple[Name, ...]] = {}
         """The names whose links lead to a data folder."""
         self._aliases: dict[str, tuple[str, ...]] = {}
+        self._claimed: frozenset[str] = frozenset()
+        """The aliases of all genomes."""
+        self._listed: tuple[str, ...] = ()
+        """The folders in builds/."""
         self._unclaimed: tuple[str, ...] = ()
         """The aliases in builds/ without a link: the first build of a genome has no other name."""
         self._places: dict[AssetKey, Place] = {}
         self._keys: dict[Place, AssetKey] = {}
+        self._left_out: dict[Place, Place] = {}
+        """The data folders whose key another one has, and the other one."""
+        self._nameless: frozenset[Place] = frozenset()
+        """The data folders without a name that are called by their asset digest: their builds may give them a key."""
         self.genomes: dict[str, Genome] = {}
         self.problems: tuple[Problem, ...] = ()
         self.watch: tuple[str, ...] = ()
 
     @classmethod
-    def whole(cls, root: str, alias: AliasFolder) -> Self:
+    def whole(cls, root: str, alias: AliasFolder, builds: KeptFolder) -> Self:
         """Read everything."""
-        survey = cls(root, alias)
+        survey = cls(root, alias, builds)
         problems = Problems()
         survey._names = alias.names(problems)
         there = survey._data_folders(problems)
@@ -52,8 +65,10 @@ class LinkFacts:
                 called.setdefault(place, []).append(name)
         survey._called = {place: tuple(names) for place, names in called.items()}
         survey._aliases = survey._all_aliases(problems)
-        survey._unclaimed = survey._unclaimed_now()
+        survey._listed = builds.names(anew=True)
+        survey._claim()
         survey._name_all(there, problems)
+        survey._nameless = frozenset(filter(survey._is_nameless, there))
         survey.genomes = survey._genomes_of(survey._places, {})
         survey.problems = problems.told()
         survey.watch = survey._watch(there)
@@ -85,10 +100,16 @@ class LinkFacts:
                 problems.add(f"{self._root}/alias", message)
         return taken
 
-    def _unclaimed_now(self) -> tuple[str, ...]:
-        claimed = {alias for aliases in self._aliases.values() for alias in aliases}
-        builds = folders_in(f"{self._root}/builds", Problems())
-        return first_aliases(alias for alias in builds if alias not in claimed)[0]
+    def _claim(self) -> None:
+        self._claimed = frozenset(alias for aliases in self._aliases.values() for alias in aliases)
+        self._unclaimed = self._unclaimed_of(self._listed)
+
+    def _unclaimed_of(self, builds: tuple[str, ...]) -> tuple[str, ...]:
+        """The first of these folders in builds/ that are no alias of any genome."""
+        return first_aliases(alias for alias in builds if alias not in self._claimed)[0]
+
+    def _is_nameless(self, place: Place) -> bool:
+        return place not in self._called and _ASSET_DIGEST.fullmatch(place.folder) is not None
 
     def _name_all(self, there: list[Place], problems: Problems) -> None:
         lost = self._called.keys() - set(there)  # data folders that links lead to, but that are not there
@@ -98,6 +119,7 @@ class LinkFacts:
             if key in self._places:
                 folders = [f"{self._root}/data/{'/'.join(one)}" for one in (place, self._places[key])]
                 problems.add(folders[0], f"is left out: {folders[1]} has the same name")
+                self._left_out[place] = self._places[key]
                 continue
             self._places[key] = place
             self._keys[place] = key
@@ -133,10 +155,12 @@ class LinkFacts:
         folders = {f"{data}/{place.digest}" for place in there}
         folders |= {f"{data}/{place.digest}/{place.group}" for place in there}
         folders |= {folder for folder in (data, builds) if os.path.isdir(folder)}
-        for alias in folders_in(builds, Problems()):
-            groups = folders_in(f"{builds}/{alias}", Problems())
-            folders |= {f"{builds}/{alias}", *(f"{builds}/{alias}/{group}" for group in groups)}
-        return tuple(sorted(folders))
+        return tuple(sorted(folders.union(*map(self._builds_of, self._listed))))
+
+    def _builds_of(self, alias: str) -> set[str]:
+        """The folders to watch for the builds under one alias."""
+        builds = f"{self._root}/builds/{alias}"
+        return {builds, *(f"{builds}/{group}" for group in folders_in(builds, Problems()))}
 
     def _genomes_of(self, keys: Iterable[AssetKey], before: dict[str, Genome]) -> dict[str, Genome]:
         groups: dict[str, dict[str, list[str]]] = {}

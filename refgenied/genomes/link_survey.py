@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 from refgenied.genomes.alias_links import Links, Name, Place
 from refgenied.genomes.aliases import first_aliases
@@ -12,6 +13,7 @@ from refgenied.genomes.enclosure import shown
 from refgenied.genomes.layout import Judgement, Sighting, build_folders
 from refgenied.genomes.link_facts import LinkFacts
 from refgenied.genomes.problems import Problems
+from refgenied.genomes.registry_path import is_name
 from refgenied.model import AssetKey, AssetState
 
 
@@ -68,39 +70,63 @@ class LinkSurvey(LinkFacts):
 
     # ----------------------------------------------------------------- reading what may have changed
 
-    def again(self, places: set[Place], built: set[Name]) -> tuple[LinkSurvey, set[AssetKey]] | None:
+    def again(
+        self,
+        places: set[Place],
+        noticed: AbstractSet[Place] = frozenset(),
+        built: AbstractSet[Name] = frozenset(),
+        folders: Iterable[tuple[str, ...]] = (),
+        *,
+        alone: bool = False,
+    ) -> tuple[LinkSurvey, set[AssetKey]] | None:
         """Read the links to these data folders again, and those of these builds; all else is as in this survey.
 
         With it come the keys of the assets that may have changed. None: what was read changes more than this.
+        `noticed`: data folders to which a new link may lead too. `folders`: the names that lead to folders in builds/
+        that were noticed. `alone`: only one asset is asked for; what changes other assets too is left to the next look.
         """
         problems = Problems()  # a full survey tells them
-        places = places | self._built_in(built)
-        names = built.union(*(self._names_for(place, problems) for place in places))
+        listed = self._builds.names()
+        unclaimed = self._unclaimed if listed is self._listed else self._unclaimed_of(listed)
+        noticed = noticed | self._built_in(built, unclaimed)
+        joined = self._joined(places | noticed, built, unclaimed)
+        if joined and not alone:
+            return None
+        names = built | self._names_for(places | noticed, noticed, problems) | self._names_of(places, joined)
         read = {name: self._alias.links_of(name, problems) for name in names}
         changed = {name: links for name, links in read.items() if links != self._names.get(name)}
         known = [self._names[name] for name in read if name in self._names]
-        affected = places.union(*(links.places for links in (*known, *read.values()) if links))
-        moved = {place for place in affected if (place in self._keys) is not self._is_there(place)}
-        if not changed and not (moved - self._called.keys()):
-            return self, {self._keys[place] for place in affected if place in self._keys}
-        following = self._copy()
+        affected = places.union(noticed, *(links.places for links in (*known, *read.values()) if links))
+        groups = {place[:2] for place in affected}
+        affected |= {place for place in (*self._nameless, *self._left_out) if place[:2] in groups}
+        if unclaimed != self._unclaimed:
+            affected |= {place for place in self._keys if place.digest not in self._aliases}
+        moved = {place for place in affected if self._is_known(place) is not self._is_there(place)}
+        watch = self._watched_too(listed, folders) if not alone else set[str]()
+        following = self
+        if unclaimed != self._unclaimed or (listed is not self._listed and not alone) or not watch.issubset(self.watch):
+            following = self._copy(listed, unclaimed, watch)
+        if not (changed or joined or moved - self._called.keys() or following.calls_otherwise(affected)):
+            return following, {self._keys[place] for place in affected if place in self._keys}
+        following = self._copy(listed, unclaimed, watch) if following is self else following
         following.take(changed)
-        digests = following.name_genomes(affected)
+        digests = following.name_genomes(affected, self._lost(changed, following), joined, alone=alone)
         if digests is None:
             return None
-        affected |= {place for place in self._keys if place.digest in digests}
+        affected |= {place for place in (*self._keys, *self._left_out) if place.digest in digests}
         return following.renamed(self, affected)
 
-    def _copy(self) -> LinkSurvey:
-        copy = LinkSurvey(self._root, self._alias)
+    def _copy(self, listed: tuple[str, ...], unclaimed: tuple[str, ...], watch: set[str]) -> LinkSurvey:
+        copy = LinkSurvey(self._root, self._alias, self._builds)
         copy._names, copy._called, copy._aliases = dict(self._names), dict(self._called), dict(self._aliases)
-        copy._places, copy._keys = dict(self._places), dict(self._keys)
-        copy._unclaimed, copy.genomes, copy.problems, copy.watch = (
-            self._unclaimed, self.genomes, self.problems, self.watch
-        )  # fmt: skip
+        copy._places, copy._keys, copy._nameless = dict(self._places), dict(self._keys), self._nameless
+        copy._left_out = dict(self._left_out)
+        copy._claimed, copy._listed, copy._unclaimed = self._claimed, listed, unclaimed
+        copy.genomes, copy.problems, copy._began = self.genomes, self.problems, self._began
+        copy.watch = tuple(sorted(watch.union(self.watch))) if not watch.issubset(self.watch) else self.watch
         return copy
 
-    def _built_in(self, names: set[Name]) -> set[Place]:
+    def _built_in(self, names: AbstractSet[Name], unclaimed: tuple[str, ...]) -> set[Place]:
         """The data folders of these builds, as far as they can be told."""
         groups = {name.group for name in names}
         return {
@@ -108,23 +134,71 @@ class LinkSurvey(LinkFacts):
             for place in (self._keys if names else ())
             if place.group in groups
             and (place not in self._called or not names.isdisjoint(self._called[place]))
-            and any(name.alias in (self._aliases.get(place.digest) or self._unclaimed) for name in names)
+            and any(name.alias in (self._aliases.get(place.digest) or unclaimed) for name in names)
         }
 
-    def _names_for(self, place: Place, problems: Problems) -> set[Name]:
-        """The names that lead to a data folder, or may do so now."""
-        if place in self._called:
-            return set(self._called[place])
-        aliases = self._aliases.get(place.digest)
-        if aliases is None:
-            claimed = {alias for known in self._aliases.values() for alias in known}
-            aliases = tuple(alias for alias in self._alias.folders(problems) if alias not in claimed)
-        found = (
-            Name(alias, place.group, asset)
-            for alias in aliases
-            for asset in self._alias.folders(problems, alias, place.group)
+    def _joined(
+        self, places: AbstractSet[Place], built: AbstractSet[Name], unclaimed: tuple[str, ...]
+    ) -> dict[str, set[str]]:
+        """The aliases that genomes with an alias got lately and that have builds of these assets, by genome."""
+        wanted: dict[str, set[str]] = {}
+        for place in places:
+            key = self._keys.get(place)
+            for alias in unclaimed if key and place.digest in self._aliases else ():
+                if key and os.path.isdir(f"{self._root}/builds/{alias}/{key.asset_group}/{key.asset}"):
+                    wanted.setdefault(alias, set()).add(place.digest)
+        for alias in {name.alias for name in built}.intersection(unclaimed):
+            wanted.setdefault(alias, set()).update(self._aliases)
+        joined: dict[str, set[str]] = {}
+        for alias, digests in wanted.items():
+            for digest in self._alias.digests_of(alias) & digests:
+                joined.setdefault(digest, set()).add(alias)
+        return joined
+
+    def _names_of(self, places: AbstractSet[Place], joined: dict[str, set[str]]) -> set[Name]:
+        """The names of these assets under aliases that are new."""
+        return {
+            Name(alias, place.group, key.asset)
+            for place in places
+            if (key := self._keys.get(place))
+            for alias in joined.get(place.digest, ())
+        }
+
+    def _names_for(self, places: AbstractSet[Place], noticed: AbstractSet[Place], problems: Problems) -> set[Name]:
+        """The names that lead to data folders. For those without a name, and noticed ones, also what may do so now."""
+        names = {name for place in places for name in self._called.get(place, ())}
+        groups = {(place.digest, place.group) for place in places if place in noticed or place not in self._called}
+        strange = [alias for alias in self._alias.aliases() if alias not in self._claimed] if groups else []
+        for digest, group in groups:
+            for alias in dict.fromkeys((*self._aliases.get(digest, ()), *strange)):
+                for asset in self._alias.folders(problems, alias, group):
+                    name = Name(alias, group, asset)
+                    if name not in self._names or self._alias.changed_since(name, self._began):
+                        names.add(name)
+        return names
+
+    def _watched_too(self, builds: tuple[str, ...], noticed: Iterable[tuple[str, ...]]) -> set[str]:
+        """The folders in builds/ to watch that are new."""
+        watch: set[str] = set()
+        for names in noticed:
+            if all(is_name(name) and not name.startswith(".") for name in names):
+                paths = ("/".join((self._root, *names[:depth])) for depth in range(1, len(names) + 1))
+                watch |= {path for path in paths if os.path.isdir(path)}
+        if builds is not self._listed:
+            watch = watch.union(*map(self._builds_of, set(builds).difference(self._listed)))
+        return watch
+
+    def calls_otherwise(self, places: set[Place]) -> bool:
+        """Whether builds give one of these data folders another name than before."""
+        built: dict[tuple[str, str], set[str]] = {}
+        return any(
+            self._key_of(place, built) != self._keys.get(self._left_out.get(place, place))
+            for place in self._nameless & places
+            if self._is_known(place)
         )
-        return {name for name in found if name not in self._names}
+
+    def _is_known(self, place: Place) -> bool:
+        return place in self._keys or place in self._left_out
 
     def take(self, changed: dict[Name, Links | None]) -> None:
         for name, links in changed.items():
@@ -139,39 +213,72 @@ class LinkSurvey(LinkFacts):
             for place in links.places if links else ():
                 self._called[place] = tuple(sorted((*self._called.get(place, ()), name)))
 
-    def name_genomes(self, places: set[Place]) -> set[str] | None:
-        """Give genomes without an alias the aliases of their first links, and return these genomes.
+    def _lost(self, changed: Iterable[Name], following: LinkSurvey) -> dict[str, set[str]]:
+        """The aliases that genomes have no longer, as far as these names tell, by genome."""
+        may_be = {
+            (place.digest, name.alias) for name in changed if name in self._names for place in self._names[name].places
+        }
+        for name, links in following._names.items() if may_be else ():
+            if self._alias.has(name.alias):
+                may_be.difference_update((place.digest, name.alias) for place in links.places)
+        lost: dict[str, set[str]] = {}
+        for digest, alias in may_be:
+            lost.setdefault(digest, set()).add(alias)
+        return lost
+
+    def name_genomes(
+        self, places: set[Place], lost: dict[str, set[str]], joined: dict[str, set[str]], *, alone: bool
+    ) -> set[str] | None:
+        """Give genomes without an alias the aliases of their first links, and return the genomes that this changes.
 
         None: a genome has one more alias, or one less, so each of its assets has.
         """
-        found: dict[str, set[str]] = {}
+        found: dict[str, set[str]] = {digest: set(aliases) for digest, aliases in joined.items()}
         for place in places:
             found.setdefault(place.digest, set()).update(name.alias for name in self._called.get(place, ()))
-        new = {digest: aliases for digest, aliases in found.items() if aliases and digest not in self._aliases}
-        if any(not aliases <= set(self._aliases.get(digest, aliases)) for digest, aliases in found.items()):
-            return None
-        for digest, aliases in new.items():
-            self._aliases[digest] = first_aliases(sorted(aliases))[0]
-        if new or not all(digest in self._aliases for digest in found):
-            self._unclaimed = self._unclaimed_now()
-        return set(new)
+        changed: set[str] = set()
+        for digest, aliases in found.items():
+            old = set(self._aliases.get(digest, ()))
+            new = (old | aliases) - lost.get(digest, set())
+            if new == old:
+                continue
+            if old and not alone:
+                return None
+            changed.add(digest)
+            self._aliases[digest] = first_aliases(sorted(new))[0]
+            if not new:
+                del self._aliases[digest]
+        unclaimed = self._unclaimed
+        if changed:
+            self._claim()
+        if unclaimed != self._unclaimed:
+            changed |= {place.digest for place in self._keys if place.digest not in self._aliases}
+        return changed
 
     def renamed(self, before: LinkSurvey, places: set[Place]) -> tuple[LinkSurvey, set[AssetKey]] | None:
-        """Give the assets at these places their keys. None: two have the same."""
+        """Give the assets at these places their keys. None: two have the same, which was not so before."""
         changed = {self._keys.pop(place) for place in places if place in self._keys}
         for key in changed:
             del self._places[key]
         built: dict[tuple[str, str], set[str]] = {}
         watch: set[str] = set()
-        for place in sorted(places):
-            if place in self._called or self._is_there(place):
+        there = {place: self._is_there(place) for place in places}
+        for place in sorted(places, key=lambda place: (not there[place], place)):
+            other = self._left_out.pop(place, None)
+            if place in self._called or there[place]:
                 key = self._key_of(place, built)
                 if key in self._places:
-                    return None
+                    if other is None or self._places[key] != other:
+                        return None
+                    self._left_out[place] = other
+                    continue
                 self._places[key] = place
                 self._keys[place] = key
                 changed.add(key)
                 watch |= self._beside(place)
+        self._nameless = (self._nameless - places) | {
+            place for place in places if self._is_known(place) and self._is_nameless(place)
+        }
         if not watch <= (known := set(self.watch)):
             self.watch = tuple(sorted(known | watch))
         digests = {key.genome_digest for key in changed}

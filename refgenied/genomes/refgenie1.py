@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterator
 
 from refgenied.genomes.alias_links import AliasFolder, Name, Place
+from refgenied.genomes.kept_folder import KeptFolder
 from refgenied.genomes.layout import folders_in, names_below
 from refgenied.genomes.link_survey import LinkSurvey
 from refgenied.genomes.problems import Problems
@@ -22,15 +23,19 @@ class Refgenie1Layout:
     def __init__(self, root: str) -> None:
         self._root = os.path.abspath(root)
         self._alias = AliasFolder(self._root)
+        self._builds = KeptFolder(f"{self._root}/builds")
 
     def survey(self, now: float) -> LinkSurvey:  # noqa: ARG002 - nothing here depends on the time
         """Read all links in alias/, and the folders in data/."""
-        return LinkSurvey.whole(self._root, self._alias)
+        return LinkSurvey.whole(self._root, self._alias, self._builds)
 
     def survey_of(self, key: AssetKey, before: LinkSurvey | None, now: float) -> LinkSurvey:
-        """Read the links of one asset, where an earlier survey has found them. Without it, read all."""
+        """Read the links of one asset, where an earlier survey has found them. Without it, read all.
+
+        An alias that its genome got since then counts for this asset: a build under it may run.
+        """
         place = before.place_of(key) if before else None
-        again = before.again({place}, set()) if before and place else None
+        again = before.again({place}, alone=True) if before and place else None
         return again[0] if again else self.survey(now)
 
     def survey_again(
@@ -50,7 +55,7 @@ class Refgenie1Layout:
         known = {place for place in places if place}
         if ("data",) in below or ("builds",) in below or len(known) < len(places) or problems.told():
             return None
-        return before.again(known | data, built)
+        return before.again(known, data, built, {names[:3] for names in below if names[0] == "builds"})
 
     def _all(self, below: list[tuple[str, ...]], top: str, problems: Problems) -> Iterator[tuple[str, ...]]:
         """The paths in one folder, each with three levels below it; a shorter path stands for all in that folder."""
