@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from fence import Fence, own_environment, own_folder, set_environment
 from genome_trees import Tree013
@@ -36,6 +37,8 @@ ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.register_profile("own", deadline=None)  # a busy machine is no fault
+    hypothesis.settings.load_profile("own")
     config.addinivalue_line("markers", "needs(*names): commands, `root` or `lambda` that the test cannot run without")
 
 

@@ -90,5 +90,6 @@ async def _to_import(context: Context, params: ArchiveImportParams) -> AsyncGene
         wanted = params.path if params.path.startswith("/") else await lookup.key_of(context, params.path)
         yield await context.importer.find_one(wanted)
         return
+    await context.catalog.catch_up()  # until then a flat name may still lead to an older archive, found as another one
     async for found in context.importer.find(params.folder):
         yield found
