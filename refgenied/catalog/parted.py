@@ -11,7 +11,7 @@ from refgenied.catalog import others
 from refgenied.catalog.entry import ServedEntry
 from refgenied.catalog.parts import OF_TAG, GenomePart, Genomes, GroupPart, Head, TagPart, group_of, mark_of
 from refgenied.catalog.rendering import ConfigTree, opened, rendered
-from refgenied.catalog.sound import is_servable, not_served, sound_aliases, sound_tag, sound_top, told
+from refgenied.catalog.sound import default_asset, is_servable, not_served, sound_aliases, sound_tag, sound_top, told
 from refgenied.model import AssetKey, Genome
 
 CONFIG_VERSION = 0.4
@@ -201,12 +201,11 @@ class Parted:
         lines: list[str] = []
         path = f"{genome.digest}/{name}"
         wanted = genome.default_assets.get(name) or group.default or "default"
-        first = group.tags[0]
-        default = group.at(wanted) or first
+        tags = {part.name: part for part in group.tags}
+        default = tags[default_asset(wanted, tags)]
         if lost := self._lost.get((genome.digest, name)):
-            meant = wanted if wanted in lost or default.name == wanted else min(*lost, first.name)
+            meant = wanted if wanted in lost or default.name == wanted else min(*lost, group.tags[0].name)
             if meant in lost:
-                default = first
                 lines.append(not_served(path, meant, default.name))
         text = default.description or next((part.description for part in group.tags if part.description), "")
         group.default = default.name

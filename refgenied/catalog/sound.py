@@ -8,7 +8,7 @@ groups (the same objects), the second costs what differs when the first one's `S
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from refgenied.catalog.faults import first_lines
@@ -173,10 +173,11 @@ def _group(path: str, name: str, given: object) -> _Group:
     tags = {str(tag): sound_tag(name, mapping(value)) for tag, value in given_tags.items()}
     servable = {tag: value for tag, value in tags.items() if is_servable(value)}
     lines: tuple[str, ...] = ()
-    default = str(body.get("default_tag", "default"))
-    if servable and default not in servable:
-        lines = (not_served(path, default, next(iter(servable))),)
-        default = next(iter(servable))
+    wanted = default = str(body.get("default_tag", "default"))
+    if servable:
+        default = default_asset(wanted, servable)
+        if default != wanted:
+            lines = (not_served(path, wanted, default),)
     mended = sum(1 for tag, value in given_tags.items() if tags[str(tag)] is not value)
     found = _Told(lines, len(tags) - len(servable), mended)
     sound: ConfigTree = {
@@ -206,6 +207,11 @@ def sound_tag(group: str, body: ConfigTree) -> ConfigTree:
 def is_servable(tag: ConfigTree) -> bool:
     """Whether a sound entry has the digest and the size of its archive."""
     return bool(tag["archive_digest"] and tag["archive_size"])
+
+
+def default_asset(wanted: str, servable: Collection[str]) -> str:
+    """The default asset of a group with these assets: the first one stands in for an asset that cannot be served."""
+    return wanted if wanted in servable else next(iter(servable))
 
 
 def not_served(path: str, default: str, instead: str) -> str:
