@@ -33,6 +33,7 @@ from refgenied.model import (
     Look,
     RefgeniedError,
 )
+from refgenied.reconciler.last_look import differing
 
 log = structlog.get_logger("serving")
 
@@ -96,7 +97,7 @@ class ServedFolder:
                 if before.genomes.get(digest) is not genome:
                     self._content.name(genome)
             genomes.update(before.genomes)
-            found.update(filter(self.knows, _differing(before, wanted.look)))
+            found.update(filter(self.knows, differing(before, wanted.look)))
         if wanted.files:
             found |= self._in_the_way(wanted.look, found)
         genomes.update(key.genome_digest for key in found)
@@ -282,12 +283,6 @@ class ServedFolder:
         if names.archive_is_over(removed_at):
             self.kept.keep(names, digest or _digest_in(names.place))
         names.clear(removed_at)
-
-
-def _differing(before: Look, now: Look) -> Iterable[AssetKey]:
-    """Assets that a look found otherwise than an earlier look."""
-    yield from (key for key, asset in now.assets.items() if before.assets.get(key) is not asset)
-    yield from before.assets.keys() - now.assets.keys()
 
 
 def _digest_in(place: Place) -> str:

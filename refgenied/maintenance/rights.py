@@ -81,12 +81,11 @@ class Rights:
         if look is before:
             return False
         self._look = look
-        changed = (
-            (self._seen.get(key), asset) for key, asset in look.assets.items() if before.assets.get(key) is not asset
-        )
+        changed = self._reconciler.last.differing(before)
         return any(
-            seen is not None and seen.stamp and asset.stamp and asset.access is not seen.access
-            for seen, asset in changed
+            seen.stamp and asset.stamp and asset.access is not seen.access
+            for seen, asset in ((self._seen.get(key), look.assets.get(key)) for key in changed)
+            if seen is not None and asset is not None
         )
 
     async def check(self) -> list[Given]:

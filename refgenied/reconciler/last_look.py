@@ -51,8 +51,17 @@ class LastLook:
         """When the newest look was done, in Unix seconds; 0.0 before the first look."""
         self.took = 0.0
         """How many seconds the newest look took."""
+        self._before: tuple[Look, list[AssetKey]] = (NO_LOOK, [])
+        """The look before the last one, and the assets that differ; after a whole look the last one, and none."""
         self._called: tuple[dict[str, Genome], dict[str, list[Genome]]] = ({}, {})
         """The genomes of a look, and the same by digest and by alias."""
+
+    def differing(self, before: Look) -> list[AssetKey]:
+        """The assets that have changed since an earlier look. After a look at a part this costs what has changed."""
+        last, changed = self._before
+        if before is self.look:
+            return []
+        return changed if before is last else differing(before, self.look)
 
     async def renew(self) -> Changes:
         """Look at the whole genome folder."""
@@ -98,6 +107,7 @@ class LastLook:
         if found.ok:
             self.look = found
             changed = differing(before, found)
+            self._before = (found, []) if found.full else (before, changed)
             if found.full:
                 self.building.clear()
             self._note_builds(found.assets if found.full else changed)

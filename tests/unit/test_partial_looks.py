@@ -1,7 +1,9 @@
 """Work follows change: what a notice, a client, a pause and a timer each make the daemon look at, and judge."""
 
+import os
 import threading
 from collections.abc import Callable, Collection
+from functools import partial
 
 import anyio
 import msgspec
@@ -293,6 +295,24 @@ def test_what_differs_between_two_looks_is_found_whatever_came_and_went() -> Non
     assert differing(look(a, b, c), look(a, newer)) == [b.key, c.key]
 
 
+async def test_what_a_partial_look_has_changed_is_known_without_comparing_all(genomes: Genomes) -> None:
+    keys = [genomes.build(f"a{number}") for number in range(3)]
+    async with running(genomes) as parts:
+        last = parts.reconciler.last
+        looks = [last.look]
+        for again in (last.renew, *[partial(last.renew_some, (), [keys[1]])] * 3):
+            genomes.build("a1", a=os.urandom(9))
+            await again()
+            looks.append(last.look)
+            for before in looks:
+                assert sorted(last.differing(before)) == sorted(differing(before, last.look))
+        unread = msgspec.structs.replace(looks[-2], assets={})
+        found = last.differing(looks[-2])
+        assert found == [keys[1]]
+        assert last.differing(looks[-2]) is found, "made by the look itself"
+        assert sorted(last.differing(unread)) == keys
+
+
 # ----------------------------------------------------------------------- clients
 
 
@@ -381,7 +401,7 @@ async def test_a_cancelled_wait_for_what_is_served_says_so(genomes: Genomes, mon
     genomes.build()
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
-        await parts.worker.work(await parts.jobs.claim())
+        await parts.do(await claim(parts.jobs))
         desk = Desk(context_of(parts))
         async with parts.archive_folder.publishing, anyio.create_task_group() as group:  # so no refresh can begin
             group.start_soon(lambda: desk.ask("archive.wait", path="t7/fasta", served=True, timeout=0))
