@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 from refgenied.genomes.alias_links import AliasFolder, Links, Name, Place
@@ -71,21 +71,28 @@ class LinkFacts:
         survey._nameless = frozenset(filter(survey._is_nameless, there))
         survey.genomes = survey._genomes_of(survey._places, {})
         survey.problems = problems.told()
-        survey.watch = survey._watch(there)
+        survey.watch = survey._watch()
         return survey
 
     # ----------------------------------------------------------------- reading all
 
     def _data_folders(self, problems: Problems) -> list[Place]:
+        """The data folders. The folders above them are watched, also those that are empty now."""
         data = f"{self._root}/data"
-        found = (
-            Place(digest, group, folder)
-            for digest in folders_in(data, problems)
-            if _GENOME_DIGEST.fullmatch(digest)
-            for group in folders_in(f"{data}/{digest}", problems)
-            for folder in folders_in(f"{data}/{digest}/{group}", problems)
-        )
-        return first_assets(found, data, problems)
+        above: dict[str, None] = {}
+
+        def found() -> Iterator[Place]:
+            for digest in folders_in(data, problems):
+                if _GENOME_DIGEST.fullmatch(digest):
+                    above[f"{data}/{digest}"] = None
+                    for group in folders_in(f"{data}/{digest}", problems):
+                        above[f"{data}/{digest}/{group}"] = None
+                        for folder in folders_in(f"{data}/{digest}/{group}", problems):
+                            yield Place(digest, group, folder)
+
+        places = first_assets(found(), data, problems)
+        self.watch = tuple(above)
+        return places
 
     def _all_aliases(self, problems: Problems) -> dict[str, tuple[str, ...]]:
         found: dict[str, set[str]] = {}
@@ -149,13 +156,25 @@ class LinkFacts:
             if Name(alias, group, asset) not in self._names
         }
 
-    def _watch(self, there: list[Place]) -> tuple[str, ...]:
+    def _watch(self) -> tuple[str, ...]:
         """builds/ and the upper levels of data/; never alias/."""
-        data, builds = f"{self._root}/data", f"{self._root}/builds"
-        folders = {f"{data}/{place.digest}" for place in there}
-        folders |= {f"{data}/{place.digest}/{place.group}" for place in there}
-        folders |= {folder for folder in (data, builds) if os.path.isdir(folder)}
+        tops = (f"{self._root}/data", f"{self._root}/builds")
+        folders = {*self.watch, *filter(os.path.isdir, tops)}
         return tuple(sorted(folders.union(*map(self._builds_of, self._listed))))
+
+    def _watched_too(self, builds: tuple[str, ...], noticed: Iterable[tuple[str, ...]]) -> set[str]:
+        """The folders to watch that are new, as far as the names that lead to what was noticed tell."""
+        watch: set[str] = set()
+        for names in noticed:
+            is_upper = names[0] == "builds" or (names[0] == "data" and _GENOME_DIGEST.fullmatch("".join(names[1:2])))
+            if is_upper and all(is_name(name) and not name.startswith(".") for name in names):
+                paths = ["/".join((self._root, *names[:depth])) for depth in range(1, len(names) + 1)]
+                if len(names) == 2:
+                    paths += [f"{paths[-1]}/{group}" for group in folders_in(paths[-1], Problems())]
+                watch |= {path for path in paths if os.path.isdir(path)}
+        if builds is not self._listed:
+            watch = watch.union(*map(self._builds_of, set(builds).difference(self._listed)))
+        return watch
 
     def _builds_of(self, alias: str) -> set[str]:
         """The folders to watch for the builds under one alias."""

@@ -13,7 +13,6 @@ from refgenied.genomes.enclosure import shown
 from refgenied.genomes.layout import Judgement, Sighting, build_folders
 from refgenied.genomes.link_facts import LinkFacts
 from refgenied.genomes.problems import Problems
-from refgenied.genomes.registry_path import is_name
 from refgenied.model import AssetKey, AssetState
 
 
@@ -82,8 +81,8 @@ class LinkSurvey(LinkFacts):
         """Read the links to these data folders again, and those of these builds; all else is as in this survey.
 
         With it come the keys of the assets that may have changed. None: what was read changes more than this.
-        `noticed`: data folders to which a new link may lead too. `folders`: the names that lead to folders in builds/
-        that were noticed. `alone`: only one asset is asked for; what changes other assets too is left to the next look.
+        `noticed`: data folders to which a new link may lead too. `folders`: the names that lead to what was noticed,
+        three at most. `alone`: only one asset is asked for; what changes other assets too is left to the next look.
         """
         problems = Problems()  # a full survey tells them
         listed = self._builds.names()
@@ -176,17 +175,6 @@ class LinkSurvey(LinkFacts):
                     if name not in self._names or self._alias.changed_since(name, self._began):
                         names.add(name)
         return names
-
-    def _watched_too(self, builds: tuple[str, ...], noticed: Iterable[tuple[str, ...]]) -> set[str]:
-        """The folders in builds/ to watch that are new."""
-        watch: set[str] = set()
-        for names in noticed:
-            if all(is_name(name) and not name.startswith(".") for name in names):
-                paths = ("/".join((self._root, *names[:depth])) for depth in range(1, len(names) + 1))
-                watch |= {path for path in paths if os.path.isdir(path)}
-        if builds is not self._listed:
-            watch = watch.union(*map(self._builds_of, set(builds).difference(self._listed)))
-        return watch
 
     def calls_otherwise(self, places: set[Place]) -> bool:
         """Whether builds give one of these data folders another name than before."""

@@ -55,7 +55,7 @@ class Refgenie1Layout:
         known = {place for place in places if place}
         if ("data",) in below or ("builds",) in below or len(known) < len(places) or problems.told():
             return None
-        return before.again(known, data, built, {names[:3] for names in below if names[0] == "builds"})
+        return before.again(known, data, built, {names[:3] for names in below})
 
     def _all(self, below: list[tuple[str, ...]], top: str, problems: Problems) -> Iterator[tuple[str, ...]]:
         """The paths in one folder, each with three levels below it; a shorter path stands for all in that folder."""

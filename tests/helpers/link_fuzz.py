@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -76,14 +78,18 @@ class Worker:
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath((to or self.place(digest, group, asset)) / "x.fa", folder))
 
-    def work(self) -> None:
-        """One random piece of work."""
+    def work(self, *, visible: bool) -> None:
+        """One random piece of work. `visible`: one that shows in a watched folder; alias/ is none."""
         self.noticed = []
-        works = (
-            self.new, self.new, self.start, self.end, self.again, self.remove, self.remove_data, self.remove_name,
-            self.add_name, self.move_name, self.set_alias, self.build_under_new_alias,
-        )  # fmt: skip
+        works = [self.new, self.new, self.start, self.end, self.again, self.remove]
+        if not visible:
+            works += [self.remove_data, self.remove_name, self.add_name, self.move_name, self.set_alias]
+            works += [self.build_under_new_alias]
         chosen, work = self.chosen(), self.random.choice(works)
+        build = self.build(*chosen)
+        at_work = any(build.glob("*_running.flag"))
+        if visible and work in {self.new, self.start, self.end} and not at_work and self.place(*chosen[:3]).exists():
+            return  # a build of what is there already shows nowhere until a sweep
         self.done.append((work.__name__, chosen[0][:2], *chosen[1:]))
         work(*chosen)
 
@@ -175,20 +181,36 @@ def differences(one: Facts, other: Facts) -> list[object]:
     return [(key, one.get(key), other.get(key)) for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
 
 
-def run(root: Path, variant: str, seed: int, steps: int = STEPS) -> int:
-    """Work and look again; each look at a part finds what a look at everything finds. Returns the steps taken."""
+def entries(folders: Iterable[str]) -> set[tuple[str, int]]:
+    """What is in these folders: paths and inodes."""
+    found: set[tuple[str, int]] = set()
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            found |= {(entry.path, entry.inode()) for entry in os.scandir(folder)}
+    return found
+
+
+def run(root: Path, variant: str, seed: int, *, watched: bool = False) -> int:
+    """Work and look again; each look at a part finds what a look at everything finds. Returns the steps taken.
+
+    `watched`: only what the folders of `Look.watch` show is noticed; otherwise all that has to do with the work.
+    """
     worker = Worker(root, variant, seed)
     for _ in range(worker.random.randrange(4)):
-        worker.work()
+        worker.work(visible=watched)
     folder = GenomeFolder(str(root), config=None)
     look = folder.look(time.time())
-    for _ in range(steps):
+    for _ in range(STEPS):
+        before = entries(look.watch)
+        worker.work(visible=watched)
         now = time.time()
-        worker.work()
+        noticed = {str(path) for path in worker.noticed}
+        if watched:
+            noticed = {path for path, _ in before ^ entries(look.watch)}
         ones = {key: folder.asset(key, now) for key in look.assets}
-        again = folder.look_again(look, now, noticed=[str(path) for path in worker.noticed])
+        again = folder.look_again(look, now, noticed=noticed)
         whole = GenomeFolder(str(root), config=None).look(now)
-        said = f"{variant}, seed {seed}: {worker.done}, noticed {worker.noticed}"
+        said = f"{variant}, seed {seed}: {worker.done}, noticed {noticed}"
         for key, one in ones.items():
             want = whole.assets.get(key)
             if one and one.state in ARCHIVABLE:
@@ -198,4 +220,4 @@ def run(root: Path, variant: str, seed: int, steps: int = STEPS) -> int:
         assert set(again.watch) >= set(whole.watch), (said, set(whole.watch) - set(again.watch))
         assert all(folder.asset(key, now) == asset for key, asset in whole.assets.items()), said
         look = again
-    return steps
+    return STEPS

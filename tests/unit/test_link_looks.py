@@ -206,7 +206,20 @@ def test_names_that_are_kept_wrongly_are_found_by_a_whole_look(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("seed", range(0, 100, 25))
-def test_a_part_is_found_as_by_a_look_at_everything(tmp_path: Path, variant: str, seed: int) -> None:
+@pytest.mark.parametrize("notices", ["of all work", "of what is watched"])
+@pytest.mark.parametrize("seed", [0, 100])
+def test_a_part_is_found_as_by_a_look_at_everything(tmp_path: Path, variant: str, notices: str, seed: int) -> None:
     for number in range(seed, seed + 10):
-        run(tmp_path / str(number), variant, number)
+        run(tmp_path / str(number), variant, number, watched=notices == "of what is watched")
+
+
+def test_a_folder_that_was_emptied_is_watched_for_the_next_build(tree: Tree1) -> None:
+    shutil.rmtree(tree.place("f"))
+    shutil.rmtree(tree.root / "alias" / "hg38")
+    folder = tree.folder()
+    look = folder.look(time.time())
+    assert not look.assets
+    assert {str(tree.root / "data" / GENOME), str(tree.root / "data" / GENOME / "f")} <= set(look.watch)
+    (tree.root / "data" / GENOME / "new").mkdir()
+    look = folder.look_again(look, time.time(), noticed=[str(tree.root / "data" / GENOME / "new")])
+    assert look.watch == whole(tree).watch

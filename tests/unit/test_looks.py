@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from config_fuzz import run
 from genome_trees import DIGEST, GENOME, VARIANTS, Tree013, Tree1, key
 from system_calls import counted
 
@@ -183,6 +184,11 @@ def test_a_build_again_that_a_new_entry_hid_is_found_with_the_next_one(tmp_path:
     look = folder.look_again(look, now + 10, noticed=[str(tree.config)])
     assert not look.full
     assert look.assets[key("g1")].stamp != before.stamp
+
+
+def test_a_part_is_found_as_by_a_look_at_everything(tmp_path: Path) -> None:
+    for seed in range(5):
+        run(tmp_path / str(seed), seed)
 
 
 def test_a_new_genome(tmp_path: Path, layout: str) -> None:
