@@ -1,8 +1,7 @@
 """Makes a change and its events one transaction. If somebody sets the clock, no job waits longer or shorter."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -59,14 +58,6 @@ class EventLog:
         change, set_by, result = await self.store.ask(whole)
         self._done(change, set_by)
         return result
-
-    @asynccontextmanager
-    async def change(self) -> AsyncGenerator[Change]:
-        """The same as a context that may wait for other things too."""
-        async with self.store.transaction() as tx:
-            change, set_by = await self._begin(tx)
-            yield change
-        self._done(change, set_by)
 
     async def _begin(self, tx: Transaction) -> tuple[Change, float]:
         now, set_by = self._clock(), self._clock() - self._steady()

@@ -55,7 +55,7 @@ class Jobs:
         self._current = current
         self._clock = clock
         self._log = EventLog(store, feed, clock, steady)
-        self.change = self._log.change
+        self.write = self._log.write
         """One transaction with its events."""
         self.records = Records(self._log)
         self.downloads = Downloads(self._log)

@@ -8,6 +8,7 @@ import anyio
 from refgenied.model import NoSpaceError, RefgeniedError, Requester, ShortageError, SourceChangedError, StateError
 from refgenied.queue.conditions import Database, Folder, Means, Requirement, Room
 from refgenied.queue.core import Core
+from refgenied.queue.eventlog import Change
 from refgenied.store import archives
 
 PAUSED_BY = "paused_by"
@@ -53,9 +54,7 @@ class Pause:
         """Claim no more jobs until `resume`; a running job continues. False: the queue was paused already."""
         if self._paused_by is not None:
             return False
-        async with self._jobs.change() as change:
-            await archives.put_fact(change.tx, PAUSED_BY, requester.name)
-            await change.log("queue.paused", by=requester.name)
+        await self._jobs.write(_paused, requester)
         self._paused_by = requester.name
         return True
 
@@ -64,9 +63,7 @@ class Pause:
         if not self.active:
             return False
         if self._paused_by is not None:
-            async with self._jobs.change() as change:
-                await archives.forget_fact(change.tx, PAUSED_BY)
-                await change.log("queue.resumed", by=requester.name)
+            await self._jobs.write(_resumed, requester)
             self._paused_by = None
         for condition in self._conditions:
             if condition.line:
@@ -137,3 +134,13 @@ class Pause:
     def _tell(self, condition: Requirement) -> None:
         line = condition.line
         self._health.note(condition.name, f"{line}; the queue waits, and goes on by itself" if line else "")
+
+
+async def _paused(change: Change, requester: Requester) -> None:
+    await archives.put_fact(change.tx, PAUSED_BY, requester.name)
+    await change.log("queue.paused", by=requester.name)
+
+
+async def _resumed(change: Change, requester: Requester) -> None:
+    await archives.forget_fact(change.tx, PAUSED_BY)
+    await change.log("queue.resumed", by=requester.name)

@@ -101,20 +101,6 @@ class Store:
         async with self._lock:
             return await self._thread.run(visit)
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Transaction]:
-        """The same as a context that may wait for other things too. Each of its statements visits the thread."""
-        async with self._lock:
-            with anyio.CancelScope(shield=True):
-                whole = self._whole()
-                await self._thread.run(whole.__enter__)
-                try:
-                    yield Transaction(self._connection, self._thread.run)
-                except BaseException as error:
-                    await self._thread.run(partial(whole.__exit__, type(error), error, error.__traceback__))
-                    raise
-                await self._thread.run(partial(whole.__exit__, None, None, None))
-
     @contextmanager
     def _whole(self) -> Generator[Transaction]:
         """One transaction, in the connection's thread."""

@@ -1,9 +1,8 @@
 """One transaction on one connection."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,16 +16,12 @@ Row = Sequence[Any]
 class Transaction:
     """Statements inside one transaction.
 
-    `visit` calls a function in the connection's thread. There are two kinds: one waits for that thread, the other is in
-    it already and never waits. So a function with many statements can be run there as a whole, see `run_through`.
+    It is used in the connection's thread, and no statement waits: a function with many statements runs there as a
+    whole, see `run_through`.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, visit: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
-    ) -> None:
-        """Without `visit` the transaction is used in the connection's thread."""
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._visit = visit
 
     async def execute(self, sql: str, values: Iterable[Any] = ()) -> int:
         """Run one statement. Returns the number of rows that it changed."""
@@ -54,9 +49,7 @@ class Transaction:
     async def _run(
         self, statement: Callable[[sqlite3.Connection, str, tuple[Any, ...]], T], sql: str, values: Iterable[Any]
     ) -> T:
-        if self._visit is None:
-            return statement(self._connection, sql, tuple(values))
-        return await self._visit(partial(statement, self._connection, sql, tuple(values)))
+        return statement(self._connection, sql, tuple(values))
 
 
 def _changed(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> int:

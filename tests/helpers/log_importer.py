@@ -13,6 +13,7 @@ import anyio.to_thread
 from controlled import served
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
+from transactions import transaction
 from web_servers import SIZES
 
 from refgenied.client import Client
@@ -37,7 +38,7 @@ class Importer:
         path = self.parts.root / (name or f"{self._files}.log")
         path.write_bytes(lines if isinstance(lines, bytes) else b"".join(lines))
         await anyio.to_thread.run_sync(self._import, path)
-        async with self.parts.store.transaction() as tx:
+        async with transaction(self.parts.store) as tx:
             rows = await tx.all("SELECT COUNT(*) FROM download")
         return int(rows[0][0])
 
@@ -51,7 +52,7 @@ class Importer:
 @asynccontextmanager
 async def importing(genomes: Genomes) -> AsyncGenerator[Importer]:
     async with running(genomes) as parts:
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             for group, size in SIZES.items():
                 values = (DIGEST, group, "default", f"md5 of {group}", size, 1.0)
                 await tx.execute("INSERT INTO edition VALUES (?, ?, ?, ?, ?, ?)", values)

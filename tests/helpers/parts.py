@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import msgspec
 from synthetic import Genomes
+from transactions import transaction
 
 from refgenied.archive_folder.folder import ArchiveFolder
 from refgenied.catalog.updater import Updater
@@ -127,7 +128,7 @@ class Parts:
         return [await self.importer.take(one, Requester("ann", 1, 2)) async for one in found]
 
     async def record(self, key: AssetKey) -> ArchiveRecord | None:
-        async with self.store.transaction() as tx:
+        async with transaction(self.store) as tx:
             return await archives.get(tx, key)
 
     async def archived(self, *keys: AssetKey) -> None:
@@ -138,13 +139,13 @@ class Parts:
                     await events.take()
 
     async def latest(self, key: AssetKey) -> Job:
-        async with self.store.transaction() as tx:
+        async with transaction(self.store) as tx:
             job = await rows.latest_of(tx, key)
         assert job
         return job
 
     async def events(self, prefix: str = "") -> list[Event]:
-        async with self.store.transaction() as tx:
+        async with transaction(self.store) as tx:
             return [event for event in await events.since(tx, 0) if event.kind.startswith(prefix)]
 
     def change_settings(self, **archive: object) -> None:
@@ -180,7 +181,7 @@ async def running(genomes: Genomes, state: str = "state", watch: Watching | None
 
 async def pragma(parts: Parts, words: str) -> Any:
     """Set or ask something of the database's connection; the row."""
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         return await tx.one(words)
 
 

@@ -13,6 +13,7 @@ from commands import ctl
 from controlled import Desk, context_of, served
 from parts import Parts, claim
 from synthetic import DIGEST, Genomes
+from transactions import transaction
 
 from refgenied.client import when
 from refgenied.control import waiting
@@ -174,7 +175,7 @@ async def test_wait_says_what_it_waits_for(parts: Parts, genomes: Genomes) -> No
         await parts.pause.pause(Requester("ann"))
         assert await reason() == "job 1 is queued, and the queue stands still: paused by ann"
         await parts.pause.resume(Requester("ann"))
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("DELETE FROM job WHERE id <> ?", (job.id,))
         claimed = await claim(parts.jobs)
         assert claimed
@@ -260,7 +261,7 @@ def test_a_zone_is_believed_and_nonsense_is_refused() -> None:
 async def test_events_since_a_time(parts: Parts, genomes: Genomes) -> None:
     genomes.build()
     await parts.settle()
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         await tx.execute("UPDATE event SET at = at - 7200 WHERE seq <= 2")
     desk = Desk(context_of(parts))
     async with served(parts):

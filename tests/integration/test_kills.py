@@ -16,6 +16,7 @@ from controlled import Desk, context_of
 from packing import KEY, below, draft_of, hidden, make_tree, publish
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
+from transactions import transaction
 
 from refgenied.archive.format import entries
 from refgenied.archive.format.manifest import iter_files, read_manifest
@@ -191,7 +192,10 @@ async def publishing_together(parts: Parts) -> None:
     await parts.reconciler.look_again()
     with parts.feed.subscribed("job.succeeded") as events:
         async with anyio.create_task_group() as group:
-            group.start_soon(parts.worker.run)
+            async with parts.archive_folder.publishing:  # they are one group in each run, so the changes are as many
+                group.start_soon(parts.worker.run)
+                while len(parts.worker.publisher.waiting) < 2:
+                    await anyio.sleep(0.001)
             while parts.jobs.running or await parts.jobs.due(1):
                 await events.take()
             parts.worker.drain()
@@ -241,7 +245,7 @@ async def settled(genomes: Genomes) -> dict[str, object]:
         await parts.reconciler.look_again()
         await parts.tidier.tidy()
         await parts.catalog.refresh()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             known, removed = await archives.everything(tx), await archives.removals(tx)
         root = Path(parts.archive_folder.path)
         found = list(find_leftovers(root, print))

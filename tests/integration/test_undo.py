@@ -16,6 +16,7 @@ from commands import Said, ctl
 from controlled import Desk, context_of, served
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
+from transactions import transaction
 
 from refgenied.archive.format.manifest import read_manifest
 from refgenied.model import AssetKey
@@ -78,7 +79,7 @@ async def test_an_archive_that_was_removed_comes_back_by_the_command_that_remove
     assert read_manifest(Path(str(before["path"])).with_suffix(".json")).removed is None
     assert (await parts.events("archive."))[-1].kind == "archive.imported"
     assert f"{DIGEST}" in Path(parts.catalog.config).read_text()
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         assert not await tx.all("SELECT * FROM removal")
     again = await ctl(parts, "archive", "import", "t7/fasta")
     assert again.code == 0, again
@@ -210,7 +211,7 @@ async def test_a_file_that_was_left_is_not_deleted_when_it_is_an_archive_again(p
             group.start_soon(delete)
             while not parts.jobs.reserved_keys:
                 await anyio.lowlevel.checkpoint()
-            async with parts.store.transaction() as tx:
+            async with transaction(parts.store) as tx:
                 await archives.put(tx, record)
     assert refused[0]["data"]["kind"] == "busy"
     assert Path(parts.archive_folder.path, record.path).exists()

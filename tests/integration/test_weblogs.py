@@ -14,6 +14,7 @@ import pytest
 from controlled import BOB, Desk, context_of
 from log_importer import Importer, importing
 from synthetic import DIGEST, Genomes
+from transactions import transaction
 from web_servers import acts
 
 from refgenied.client.weblogs import reader as reader_module
@@ -148,7 +149,7 @@ async def test_a_slow_pull_is_counted_as_long_as_it_may_take(importer: Importer)
 
 
 async def test_what_was_replaced_since_is_known_by_its_size_and_time(importer: Importer) -> None:
-    async with importer.parts.store.transaction() as tx:
+    async with transaction(importer.parts.store) as tx:
         await tx.execute(
             "INSERT INTO edition VALUES (?, 'even', 'default', 'newer', 100000, ?)", (DIGEST, 1_795_341_600.0 + 30)
         )

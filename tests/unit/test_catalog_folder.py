@@ -20,6 +20,7 @@ import yaml
 from controlled import Desk, context_of
 from parts import Parts, claim, running
 from synthetic import ALIAS, DIGEST, Genomes
+from transactions import transaction
 
 from refgenied.archive.format.manifest import encode, read_manifest
 from refgenied.archive.place import Place
@@ -199,7 +200,7 @@ async def test_while_a_new_archive_takes_its_place_the_old_one_is_served(genomes
         assert agree(parts, key) == old
         assert names.archive.samefile(kept)
         fresh = ServedFolder(parts.archive_folder.path)  # as after a crash at this point
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             records = await archives.everything(tx)
         look = parts.reconciler.look
         fresh.refresh(Wanted(records, {}, look, Head("", parts.archive_folder.path, {}), files=False))
@@ -263,7 +264,7 @@ async def test_a_lost_file_leaves_the_config_and_comes_back(genomes: Genomes) ->
 async def test_a_damaged_archive_is_not_served(genomes: Genomes) -> None:
     key = genomes.build()
     async with archived(genomes, key) as parts:
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             record = await archives.get(tx, key)
             assert record
             assert await archives.mark_damaged(tx, record, "bad block")
@@ -310,7 +311,7 @@ async def test_refgenie_1_genomes_are_left_out_with_a_line(genomes: Genomes) -> 
     async with archived(genomes, key) as parts:
         other = AssetKey("Q" * 32, "fasta", "default")
         record = msgspec.structs.replace(await parts.record(key), key=other, path="elsewhere")
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await archives.put(tx, record)
         await parts.catalog.refresh()
         assert list(config_of(parts)["genomes"]) == [DIGEST]
@@ -439,7 +440,7 @@ async def test_with_the_genome_folder_away_the_manifests_say_enough(genomes: Gen
     async with archived(genomes, key) as parts:
         before = tag_of(parts, key)
         fresh = ServedFolder(parts.archive_folder.path)
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             records = await archives.everything(tx)
         Path(parts.archive_folder.path, CONFIG_NAME).unlink()
         empty = Look({}, {}, (), "", None, ())
@@ -504,7 +505,7 @@ async def test_what_stands_in_one_archives_place_harms_only_that_one(genomes: Ge
         os.link(names.place.archive, other.place.archive)
         manifest = msgspec.structs.replace(read_manifest(names.place.manifest), genome_digest=second.genome_digest)
         other.place.manifest.write_bytes(encode(manifest))
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await archives.put(tx, msgspec.structs.replace(record, key=second, path=other.place.relative))
         aside = parts.root / "aside"
         if what == "genome":
@@ -782,7 +783,7 @@ async def test_what_the_flat_name_shows_already_is_kept_under_no_other_digest(ge
         kept_files(parts)[0].unlink()
         config.write_bytes(old)
         fresh = ServedFolder(parts.archive_folder.path)
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             records = await archives.everything(tx)
         look, head = parts.reconciler.look, Head("", parts.archive_folder.path, {})
         names.contents.unlink()

@@ -10,6 +10,7 @@ import pytest
 from controlled import Desk, context_of
 from parts import Parts, record_of, running
 from synthetic import Genomes
+from transactions import transaction
 
 from refgenied.config.settings import Watching
 from refgenied.genomes.build_folder import moved_lately
@@ -73,6 +74,6 @@ async def test_a_removal_is_never_older_than_what_it_removes(genomes: Genomes) -
         record = await parts.record(key)
         assert record
         await desk.ask("archive.remove", path="t7/fasta")
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             removal = (await archives.removals(tx))[key]
         assert removal.removed_at >= record.created_at

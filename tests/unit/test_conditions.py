@@ -14,6 +14,7 @@ import pytest
 from controlled import Desk, context_of
 from parts import Parts, claim, pragma, running
 from synthetic import DIGEST, Genomes
+from transactions import transaction
 
 from refgenied.archive.place import Place
 from refgenied.archive_folder.folder import PROBE, ArchiveFolder
@@ -58,7 +59,7 @@ def broken(folder: Path) -> Path:
 
 
 async def counted(parts: Parts, state: JobState) -> int:
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         row = await tx.one("SELECT COUNT(*) FROM job WHERE state = ?", (state,))
     return row[0] if row else 0
 

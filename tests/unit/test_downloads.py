@@ -15,6 +15,7 @@ import pytest
 from controlled import ANN, BOB, Desk, context_of
 from parts import Parts
 from synthetic import ALIAS, DIGEST
+from transactions import transaction
 
 from refgenied.client import Client, ClientError
 from refgenied.client.commands.downloads import import_log
@@ -120,7 +121,7 @@ async def test_a_database_of_the_first_version_is_brought_up(tmp_path: Path) -> 
     database.execute("PRAGMA user_version = 1")
     database.commit()
     database.close()
-    async with Store.opened(tmp_path) as store, store.transaction() as tx:
+    async with Store.opened(tmp_path) as store, transaction(store) as tx:
         assert await tx.all("SELECT digest, size FROM edition") == [("md5", 17)]
         assert await tx.all("SELECT download_count FROM archive") == [(5,)]
 

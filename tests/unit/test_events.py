@@ -5,6 +5,7 @@ import pytest
 from controlled import Desk
 from parts import Parts, claim
 from synthetic import ALIAS, DIGEST, Genomes
+from transactions import changing, transaction
 
 from refgenied.model import NoSpaceError, Priority
 from refgenied.queue.feed import MOST_EVENTS_WAITING
@@ -75,7 +76,7 @@ async def test_events_from_the_log_then_live_in_rising_order(parts: Parts, desk:
 
 async def test_an_event_that_happens_while_the_log_is_read_is_told_once(parts: Parts, desk: Desk) -> None:
     async def log() -> None:
-        async with parts.jobs.change() as change:
+        async with changing(parts.jobs) as change:
             await change.log("queue.paused", by="ann")
 
     desk.meanwhile = log
@@ -95,7 +96,7 @@ async def test_since_from_another_life_is_told(parts: Parts, desk: Desk, genomes
     found = await desk.lines("event.watch", since=1000, follow=False)
     assert found[0]["result"]["lagged"] is True
     assert [line["params"]["seq"] for line in found[1:-1]] == [1, 2, 3, 4]
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         await tx.execute("DELETE FROM event WHERE seq <= 2")
     found = await desk.lines("event.watch", since=1, follow=False)
     assert found[0]["result"] == {"seq": 4, "oldest": 3, "lagged": True, "since": 1}
@@ -107,7 +108,7 @@ async def test_a_slow_subscriber_is_told_lagged_and_cut(parts: Parts, desk: Desk
         group.start_soon(lambda: desk.lines("event.watch"))
         while not desk.sent:
             await desk.arrived.wait()
-        async with parts.jobs.change() as change:
+        async with changing(parts.jobs) as change:
             for _ in range(MOST_EVENTS_WAITING + 1):  # more at once than may wait for one subscriber
                 await change.log("queue.paused", by="ann")
         with anyio.fail_after(5):

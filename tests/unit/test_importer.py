@@ -15,6 +15,7 @@ from foreign import server_folder, tar
 from packing import md5
 from parts import Parts, pragma, running
 from synthetic import DIGEST
+from transactions import transaction
 
 from refgenied.archive import restore
 from refgenied.archive.adopt import take_foreign
@@ -38,7 +39,7 @@ def told(imports: list) -> dict[str, str]:
 
 
 async def removed(parts: Parts) -> None:
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         await tx.execute("DELETE FROM archive")
 
 
@@ -215,7 +216,7 @@ async def test_an_import_does_not_wait_for_a_pack(genomes, tmp_path, monkeypatch
     async with running(genomes) as parts, anyio.create_task_group() as group:
         root = server_folder(genomes, tmp_path / "old", other)
         await parts.reconciler.look_again()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("DELETE FROM job WHERE asset_group = 'other'")
         pack = LongPack(monkeypatch)
         group.start_soon(parts.work)

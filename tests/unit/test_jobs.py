@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 from parts import claim
+from transactions import changing, transaction
 
 from refgenied.config.settings import Current, Settings
 from refgenied.model import (
@@ -92,7 +93,7 @@ def record(key: AssetKey = FASTA, **changes: object) -> ArchiveRecord:
 
 
 async def kinds(jobs: Jobs) -> list[str]:
-    async with jobs.store.transaction() as tx:
+    async with transaction(jobs.store) as tx:
         return [event.kind for event in await event_rows.since(tx, 0)]
 
 
@@ -130,7 +131,7 @@ async def test_a_transient_error_comes_back_with_back_off_without_end(jobs: Jobs
         assert job
         assert job.attempts == attempt
         await jobs.fail(job, SourceChangedError("it moved"))
-        async with jobs.store.transaction() as tx:
+        async with transaction(jobs.store) as tx:
             job = await rows.get(tx, job.id)
         assert job
         waits.append(job.not_before - clock.now)
@@ -164,7 +165,7 @@ async def test_a_requeue_that_meets_a_queued_twin_folds_into_it(jobs: Jobs) -> N
     assert job
     twin, _ = await jobs.enqueue(FASTA, stamp="t", priority=Priority.BUILT)
     await jobs.fail(job, SourceChangedError("it moved"))
-    async with jobs.store.transaction() as tx:
+    async with transaction(jobs.store) as tx:
         folded, left = await rows.get(tx, job.id), await rows.get(tx, twin.id)
     assert folded
     assert left
@@ -195,7 +196,7 @@ async def crash(folder: Path, clock: Clock, times: int = 1) -> Job:
         clock.now += 5.0
         async with opened(folder, clock) as jobs:
             await jobs.recover()
-            async with jobs.store.transaction() as tx:
+            async with transaction(jobs.store) as tx:
                 job = await rows.get(tx, job.id)
     assert job
     return job
@@ -281,7 +282,7 @@ async def test_a_change_that_was_rolled_back_does_not_lose_the_jump_of_the_clock
 
 
 async def ended(jobs: Jobs) -> list[int]:
-    async with jobs.store.transaction() as tx:
+    async with transaction(jobs.store) as tx:
         return [job.id for job in await rows.ended(tx, 100)]
 
 
@@ -316,7 +317,7 @@ async def test_a_clock_that_was_ahead_at_the_last_run_holds_no_job_up_for_longer
 ) -> None:
     async with opened(tmp_path, clock) as jobs:
         await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
-        async with jobs.store.transaction() as tx:
+        async with transaction(jobs.store) as tx:
             await tx.execute("UPDATE job SET not_before = ?, crashes = ?", (clock.now + 3650 * DAY, crashes))
     async with opened(tmp_path, clock) as jobs:
         await jobs.recover()
@@ -356,9 +357,9 @@ async def test_success_records_the_archive_and_keeps_the_download_count(jobs: Jo
         job = await claim(jobs)
         assert job
         await jobs.succeed([Success(job, Outcome.PUBLISHED, record(digest=digest, stamp=digest))])
-        async with jobs.store.transaction() as tx:
+        async with transaction(jobs.store) as tx:
             await tx.execute("UPDATE archive SET download_count = download_count + 3")
-    async with jobs.store.transaction() as tx:
+    async with transaction(jobs.store) as tx:
         found = await archives.get(tx, FASTA)
     assert found
     assert (found.digest, found.download_count) == ("b" * 32, 6)
@@ -371,7 +372,7 @@ async def test_a_published_archive_ends_a_removal(jobs: Jobs) -> None:
     job = await claim(jobs)
     assert job
     await jobs.succeed([Success(job, Outcome.PUBLISHED, record())])
-    async with jobs.store.transaction() as tx:
+    async with transaction(jobs.store) as tx:
         assert await archives.removals(tx) == {}
 
 
@@ -380,7 +381,7 @@ async def test_every_arrow_is_refused_from_every_other_state(jobs: Jobs) -> None
     for arrow in Arrow:
         sources, _target = ARROWS[arrow]
         for state in set(JobState) - sources:
-            async with jobs.store.transaction() as tx:
+            async with transaction(jobs.store) as tx:
                 await tx.execute("UPDATE job SET state = ? WHERE id = ?", (state, job.id))
                 with pytest.raises(ConflictError):
                     await rows.move(tx, job.id, arrow)
@@ -404,7 +405,7 @@ async def test_subscribers_hear_after_the_commit_in_order_and_a_slow_one_is_cut(
 async def test_nothing_is_told_of_a_change_that_was_rolled_back(jobs: Jobs) -> None:
     with jobs.feed.subscribed() as subscription:
         with pytest.raises(ConflictError):
-            async with jobs.change() as change:
+            async with changing(jobs) as change:
                 await change.log("job.queued", FASTA, 1)
                 raise ConflictError("no")
         await jobs.enqueue(INDEX, stamp="s", priority=Priority.BUILT)
@@ -430,7 +431,7 @@ async def test_nothing_is_due_of_an_asset_that_somebody_has_reserved(jobs: Jobs,
     await jobs.enqueue(FASTA, stamp="s", priority=Priority.BUILT)
     clock.now += 10.0
     await jobs.enqueue(INDEX, stamp="s", priority=Priority.BUILT)
-    async with jobs.store.transaction() as tx:
+    async with transaction(jobs.store) as tx:
         assert await rows.next_time(tx) == clock.now - 10.0
         assert await rows.next_time(tx, but_not={FASTA}) == clock.now
         assert await rows.next_time(tx, but_not={FASTA, INDEX}) is None

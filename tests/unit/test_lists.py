@@ -9,6 +9,7 @@ from controlled import Desk, context_of
 from many import alias_of, cost, filled, keys_of, look_of, record_of, see
 from parts import Parts, claim, running
 from synthetic import Genomes
+from transactions import changing
 
 from refgenied.control.selection import Selection
 from refgenied.control.views import PAGE_ROWS
@@ -119,7 +120,7 @@ async def test_status_asks_only_about_what_has_changed(parts: Parts, desk: Desk)
     async with cost(parts) as spent:
         await desk.ask("server.info")
         assert spent.files == 0
-        async with parts.jobs.change() as change:
+        async with changing(parts.jobs) as change:
             await archives.put(change.tx, record_of(parts, KEYS[5]))
             await change.log("archive.published", KEYS[5])
         await desk.ask("server.info")
@@ -240,7 +241,7 @@ async def test_a_page_during_a_change_gives_each_other_row_once(
     new = [AssetKey(key.genome_digest, key.asset_group, "new") for key in (KEYS[2], KEYS[30])]
 
     async def change() -> None:
-        async with parts.jobs.change() as change:
+        async with changing(parts.jobs) as change:
             for key in gone:
                 await archives.forget(change.tx, key)
             for key in new:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from controlled import Desk, context_of
 from parts import Parts, claim, running
+from transactions import transaction
 
 from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.place import Place
@@ -55,12 +56,12 @@ def restored(folder: Path) -> None:
 async def numbers(parts: Parts) -> tuple[int | None, int]:
     there = generation.read(parts.archive_folder.path)
     assert there
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         return await archives.generation(tx), there.number
 
 
 async def downloaded(parts: Parts, of: AssetKey, number: int) -> None:
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         await tx.execute("UPDATE archive SET download_count = ? WHERE asset_group = ?", (number, of.asset_group))
 
 
@@ -129,7 +130,7 @@ async def test_an_older_database_follows_the_manifests_and_says_so(genomes, tmp_
             assert (found.digest, found.seal, found.stamp) == (record.digest, record.seal, record.stamp)
         assert (await parts.record(kept)).download_count == 7
         assert await parts.record(removed) is None
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             assert set(await archives.removals(tx)) == {removed}
         (event,) = await parts.events("database.rebuilt")
         assert event.data == {"archives": 2, "removals": 1, "was": "older"}
@@ -317,5 +318,5 @@ async def test_a_removal_that_the_database_never_heard_of_is_found_whatever_came
         await parts.archive_folder.settle(parts.store)
     async with running(genomes) as parts:
         assert await parts.record(removed) is None
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             assert (await archives.removals(tx))[removed].removed_by == "ann"

@@ -10,6 +10,7 @@ import pytest
 from controlled import Desk, context_of
 from parts import Parts, running
 from synthetic import DIGEST, Genomes
+from transactions import changing
 
 from refgenied.archive.format.manifest import read_manifest
 from refgenied.archive.place import Place
@@ -89,7 +90,7 @@ async def enlarge_the_database(parts: Parts) -> None:
     await parts.pause.pause(Requester("ann"))
     for group in range(5):
         await parts.jobs.enqueue(AssetKey(DIGEST, f"group{group}", "default"), stamp="x", priority=Priority.BUILT)
-    async with parts.jobs.change() as change:
+    async with changing(parts.jobs) as change:
         await archives.put(change.tx, msgspec.structs.replace(record, aliases=ALIASES[:50_000]))
         await archives.mark_damaged(change.tx, record, LONG)
         await archives.put_removal(change.tx, Removal(AssetKey(DIGEST, "gone", "x"), "s", 1.0, "ann"))

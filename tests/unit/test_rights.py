@@ -13,6 +13,7 @@ from controlled import Desk, context_of
 from packing import FOLDER, below, make_tree, publish
 from parts import running
 from synthetic import ALIAS, DIGEST, Genomes
+from transactions import transaction
 
 from refgenied.archive.format import entries
 from refgenied.archive.place import Place
@@ -204,7 +205,7 @@ async def opened_before(genomes: Genomes, tmp_path: Path) -> AssetKey:
     (genomes.folder(key) / "fasta").chmod(0o600)
     async with running(genomes) as parts:
         await parts.settle()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET access = NULL", ())
     place = Place(tmp_path / "archives", key)
     for path in (place.archive, place.manifest):
@@ -314,7 +315,7 @@ async def test_what_rights_have_learned_reaches_the_catalog_without_a_full_look(
         await parts.settle()
         genomes.remove(key)
         await parts.reconciler.look_again()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET access = NULL")
         await parts.catalog.refresh()
         assert served(genomes) == {"fasta"}

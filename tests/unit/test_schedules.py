@@ -16,6 +16,7 @@ import watchfiles.main
 from controlled import ANN, Desk, context_of
 from parts import Parts, claim, pragma, running
 from synthetic import Genomes
+from transactions import changing, transaction
 
 from refgenied.archive import publisher
 from refgenied.archive.place import Place
@@ -88,7 +89,7 @@ def dying_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -
 async def test_a_drain_during_a_claim_is_not_lost(genomes: Genomes) -> None:
     async with running(genomes) as parts:
         with anyio.fail_after(10):
-            async with anyio.create_task_group() as group, parts.store.transaction():  # the claim waits for the store
+            async with anyio.create_task_group() as group, transaction(parts.store):  # the claim waits for the store
                 group.start_soon(parts.worker.run)
                 await anyio.wait_all_tasks_blocked()
                 parts.worker.drain()
@@ -106,7 +107,7 @@ async def test_two_signals_at_once_charge_nothing(
             group.start_soon(parts.worker.run)
             await anyio.to_thread.run_sync(gate.packing.wait, 20)
             if store_is_busy:
-                async with parts.store.transaction():
+                async with transaction(parts.store):
                     parts.worker.drain()
                     await anyio.sleep(0.1)  # its thread ends meanwhile, and it waits for the store
                     group.cancel_scope.cancel()
@@ -159,7 +160,7 @@ async def test_waiters_do_not_make_each_other_look(genomes: Genomes, monkeypatch
     async with running(genomes) as parts:
         await parts.reconciler.look_again()
         Path(parts.archive_folder.path, ".refgenied").unlink()  # the disk is not mounted
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("DELETE FROM job")
         looks = 0
         real = parts.folder.look_again
@@ -381,7 +382,7 @@ async def test_a_removal_meets_a_job_that_ends_at_that_moment(
         real = parts.jobs.cancel
 
         async def late(number: int, requester: object) -> object:
-            async with parts.store.transaction() as tx:
+            async with transaction(parts.store) as tx:
                 await tx.execute("UPDATE job SET state = 'succeeded' WHERE id = ?", (job.id,))
             monkeypatch.undo()
             return await real(number, requester)
@@ -475,7 +476,7 @@ async def fill(parts: Parts) -> None:
     await pragma(parts, f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StateError, match="full"):
         for _ in range(10_000):
-            async with parts.jobs.change() as change:
+            async with changing(parts.jobs) as change:
                 await change.log("x", data="y" * 900)
 
 
@@ -502,7 +503,7 @@ async def test_a_full_state_disk_ends_nothing_and_the_work_goes_on_when_there_is
 async def test_other_errors_of_a_statement_stay_what_they_are(genomes: Genomes) -> None:
     async with running(genomes) as parts:
         with pytest.raises(sqlite3.IntegrityError):
-            async with parts.store.transaction() as tx:
+            async with transaction(parts.store) as tx:
                 await tx.execute("INSERT INTO fact VALUES ('a', NULL)")
 
 

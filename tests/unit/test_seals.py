@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from parts import Parts, running
+from transactions import transaction
 
 from refgenied.archive.format.manifest import encode, read_manifest
 from refgenied.archive.place import Place
@@ -61,7 +62,7 @@ def unseal(path: Path) -> None:
 
 
 async def forget_seals(parts: Parts) -> None:
-    async with parts.store.transaction() as tx:
+    async with transaction(parts.store) as tx:
         await tx.execute("UPDATE archive SET seal = NULL")
 
 
@@ -116,7 +117,7 @@ async def test_a_changed_record_is_put_right_from_the_manifest(field, genomes):
     async with running(genomes) as parts:
         await parts.settle()
         right = await parts.record(key)
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET download_count = 3")
             value = getattr(right, field)
             other = value + 1 if isinstance(value, int | float) else value[:-1] + ("0" if value[-1] != "0" else "1")
@@ -157,7 +158,7 @@ async def test_without_a_seal_the_files_tell_which_asset_digest_is_right(where, 
         if where == "manifest":
             change(path, "asset_digest")
         else:
-            async with parts.store.transaction() as tx:
+            async with transaction(parts.store) as tx:
                 await tx.execute("UPDATE archive SET asset_digest = 'x' || asset_digest")
         verdict = await parts.verifier.verify(key, ANN)
         assert verdict.damage == ""
@@ -218,7 +219,7 @@ async def test_a_sweep_puts_a_changed_record_right_and_packs_nothing(field, geno
     async with running(genomes) as parts:
         await parts.settle()
         right = await parts.record(key)
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET size = 1" if field == "size" else "UPDATE archive SET digest = 'd'")
         await parts.reconciler.look_again()
         if field == "digest":  # nobody sees it from outside; see the scrub
@@ -237,7 +238,7 @@ async def test_a_changed_record_takes_its_archive_off_the_server_until_it_is_put
         await parts.settle()
         right, served = await parts.record(key), Path(parts.catalog.config).read_bytes()
         shutil.rmtree(genomes.folder(key))  # no job makes it anew
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute(f"UPDATE archive SET {field} = {field} || '1' WHERE asset_group = 'fasta'")  # noqa: S608
         if not restarted:
             await told_and_put_right(parts, key, right, served)
@@ -313,9 +314,9 @@ async def test_a_record_whose_name_has_changed_gives_way_to_the_archive_that_is_
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute(f"UPDATE archive SET {column} = {column} || 'x'")  # noqa: S608
         await parts.settle()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             assert list(await archives.everything(tx)) == [key]
         assert len(await parts.events("archive.published")) == 1

@@ -12,6 +12,7 @@ import pytest
 from many import filled, keys_of, look_of, record_of, see
 from parts import Parts, running
 from synthetic import Genomes
+from transactions import changing
 
 from refgenied.model import ArchiveRecord, AssetKey, AssetState, Removal, StateError
 from refgenied.policy import ArchiveState
@@ -59,7 +60,7 @@ async def test_counts_follow_looks_and_archives(parts: Parts) -> None:
     before = parts.reconciler.look.assets
     see(parts, msgspec.structs.replace(look, assets=new | before | {KEYS[3]: changed, KEYS[4]: building}))
     assert +(await right(parts)).archive == {ArchiveState.ARCHIVED: 29, ArchiveState.STALE: 1, ArchiveState.NONE: 2}
-    async with parts.jobs.change() as change:
+    async with changing(parts.jobs) as change:
         await archives.put(change.tx, msgspec.structs.replace(record_of(parts, KEYS[3]), stamp="t"))
         await change.log("archive.published", KEYS[3])
         await archives.put_removal(change.tx, Removal(KEYS[5], "s", 1.0, "ann"))
@@ -72,7 +73,7 @@ async def test_an_asset_that_is_gone_is_counted_while_it_has_an_archive(parts: P
     await right(parts)
     see(parts, msgspec.structs.replace(parts.reconciler.look, assets=look_of(KEYS[1:]).assets))
     assert (await right(parts)).states[AssetState.MISSING] == 1
-    async with parts.jobs.change() as change:
+    async with changing(parts.jobs) as change:
         await archives.forget(change.tx, KEYS[0])
         await change.log("archive.removed", KEYS[0])
     found = await right(parts)
@@ -103,7 +104,7 @@ async def test_a_change_is_not_forgotten_when_the_database_does_not_answer(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await right(parts)
-    async with parts.jobs.change() as change:
+    async with changing(parts.jobs) as change:
         await archives.forget(change.tx, KEYS[9])
         await change.log("archive.removed", KEYS[9])
 
@@ -188,7 +189,7 @@ async def test_older_facts_after_newer_ones_are_judged_once_more(parts: Parts, m
     async with anyio.create_task_group() as group:
         group.start_soon(judge.some, KEYS[:1])
         await asked.wait()
-        async with parts.jobs.change() as change:
+        async with changing(parts.jobs) as change:
             await archives.forget(change.tx, KEYS[0])
             await change.log("archive.removed", KEYS[0])
         assert await right(parts) != before

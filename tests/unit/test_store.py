@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from transactions import transaction
 
 from refgenied.files import mounts
 from refgenied.model import AssetKey, StateError
@@ -27,12 +28,12 @@ KEY = AssetKey("d" * 48, "fasta", "default")
 
 
 async def queued(store: Store) -> int:
-    async with store.transaction() as tx:
+    async with transaction(store) as tx:
         return await rows.add(tx, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
 
 
 async def test_the_database_says_what_it_is_and_how_it_writes(tmp_path: Path) -> None:
-    async with Store.opened(tmp_path) as store, store.transaction() as tx:
+    async with Store.opened(tmp_path) as store, transaction(store) as tx:
         values = [await tx.one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")]
         assert [row[0] for row in values if row] == ["wal", 2, 1]
         assert await tx.one("PRAGMA application_id") == (APPLICATION_ID,)
@@ -44,22 +45,23 @@ async def test_one_asset_has_at_most_one_job_queued_and_one_running(tmp_path: Pa
         first = await queued(store)
         with pytest.raises(sqlite3.IntegrityError):
             await queued(store)
-        async with store.transaction() as tx:
+        async with transaction(store) as tx:
             await tx.execute("UPDATE job SET state = 'running' WHERE id = ?", (first,))
         second = await queued(store)
         with pytest.raises(sqlite3.IntegrityError):
-            async with store.transaction() as tx:
+            async with transaction(store) as tx:
                 await tx.execute("UPDATE job SET state = 'running' WHERE id = ?", (second,))
 
 
 async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    async def half(tx: Transaction) -> None:
+        await rows.add(tx, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
+        raise ZeroDivisionError
+
     async with Store.opened(tmp_path) as store:
         with pytest.raises(ZeroDivisionError):
-            async with store.transaction() as tx:
-                await rows.add(tx, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
-                raise ZeroDivisionError
-        async with store.transaction() as tx:
-            assert await rows.queued(tx) == []
+            await store.ask(half)
+        assert await store.ask(rows.queued) == []
 
 
 async def test_one_question_is_a_transaction_of_its_own(tmp_path: Path) -> None:
@@ -71,23 +73,23 @@ async def test_one_question_is_a_transaction_of_its_own(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_task_leaves_no_half_transaction_for_the_next(tmp_path: Path) -> None:
+    inside, goes_on = threading.Event(), threading.Event()
+
+    async def both(tx: Transaction) -> None:
+        await rows.add(tx, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
+        inside.set()
+        assert goes_on.wait(20)
+        await archives.put_fact(tx, "half", "done")
+
     async with Store.opened(tmp_path) as store:
-        inside = anyio.Event()
-
-        async def writer() -> None:
-            async with store.transaction() as tx:
-                await rows.add(tx, KEY, rows.Need("s", 10), requested_by="x", now=1.0)
-                inside.set()
-                await anyio.lowlevel.checkpoint()
-                await archives.put_fact(tx, "half", "done")
-
         async with anyio.create_task_group() as group:
-            group.start_soon(writer)
-            await inside.wait()
+            group.start_soon(store.ask, both)
+            await anyio.to_thread.run_sync(inside.wait, 20)
             group.cancel_scope.cancel()
-        async with store.transaction() as tx:
-            # The shield lets it end: both statements are there, never one.
-            assert (await archives.fact(tx, "half"), len(await rows.queued(tx))) == ("done", 1)
+            goes_on.set()
+        # The shield lets it end: both statements are there, never one.
+        assert await store.ask(archives.fact, "half") == "done"
+        assert len(await store.ask(rows.queued)) == 1
 
 
 async def test_a_newer_schema_is_refused_and_the_file_is_left_alone(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ async def test_a_foreign_database_is_refused_in_one_line(tmp_path: Path) -> None
 async def test_counts_name_the_states_also_of_no_job(tmp_path: Path) -> None:
     async with Store.opened(tmp_path) as store:
         await queued(store)
-        async with store.transaction() as tx:
+        async with transaction(store) as tx:
             assert await rows.counts(tx) == {"queued": 1, "running": 0, "failed": 0}
 
 
@@ -176,7 +178,7 @@ DOWNLOADS = 2000
 async def filled(folder: Path) -> Path:
     """A database of some pages with downloads and a user's pause."""
     folder.mkdir()
-    async with Store.opened(folder) as store, store.transaction() as tx:
+    async with Store.opened(folder) as store, transaction(store) as tx:
         for number in range(DOWNLOADS):
             await tx.execute("INSERT INTO download VALUES (?, 'd', 'g', 'a', 'x', 1.0, 'y')", (f"{number:032x}",))
         await archives.put_fact(tx, "paused_by", "ann")
@@ -185,7 +187,7 @@ async def filled(folder: Path) -> Path:
 
 
 async def downloads(store: Store) -> int:
-    async with store.transaction() as tx:
+    async with transaction(store) as tx:
         row = await tx.one("SELECT COUNT(*) FROM download")
         assert row
         return int(row[0])
@@ -226,7 +228,7 @@ async def test_a_damaged_file_is_kept_and_its_downloads_saved_as_far_as_they_can
         saved = await downloads(store)
         assert saved >= least
         assert f" {saved} counted downloads" in store.trouble
-        async with store.transaction() as tx:
+        async with transaction(store) as tx:
             assert await archives.generation(tx) is None, "it knows nothing of the archive folder"
             if saved:
                 assert await archives.fact(tx, "paused_by") == "ann"
@@ -271,8 +273,7 @@ async def test_damage_that_is_met_while_it_runs_has_the_next_start_read_all_of_i
     async with Store.opened(path.parent) as store:
         assert store.lost() == ""
         with pytest.raises(StateError, match="malformed"):
-            async with store.transaction():
-                raise damage()
+            await store.ask(damaged)
         assert "is damaged" in store.lost()
     async with Store.opened(path.parent) as store:
         assert "was damaged" in store.trouble
@@ -280,10 +281,10 @@ async def test_damage_that_is_met_while_it_runs_has_the_next_start_read_all_of_i
         assert store.trouble == ""
 
 
-def damage() -> sqlite3.DatabaseError:
+async def damaged(_: Transaction) -> None:
     error = sqlite3.DatabaseError("database disk image is malformed")
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
+    raise error
 
 
 async def test_a_file_that_is_deleted_while_it_is_open_comes_back_with_all_that_was_in_it(tmp_path: Path) -> None:
@@ -292,12 +293,12 @@ async def test_a_file_that_is_deleted_while_it_is_open_comes_back_with_all_that_
         assert store.lost() == ""
         path.unlink()
         assert "was deleted" in store.lost()
-        async with store.transaction() as tx:
+        async with transaction(store) as tx:
             await archives.put_fact(tx, "later", "too")
         await store.rescue()
     async with Store.opened(path.parent) as store:
         assert (store.trouble, await downloads(store)) == ("", DOWNLOADS)
-        async with store.transaction() as tx:
+        async with transaction(store) as tx:
             assert await archives.fact(tx, "later") == "too"
     assert sorted(entry.name for entry in path.parent.iterdir()) == [path.name]
 
@@ -308,9 +309,9 @@ async def test_a_file_that_another_one_replaced_stays_as_it_is(tmp_path: Path) -
         backup.rename(path)
         assert "was replaced" in store.lost()
         await store.rescue()
-        async with store.transaction() as tx:
+        async with transaction(store) as tx:
             await archives.put_fact(tx, "later", "too")
-    async with Store.opened(path.parent) as store, store.transaction() as tx:
+    async with Store.opened(path.parent) as store, transaction(store) as tx:
         assert await archives.fact(tx, "later") is None
 
 
@@ -323,7 +324,7 @@ async def test_a_start_after_a_kill_takes_a_rescued_file(tmp_path: Path) -> None
 
 
 async def test_what_is_salvaged_has_its_columns(tmp_path: Path) -> None:
-    async with Store.opened(tmp_path) as store, store.transaction() as tx:
+    async with Store.opened(tmp_path) as store, transaction(store) as tx:
         for table, columns in rescue.TABLES.items():
             assert len(await tx.all(f"PRAGMA table_info({table})")) == columns
 
@@ -332,18 +333,18 @@ async def test_a_file_that_is_overwritten_where_it_lies_is_no_mixture_of_two(tmp
     """`cp backup refgenied.sqlite3`: the same inode, and SQLite would write its log into it."""
     path, backup = await filled(tmp_path / "state"), await filled(tmp_path / "backup")
     async with Store.opened(path.parent) as store:
-        async with store.transaction() as tx:
+        async with transaction(store) as tx:
             await archives.put_fact(tx, "later", "too")
         assert store.lost() == ""
         path.write_bytes(backup.read_bytes())
-        async with store.transaction() as tx:
+        async with transaction(store) as tx:
             for number in range(CHECKPOINT_ROWS + 1):
                 await archives.put_fact(tx, f"fact {number}", "much")
         assert "was overwritten" in store.lost()
         assert path.read_bytes() == backup.read_bytes()
         await store.rescue()
     assert path.read_bytes() == backup.read_bytes()
-    async with Store.opened(path.parent) as store, store.transaction() as tx:
+    async with Store.opened(path.parent) as store, transaction(store) as tx:
         assert (store.trouble, await archives.fact(tx, "later")) == ("", None)
         assert await tx.one("SELECT COUNT(*) FROM download") == (DOWNLOADS,)
 
@@ -351,7 +352,7 @@ async def test_a_file_that_is_overwritten_where_it_lies_is_no_mixture_of_two(tmp
 async def test_the_log_does_not_grow_without_end(tmp_path: Path) -> None:
     async with Store.opened(tmp_path) as store:
         for number in range(20):
-            async with store.transaction() as tx:
+            async with transaction(store) as tx:
                 for row in range(CHECKPOINT_ROWS // 2):
                     await archives.put_fact(tx, f"fact {row}", str(number) * 2000)
             assert store.lost() == ""
@@ -371,7 +372,7 @@ async def test_what_sqlite_itself_writes_is_not_taken_for_another_programs_work(
         async with anyio.create_task_group() as group:
             group.start_soon(keep_looking)
             for _ in range(20):
-                async with store.transaction() as tx:
+                async with transaction(store) as tx:
                     await tx.execute(
                         "INSERT OR REPLACE INTO fact (name, value) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL "
                         "SELECT i + 1 FROM n WHERE i < ?) SELECT 'fact ' || i, hex(randomblob(500)) FROM n",

@@ -11,6 +11,7 @@ from controlled import Desk, context_of
 from packing import hidden
 from parts import claim, running
 from synthetic import DIGEST
+from transactions import transaction
 
 from refgenied.archive.place import Place
 from refgenied.archive.run import Run
@@ -112,7 +113,7 @@ async def test_a_whole_archive_without_a_record_is_recorded_and_one_that_is_not_
     async with running(genomes) as parts:
         await parts.settle()
         await Desk(context_of(parts)).ask("archive.remove", path="t7/removed")
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("DELETE FROM archive")
             await tx.execute("DELETE FROM removal")
         place = Place(tmp_path / "archives", damaged)
@@ -123,7 +124,7 @@ async def test_a_whole_archive_without_a_record_is_recorded_and_one_that_is_not_
         assert (tidied.adopted, len(tidied.refused)) == (1, 1)
         assert await parts.record(whole)
         assert await parts.record(damaged) is None
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             assert set(await archives.removals(tx)) == {removed}
         told = parts.health.conditions["unrecorded"][0]
         assert told.startswith("1 archive is in the archive folder and not in the database: ")
@@ -148,7 +149,7 @@ async def test_reading_an_archive_that_nobody_recorded_holds_no_stop_up(genomes,
 
     async with running(genomes) as parts:
         await parts.settle()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("DELETE FROM archive")
         monkeypatch.setattr(tidier, "prove", very_long)
         with anyio.fail_after(20):

@@ -13,6 +13,7 @@ import anyio.to_thread
 import pytest
 from parts import Parts, claim, running
 from synthetic import Genomes
+from transactions import transaction
 
 from refgenied.archive.place import Place
 from refgenied.archive.presence import Presence, settle
@@ -430,7 +431,7 @@ async def test_a_commit_that_fails_because_of_one_job_is_made_for_each(
     packing.held = {key.asset_group for key in keys}
     async with running(genomes) as parts:
         parts.change_settings(retry_seconds=600.0)
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute(
                 "CREATE TRIGGER refuse BEFORE INSERT ON archive WHEN new.asset_group = 'a2' "
                 "BEGIN SELECT RAISE(ABORT, 'this one is refused'); END"

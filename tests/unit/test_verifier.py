@@ -11,6 +11,7 @@ import pytest
 from controlled import Desk, context_of
 from parts import Parts, claim, record_of, running
 from synthetic import ALIAS
+from transactions import transaction
 
 from refgenied.archive.verifier import Finding
 from refgenied.control.verbs import verify
@@ -89,7 +90,7 @@ async def test_a_sweep_makes_a_damaged_archive_anew_by_itself(genomes):
         asset, stands = (await parts.reconciler.standings.all())[key]
         assert stands.archive is ArchiveState.STALE
         assert "cancelled" in stands.why_not
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("DELETE FROM job")
         await parts.settle()
         assert (await parts.record(key)).damaged is None
@@ -189,7 +190,7 @@ async def test_the_scrub_proves_what_is_due_and_waits_for_jobs(genomes):
     async with running(genomes) as parts:
         await parts.settle()
         assert not await parts.scrubber.scrub()  # proved when they were published
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET proved_at = 1 WHERE asset_group = 'b'")
         parts.jobs.running[7] = RunningJob()
         async with anyio.create_task_group() as group:
@@ -199,7 +200,7 @@ async def test_the_scrub_proves_what_is_due_and_waits_for_jobs(genomes):
             del parts.jobs.running[7]
         assert (await parts.record(keys[1])).proved_at > 1
         parts.change_settings(scrub_days=0.0)
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
         assert not await parts.scrubber.scrub()
 
@@ -208,7 +209,7 @@ async def test_a_scrub_that_waits_for_jobs_ends_when_the_daemon_does(genomes):
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
         parts.jobs.running[7] = RunningJob()
         with anyio.move_on_after(0.3) as scope:
@@ -223,7 +224,7 @@ async def test_a_sandbox_that_forbids_to_be_nice_hinders_no_scrub(genomes, monke
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
 
         def forbidden(*_: object) -> None:
@@ -239,7 +240,7 @@ async def test_the_scrub_finds_damage_and_asks_for_nobody(genomes):
     async with running(genomes) as parts:
         await parts.settle()
         flip(parts, await parts.record(key))
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
         assert await parts.scrubber.scrub()
         job = await parts.latest(key)
@@ -260,7 +261,7 @@ async def test_an_archive_that_cannot_be_judged_does_not_end_the_scrub(error, ge
     monkeypatch.setattr(scrubber, "examine", examined)
     async with running(genomes) as parts:
         await parts.settle()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
         with anyio.fail_after(20):
             while await parts.scrubber.scrub():
@@ -327,7 +328,7 @@ async def test_the_scrub_is_done_when_nothing_is_left_that_is_sound(genomes):
     async with running(genomes) as parts:
         assert not await parts.scrubber.scrub()
         await parts.settle()
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET proved_at = 1")
             await tx.execute("UPDATE archive SET damaged = 'x' WHERE asset_group = 'a'")
         parts.clock = lambda: time.time() + DAY
@@ -368,7 +369,7 @@ async def test_verify_all_proves_each_archive_once_and_the_oldest_proof_first(ge
     async with running(genomes) as parts:
         await parts.settle()
         desk = Desk(context_of(parts))
-        async with parts.store.transaction() as tx:
+        async with transaction(parts.store) as tx:
             await tx.execute("UPDATE archive SET proved_at = 9 WHERE asset_group = 'a'")
             await tx.execute("UPDATE archive SET proved_at = NULL WHERE asset_group = 'd'")
             await tx.execute("UPDATE archive SET damaged = 'x' WHERE asset_group = 'b'")

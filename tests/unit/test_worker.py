@@ -9,6 +9,7 @@ import anyio.to_thread
 import pytest
 from parts import Parts, claim, running
 from synthetic import ALIAS, DIGEST, Genomes
+from transactions import transaction
 
 from refgenied.archive.format.manifest import About
 from refgenied.archive.place import Place
@@ -190,7 +191,7 @@ async def test_an_archive_whose_record_never_came_is_adopted(genomes: Genomes, m
     key = genomes.build()
     async with running(genomes) as parts:
         await parts.settle()
-        async with parts.store.transaction() as tx:  # as after a crash between the renames and the commit
+        async with transaction(parts.store) as tx:  # as after a crash between the renames and the commit
             await tx.execute("DELETE FROM archive")
             await tx.execute("UPDATE job SET state = 'running', ended_at = NULL, outcome = NULL")
     monkeypatch.setattr(archiver, "pack_asset", None)
