@@ -41,8 +41,14 @@ class Updater:
     """It makes all its files from the database, the manifests and the last look. Every call may be repeated."""
 
     def __init__(
-        self, core: Core, reconciler: Reconciler, doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None
+        self,
+        core: Core,
+        reconciler: Reconciler,
+        doubt: Callable[[frozenset[AssetKey]], None] = lambda _: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._core = core
         self._reconciler = reconciler
         self._doubt = doubt
@@ -142,7 +148,7 @@ class Updater:
     # ----------------------------------------------------------------- one refresh
 
     async def _refresh(self) -> None:
-        self._counted_from, was_unwell, shortest = time.monotonic(), self._unwell, 0.0
+        self._counted_from, was_unwell, shortest = self._clock(), self._unwell, 0.0
         keys, self._keys = self._keys, set()
         whole, self._whole = self._whole, False
         if self._again.is_set():  # else `run` waits for it
@@ -167,7 +173,7 @@ class Updater:
             )
         if self._unwell and not was_unwell:
             self._again.set()  # `run` may wait without an end; from now on it looks every minute
-        ended = time.monotonic()
+        ended = self._clock()
         self._rested_at = ended + max(shortest, REST_PER_REFRESH * (ended - self._counted_from))
 
     def _failed(self, why: str) -> None:
@@ -206,14 +212,14 @@ class Updater:
             self._doubt(self.served.doubtful)
 
     async def _bring(self, wanted: Wanted, keys: set[AssetKey], *, whole: bool) -> None:
-        began = time.monotonic()
+        began = self._clock()
         found = await anyio.to_thread.run_sync(self._folder.begin, wanted, keys)
         if found is not None and not whole:
             await self._in_turns(self._folder.bring, wanted, found)
             return
         found = self._folder.all_keys() | await self._core.jobs.store.ask(archives.known_keys)
         await self._in_turns(self._folder.bring, wanted, found)
-        ended = time.monotonic()
+        ended = self._clock()
         if began >= self._all_rested_at:
             self._counted_from = ended
         self._all_rested_at = ended + REST_PER_REFRESH * (ended - began)
@@ -248,7 +254,7 @@ class Updater:
             if self._unwell:
                 self.note(self._folder.faulty)
             if self._again.is_set():
-                await anyio.sleep(max(0.0, self._rested_at - time.monotonic()))
+                await anyio.sleep(max(0.0, self._rested_at - self._clock()))
                 await self._catch_up()
             if self._folder.kept.waiting:
                 await self._tidy()

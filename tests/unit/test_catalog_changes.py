@@ -31,6 +31,8 @@ from refgenied.catalog.folder import ServedFolder
 from refgenied.catalog.parted import Parted
 from refgenied.catalog.parts import Head
 from refgenied.catalog.server_config import ConfigFile, EditedError
+from refgenied.catalog.updater import Updater
+from refgenied.catalog.wanted import Wanted
 from refgenied.genomes.refgenie0 import CONFIG_NAME
 from refgenied.model import AssetKey, Event, Genome, Look, Removal
 from refgenied.queue.feed import MOST_EVENTS_WAITING
@@ -623,6 +625,44 @@ async def test_after_many_changes_a_last_write_comes(genomes: Genomes, monkeypat
             await damaged()
             while there(parts):
                 await written.get()
+        group.cancel_scope.cancel()
+
+
+async def test_a_change_after_a_look_at_all_is_served_at_once_but_not_after_two_in_a_row(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock on which a look at all archives takes 10 seconds, and all else no time."""
+    now = 0.0
+    bring = ServedFolder.bring
+
+    def brings(folder: ServedFolder, wanted: Wanted) -> None:
+        nonlocal now
+        now += 10.0 * (len(wanted.keys or ()) > 1)
+        bring(folder, wanted)
+
+    async with served(genomes, 3) as (parts, keys), anyio.create_task_group() as group:
+        monkeypatch.setattr(ServedFolder, "bring", brings)
+        catalog = Updater(parts.core, parts.reconciler, clock=lambda: now)
+        await catalog.catch_up()
+        assert now == 10.0
+        group.start_soon(catalog.run)
+        await damage_silently(parts, keys[0])
+        parts.feed.publish([Event(1, 1.0, "archive.damaged", keys[0])])
+        with anyio.fail_after(20):
+            while there(parts) != {"a1", "a2"}:
+                await anyio.wait_all_tasks_blocked()
+        now += 1.0
+        look_like(parts, full=True)
+        await catalog.catch_up()
+        assert now == 21.0
+        await damage_silently(parts, keys[1])
+        parts.feed.publish([Event(1, 1.0, "archive.damaged", keys[1])])
+        with anyio.move_on_after(1):
+            while there(parts) == {"a1", "a2"}:
+                await anyio.wait_all_tasks_blocked()
+        assert there(parts) == {"a1", "a2"}, "it rests"
+        await catalog.catch_up()
+        assert there(parts) == {"a2"}
         group.cancel_scope.cancel()
 
 
