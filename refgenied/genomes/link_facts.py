@@ -48,6 +48,8 @@ class LinkFacts:
         self.genomes: dict[str, Genome] = {}
         self.problems: tuple[Problem, ...] = ()
         self.watch: tuple[str, ...] = ()
+        self._watched: frozenset[str] = frozenset()
+        """The same."""
 
     @classmethod
     def whole(cls, root: str, alias: AliasFolder, builds: KeptFolder) -> Self:
@@ -71,7 +73,7 @@ class LinkFacts:
         survey._nameless = frozenset(filter(survey._is_nameless, there))
         survey.genomes = survey._genomes_of(survey._places, {})
         survey.problems = problems.told()
-        survey.watch = survey._watch()
+        survey.watch_too(survey._watch())
         return survey
 
     # ----------------------------------------------------------------- reading all
@@ -79,19 +81,19 @@ class LinkFacts:
     def _data_folders(self, problems: Problems) -> list[Place]:
         """The data folders. The folders above them are watched, also those that are empty now."""
         data = f"{self._root}/data"
-        above: dict[str, None] = {}
+        above: set[str] = set()
 
         def found() -> Iterator[Place]:
             for digest in folders_in(data, problems):
                 if _GENOME_DIGEST.fullmatch(digest):
-                    above[f"{data}/{digest}"] = None
+                    above.add(f"{data}/{digest}")
                     for group in folders_in(f"{data}/{digest}", problems):
-                        above[f"{data}/{digest}/{group}"] = None
+                        above.add(f"{data}/{digest}/{group}")
                         for folder in folders_in(f"{data}/{digest}/{group}", problems):
                             yield Place(digest, group, folder)
 
         places = first_assets(found(), data, problems)
-        self.watch = tuple(above)
+        self.watch_too(above)
         return places
 
     def _all_aliases(self, problems: Problems) -> dict[str, tuple[str, ...]]:
@@ -156,11 +158,15 @@ class LinkFacts:
             if Name(alias, group, asset) not in self._names
         }
 
-    def _watch(self) -> tuple[str, ...]:
-        """builds/ and the upper levels of data/; never alias/."""
+    def _watch(self) -> set[str]:
+        """builds/, what is above its builds, and data/; never alias/."""
         tops = (f"{self._root}/data", f"{self._root}/builds")
-        folders = {*self.watch, *filter(os.path.isdir, tops)}
-        return tuple(sorted(folders.union(*map(self._builds_of, self._listed))))
+        return set(filter(os.path.isdir, tops)).union(*map(self._builds_of, self._listed))
+
+    def watch_too(self, folders: set[str]) -> None:
+        """Watch these folders too."""
+        self._watched |= folders
+        self.watch = tuple(sorted(self._watched))
 
     def _watched_too(self, builds: tuple[str, ...], noticed: Iterable[tuple[str, ...]]) -> set[str]:
         """The folders to watch that are new, as far as the names that lead to what was noticed tell."""

@@ -103,9 +103,14 @@ class LinkSurvey(LinkFacts):
         moved = {place for place in affected if self._is_known(place) is not self._is_there(place)}
         watch = self._watched_too(listed, folders) if not alone else set[str]()
         following = self
-        if unclaimed != self._unclaimed or (listed is not self._listed and not alone) or not watch.issubset(self.watch):
+        if unclaimed != self._unclaimed or (listed is not self._listed and not alone) or watch - self._watched:
             following = self._copy(listed, unclaimed, watch)
-        if not (changed or joined or moved - self._called.keys() or following.calls_otherwise(affected)):
+        if not (
+            changed
+            or joined
+            or any(place not in self._called for place in moved)
+            or following.calls_otherwise(affected)
+        ):
             return following, {self._keys[place] for place in affected if place in self._keys}
         following = self._copy(listed, unclaimed, watch) if following is self else following
         following.take(changed)
@@ -122,7 +127,9 @@ class LinkSurvey(LinkFacts):
         copy._left_out = dict(self._left_out)
         copy._claimed, copy._listed, copy._unclaimed = self._claimed, listed, unclaimed
         copy.genomes, copy.problems, copy._began = self.genomes, self.problems, self._began
-        copy.watch = tuple(sorted(watch.union(self.watch))) if not watch.issubset(self.watch) else self.watch
+        copy.watch, copy._watched = self.watch, self._watched
+        if watch - self._watched:
+            copy.watch_too(watch)
         return copy
 
     def _built_in(self, names: AbstractSet[Name], unclaimed: tuple[str, ...]) -> set[Place]:
@@ -267,8 +274,8 @@ class LinkSurvey(LinkFacts):
         self._nameless = (self._nameless - places) | {
             place for place in places if self._is_known(place) and self._is_nameless(place)
         }
-        if not watch <= (known := set(self.watch)):
-            self.watch = tuple(sorted(known | watch))
+        if watch - self._watched:
+            self.watch_too(watch)
         digests = {key.genome_digest for key in changed}
         keys = (key for key in self._places if key.genome_digest in digests)
         others = {digest: genome for digest, genome in self.genomes.items() if digest not in digests}
