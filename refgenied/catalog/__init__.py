@@ -19,10 +19,11 @@ wrote it. When another program has changed it before our rename, the refresh beg
 
 *When.* A refresh follows each publish, removal and look; there is one at a time. Refreshes take at most a tenth of the
 time: the next one waits for nine times the duration of the last one, and after a write for a quarter of a second at
-least. So when nothing else happens, a new entry is served within a second. A look at all archives does not count for
-this rest, as it comes with each sweep: only a second one that follows within nine times its duration does. A change
-during a refresh or a rest is followed by another refresh, so one always follows the last publish of a row. `archive
-wait --served`, `archive remove` and a stop are followed by a refresh at once; it goes on when its client is gone.
+least. When no job runs or is due, it waits for 0.75 s at most. So a new entry is then served within a second. A look at
+all archives does not count for this rest, as it comes with each sweep: only a second one that follows within nine times
+its duration does. A change during a refresh or a rest is followed by another refresh, so one always follows the last
+publish of a row. `archive wait --served`, `archive remove` and a stop are followed by a refresh at once; it goes on
+when its client is gone.
 
 *Faults.* If the system reports an error about one archive, that archive is left out, the status has a line about it,
 and it is looked at again every minute. A full disk or a shortage of memory or descriptors ends the refresh. An archive

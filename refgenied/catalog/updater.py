@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
@@ -14,10 +15,11 @@ from refgenied.catalog.folder import ServedFolder
 from refgenied.catalog.parts import Head
 from refgenied.catalog.server_config import EditedError
 from refgenied.catalog.wanted import Served, Wanted
-from refgenied.model import AssetKey, Event, Look, RefgeniedError
+from refgenied.model import AssetKey, Event, Look, RefgeniedError, StateError
 from refgenied.queue.core import Core
 from refgenied.reconciler import Reconciler
 from refgenied.store import archives
+from refgenied.store import jobs as rows
 
 log = structlog.get_logger("serving")
 
@@ -28,6 +30,10 @@ REPAIR_SECONDS = 60.0
 """Seconds between two refreshes while something is wrong, or while replaced archives are kept."""
 REST_PER_REFRESH = 9.0
 """A refresh waits for this many times the duration of the last one, so refreshes take at most a tenth of the time."""
+IDLE_REST_SECONDS = 0.75
+"""When the queue has come to its end, a refresh waits only this long after the last one: nobody else needs the time."""
+IDLE_LOOK_SECONDS = 0.1
+"""Seconds between two looks, in a rest, whether the queue has come to its end."""
 SHORTEST_REST_SECONDS = 0.25
 """After the config was written, the next refresh waits for this long at least. If not, each of many publishes would
 have its own write while the config is small."""
@@ -72,7 +78,8 @@ class Updater:
         sweep, does not: a new archive would not be served for nine times as long."""
         self._all_rested_at = 0.0
         """A look at all archives before this time counts too."""
-        self._rested_at = 0.0
+        self._rested_at = self._idle_rested_at = 0.0
+        """When the rest after the last refresh is over: with and without work in the queue."""
         self._tasks: TaskGroup | None = None
         """While `run` runs: its tasks."""
         self.served = Served()
@@ -175,6 +182,7 @@ class Updater:
             self._again.set()  # `run` may wait without an end; from now on it looks every minute
         ended = self._clock()
         self._rested_at = ended + max(shortest, REST_PER_REFRESH * (ended - self._counted_from))
+        self._idle_rested_at = min(self._rested_at, ended + IDLE_REST_SECONDS)
 
     def _failed(self, why: str) -> None:
         """A refresh has ended half-way: the next one, in a minute, looks at all assets."""
@@ -254,10 +262,26 @@ class Updater:
             if self._unwell:
                 self.note(self._folder.faulty)
             if self._again.is_set():
-                await anyio.sleep(max(0.0, self._rested_at - self._clock()))
+                await self._rest()
+                self._again = anyio.Event()  # also if it was set for something that needs no refresh
                 await self._catch_up()
             if self._folder.kept.waiting:
                 await self._tidy()
+
+    async def _rest(self) -> None:
+        """Wait until the next refresh may begin."""
+        while (left := self._rested_at - self._clock()) > 0:
+            if self._clock() >= self._idle_rested_at and await self._is_idle():
+                return
+            await anyio.sleep(min(left, IDLE_LOOK_SECONDS))
+
+    async def _is_idle(self) -> bool:
+        """Whether no job runs and none could be claimed."""
+        jobs = self._core.jobs
+        with suppress(StateError):  # another part reports it
+            due = await jobs.store.ask(rows.next_time, but_not=jobs.reserved_keys)
+            return not jobs.running and (due is None or due > self._core.clock())
+        return False
 
     async def _tidy(self) -> None:
         """Delete the replaced archives whose time is over, even when nothing is served now."""

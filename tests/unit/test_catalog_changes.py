@@ -26,6 +26,7 @@ from synthetic import DIGEST, Genomes
 
 from refgenied.archive.place import Place
 from refgenied.archive_folder.names import ServedNames
+from refgenied.catalog import updater
 from refgenied.catalog.entry import ServedEntry
 from refgenied.catalog.folder import ServedFolder
 from refgenied.catalog.parted import Parted
@@ -423,6 +424,31 @@ async def test_a_proof_of_what_is_served_costs_nothing(genomes: Genomes) -> None
             async with cost(parts) as spent:
                 await parts.catalog.catch_up()
         assert (paths, spent.steps) == ([], nothing.steps)
+
+
+async def test_after_a_proof_of_what_is_served_the_catalog_is_at_rest(
+    genomes: Genomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, turns = Updater._catch_up, 0
+
+    async def counted(self: Updater) -> None:
+        nonlocal turns
+        turns += 1
+        await seen(self)
+
+    monkeypatch.setattr(Updater, "_catch_up", counted)
+    monkeypatch.setattr(updater, "REST_PER_REFRESH", 0.0)
+    monkeypatch.setattr(updater, "SHORTEST_REST_SECONDS", 0.0)
+    async with served(genomes, 3) as (parts, keys), anyio.create_task_group() as group:
+        group.start_soon(parts.catalog.run)
+        await anyio.wait_all_tasks_blocked()
+        await parts.catalog.catch_up()
+        parts.feed.publish([Event(1, 1.0, "archive.verified", keys[0])])
+        turns = 0
+        for _ in range(1000):
+            await checkpoint()
+        assert turns <= 2
+        group.cancel_scope.cancel()
 
 
 async def test_a_proof_brings_back_what_was_damaged(genomes: Genomes) -> None:
