@@ -276,9 +276,8 @@ class Updater:
             await anyio.sleep(min(left, IDLE_LOOK_SECONDS))
 
     async def _is_idle(self) -> bool:
-        """Whether no job runs and none could be claimed."""
         jobs = self._core.jobs
-        with suppress(StateError):  # another part reports it
+        with suppress(StateError):
             due = await jobs.store.ask(rows.next_time, but_not=jobs.reserved_keys)
             return not jobs.running and (due is None or due > self._core.clock())
         return False

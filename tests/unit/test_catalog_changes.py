@@ -444,6 +444,8 @@ async def test_after_a_proof_of_what_is_served_the_catalog_is_at_rest(
         await anyio.wait_all_tasks_blocked()
         await parts.catalog.catch_up()
         parts.feed.publish([Event(1, 1.0, "archive.verified", keys[0])])
+        for _ in range(3):
+            await parts.catalog.catch_up()
         turns = 0
         for _ in range(1000):
             await checkpoint()
