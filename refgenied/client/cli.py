@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             status = run(session, **given)
         sys.stdout.flush()
     except KeyboardInterrupt:
+        output.plain_again()
         return INTERRUPTED
     except BrokenPipeError:
         output.let_go_of(sys.stdout)

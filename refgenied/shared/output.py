@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from io import TextIOWrapper
 
 TYPE_CHECKING = False
@@ -154,6 +155,14 @@ def _real(stream: TextIO) -> TextIO:
 def coloured(stream: TextIO) -> bool:
     """Whether the stream shows colours and the user wants them (https://no-color.org)."""
     return stream.isatty() and not dumb() and not os.environ.get("NO_COLOR")
+
+
+def plain_again() -> None:
+    """End a colour in which a line was cut off."""
+    with suppress(OSError):
+        if coloured(sys.stdout):
+            sys.stdout.write("\x1b[0m")
+            sys.stdout.flush()
 
 
 def dumb() -> bool:

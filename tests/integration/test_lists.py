@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,23 @@ def test_ctrl_c_ends_a_list_quietly(daemon: Daemon, when: str) -> None:
         listing.send_signal(signal.SIGINT)
         assert listing.wait(20) == 130
         assert listing.stderr.read() == ""
+
+
+def test_ctrl_c_on_a_terminal_ends_the_colour_of_a_cut_line(daemon: Daemon) -> None:
+    master, slave = os.openpty()
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"}
+    run = [*COMMAND, "--socket", daemon.path, "asset", "list"]
+    with subprocess.Popen(run, env=environment, stdout=slave, stderr=slave) as listing:
+        os.close(slave)
+        daemon.allowed.release()
+        shown = os.read(master, 1)
+        listing.send_signal(signal.SIGINT)
+        with suppress(OSError):  # EIO: the last one who had the terminal open has closed it
+            while data := os.read(master, 4096):
+                shown += data
+        assert listing.wait(20) == 130
+    os.close(master)
+    assert shown.endswith(b"\x1b[0m")
 
 
 def test_a_reader_that_has_enough_ends_a_list_quietly(daemon: Daemon) -> None:

@@ -2,11 +2,14 @@
 
 import argparse
 import inspect
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from refgenied.client import cli
+from refgenied.client.commands import create
+from refgenied.control.protocol import MAX_REQUEST
 
 GROUPS = ["config", "asset", "archive", "downloads", "queue"]
 OF_THE_SESSION = {"help", "socket", "json"}
@@ -34,3 +37,14 @@ def test_a_group_that_is_not_named_stays_empty() -> None:
     there = {parser.prog for parser in commands(cli.parser(["status", "archive"]))}
     assert {"refgeniectl status", "refgeniectl archive list"} <= there
     assert "refgeniectl queue pause" not in there
+
+
+def test_many_paths_are_asked_for_in_requests_that_the_daemon_takes() -> None:
+    paths = [f"{number:048}/fasta:dé{'x' * (number % 90)}" for number in range(5000)]
+    requests = list(create._requests(paths))
+    assert [path for some in requests for path in some] == paths
+    whole = {"jsonrpc": "2.0", "id": 1, "method": "archive.create"}
+    for some in requests:
+        line = json.dumps(whole | {"params": {"paths": some, "force": False}}).encode()
+        assert len(line) < MAX_REQUEST
+        assert len(some) <= 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from json import dumps
+
 from refgenied.client import Client, DaemonError, HungUpError, Json, draw, interrupt, words
 from refgenied.client.reconnect import Lasting
 from refgenied.client.session import JOB_FAILED, Session, complain
@@ -19,10 +21,8 @@ OUTCOMES = {
 
 MOST_PATHS = 1000
 """The most paths in one request."""
-MOST_BYTES = 200_000
-"""The most bytes of all paths in one request, so that the request and its answer are no longer than the protocol's
-limit.
-"""
+MOST_BYTES = 60_000
+"""The most bytes of all paths in one request: the protocol's limit for a request is 64 KiB."""
 
 
 def create(session: Session, *, paths: list[str], force: bool, no_wait: bool, served: bool) -> int:
@@ -56,7 +56,7 @@ def _requests(paths: list[str]) -> Iterator[list[str]]:
     some: list[str] = []
     size = 0
     for path in paths:
-        length = len(path.encode("utf-8", "surrogatepass"))
+        length = len(dumps(path)) + 2
         if some and (len(some) == MOST_PATHS or size + length > MOST_BYTES):
             yield some
             some, size = [], 0
