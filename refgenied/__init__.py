@@ -3,4 +3,4 @@
 This module imports nothing: `refgeniectl` starts in milliseconds because of it.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
