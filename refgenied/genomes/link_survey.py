@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from refgenied.genomes.alias_links import Links, Name, Place
@@ -25,6 +25,14 @@ class LinkSurvey(LinkFacts):
     def place_of(self, key: AssetKey) -> Place | None:
         """The data folder of an asset."""
         return self._places.get(key)
+
+    def places_below(self, folders: Collection[tuple[str, ...]]) -> set[Place]:
+        """The data folders that this survey knows below these folders of data/, which are gone. It looks at all."""
+        return (
+            {place for place in self._keys if any(place[: len(names)] == names for names in folders)}
+            if folders
+            else set()
+        )
 
     def all(self) -> Iterator[Sighting]:
         return (self._sighting(key, place) for key, place in self._places.items())

@@ -51,6 +51,8 @@ class Refgenie1Layout:
         problems = Problems()
         below = [names for path in noticed if (names := names_below(self._root, path))]
         data = {Place(*names[1:4]) for names in self._all(below, "data", problems)}
+        gone = [names for names in below if not os.path.isdir("/".join((self._root, *names)))]
+        data |= before.places_below([names[1:] for names in gone if names[0] == "data"])
         built = {Name(*names[1:4]) for names in self._all(below, "builds", problems)}
         known = {place for place in places if place}
         if ("data",) in below or ("builds",) in below or len(known) < len(places) or problems.told():

@@ -223,3 +223,21 @@ def test_a_folder_that_was_emptied_is_watched_for_the_next_build(tree: Tree1) ->
     (tree.root / "data" / GENOME / "new").mkdir()
     look = folder.look_again(look, time.time(), noticed=[str(tree.root / "data" / GENOME / "new")])
     assert look.watch == whole(tree).watch
+
+
+@pytest.mark.parametrize("level", ["genome", "group"])
+def test_a_folder_of_a_genome_that_is_renamed_takes_its_assets_with_it(tree: Tree1, level: str) -> None:
+    tree.asset("g")
+    tree.link("g")
+    folder = tree.folder()
+    look = folder.look(time.time())
+    there = Path(look.assets[key("f")].folder)
+    moved = there.parent if level == "group" else there.parent.parent
+    moved.rename(moved.with_name("x" * 48 if level == "genome" else "h"))
+    again = folder.look_again(
+        look, time.time(), noticed=[str(moved), str(moved.parent)] if level == "group" else [str(moved)]
+    )
+    expected = whole(tree).assets
+    assert again.assets.get(key("f")) == expected.get(key("f"))
+    assert again.assets.get(key("g")) == expected.get(key("g"))
+    assert again.assets[key("f")].state is not AssetState.COMPLETE
