@@ -54,7 +54,8 @@ def _status(info: Json) -> Iterator[tuple[str, str]]:
         yield f"  job {job['job']}", f"{words.name(job)}: {reading}"
     took = f" (took {look['took']:.2f} s), next sweep {words.moment(info['next_sweep_at'])}"
     yield "last look", words.moment(look["at"]) + took if look["at"] else "not yet"
-    yield "watching", words.several(len(info["watching"]), "folder") if info["watching"] else "nothing: sweeps only"
+    watched = info.get("watching_total", len(info["watching"]))  # refgenied 0.3 tells only the first
+    yield "watching", words.several(watched, "folder") if watched else "nothing: sweeps only"
 
 
 def _warnings(info: Json) -> list[str]:

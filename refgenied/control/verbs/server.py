@@ -92,6 +92,8 @@ class ServerInfo(View, frozen=True):
     last_look: LookInfo
     next_sweep_at: float
     watching: tuple[str, ...]
+    """The first watched folders."""
+    watching_total: int
     health: list[Condition]
     problems: list[Problem]
     problems_total: int
@@ -131,6 +133,7 @@ async def server_info(context: Context, call: Call, params: Nothing) -> ServerIn
         last_look=LookInfo(at=reconciler.last.at, took=reconciler.last.took),
         next_sweep_at=reconciler.next_sweep_at,
         watching=tuple(Page(context.watcher.watching, limit=200, room=100_000).rows),
+        watching_total=len(context.watcher.watching),
         health=[
             *(Condition(name, message, since) for name, (message, since) in sorted(conditions.items())),
             *_tried_again(context, recorded.tried_again, recorded.tried_again_total),
