@@ -5,7 +5,6 @@ value without a meaning (an unknown tag, a date that does not exist) is left out
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -123,6 +122,8 @@ class Builder:
         self.stack: list[Open] = [Open([])]
         """The lists and mappings around the next value; the first one holds the document's value."""
         self.anchored: dict[str, _Anchored] = {}
+        self._names: dict[str, str] = {}
+        """Each name of a mapping once: the same few names stand in each of thousands of assets."""
         self._plain: dict[str, Value] = {}
         """Plain texts that have another type, such as numbers, and their values."""
         self.values = 0
@@ -252,7 +253,7 @@ class Builder:
         if name is None:
             self._leave_out("a list, a mapping or nothing stands where a name should", event)
             return Mark.LEFT
-        return sys.intern(name)  # the same few names stand in each of thousands of assets
+        return self._names.setdefault(name, name)
 
     def _with_merged(self, done: Open) -> dict[str, Value]:
         """Merge as PyYAML does: own values win, then values of a list's first mapping, then values of the last `<<`."""

@@ -119,7 +119,7 @@ def test_more_than_we_can_bear_is_refused_at_once(text: bytes, says: str) -> Non
         with pytest.raises(GarbledError) as raised:
             read(text)
         assert says in str(raised.value)
-        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
         assert time.thread_time() - began < 5
     finally:
         tracemalloc.stop()
