@@ -23,6 +23,8 @@ class _Kept(NamedTuple):
     look: Look
     layout: Layout
     survey: Any
+    building: frozenset[AssetKey]
+    """The assets that were being built."""
 
 
 class GenomeFolder:
@@ -75,8 +77,7 @@ class GenomeFolder:
         kept = self._kept
         if root is None or root != before.root or kept is None or kept.look is not before or kept.layout is not layout:
             return self.look(now)
-        building = {key for key, asset in before.assets.items() if asset.state is AssetState.BUILDING}
-        wanted = building.union(keys)
+        wanted = kept.building.union(keys)
         assets = before.assets
         for _ in range(2):
             again = layout.survey_again(kept.survey, before, now, noticed, wanted)
@@ -146,7 +147,8 @@ class GenomeFolder:
         *,
         full: bool,
     ) -> Look:
-        sightings = [survey.one(key) for key, asset in assets.items() if asset.state is AssetState.BUILDING]
+        building = {key: None for key, asset in assets.items() if asset.state is AssetState.BUILDING}
+        sightings = map(survey.one, building)
         builds = [build for one in sightings if one for build in one.builds if os.path.isdir(build)]
         # without a genome and without a config there is no layout yet
         genomes = survey.genomes
@@ -162,7 +164,7 @@ class GenomeFolder:
             survey.config_version,
             full=full,
         )
-        self._kept = _Kept(look, layout, survey)
+        self._kept = _Kept(look, layout, survey, frozenset(building))
         return look
 
     # ----------------------------------------------------------------- one asset

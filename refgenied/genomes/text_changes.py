@@ -78,34 +78,23 @@ def _from_its_line(old: bytes, new: bytes, change: Change, since: int) -> Change
 
 def _prefix(old: bytes, here: int, new: bytes, there: int, most: int) -> int:
     """How many bytes agree from these places on."""
-    done = 0
-    while done < most:
-        size = min(_CHUNK, most - done)
-        if old[here + done : here + done + size] != new[there + done : there + done + size]:
-            break
-        done += size
-    low, high = done, min(done + _CHUNK, most)  # the first `low` bytes agree, and the first `high` do not, or are all
-    while low < high:
-        middle = (low + high + 1) // 2
-        if old[here + low : here + middle] == new[there + low : there + middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return _run(most, lambda low, high: old[here + low : here + high] == new[there + low : there + high])
 
 
 def _suffix(old: bytes, here: int, new: bytes, there: int, most: int) -> int:
     """How many bytes before these places agree, at most `most`."""
-    done = 0
-    while done < most:
-        size = min(_CHUNK, most - done)
-        if old[here - done - size : here - done] != new[there - done - size : there - done]:
-            break
-        done += size
-    low, high = done, min(done + _CHUNK, most)
+    return _run(most, lambda low, high: old[here - high : here - low] == new[there - high : there - low])
+
+
+def _run(most: int, agree: Callable[[int, int], bool]) -> int:
+    """How many bytes agree, at most `most`. `agree`: whether those from `low` to before `high` do."""
+    low = 0
+    while low < most and agree(low, min(low + _CHUNK, most)):
+        low = min(low + _CHUNK, most)
+    high = min(low + _CHUNK, most)  # the first `low` bytes agree, and the first `high` do not, or are all
     while low < high:
         middle = (low + high + 1) // 2
-        if old[here - middle : here - low] == new[there - middle : there - low]:
+        if agree(low, middle):
             low = middle
         else:
             high = middle - 1
