@@ -211,24 +211,21 @@ class Parted:
         group.default = default.name
         group.description, group.theirs = _text_of(text, group.description, theirs=group.theirs)
         body: ConfigTree = {"asset_description": group.description, "default_tag": default.name, "tags": {}}
-        made = (
-            opened({name: body}, 3),
-            rendered(group.others, 4) if group.others else b"",
-            _mark_line(path, group.description, theirs=group.theirs),
-        )
-        if made != (group.head, group.tail, group.mark):
-            group.head, group.tail, group.mark = made
-            self.changed = True
+        self._put_around(group, 3, path, {name: body})
         return lines
 
     def _settle_genome(self, digest: str) -> None:
         part = self.genomes[digest]
         part.description, part.theirs = _text_of(part.genome.description, part.description, theirs=part.theirs)
         body: ConfigTree = {"aliases": list(part.aliases), "genome_description": part.description, "assets": {}}
+        self._put_around(part, 1, digest, {digest: body})
+
+    def _put_around(self, part: GroupPart | GenomePart, level: int, slot: str, body: ConfigTree) -> None:
+        """Render what stands before and behind the entries of a part, and its mark."""
         made = (
-            opened({digest: body}, 1),
-            rendered(part.others, 2) if part.others else b"",
-            _mark_line(digest, part.description, theirs=part.theirs),
+            opened(body, level),
+            rendered(part.others, level + 1) if part.others else b"",
+            _mark_line(slot, part.description, theirs=part.theirs),
         )
         if made != (part.head, part.tail, part.mark):
             part.head, part.tail, part.mark = made

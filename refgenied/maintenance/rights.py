@@ -17,6 +17,7 @@ from refgenied.model import Access, ArchiveRecord, Asset, AssetKey, RefgeniedErr
 from refgenied.policy import readers
 from refgenied.queue.core import Core
 from refgenied.reconciler import Reconciler
+from refgenied.reconciler.key_order import EVERYTHING, successor
 from refgenied.reconciler.last_look import NO_LOOK
 from refgenied.store import archives
 
@@ -97,9 +98,9 @@ class Rights:
         self._look = self._reconciler.look
         self._seen = assets = self._look.assets
         wide: list[Given] = []
-        first, after = "", None
-        while page := await self._core.jobs.store.ask(archives.pages, after, MOST_RECORDS):
-            after = page[-1].key
+        first, begin = "", EVERYTHING.begin
+        while page := await self._core.jobs.store.ask(archives.within, begin, None, MOST_RECORDS):
+            begin = successor(page[-1].key)
             records = {record.key: record for record in page}
             found = await self._checked(records, assets)
             wide += found

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from refgenied.model import Asset, AssetKey, AssetState, Look
 from refgenied.policy import ArchiveState
+from refgenied.reconciler.last_look import differing
 
 States = tuple[AssetState, ArchiveState]
 
@@ -39,11 +40,8 @@ class Tally:
         """Note the assets that differ in this look: those that are not the same objects."""
         if look is self._look:
             return
-        before, self._look = self._look.assets, look
-        differ = [key for key, asset in look.assets.items() if before.get(key) is not asset]
-        self.changed.update(differ)
-        if before.keys() != look.assets.keys():
-            self.changed.update(before.keys() - look.assets.keys())
+        before, self._look = self._look, look
+        self.changed.update(differing(before, look))
 
     def put(self, asset: Asset, archive: ArchiveState, *, overtaken: bool = False) -> None:
         """Remember where this asset stands.

@@ -188,22 +188,12 @@ async def known_of(
     )
 
 
-async def pages(tx: Transaction, after: AssetKey | None, limit: int) -> list[ArchiveRecord]:
-    """The first archives after this asset, in order of their assets: to read all of them in parts."""
-    if after is None:
-        return await ARCHIVES.all(tx, f"ORDER BY {ASSET} LIMIT ?", (limit,))
-    return await ARCHIVES.all(tx, f"WHERE ({ASSET}) > (?, ?, ?) ORDER BY {ASSET} LIMIT ?", (*names(after), limit))
-
-
 async def history(
     tx: Transaction, keys: Collection[AssetKey]
 ) -> tuple[dict[AssetKey, ArchiveRecord], dict[AssetKey, Job], dict[AssetKey, Removal]]:
     """The archives, newest jobs and removals of these assets at one moment."""
-    return (
-        {record.key: record for record in await ARCHIVES.some(tx, keys)},
-        await latest(tx, keys),
-        {removal.key: removal for removal in await REMOVALS.some(tx, keys)},
-    )
+    recorded, removed = await known_of(tx, keys)
+    return recorded, await latest(tx, keys), removed
 
 
 async def fact(tx: Transaction, name: str) -> str | None:

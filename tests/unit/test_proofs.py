@@ -8,6 +8,7 @@ import pytest
 from parts import record_of
 
 from refgenied.config.roles import DATABASE
+from refgenied.reconciler.key_order import successor
 from refgenied.store import Store, archives, proofs
 from refgenied.store.transaction import Transaction, run_through
 
@@ -78,7 +79,7 @@ async def test_a_question_costs_the_same_among_many_archives(tmp_path: Path) -> 
                         steps(path, proofs.page, NOW, 1, after=turns[0], before=NOW),
                         steps(path, proofs.damaged),
                         steps(path, archives.known_of, [turns[0].key]),
-                        steps(path, archives.pages, turns[0].key, 1),
+                        steps(path, archives.within, successor(turns[0].key), None, 1),
                     )
                 )
     few, many = took
