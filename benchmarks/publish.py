@@ -85,19 +85,27 @@ def peer(genomes: Path, data: Path) -> tuple[float, int]:
         Path(out, "archives").mkdir()
         text = (genomes / "genome_config.yaml").read_text()
         config.write_text(f"{text.rstrip()}\ngenome_archive_folder: {out}/archives\n")
-        began = time.monotonic()
-        ran = subprocess.run(
-            ["refgenieserver", "archive", "-c", str(config)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds = time.monotonic() - began
-        archives = list(Path(out, "archives").glob("*/*.tgz"))
-        if ran.returncode or len({path.name for path in archives}) != len(ASSETS):
-            raise inputs.Missing(f"refgenieserver archive failed: {(ran.stdout + ran.stderr).strip().splitlines()[-1]}")
+        seconds, last = archive_by_peer(config)
+        if len({path.name for path in Path(out, "archives").glob("*/*.tgz")}) != len(ASSETS):
+            raise inputs.Missing(f"refgenieserver archive failed: {last}")
         return seconds, on_disk(Path(out, "archives"))
+
+
+def archive_by_peer(config: Path) -> tuple[float, str]:
+    """`refgenieserver archive`: how many seconds it took, and the last line that it said. Missing: it failed."""
+    began = time.monotonic()
+    ran = subprocess.run(
+        ["refgenieserver", "archive", "-c", str(config)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.monotonic() - began
+    last = ((ran.stdout + ran.stderr).strip().splitlines() or [""])[-1]
+    if ran.returncode:
+        raise inputs.Missing(f"refgenieserver archive failed: {last}")
+    return seconds, last
 
 
 def ours(genomes: Path, data: Path) -> tuple[float, int]:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import threading
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from tempfile import TemporaryDirectory
 import inputs
 from daemons import House, at_rest, memory, until
 from genome_folders import TAG, GenomeFolder
+from publish import archive_by_peer
 
 NUMBER = 500
 """The number of the build that is made for a reload, counted from the last asset."""
@@ -95,17 +95,8 @@ def peer(folder: GenomeFolder) -> float:
             link.symlink_to(genomes / folder.folder(number).relative_to(folder.root))
         text = (genomes / "genome_config.yaml").read_text().replace(str(folder.root), str(genomes))
         config.write_text(f"genome_archive_folder: {archives}\n{text}")
-        began = time.monotonic()
-        ran = subprocess.run(
-            ["refgenieserver", "archive", "-c", str(config)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds = time.monotonic() - began
+        seconds, last = archive_by_peer(config)
         made = {path.resolve() for path in archives.glob("*/*.tgz")}
-        if ran.returncode or len(made) < folder.n:
-            last = (ran.stdout + ran.stderr).strip().splitlines()[-1]
+        if len(made) < folder.n:
             raise inputs.Missing(f"refgenieserver archive made {len(made)} archives: {last}")
         return seconds
